@@ -1,0 +1,121 @@
+//! The contract of a backend, and which one is behind a driver.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend_kind::BackendKind;
+use crate::error::Result;
+use crate::operation::{Operation, Target, Transfer};
+use crate::readiness::Readiness;
+use crate::stats::Counts;
+use crate::token::Token;
+#[cfg(target_os = "linux")]
+use crate::uring::{setup, Ring};
+use crate::waker::Waker;
+
+/// What becomes of an operation that was started.
+pub(crate) enum Started {
+    /// It is over: its result. No completion comes.
+    Done(i32),
+    /// A completion will come.
+    Submitted,
+    /// This backend can only do it by blocking: for the worker pool.
+    Blocking(Transfer),
+}
+
+/// One of the two families: completions, or readiness.
+pub(crate) enum Backend {
+    #[cfg(target_os = "linux")]
+    Uring(Ring),
+    Readiness(Readiness),
+}
+
+impl Backend {
+    /// Makes the backend, for the thread that calls.
+    #[cfg(target_os = "linux")]
+    pub fn new(kind: BackendKind, options: &setup::Options, waker: Arc<Waker>) -> Result<Self> {
+        Ok(match kind {
+            BackendKind::IoUring => Self::Uring(Ring::new(options, waker)?),
+            kind => Self::Readiness(Readiness::new(kind, waker)?),
+        })
+    }
+
+    /// Starts an operation.
+    pub fn start(
+        &mut self,
+        token: Token,
+        operation: &Operation,
+        counts: &Counts,
+    ) -> Result<Started> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(ring) => {
+                ring.start(token, operation, counts)?;
+                Ok(Started::Submitted)
+            }
+            Self::Readiness(readiness) => {
+                counts.submissions.add(1);
+                if let Operation::Transfer(transfer) = *operation {
+                    if let Target::File { .. } = transfer.target {
+                        return Ok(Started::Blocking(transfer));
+                    }
+                }
+                let started = readiness.start(token, operation, counts)?;
+                Ok(started.map_or(Started::Submitted, Started::Done))
+            }
+        }
+    }
+
+    /// Asks for the operation of `token` to end; its completion still comes.
+    pub fn cancel(&mut self, token: Token, counts: &Counts) -> Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(ring) => ring.cancel(token, counts),
+            Self::Readiness(readiness) => {
+                readiness.cancel(token);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands queued submissions to the kernel and looks for completions, without waiting.
+    pub fn flush(&mut self, counts: &Counts) -> Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(ring) => ring.flush(counts),
+            Self::Readiness(readiness) => readiness.wait(Some(Duration::ZERO), counts),
+        }
+    }
+
+    /// Whether [`flush`](Self::flush) costs a system call even when there is nothing to do.
+    pub fn flush_is_costly(&self) -> bool {
+        matches!(self, Self::Readiness(_))
+    }
+
+    /// Waits for completions, a wakeup, a signal or the timeout; `None` waits for ever.
+    pub fn wait(&mut self, timeout: Option<Duration>, counts: &Counts) -> Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(ring) => ring.wait(timeout, counts),
+            Self::Readiness(readiness) => readiness.wait(timeout, counts),
+        }
+    }
+
+    /// Hands over the completions that are there.
+    pub fn completions(&mut self, counts: &Counts, take: impl FnMut(Token, i32)) {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(ring) => ring.completions(counts, take),
+            Self::Readiness(readiness) => readiness.completions(counts, take),
+        }
+    }
+
+    /// Lets go of what the backend itself keeps in flight.
+    pub fn close(&mut self, counts: &Counts) {
+        #[cfg(target_os = "linux")]
+        if let Self::Uring(ring) = self {
+            ring.close(counts);
+        }
+        let _ = counts;
+    }
+}

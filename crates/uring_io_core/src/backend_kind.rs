@@ -1,0 +1,53 @@
+//! The names of the backends.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A way to carry out operations, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BackendKind {
+    /// io_uring: operations are submitted, completions come back (Linux 5.6).
+    IoUring,
+    /// epoll(7): readiness is awaited, then the call is made (Linux).
+    Epoll,
+    /// poll(2): the same on any Unix, cost grows with the descriptors waited for.
+    Poll,
+    /// select(2): the same for descriptors below 1024.
+    Select,
+}
+
+impl BackendKind {
+    /// Every backend, best first.
+    pub const ALL: [Self; 4] = [Self::IoUring, Self::Epoll, Self::Poll, Self::Select];
+
+    /// The name users write: `io_uring`, `epoll`, `poll` or `select`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+            Self::Poll => "poll",
+            Self::Select => "select",
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The name given is not that of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownBackend;
+
+impl FromStr for BackendKind {
+    type Err = UnknownBackend;
+
+    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or(UnknownBackend)
+    }
+}

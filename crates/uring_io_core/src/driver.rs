@@ -1,0 +1,391 @@
+//! The driver: parks parties, starts their operations, and says who may go on.
+//!
+//! Life of one read: `park` takes a slot for the party, `submit` queues the operation under the
+//! slot's token, the party lets others run; `begin_turn` and `wait` pass everything queued to the
+//! kernel in one call; the completion fires the token, which goes to the ready queue; `next_ready`
+//! hands it out; the party takes its wakeup and leaves.
+//!
+//! All methods take `&self` and no borrow outlives a call, so that the owner may call in again
+//! from wherever a party runs. The type is not `Sync`: whoever shares it between threads must see
+//! to it that only one runs inside at a time. The one exception is [`Driver::wait`]: while it is
+//! in the kernel others may call [`Driver::wake`], [`Driver::with_payloads`] and
+//! [`Driver::is_waiting`], which touch nothing that a wait uses.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, Started};
+use crate::backend_kind::BackendKind;
+use crate::error::Result;
+use crate::in_flight::{InFlight, Wakeup};
+use crate::operation::{Operation, Target, Transfer};
+use crate::ready_queue::ReadyQueue;
+use crate::stats::{Counts, Stats};
+use crate::sys;
+use crate::timers::Timers;
+use crate::token::Token;
+use crate::uring::setup;
+use crate::waker::Waker;
+use crate::worker_pool::{Job, WorkerPool};
+
+/// How a driver is made.
+pub struct Options {
+    /// The backend.
+    pub backend: BackendKind,
+    /// Ring size and mode; the readiness backends ignore it.
+    pub ring: setup::Options,
+    /// Most threads that blocking work may use at once.
+    pub workers_max: usize,
+}
+
+/// What the owner should do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Run what [`Driver::next_ready`] hands out.
+    Ready,
+    /// Nothing can run: call [`Driver::wait`] with this timeout (`None` for ever).
+    Idle(Option<Duration>),
+}
+
+/// State that changes together: who is parked, until when, and who may run.
+struct Parks<P> {
+    in_flight: InFlight<P>,
+    timers: Timers,
+    ready: ReadyQueue,
+}
+
+impl<P> Parks<P> {
+    fn fire(&mut self, token: Token, wakeup: Wakeup) {
+        if self.in_flight.fire(token, wakeup) {
+            self.ready.push(token);
+        }
+    }
+
+    fn set_deadline(&mut self, token: Token, deadline: Option<Instant>) {
+        let before = self.in_flight.set_deadline(token, deadline);
+        if before.is_some() {
+            let in_flight = &self.in_flight;
+            self.timers
+                .cancel(|token, deadline| in_flight.has_deadline(token, deadline));
+        }
+        if let Some(deadline) = deadline {
+            self.timers.arm(deadline, token);
+        }
+    }
+
+    fn expire(&mut self) {
+        if self.timers.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        loop {
+            let in_flight = &self.in_flight;
+            let expired = self
+                .timers
+                .expire(now, |token, at| in_flight.has_deadline(token, at));
+            let Some(token) = expired else { return };
+            self.in_flight.set_deadline(token, None);
+            self.fire(token, Wakeup::TimedOut);
+        }
+    }
+
+    fn next_deadline(&mut self) -> Option<Instant> {
+        let in_flight = &self.in_flight;
+        self.timers
+            .next(|token, deadline| in_flight.has_deadline(token, deadline))
+    }
+}
+
+/// Operations, timers and wakeups of one thread. `P` is what the owner keeps with each party.
+pub struct Driver<P> {
+    kind: BackendKind,
+    parks: RefCell<Parks<P>>,
+    backend: RefCell<Backend>,
+    waker: Arc<Waker>,
+    workers: OnceCell<WorkerPool>,
+    workers_max: usize,
+    waiting: Cell<bool>,
+    /// Entries handed out since the backend was last looked at.
+    served: Cell<usize>,
+    /// Operations completed at once since the backend was last looked at.
+    done_at_once: Cell<usize>,
+    counts: Counts,
+}
+
+/// Entries served from the ready queue before a backend whose look costs a system call is asked.
+const SERVED_MAX: usize = 64;
+
+/// Operations that may complete at once before one is made to wait its turn, so that a party
+/// whose input never runs dry cannot keep others from running.
+const DONE_AT_ONCE_MAX: usize = 256;
+
+impl<P> Driver<P> {
+    /// Makes a driver that belongs to the calling thread.
+    pub fn new(options: &Options) -> Result<Self> {
+        let waker = Arc::new(Waker::new()?);
+        let backend = Backend::new(options.backend, &options.ring, Arc::clone(&waker))?;
+        Ok(Self {
+            kind: options.backend,
+            parks: RefCell::new(Parks {
+                in_flight: InFlight::default(),
+                timers: Timers::default(),
+                ready: ReadyQueue::default(),
+            }),
+            backend: RefCell::new(backend),
+            waker,
+            workers: OnceCell::new(),
+            workers_max: options.workers_max,
+            waiting: Cell::new(false),
+            served: Cell::new(0),
+            done_at_once: Cell::new(0),
+            counts: Counts::default(),
+        })
+    }
+
+    /// The backend behind this driver.
+    pub fn backend(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// Wakes the driver from any thread, see [`Waker`].
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> Stats {
+        self.counts.snapshot()
+    }
+
+    /// Counts a system call that the owner made itself on behalf of an operation.
+    pub fn count_direct_call(&self) {
+        self.counts.direct_calls.add(1);
+    }
+
+    /// Takes a place for a party that is about to wait.
+    pub fn park(&self, payload: P) -> Token {
+        self.parks.borrow_mut().in_flight.park(payload)
+    }
+
+    /// Gives the place back and returns the payload; `None` when it was given back before.
+    ///
+    /// An operation still under way is abandoned: its completion is dropped. Memory lent to it
+    /// stays lent until then, so take the completion first where memory is lent.
+    pub fn leave(&self, token: Token) -> Option<P> {
+        let mut parks = self.parks.borrow_mut();
+        parks.set_deadline(token, None);
+        parks.in_flight.leave(token)
+    }
+
+    /// Starts an operation for a parked party. `Some` is its result, with no completion to come;
+    /// `None` means that the party is woken by [`Wakeup::Completed`].
+    pub fn submit(&self, token: Token, operation: &Operation) -> Result<Option<i32>> {
+        let fd = match operation {
+            Operation::Poll { fd, .. } => *fd,
+            Operation::Transfer(transfer) => transfer.fd,
+        };
+        if fd < 0 {
+            return Ok(Some(-libc::EBADF));
+        }
+        let started = self
+            .backend
+            .borrow_mut()
+            .start(token, operation, &self.counts)?;
+        match started {
+            Started::Done(result) if self.done_at_once.get() < DONE_AT_ONCE_MAX => {
+                self.done_at_once.set(self.done_at_once.get() + 1);
+                return Ok(Some(result));
+            }
+            Started::Done(result) => self
+                .parks
+                .borrow_mut()
+                .fire(token, Wakeup::Completed(result)),
+            Started::Submitted => self.parks.borrow_mut().in_flight.submitted(token, true),
+            Started::Blocking(transfer) => self.run_job(token, blocking(transfer), true)?,
+        }
+        Ok(None)
+    }
+
+    /// Has a worker thread do `job` for a parked party. Its result completes the token. A party
+    /// that leaves, or a close, does not wait for it: the job owns what it uses.
+    pub fn offload(&self, token: Token, job: Job) -> Result<()> {
+        self.run_job(token, job, false)
+    }
+
+    fn run_job(&self, token: Token, job: Job, awaited: bool) -> Result<()> {
+        let pool = || WorkerPool::new(self.workers_max, Arc::clone(&self.waker));
+        self.workers.get_or_init(pool).submit(token, job)?;
+        self.parks.borrow_mut().in_flight.submitted(token, awaited);
+        Ok(())
+    }
+
+    /// Asks for the operation of `token` to end. Its completion still comes, and may say that it
+    /// had succeeded already. What a worker thread does is not interrupted.
+    pub fn cancel(&self, token: Token) -> Result<()> {
+        if !self.parks.borrow().in_flight.is_submitted(token) {
+            return Ok(());
+        }
+        self.backend.borrow_mut().cancel(token, &self.counts)
+    }
+
+    /// Whether an operation of `token` has yet to complete.
+    pub fn is_submitted(&self, token: Token) -> bool {
+        self.parks.borrow().in_flight.is_submitted(token)
+    }
+
+    /// Wakes the party of `token` with [`Wakeup::TimedOut`] after `timeout`, unless something
+    /// wakes it earlier. `None` takes the deadline back; so does a timeout beyond the clock.
+    pub fn set_timeout(&self, token: Token, timeout: Option<Duration>) {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.parks.borrow_mut().set_deadline(token, deadline);
+    }
+
+    /// Lets the party of `token` go on, after those that are ready. Nothing happens when it has
+    /// left, or may go on already. Any thread, see the module's documentation.
+    pub fn wake(&self, token: Token) {
+        self.parks.borrow_mut().fire(token, Wakeup::Woken);
+        if self.waiting.get() {
+            self.waker.wake();
+        }
+    }
+
+    /// Lets the party of `token` go on before those that are ready.
+    pub fn wake_first(&self, token: Token) {
+        let mut parks = self.parks.borrow_mut();
+        if parks.in_flight.fire(token, Wakeup::Woken) {
+            parks.ready.push_first(token);
+        }
+    }
+
+    /// Takes the reason why the party of `token` may go on; `None` while it may not, or has not
+    /// been handed out by [`next_ready`](Self::next_ready).
+    pub fn take_wakeup(&self, token: Token) -> Option<Wakeup> {
+        self.parks.borrow_mut().in_flight.take_wakeup(token)
+    }
+
+    /// Whether the party of `token` may go on.
+    pub fn has_wakeup(&self, token: Token) -> bool {
+        self.parks.borrow().in_flight.has_wakeup(token)
+    }
+
+    /// Calls `look` with the payload of the party parked under `token`.
+    pub fn with_payload<R>(&self, token: Token, look: impl FnOnce(&P) -> R) -> Option<R> {
+        self.parks.borrow().in_flight.payload(token).map(look)
+    }
+
+    /// Calls `look` with every parked party.
+    pub fn with_payloads(&self, mut look: impl FnMut(Token, &P)) {
+        self.parks
+            .borrow()
+            .in_flight
+            .payloads()
+            .for_each(|(token, payload)| look(token, payload));
+    }
+
+    /// The next party of this turn that may go on.
+    pub fn next_ready(&self) -> Option<Token> {
+        let mut parks = self.parks.borrow_mut();
+        loop {
+            let token = parks.ready.pop()?;
+            if parks.in_flight.dequeued(token) {
+                self.served.set(self.served.get() + 1);
+                return Some(token);
+            }
+        }
+    }
+
+    /// Begins a turn: passes on what is queued, takes completions, expires deadlines.
+    pub fn begin_turn(&self) -> Result<Turn> {
+        self.take_completions();
+        self.parks.borrow_mut().expire();
+        if self.parks.borrow().ready.is_empty() {
+            let mut parks = self.parks.borrow_mut();
+            let deadline = parks.next_deadline();
+            return Ok(Turn::Idle(
+                deadline.map(|at| at.saturating_duration_since(Instant::now())),
+            ));
+        }
+        let costly = self.backend.borrow().flush_is_costly();
+        if !costly || self.served.get() >= SERVED_MAX {
+            self.looked();
+            self.backend.borrow_mut().flush(&self.counts)?;
+            self.take_completions();
+        }
+        self.parks.borrow_mut().ready.begin_turn();
+        Ok(Turn::Ready)
+    }
+
+    /// Waits in the kernel, having passed on what is queued. Begin a turn afterwards.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
+        let start = Instant::now();
+        self.looked();
+        let result = self.backend.borrow_mut().wait(timeout, &self.counts);
+        self.counts
+            .waiting_ns
+            .add(start.elapsed().as_nanos() as u64);
+        result
+    }
+
+    /// Says whether the owner is about to be, or is, in [`wait`](Self::wait), so that `wake` from
+    /// another thread must reach into the kernel. Set before other threads can run.
+    pub fn set_waiting(&self, waiting: bool) {
+        self.waiting.set(waiting);
+    }
+
+    /// Whether the owner said that it waits.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.get()
+    }
+
+    /// Ends every operation and waits until the kernel and the workers are done with all memory
+    /// lent to them. Parties that are parked stay parked and see nothing of it.
+    pub fn close(&self) -> Result<()> {
+        let tokens = self.parks.borrow().in_flight.awaited_tokens();
+        for token in tokens {
+            self.backend.borrow_mut().cancel(token, &self.counts)?;
+        }
+        loop {
+            self.take_completions();
+            if self.parks.borrow().in_flight.awaited_count() == 0 {
+                break;
+            }
+            self.wait(None)?;
+        }
+        self.backend.borrow_mut().close(&self.counts);
+        Ok(())
+    }
+
+    fn looked(&self) {
+        self.served.set(0);
+        self.done_at_once.set(0);
+    }
+
+    fn take_completions(&self) {
+        let mut parks = self.parks.borrow_mut();
+        let take = |token, result| parks.fire(token, Wakeup::Completed(result));
+        self.backend.borrow_mut().completions(&self.counts, take);
+        if let Some(workers) = self.workers.get() {
+            for (token, result) in workers.completions() {
+                self.counts.completions.add(1);
+                parks.fire(token, Wakeup::Completed(result));
+            }
+        }
+    }
+}
+
+/// The job that does a file transfer.
+fn blocking(transfer: Transfer) -> Job {
+    let Transfer {
+        direction,
+        fd,
+        target,
+        buffer,
+    } = transfer;
+    let offset = match target {
+        Target::File { offset } => offset,
+        Target::Socket | Target::Stream => None,
+    };
+    let length = buffer.length();
+    Box::new(move || sys::blocking_transfer(fd, direction, offset, buffer, length))
+}

@@ -1,0 +1,48 @@
+//! Errors of the core: the errno and the call that gave it.
+
+use std::fmt;
+use std::io;
+
+/// A system call that failed: its name and the errno it gave.
+///
+/// The binding turns this into the `Errno::*` exception of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Name of the system call, as in its man page.
+    pub call: &'static str,
+    /// Positive errno, see errno(3).
+    pub errno: i32,
+}
+
+/// Result of everything in this crate that asks the kernel for something.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The error `errno` of `call`.
+    pub fn new(call: &'static str, errno: i32) -> Self {
+        Self { call, errno }
+    }
+
+    /// The error that the last system call of this thread left in `errno`.
+    pub fn last(call: &'static str) -> Self {
+        Self::from_io(call, &io::Error::last_os_error())
+    }
+
+    /// The errno inside `error`; an error that carries none becomes `EIO`.
+    pub fn from_io(call: &'static str, error: &io::Error) -> Self {
+        Self::new(call, error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}",
+            self.call,
+            io::Error::from_raw_os_error(self.errno)
+        )
+    }
+}
+
+impl std::error::Error for Error {}

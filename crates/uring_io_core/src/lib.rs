@@ -1,0 +1,42 @@
+//! Operations on io_uring, with epoll, poll and select behind the same interface.
+//!
+//! A *party* (for the Ruby binding: a fiber) parks at a [`Driver`] and gets a [`Token`]. It may
+//! submit an [`Operation`] under that token, set a timeout, or wait to be woken. The driver passes
+//! operations to its backend: io_uring takes them as submissions and returns completions; the
+//! readiness backends make the call when the descriptor is ready. Either way the token fires, and
+//! the driver's ready queue tells who may go on. Nothing above the backend knows which one runs.
+//!
+//! ```text
+//! Driver ── in-flight table, timers, ready queue, waker, worker pool
+//!    └── Backend ── uring (submissions, completions)
+//!               └── readiness (one transfer loop) ── epoll | poll | select
+//! ```
+
+mod backend;
+mod backend_kind;
+mod driver;
+mod error;
+mod in_flight;
+mod operation;
+mod readiness;
+mod ready_queue;
+mod stats;
+pub mod support;
+mod sys;
+mod timers;
+mod token;
+mod uring;
+mod waker;
+mod worker_pool;
+
+pub use backend_kind::{BackendKind, UnknownBackend};
+pub use driver::{Driver, Options, Turn};
+pub use error::{Error, Result};
+pub use in_flight::Wakeup;
+pub use operation::{Direction, Interest, LentBuffer, Operation, Target, Transfer};
+pub use stats::Stats;
+pub use sys::{pidfd_open, ready_now, target_of, transfer_now as try_transfer};
+pub use token::Token;
+pub use uring::setup::{Mask, Options as RingOptions, Sqpoll};
+pub use waker::Waker;
+pub use worker_pool::Job;

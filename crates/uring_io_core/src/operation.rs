@@ -1,0 +1,202 @@
+//! The vocabulary: what a backend can be asked to do.
+//!
+//! An operation names descriptors and lent memory only. How it is carried out is the backend's
+//! matter: `uring` turns it into a submission queue entry, `readiness` into a system call made
+//! when the descriptor is ready.
+
+use std::os::fd::RawFd;
+
+/// One operation.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation {
+    /// Wait until `fd` is ready for one of `interest`, once. The result is the mask of poll(2)
+    /// events that were found: see [`Interest::satisfied_by`].
+    Poll {
+        /// The descriptor.
+        fd: RawFd,
+        /// What to wait for.
+        interest: Interest,
+    },
+    /// Move bytes between a descriptor and a buffer. The result is the number of bytes, 0 at the
+    /// end of the input.
+    Transfer(Transfer),
+}
+
+/// Arguments of [`Operation::Transfer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Transfer {
+    /// Into the buffer, or out of it.
+    pub direction: Direction,
+    /// The descriptor.
+    pub fd: RawFd,
+    /// What kind of file the descriptor is: it decides how waiting for it works.
+    pub target: Target,
+    /// The memory, lent until the completion.
+    pub buffer: LentBuffer,
+}
+
+/// Which way a transfer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the descriptor into the buffer.
+    Read,
+    /// From the buffer to the descriptor.
+    Write,
+}
+
+/// The kind of file behind a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A socket: recv(2) and send(2).
+    Socket,
+    /// A pipe, terminal or device: read(2) and write(2), and it may have to be waited for.
+    Stream,
+    /// A regular file or block device: always ready, but slow. `None` is the file's own position.
+    File {
+        /// Position in bytes from the start of the file.
+        offset: Option<u64>,
+    },
+}
+
+/// Memory that the kernel may use until the completion of the operation it is given to.
+#[derive(Clone, Copy, Debug)]
+pub struct LentBuffer {
+    address: usize,
+    length: usize,
+}
+
+impl LentBuffer {
+    /// Lends `length` bytes at `address`.
+    ///
+    /// # Safety
+    ///
+    /// From the moment it is submitted until the completion of that operation has been taken from
+    /// the driver (or the driver is closed), the memory must stay allocated, nobody may free or
+    /// move it, and when the transfer reads into it nobody else may use it.
+    #[allow(unsafe_code)]
+    pub unsafe fn new(address: *mut u8, length: usize) -> Self {
+        Self {
+            address: address as usize,
+            length,
+        }
+    }
+
+    /// Start of the memory.
+    pub(crate) fn address(&self) -> *mut u8 {
+        self.address as *mut u8
+    }
+
+    /// Size in bytes, at most what one system call takes on Linux (0x7ffff000).
+    pub(crate) fn length(&self) -> usize {
+        self.length.min(0x7fff_f000)
+    }
+}
+
+/// Kinds of readiness, in the numbers that `IO::READABLE`, `PRIORITY` and `WRITABLE` have in Ruby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest(u8);
+
+impl Interest {
+    /// Data, a connection or the end of the input is there.
+    pub const READABLE: Self = Self(1);
+    /// Urgent data is there.
+    pub const PRIORITY: Self = Self(2);
+    /// Output would not wait.
+    pub const WRITABLE: Self = Self(4);
+
+    /// The interest with these bits, unless there are none or unknown ones.
+    pub fn from_bits(bits: u32) -> Option<Self> {
+        (bits != 0 && bits & !7 == 0).then_some(Self(bits as u8))
+    }
+
+    /// The bits.
+    pub fn bits(self) -> u32 {
+        u32::from(self.0)
+    }
+
+    /// The events of poll(2) to ask for.
+    pub(crate) fn poll_events(self) -> i16 {
+        let mut events = 0;
+        for (kind, event) in Self::POLL_EVENTS {
+            if self.0 & kind.0 != 0 {
+                events |= event;
+            }
+        }
+        events
+    }
+
+    const POLL_EVENTS: [(Self, i16); 3] = [
+        (Self::READABLE, libc::POLLIN),
+        (Self::PRIORITY, libc::POLLPRI),
+        (Self::WRITABLE, libc::POLLOUT),
+    ];
+
+    /// What of this interest the poll(2) events `found` satisfy.
+    ///
+    /// An error on the descriptor satisfies everything: the next call on it will tell. A hang-up
+    /// satisfies readers, and everybody when it is all that was found: nothing else will come.
+    pub fn satisfied_by(self, found: i32) -> Interest {
+        let found = found as i16;
+        let mut ready = 0;
+        for (kind, event) in Self::POLL_EVENTS {
+            if found & event != 0 {
+                ready |= kind.0;
+            }
+        }
+        if found & libc::POLLHUP != 0 {
+            ready |= Self::READABLE.0;
+        }
+        ready &= self.0;
+        if found & libc::POLLERR != 0 || ready == 0 {
+            ready = self.0;
+        }
+        Self(ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Interest;
+
+    const BOTH: Interest = Interest(5);
+
+    #[test]
+    fn only_what_was_asked_for_is_reported() {
+        assert_eq!(
+            Interest::READABLE
+                .satisfied_by((libc::POLLIN | libc::POLLOUT).into())
+                .bits(),
+            1
+        );
+        assert_eq!(BOTH.satisfied_by(libc::POLLOUT.into()).bits(), 4);
+    }
+
+    #[test]
+    fn an_error_satisfies_every_direction() {
+        assert_eq!(BOTH.satisfied_by(libc::POLLERR.into()), BOTH);
+        assert_eq!(
+            Interest::WRITABLE.satisfied_by(libc::POLLERR.into()),
+            Interest::WRITABLE
+        );
+    }
+
+    #[test]
+    fn a_hang_up_satisfies_readers_and_whoever_has_nothing_else_to_wait_for() {
+        assert_eq!(BOTH.satisfied_by(libc::POLLHUP.into()).bits(), 1);
+        assert_eq!(
+            Interest::WRITABLE.satisfied_by(libc::POLLHUP.into()).bits(),
+            4
+        );
+        assert_eq!(
+            Interest::PRIORITY.satisfied_by(libc::POLLHUP.into()).bits(),
+            2
+        );
+    }
+
+    #[test]
+    fn no_bits_and_unknown_bits_are_no_interest() {
+        assert_eq!(Interest::from_bits(0), None);
+        assert_eq!(Interest::from_bits(8), None);
+        assert_eq!(Interest::from_bits(7).map(Interest::bits), Some(7));
+    }
+}

@@ -1,0 +1,61 @@
+//! Waiting with epoll(7).
+
+use std::collections::HashSet;
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::sys;
+
+/// An epoll set whose entries are one-shot: each reports once, then rests until watched again.
+pub(super) struct Epoll {
+    set: OwnedFd,
+    events: Vec<libc::epoll_event>,
+    /// Descriptors that were added. The kernel drops an entry when its file is closed, so this
+    /// is a guess: `watch` corrects it.
+    added: HashSet<RawFd>,
+}
+
+impl Epoll {
+    const EVENTS_AT_ONCE: usize = 512;
+
+    pub fn new(waker: RawFd) -> Result<Self> {
+        let set = sys::epoll::create()?;
+        sys::epoll::control(&set, libc::EPOLL_CTL_ADD, waker, libc::EPOLLIN as u32)?;
+        let events = Vec::with_capacity(Self::EVENTS_AT_ONCE);
+        Ok(Self {
+            set,
+            events,
+            added: HashSet::new(),
+        })
+    }
+
+    /// Watches `fd` for `events`, once.
+    pub fn watch(&mut self, fd: RawFd, events: i16) -> Result<()> {
+        let events = events as u32 | libc::EPOLLONESHOT as u32;
+        let known = !self.added.insert(fd);
+        let (first, second, wrong_guess) = if known {
+            (libc::EPOLL_CTL_MOD, libc::EPOLL_CTL_ADD, libc::ENOENT)
+        } else {
+            (libc::EPOLL_CTL_ADD, libc::EPOLL_CTL_MOD, libc::EEXIST)
+        };
+        let watched = match sys::epoll::control(&self.set, first, fd, events) {
+            Err(error) if error.errno == wrong_guess => {
+                sys::epoll::control(&self.set, second, fd, events)
+            }
+            result => result,
+        };
+        if watched.is_err() {
+            self.added.remove(&fd);
+        }
+        watched
+    }
+
+    /// Waits, and adds what is ready to `found`. epoll's event bits are those of poll(2).
+    pub fn wait(&mut self, timeout: Option<Duration>, found: &mut Vec<(RawFd, i16)>) -> Result<()> {
+        sys::epoll::wait(&self.set, &mut self.events, timeout)?;
+        let events = self.events.iter();
+        found.extend(events.map(|event| (event.u64 as RawFd, event.events as i16)));
+        Ok(())
+    }
+}

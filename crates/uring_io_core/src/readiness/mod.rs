@@ -1,0 +1,243 @@
+//! The readiness backend: one loop that makes a call when its descriptor is ready, over three
+//! ways to wait (epoll, poll, select).
+//!
+//! A transfer is tried at once; only when it would wait does its descriptor get watched. Watching
+//! is one-shot: what is ready is taken off, and the waits that are left are armed again.
+
+#[cfg(target_os = "linux")]
+mod epoll;
+mod poll;
+mod select;
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend_kind::BackendKind;
+use crate::error::{Error, Result};
+use crate::operation::{Direction, Interest, Operation};
+use crate::stats::Counts;
+use crate::sys;
+use crate::token::Token;
+use crate::waker::Waker;
+
+/// One way to wait for readiness. Events are those of poll(2).
+enum Waiter {
+    #[cfg(target_os = "linux")]
+    Epoll(epoll::Epoll),
+    Poll(poll::Poll),
+    Select(select::Select),
+}
+
+/// An operation that waits for its descriptor.
+struct Waiting {
+    token: Token,
+    operation: Operation,
+}
+
+impl Waiting {
+    fn events(&self) -> i16 {
+        match self.operation {
+            Operation::Poll { interest, .. } => interest,
+            Operation::Transfer(transfer) => match transfer.direction {
+                Direction::Read => Interest::READABLE,
+                Direction::Write => Interest::WRITABLE,
+            },
+        }
+        .poll_events()
+    }
+
+    /// What the operation comes to now that `found` is reported; None when it must wait on.
+    fn attempt(&self, found: i16, counts: &Counts) -> Option<i32> {
+        if found & libc::POLLNVAL != 0 {
+            return Some(-libc::EBADF);
+        }
+        if found & (self.events() | libc::POLLERR | libc::POLLHUP) == 0 {
+            return None;
+        }
+        match self.operation {
+            Operation::Poll { .. } => Some(i32::from(found)),
+            Operation::Transfer(transfer) => {
+                counts.direct_calls.add(1);
+                let result = sys::transfer_now(&transfer);
+                (result != -libc::EAGAIN && result != -libc::EINTR).then_some(result)
+            }
+        }
+    }
+}
+
+/// Descriptors that are waited for, and the operations that wait for each.
+pub(crate) struct Readiness {
+    waiter: Waiter,
+    waker: Arc<Waker>,
+    descriptors: HashMap<RawFd, Vec<Waiting>>,
+    /// The descriptor that each waiting operation waits for.
+    waits: HashMap<Token, RawFd>,
+    /// Descriptors whose watched events must be set before the next wait.
+    changed: Vec<RawFd>,
+    /// What the last wait found.
+    found: Vec<(RawFd, i16)>,
+    completed: VecDeque<(Token, i32)>,
+}
+
+impl Readiness {
+    pub fn new(kind: BackendKind, waker: Arc<Waker>) -> Result<Self> {
+        let waiter = match kind {
+            #[cfg(target_os = "linux")]
+            BackendKind::Epoll => Waiter::Epoll(epoll::Epoll::new(waker.fd())?),
+            #[cfg(not(target_os = "linux"))]
+            BackendKind::Epoll => return Err(Error::new("epoll_create1", libc::ENOSYS)),
+            BackendKind::Poll => Waiter::Poll(poll::Poll::new(waker.fd())),
+            BackendKind::Select => Waiter::Select(select::Select::new(waker.fd())?),
+            BackendKind::IoUring => return Err(Error::new("io_uring_setup", libc::ENOSYS)),
+        };
+        Ok(Self {
+            waiter,
+            waker,
+            descriptors: HashMap::new(),
+            waits: HashMap::new(),
+            changed: Vec::new(),
+            found: Vec::new(),
+            completed: VecDeque::new(),
+        })
+    }
+
+    /// Tries a transfer, and watches its descriptor when it would wait. The result is there at
+    /// once or comes as a completion. Fails with `EINVAL` of `select` for a descriptor that
+    /// select(2) cannot watch.
+    pub fn start(
+        &mut self,
+        token: Token,
+        operation: &Operation,
+        counts: &Counts,
+    ) -> Result<Option<i32>> {
+        let fd = match *operation {
+            Operation::Poll { fd, .. } => fd,
+            Operation::Transfer(transfer) => {
+                counts.direct_calls.add(1);
+                let result = sys::transfer_now(&transfer);
+                if result != -libc::EAGAIN && result != -libc::EINTR {
+                    return Ok(Some(result));
+                }
+                transfer.fd
+            }
+        };
+        if matches!(self.waiter, Waiter::Select(_)) && fd >= sys::DescriptorSet::SIZE {
+            return Err(Error::new("select", libc::EINVAL));
+        }
+        let waiting = Waiting {
+            token,
+            operation: *operation,
+        };
+        self.descriptors.entry(fd).or_default().push(waiting);
+        self.waits.insert(token, fd);
+        self.changed.push(fd);
+        Ok(None)
+    }
+
+    /// Ends the wait of `token`: its completion is `-ECANCELED`.
+    pub fn cancel(&mut self, token: Token) {
+        let Some(fd) = self.waits.remove(&token) else {
+            return;
+        };
+        if let Some(waiting) = self.descriptors.get_mut(&fd) {
+            waiting.retain(|waiting| waiting.token != token);
+            if waiting.is_empty() {
+                // What is still armed reports once and finds nobody.
+                self.descriptors.remove(&fd);
+            }
+        }
+        self.completed.push_back((token, -libc::ECANCELED));
+    }
+
+    /// Waits until a watched descriptor is ready, a wakeup, a signal or the timeout.
+    pub fn wait(&mut self, timeout: Option<Duration>, counts: &Counts) -> Result<()> {
+        self.arm(counts);
+        let timeout = if self.completed.is_empty() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
+        counts.enters.add(1);
+        let waited = match &mut self.waiter {
+            #[cfg(target_os = "linux")]
+            Waiter::Epoll(epoll) => epoll.wait(timeout, &mut self.found),
+            Waiter::Poll(poll) => poll.wait(&self.descriptors, timeout, &mut self.found),
+            Waiter::Select(select) => select.wait(&self.descriptors, timeout, &mut self.found),
+        };
+        match waited {
+            Err(error) if error.errno != libc::EINTR => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells epoll what to watch; poll and select are told at each wait.
+    fn arm(&mut self, counts: &Counts) {
+        let changed = std::mem::take(&mut self.changed);
+        #[cfg(target_os = "linux")]
+        if let Waiter::Epoll(epoll) = &mut self.waiter {
+            let mut refused = Vec::new();
+            for fd in changed {
+                let Some(waiting) = self.descriptors.get(&fd) else {
+                    continue;
+                };
+                counts.direct_calls.add(1);
+                let events = waiting
+                    .iter()
+                    .fold(0, |events, waiting| events | waiting.events());
+                match epoll.watch(fd, events) {
+                    Ok(()) => {}
+                    // Not a kind of file that can be waited for: it is always ready.
+                    Err(error) if error.errno == libc::EPERM => self.found.push((fd, events)),
+                    Err(error) => refused.push((fd, -error.errno)),
+                }
+            }
+            for (fd, result) in refused {
+                self.complete_all(fd, result);
+            }
+            self.attempt_found(counts);
+        }
+    }
+
+    fn complete_all(&mut self, fd: RawFd, result: i32) {
+        for waiting in self.descriptors.remove(&fd).unwrap_or_default() {
+            self.waits.remove(&waiting.token);
+            self.completed.push_back((waiting.token, result));
+        }
+    }
+
+    fn attempt_found(&mut self, counts: &Counts) {
+        for (fd, found) in std::mem::take(&mut self.found) {
+            if fd == self.waker.fd() {
+                self.waker.drain();
+                continue;
+            }
+            let Some(waiting) = self.descriptors.get_mut(&fd) else {
+                continue;
+            };
+            waiting.retain(|waiting| match waiting.attempt(found, counts) {
+                Some(result) => {
+                    self.waits.remove(&waiting.token);
+                    self.completed.push_back((waiting.token, result));
+                    false
+                }
+                None => true,
+            });
+            if waiting.is_empty() {
+                self.descriptors.remove(&fd);
+            } else {
+                self.changed.push(fd);
+            }
+        }
+    }
+
+    /// Hands over the completions that are there.
+    pub fn completions(&mut self, counts: &Counts, mut take: impl FnMut(Token, i32)) {
+        self.attempt_found(counts);
+        for (token, result) in self.completed.drain(..) {
+            counts.completions.add(1);
+            take(token, result);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Waiting with poll(2).
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use super::Waiting;
+use crate::error::Result;
+use crate::sys;
+
+/// The array that poll(2) works on, kept for its memory.
+pub(super) struct Poll {
+    waker: RawFd,
+    fds: Vec<libc::pollfd>,
+}
+
+impl Poll {
+    pub fn new(waker: RawFd) -> Self {
+        Self {
+            waker,
+            fds: Vec::new(),
+        }
+    }
+
+    /// Waits, and adds what is ready to `found`.
+    pub fn wait(
+        &mut self,
+        descriptors: &HashMap<RawFd, Vec<Waiting>>,
+        timeout: Option<Duration>,
+        found: &mut Vec<(RawFd, i16)>,
+    ) -> Result<()> {
+        self.fds.clear();
+        self.fds.push(libc::pollfd {
+            fd: self.waker,
+            events: libc::POLLIN,
+            revents: 0,
+        });
+        for (&fd, waiting) in descriptors {
+            let events = waiting
+                .iter()
+                .fold(0, |events, waiting| events | waiting.events());
+            self.fds.push(libc::pollfd {
+                fd,
+                events,
+                revents: 0,
+            });
+        }
+        sys::poll(&mut self.fds, timeout)?;
+        let ready = self.fds.iter().filter(|entry| entry.revents != 0);
+        found.extend(ready.map(|entry| (entry.fd, entry.revents)));
+        Ok(())
+    }
+}

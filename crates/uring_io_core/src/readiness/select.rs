@@ -1,0 +1,70 @@
+//! Waiting with select(2), for descriptors below 1024.
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use super::Waiting;
+use crate::error::{Error, Result};
+use crate::sys::{self, DescriptorSet};
+
+/// The only state select(2) needs between waits: the waker it also watches.
+pub(super) struct Select {
+    waker: RawFd,
+}
+
+/// The set that answers for each event of poll(2), in the order of select's arguments.
+const SETS: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
+
+impl Select {
+    /// Fails with `EMFILE` when the waker's own descriptor is beyond what select(2) can watch.
+    pub fn new(waker: RawFd) -> Result<Self> {
+        if waker >= DescriptorSet::SIZE {
+            return Err(Error::new("select", libc::EMFILE));
+        }
+        Ok(Self { waker })
+    }
+
+    /// Waits, and adds what is ready to `found`. A closed descriptor is reported as `POLLNVAL`.
+    pub fn wait(
+        &mut self,
+        descriptors: &HashMap<RawFd, Vec<Waiting>>,
+        timeout: Option<Duration>,
+        found: &mut Vec<(RawFd, i16)>,
+    ) -> Result<()> {
+        let mut sets = [
+            DescriptorSet::new(),
+            DescriptorSet::new(),
+            DescriptorSet::new(),
+        ];
+        let mut count = self.waker + 1;
+        sets[0].insert(self.waker);
+        for (&fd, waiting) in descriptors {
+            let events = waiting
+                .iter()
+                .fold(0, |events, waiting| events | waiting.events());
+            for (set, event) in sets.iter_mut().zip(SETS) {
+                if events & event != 0 {
+                    set.insert(fd);
+                }
+            }
+            count = count.max(fd + 1);
+        }
+        match sys::select(count, &mut sets, timeout) {
+            Err(error) if error.errno == libc::EBADF => {
+                let closed = descriptors.keys().filter(|&&fd| !sys::is_open(fd));
+                found.extend(closed.map(|&fd| (fd, libc::POLLNVAL)));
+                return Ok(());
+            }
+            result => result?,
+        };
+        for &fd in descriptors.keys().chain([&self.waker]) {
+            let events = sets.iter().zip(SETS).filter(|(set, _)| set.contains(fd));
+            let events = events.fold(0, |events, (_, event)| events | event);
+            if events != 0 {
+                found.push((fd, events));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,426 @@
+//! The raw system calls of the readiness backends, the waker and the worker pool, each with its
+//! errno. io_uring's own calls are made by the `io-uring` crate.
+#![allow(unsafe_code)]
+
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::operation::{Direction, Interest, LentBuffer, Target, Transfer};
+use crate::waker::owned;
+
+/// The value, or the negative errno that the call just left.
+fn value_or_errno(call: &'static str, value: isize) -> i32 {
+    if value < 0 {
+        -Error::last(call).errno
+    } else {
+        value as i32
+    }
+}
+
+/// Reader and, where it is a descriptor of its own, writer of a waker.
+#[cfg(target_os = "linux")]
+pub(crate) fn wake_descriptors() -> Result<(OwnedFd, Option<OwnedFd>)> {
+    // SAFETY: takes two numbers and returns a new descriptor.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    Ok((owned("eventfd", fd)?, None))
+}
+
+/// Reader and, where it is a descriptor of its own, writer of a waker.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn wake_descriptors() -> Result<(OwnedFd, Option<OwnedFd>)> {
+    use std::os::fd::AsRawFd;
+
+    let mut fds = [-1; 2];
+    // SAFETY: the array outlives the call, which fills both places or none.
+    let made = unsafe { libc::pipe(fds.as_mut_ptr()) };
+    if made < 0 {
+        return Err(Error::last("pipe"));
+    }
+    let ends = (owned("pipe", fds[0])?, owned("pipe", fds[1])?);
+    for end in [&ends.0, &ends.1] {
+        let fd = end.as_raw_fd();
+        // SAFETY: sets flags of a descriptor that `ends` owns.
+        unsafe {
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+            libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK);
+        }
+    }
+    Ok((ends.0, Some(ends.1)))
+}
+
+/// Adds a wakeup. The only failure is a counter or pipe that is full: then one is pending already.
+pub(crate) fn write_wakeup(fd: RawFd) {
+    let one = 1u64.to_ne_bytes();
+    let saved = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    // SAFETY: reads eight bytes of a local array; write(2) is async-signal-safe.
+    unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+    restore_errno(saved);
+}
+
+#[cfg(target_os = "linux")]
+fn restore_errno(errno: i32) {
+    // SAFETY: the location is this thread's own and always valid.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn restore_errno(_errno: i32) {}
+
+/// Reads until nothing is left. Failing with EAGAIN is how it ends.
+pub(crate) fn drain_wakeups(fd: RawFd) {
+    let mut bytes = [0u8; 64];
+    // SAFETY: writes at most the length of a local array, into it.
+    while unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) } == bytes.len() as isize
+    {
+    }
+}
+
+/// poll(2), with nanoseconds where the system can. `None` waits for ever.
+pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<usize> {
+    let count = fds.len() as libc::nfds_t;
+    #[cfg(target_os = "linux")]
+    // SAFETY: the slice and the timespec outlive the call; the count is the slice's.
+    let found = unsafe {
+        let timeout = timeout.map(timespec);
+        let timeout = timeout
+            .as_ref()
+            .map_or(std::ptr::null(), std::ptr::from_ref);
+        libc::ppoll(fds.as_mut_ptr(), count, timeout, std::ptr::null())
+    };
+    #[cfg(not(target_os = "linux"))]
+    // SAFETY: the slice outlives the call; the count is the slice's.
+    let found = unsafe { libc::poll(fds.as_mut_ptr(), count, milliseconds(timeout)) };
+    if found < 0 {
+        return Err(Error::last("poll"));
+    }
+    Ok(found as usize)
+}
+
+/// What one descriptor is ready for now, as poll(2) events; 0 when for nothing.
+pub(crate) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
+    let mut fds = [libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    }];
+    poll(&mut fds, Some(Duration::ZERO))?;
+    Ok(fds[0].revents)
+}
+
+/// Which of these descriptors are ready at this moment for what is asked of each. Fails with
+/// `EBADF` when one of them is not open.
+pub fn ready_now(watched: &[(RawFd, Interest)]) -> Result<Vec<bool>> {
+    let entry = |&(fd, interest): &(RawFd, Interest)| libc::pollfd {
+        fd,
+        events: interest.poll_events(),
+        revents: 0,
+    };
+    let mut fds: Vec<_> = watched.iter().map(entry).collect();
+    poll(&mut fds, Some(Duration::ZERO))?;
+    if fds.iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
+        return Err(Error::new("poll", libc::EBADF));
+    }
+    Ok(fds.iter().map(|entry| entry.revents != 0).collect())
+}
+
+/// A timespec; durations beyond its range become its end.
+pub(crate) fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: duration.subsec_nanos() as _,
+    }
+}
+
+/// Milliseconds rounded up, so that a short wait does not become a spin; -1 waits for ever.
+pub(crate) fn milliseconds(timeout: Option<Duration>) -> i32 {
+    let Some(timeout) = timeout else { return -1 };
+    i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+}
+
+/// Carries out a transfer without waiting, whatever flags the descriptor has: bytes, or a
+/// negative errno (`-EAGAIN` when it would have to wait).
+pub fn transfer_now(transfer: &Transfer) -> i32 {
+    let Transfer {
+        direction,
+        fd,
+        target,
+        buffer,
+    } = *transfer;
+    match (target, direction) {
+        (Target::Socket, Direction::Read) => {
+            // SAFETY: the buffer is lent to this call by the contract of LentBuffer::new.
+            let got = unsafe {
+                libc::recv(
+                    fd,
+                    buffer.address().cast(),
+                    buffer.length(),
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            value_or_errno("recv", got)
+        }
+        (Target::Socket, Direction::Write) => {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: as above; the call only reads from the buffer.
+            let sent = unsafe { libc::send(fd, buffer.address().cast(), buffer.length(), flags) };
+            value_or_errno("send", sent)
+        }
+        _ => stream_now(fd, direction, buffer),
+    }
+}
+
+/// One read(2) or write(2) on a pipe, terminal or device that does not wait even where
+/// `O_NONBLOCK` is not set.
+fn stream_now(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
+    match nowait(fd, direction, buffer) {
+        result if result != -libc::EOPNOTSUPP && result != -libc::ENOSYS => return result,
+        _ => {}
+    }
+    let (events, length) = match direction {
+        Direction::Read => (libc::POLLIN, buffer.length()),
+        // More than this could wait in the middle although poll(2) reports room.
+        Direction::Write => (libc::POLLOUT, buffer.length().min(libc::PIPE_BUF)),
+    };
+    match poll_now(fd, events) {
+        Ok(0) => -libc::EAGAIN,
+        Ok(_) => blocking_transfer(fd, direction, None, buffer, length),
+        Err(error) => -error.errno,
+    }
+}
+
+/// preadv2(2) or pwritev2(2) with `RWF_NOWAIT`: Linux 4.14, on pipes 6.4; `-EOPNOTSUPP` before.
+#[cfg(target_os = "linux")]
+fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
+    let vector = libc::iovec {
+        iov_base: buffer.address().cast(),
+        iov_len: buffer.length(),
+    };
+    let moved = match direction {
+        // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
+        Direction::Read => unsafe { libc::preadv2(fd, &vector, 1, -1, libc::RWF_NOWAIT) },
+        // SAFETY: as above; the call only reads from the buffer.
+        Direction::Write => unsafe { libc::pwritev2(fd, &vector, 1, -1, libc::RWF_NOWAIT) },
+    };
+    value_or_errno("preadv2", moved)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn nowait(_fd: RawFd, _direction: Direction, _buffer: LentBuffer) -> i32 {
+    -libc::EOPNOTSUPP
+}
+
+/// A transfer that may take as long as the file does: for worker threads, and after poll(2).
+pub(crate) fn blocking_transfer(
+    fd: RawFd,
+    direction: Direction,
+    offset: Option<u64>,
+    buffer: LentBuffer,
+    length: usize,
+) -> i32 {
+    let address = buffer.address();
+    loop {
+        // SAFETY: the buffer is lent until the completion, which is reported after this returns
+        // (LentBuffer::new); `length` is at most its length.
+        let moved = unsafe {
+            match (direction, offset) {
+                (Direction::Read, None) => libc::read(fd, address.cast(), length),
+                (Direction::Read, Some(at)) => libc::pread(fd, address.cast(), length, at as _),
+                (Direction::Write, None) => libc::write(fd, address.cast(), length),
+                (Direction::Write, Some(at)) => libc::pwrite(fd, address.cast(), length, at as _),
+            }
+        };
+        let result = value_or_errno("read", moved);
+        if result != -libc::EINTR {
+            return result;
+        }
+    }
+}
+
+/// What kind of file a descriptor is, or the errno of fstat(2).
+pub fn target_of(fd: RawFd) -> Result<Target> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat fills the structure when it returns 0, and only then is it read.
+    let mode = unsafe {
+        if libc::fstat(fd, stat.as_mut_ptr()) < 0 {
+            return Err(Error::last("fstat"));
+        }
+        stat.assume_init().st_mode
+    };
+    Ok(match mode & libc::S_IFMT {
+        libc::S_IFSOCK => Target::Socket,
+        libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Target::File { offset: None },
+        _ => Target::Stream,
+    })
+}
+
+/// A descriptor that becomes readable when process `pid` ends: pidfd_open(2), Linux 5.3.
+#[cfg(target_os = "linux")]
+pub fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd> {
+    // SAFETY: takes two numbers and returns a new descriptor, close-on-exec.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    owned("pidfd_open", fd as i32)
+}
+
+/// A descriptor that becomes readable when process `pid` ends; Linux only.
+#[cfg(not(target_os = "linux"))]
+pub fn pidfd_open(_pid: libc::pid_t) -> Result<OwnedFd> {
+    Err(Error::new("pidfd_open", libc::ENOSYS))
+}
+
+/// Whether the descriptor is open.
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    // SAFETY: asks for flags and changes nothing.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// Keeps signals away from a worker thread: Ruby's handlers belong to Ruby's threads.
+pub(crate) fn block_signals() {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises the set before it is read; the mask is this thread's own.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// epoll(7).
+#[cfg(target_os = "linux")]
+pub(crate) mod epoll {
+    use super::{milliseconds, owned, timespec, Error, OwnedFd, RawFd, Result};
+    use std::os::fd::AsRawFd;
+    use std::time::Duration;
+
+    /// A new set, close-on-exec.
+    pub(crate) fn create() -> Result<OwnedFd> {
+        // SAFETY: takes a number and returns a new descriptor.
+        owned("epoll_create1", unsafe {
+            libc::epoll_create1(libc::EPOLL_CLOEXEC)
+        })
+    }
+
+    /// Adds or modifies the entry of `fd`; the event carries the descriptor's number.
+    pub(crate) fn control(set: &OwnedFd, what: i32, fd: RawFd, events: u32) -> Result<()> {
+        let mut event = libc::epoll_event {
+            events,
+            u64: fd as u64,
+        };
+        // SAFETY: the event is a local that the call reads.
+        let result = unsafe { libc::epoll_ctl(set.as_raw_fd(), what, fd, &mut event) };
+        if result < 0 {
+            return Err(Error::last("epoll_ctl"));
+        }
+        Ok(())
+    }
+
+    /// Waits, and fills `events` with what was found.
+    pub(crate) fn wait(
+        set: &OwnedFd,
+        events: &mut Vec<libc::epoll_event>,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        events.clear();
+        let set = set.as_raw_fd();
+        let room = i32::try_from(events.capacity()).unwrap_or(i32::MAX);
+        let limit = timeout.map(timespec);
+        let limit_address = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the kernel writes at most `room` events into the vector's own memory, and as
+        // many as it returns are initialised; the timespec is a local. epoll_pwait2 is Linux 5.11.
+        let mut found = unsafe {
+            let mask = std::ptr::null::<libc::sigset_t>();
+            let address = events.as_mut_ptr();
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                set,
+                address,
+                room,
+                limit_address,
+                mask,
+                8usize,
+            )
+        };
+        if found < 0 && Error::last("epoll_pwait2").errno == libc::ENOSYS {
+            // SAFETY: as above.
+            found = unsafe {
+                i64::from(libc::epoll_wait(
+                    set,
+                    events.as_mut_ptr(),
+                    room,
+                    milliseconds(timeout),
+                ))
+            };
+        }
+        if found < 0 {
+            return Err(Error::last("epoll_wait"));
+        }
+        // SAFETY: see above.
+        unsafe { events.set_len(found as usize) };
+        Ok(())
+    }
+}
+
+/// Descriptors of select(2).
+pub(crate) struct DescriptorSet(libc::fd_set);
+
+impl DescriptorSet {
+    /// One more than the largest descriptor a set can hold.
+    pub(crate) const SIZE: RawFd = libc::FD_SETSIZE as RawFd;
+
+    pub(crate) fn new() -> Self {
+        let mut set = std::mem::MaybeUninit::uninit();
+        // SAFETY: FD_ZERO initialises the whole set.
+        unsafe {
+            libc::FD_ZERO(set.as_mut_ptr());
+            Self(set.assume_init())
+        }
+    }
+
+    /// Adds a descriptor below [`SIZE`](Self::SIZE).
+    pub(crate) fn insert(&mut self, fd: RawFd) {
+        assert!(
+            (0..Self::SIZE).contains(&fd),
+            "descriptor {fd} does not fit select's set"
+        );
+        // SAFETY: the number was just checked to be inside the set.
+        unsafe { libc::FD_SET(fd, &mut self.0) };
+    }
+
+    pub(crate) fn contains(&self, fd: RawFd) -> bool {
+        // SAFETY: the number is checked to be inside the set before it is looked up.
+        (0..Self::SIZE).contains(&fd) && unsafe { libc::FD_ISSET(fd, &self.0) }
+    }
+}
+
+/// select(2) on descriptors below `count`.
+pub(crate) fn select(
+    count: RawFd,
+    sets: &mut [DescriptorSet; 3],
+    timeout: Option<Duration>,
+) -> Result<usize> {
+    let [readable, writable, exceptional] = sets;
+    let mut limit = timeout.map(|timeout| {
+        // Rounded up, so that the last part of a microsecond is not spent spinning.
+        let micros = timeout.as_nanos().div_ceil(1000);
+        libc::timeval {
+            tv_sec: libc::time_t::try_from(micros / 1_000_000).unwrap_or(libc::time_t::MAX),
+            tv_usec: (micros % 1_000_000) as _,
+        }
+    });
+    let limit = limit
+        .as_mut()
+        .map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    // SAFETY: three valid sets and a timeval, all of which outlive the call.
+    let found = unsafe {
+        libc::select(
+            count,
+            &mut readable.0,
+            &mut writable.0,
+            &mut exceptional.0,
+            limit,
+        )
+    };
+    if found < 0 {
+        return Err(Error::last("select"));
+    }
+    Ok(found as usize)
+}

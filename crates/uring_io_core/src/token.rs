@@ -1,0 +1,41 @@
+//! Completion tokens: which park a completion, a timer or a wakeup belongs to.
+
+/// Identity of one park: a slot of the in-flight table and the generation it is in.
+///
+/// A slot is used again and again; its generation goes up each time, so that a late wakeup for an
+/// earlier park is recognised and dropped. The kernel carries the token as `user_data`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(u64);
+
+impl Token {
+    /// The read of the waker's eventfd that is always in flight on io_uring.
+    pub(crate) const WAKER: Self = Self::reserved(0);
+    /// Requests to cancel: their own completions say nothing that the target's do not.
+    pub(crate) const CANCEL: Self = Self::reserved(1);
+
+    const RESERVED_SLOT: u32 = u32::MAX;
+
+    const fn reserved(number: u32) -> Self {
+        Self::new(Self::RESERVED_SLOT, number)
+    }
+
+    pub(crate) const fn new(slot: u32, generation: u32) -> Self {
+        Self((generation as u64) << 32 | slot as u64)
+    }
+
+    pub(crate) fn from_user_data(user_data: u64) -> Self {
+        Self(user_data)
+    }
+
+    pub(crate) fn user_data(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn slot(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}

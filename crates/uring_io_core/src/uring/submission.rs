@@ -1,0 +1,160 @@
+//! Operations as submission queue entries, and the entry into the kernel.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{fence, Ordering};
+
+use io_uring::{opcode, squeue::Entry, types, IoUring};
+
+use crate::operation::{Direction, Operation, Target, Transfer};
+use crate::token::Token;
+
+/// The entry for an operation. Offset -1 means the file's own position (Linux 5.6).
+pub(super) fn entry(token: Token, operation: &Operation) -> Entry {
+    let entry = match *operation {
+        Operation::Poll { fd, interest } => {
+            opcode::PollAdd::new(types::Fd(fd), interest.poll_events() as u32).build()
+        }
+        Operation::Transfer(transfer) => transfer_entry(&transfer),
+    };
+    entry.user_data(token.user_data())
+}
+
+fn transfer_entry(transfer: &Transfer) -> Entry {
+    let fd = types::Fd(transfer.fd);
+    let address = transfer.buffer.address();
+    let length = transfer.buffer.length() as u32;
+    match (transfer.target, transfer.direction) {
+        (Target::Socket, Direction::Read) => opcode::Recv::new(fd, address, length).build(),
+        // With MSG_WAITALL the kernel goes on until all is sent (Linux 5.19; ignored before).
+        (Target::Socket, Direction::Write) => opcode::Send::new(fd, address, length)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build(),
+        (Target::Stream, Direction::Read) => opcode::Read::new(fd, address, length)
+            .offset(u64::MAX)
+            .build(),
+        (Target::Stream, Direction::Write) => opcode::Write::new(fd, address, length)
+            .offset(u64::MAX)
+            .build(),
+        (Target::File { offset }, Direction::Read) => opcode::Read::new(fd, address, length)
+            .offset(offset.unwrap_or(u64::MAX))
+            .build(),
+        (Target::File { offset }, Direction::Write) => opcode::Write::new(fd, address, length)
+            .offset(offset.unwrap_or(u64::MAX))
+            .build(),
+    }
+}
+
+/// The entry that asks for the operation of `target` to end early.
+pub(super) fn cancel(target: Token) -> Entry {
+    opcode::AsyncCancel::new(target.user_data())
+        .build()
+        .user_data(Token::CANCEL.user_data())
+}
+
+/// Puts an entry into the submission queue; false when it is full.
+pub(super) fn push(ring: &mut IoUring, entry: &Entry) -> bool {
+    // SAFETY: the only pointers in our entries are lent buffers, which stay valid until the
+    // completion is taken by the contract of LentBuffer::new, and the waker's buffer, which the
+    // Ring owns until the ring has ended.
+    unsafe { ring.submission().push(entry) }.is_ok()
+}
+
+/// io_uring_enter(2): submits what is queued and waits for `want` completions, at most for
+/// `timeout`. Returns how many entries the kernel took.
+pub(super) fn enter(
+    ring: &mut IoUring,
+    want: u32,
+    timeout: Option<&types::Timespec>,
+) -> std::io::Result<usize> {
+    const GETEVENTS: u32 = 1 << 0;
+    const SQ_WAKEUP: u32 = 1 << 1;
+    const EXT_ARG: u32 = 1 << 3;
+    const NO_IOWAIT: u32 = 1 << 7;
+
+    let parameters = ring.params();
+    let (sqpoll, no_iowait) = (
+        parameters.is_setup_sqpoll(),
+        parameters.is_feature_no_iowait(),
+    );
+    let queue = ring.submission();
+    let queued = queue.len();
+    // Deferred work and overflowed completions only move on an enter that asks for events.
+    let kernel_has_work = queue.taskrun() || queue.cq_overflow();
+    let mut flags = if want > 0 || kernel_has_work {
+        GETEVENTS
+    } else {
+        0
+    };
+    if want > 0 && no_iowait {
+        flags |= NO_IOWAIT;
+    }
+    if sqpoll {
+        // The tail must be visible before the flags are read: io_uring_sqpoll(7).
+        fence(Ordering::SeqCst);
+        if queue.need_wakeup() {
+            flags |= SQ_WAKEUP;
+        } else if want == 0 && !kernel_has_work {
+            return Ok(queued);
+        }
+    }
+    drop(queue);
+    let arguments = timeout.map(|timeout| types::SubmitArgs::new().timespec(timeout));
+    // SAFETY: SubmitArgs is the kernel's argument structure of the size that EXT_ARG expects, and
+    // it and the timespec it points to live until the call returns.
+    unsafe {
+        match &arguments {
+            Some(arguments) => {
+                ring.submitter()
+                    .enter(queued as u32, want, flags | EXT_ARG, Some(arguments))
+            }
+            None => ring
+                .submitter()
+                .enter::<libc::sigset_t>(queued as u32, want, flags, None),
+        }
+    }
+}
+
+/// Eight bytes the kernel may write to at any time while a read of the waker is in flight.
+pub(super) struct WakeBuffer(*mut u64);
+
+// SAFETY: the pointer is the only reference to its allocation; whoever owns the value owns that.
+unsafe impl Send for WakeBuffer {}
+
+impl WakeBuffer {
+    pub(super) fn new() -> Self {
+        Self(Box::into_raw(Box::new(0)))
+    }
+
+    /// The read of the waker's descriptor into this buffer.
+    pub(super) fn read(&self, fd: std::os::fd::RawFd) -> Entry {
+        let length = size_of::<u64>() as u32;
+        opcode::Read::new(types::Fd(fd), self.0.cast(), length)
+            .offset(u64::MAX)
+            .build()
+            .user_data(Token::WAKER.user_data())
+    }
+
+    /// Frees the buffer: only once no read into it is in flight. Otherwise it is leaked.
+    pub(super) fn free(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: made by Box::into_raw in `new`, freed once (set to null), and the caller
+            // has seen the completion of the last read into it.
+            drop(unsafe { Box::from_raw(self.0) });
+            self.0 = std::ptr::null_mut();
+        }
+    }
+}
+
+/// Unmaps and closes the ring.
+pub(super) fn drop_ring(ring: &mut std::mem::ManuallyDrop<IoUring>) {
+    // SAFETY: called once, from the Drop of the Ring that owns it, which does not use it again.
+    unsafe { std::mem::ManuallyDrop::drop(ring) };
+}
+
+/// Lets go of the ring in a forked child: its mappings were not inherited (`MADV_DONTFORK`), so
+/// only the descriptor is closed.
+pub(super) fn forget_ring(ring: &IoUring) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: closes the child's own copy of the descriptor; the ring object is never used again.
+    unsafe { libc::close(ring.as_raw_fd()) };
+}

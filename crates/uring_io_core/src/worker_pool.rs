@@ -1,0 +1,191 @@
+//! A few threads for what can only be done by blocking: name resolution, and file transfers
+//! where there is no io_uring.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::token::Token;
+use crate::waker::Waker;
+
+/// Work for the pool; what it returns becomes the result of the completion.
+pub type Job = Box<dyn FnOnce() -> i32 + Send>;
+
+/// Threads that are started when work comes and end after a while without any, or with the pool.
+/// Dropping the pool waits for nobody: a job that runs ends by itself and is heard no more.
+pub(crate) struct WorkerPool {
+    shared: Arc<Shared>,
+    threads_max: usize,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    waker: Arc<Waker>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<(Token, Job)>,
+    completed: Vec<(Token, i32)>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Shared {
+    /// The state is whole whenever the lock is free: no job runs under it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long a thread waits for work before it ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+impl WorkerPool {
+    /// A pool of at most `threads_max` threads whose completions wake `waker`.
+    pub fn new(threads_max: usize, waker: Arc<Waker>) -> Self {
+        let shared = Shared {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            waker,
+        };
+        Self {
+            shared: Arc::new(shared),
+            threads_max,
+        }
+    }
+
+    /// Queues a job. Fails when there is no thread and none can be started (`EAGAIN`).
+    pub fn submit(&self, token: Token, job: Job) -> Result<()> {
+        let mut state = self.shared.lock();
+        if state.idle <= state.jobs.len() && state.threads < self.threads_max {
+            let shared = Arc::clone(&self.shared);
+            let name = "uring_io worker".to_string();
+            match thread::Builder::new()
+                .name(name)
+                .spawn(move || shared.work())
+            {
+                Ok(_) => state.threads += 1,
+                Err(_) if state.threads > 0 => {}
+                Err(error) => return Err(Error::from_io("pthread_create", &error)),
+            }
+        }
+        state.jobs.push_back((token, job));
+        drop(state);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Takes the completions that are there.
+    pub fn completions(&self) -> Vec<(Token, i32)> {
+        std::mem::take(&mut self.shared.lock().completed)
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        sys::block_signals();
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                break;
+            }
+            if let Some((token, job)) = state.jobs.pop_front() {
+                drop(state);
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+                state = self.lock();
+                state.completed.push((token, result.unwrap_or(-libc::EIO)));
+                self.waker.wake();
+                continue;
+            }
+            state.idle += 1;
+            let (woken, timeout) = self
+                .work
+                .wait_timeout(state, IDLE)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if timeout.timed_out() && state.jobs.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+    }
+}
+
+impl Drop for WorkerPool {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.jobs.clear();
+        drop(state);
+        self.shared.work.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn completed(pool: &WorkerPool, count: usize) -> Vec<(Token, i32)> {
+        let mut completed = Vec::new();
+        while completed.len() < count {
+            let mut fds = [libc::pollfd {
+                fd: pool.shared.waker.fd(),
+                events: 1,
+                revents: 0,
+            }];
+            sys::poll(&mut fds, Some(Duration::from_secs(10))).unwrap();
+            pool.shared.waker.drain();
+            completed.append(&mut pool.completions());
+        }
+        completed
+    }
+
+    fn pool(threads_max: usize) -> WorkerPool {
+        WorkerPool::new(threads_max, Arc::new(Waker::new().unwrap()))
+    }
+
+    #[test]
+    fn a_job_that_blocks_does_not_keep_others_from_running() {
+        let pool = pool(2);
+        let (release, blocked) = mpsc::channel::<()>();
+        let wait = Box::new(move || blocked.recv().map_or(-1, |()| 1));
+        pool.submit(Token::new(1, 0), wait).unwrap();
+        pool.submit(Token::new(2, 0), Box::new(|| 2)).unwrap();
+        assert_eq!(completed(&pool, 1), [(Token::new(2, 0), 2)]);
+        release.send(()).unwrap();
+        assert_eq!(completed(&pool, 1), [(Token::new(1, 0), 1)]);
+    }
+
+    #[test]
+    fn a_job_that_panics_completes_with_an_error_and_the_pool_goes_on() {
+        let pool = pool(1);
+        pool.submit(
+            Token::new(1, 0),
+            Box::new(|| panic!("expected in this test")),
+        )
+        .unwrap();
+        pool.submit(Token::new(2, 0), Box::new(|| 2)).unwrap();
+        let expected = [(Token::new(1, 0), -libc::EIO), (Token::new(2, 0), 2)];
+        assert_eq!(completed(&pool, 2), expected);
+    }
+
+    #[test]
+    fn more_jobs_than_threads_all_run() {
+        let pool = pool(2);
+        for slot in 0..100 {
+            pool.submit(Token::new(slot, 0), Box::new(move || slot as i32))
+                .unwrap();
+        }
+        let mut results: Vec<i32> = completed(&pool, 100).into_iter().map(|(_, r)| r).collect();
+        results.sort_unstable();
+        assert_eq!(results, (0..100).collect::<Vec<_>>());
+    }
+}
