@@ -1,0 +1,529 @@
+//! Fibers on a driver: parking them, running the next one, and handing interrupts over.
+//!
+//! There is no loop fiber. A fiber that parks runs the next ready fiber itself by transferring to
+//! it; only when none is ready does it wait in the kernel, and when what arrives is its own it
+//! just returns. The thread's root fiber is one more parked party. Control can come back to a
+//! parked fiber without its wakeup, because Ruby returns there when a transferred fiber ends: it
+//! then goes on choosing who runs.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use magnus::fiber::{Fiber, Storage};
+use magnus::rb_sys::AsRawValue;
+use magnus::value::{Opaque, ReprValue};
+use magnus::{gc, Error, Exception, Ruby, Value};
+use uring_io_core::{Driver, Operation, Token, Turn, Wakeup};
+
+use crate::{errors, gvl};
+
+/// Who is parked under a token, and what for.
+pub struct Party {
+    pub fiber: Opaque<Fiber>,
+    pub purpose: Purpose,
+    /// Set when the wakeup that comes is for an exception in `Engine::pending`.
+    interrupted: Cell<bool>,
+}
+
+/// What a party waits for.
+pub enum Purpose {
+    /// An `unblock`, or a deadline.
+    Unblock,
+    /// An operation.
+    Operation,
+    /// Its turn: it let another fiber run first.
+    Turn,
+    /// Nothing: a deadline that interrupts whatever the fiber waits for when it passes.
+    Deadline,
+    /// One operation of several that another party waits for.
+    PartOf(Token),
+}
+
+/// What the end of a timeout raises.
+pub struct Timeout {
+    pub exception: Opaque<Value>,
+    pub message: Opaque<Value>,
+}
+
+/// Hashes object addresses: their low bits are always the same, so they are mixed upwards.
+#[derive(Default)]
+pub struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("object addresses are hashed as u64");
+    }
+
+    fn write_u64(&mut self, address: u64) {
+        self.0 = (address >> 3)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(26);
+    }
+}
+
+type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
+
+/// The fibers of one thread.
+pub struct Engine {
+    pub driver: Driver<Party>,
+    /// The thread that made the engine.
+    owner: Opaque<Value>,
+    /// The innermost park of each parked fiber. The fibers are pinned while they are parked.
+    parked: RefCell<AddressMap<Token>>,
+    /// Fibers that were scheduled and have not ended.
+    scheduled: RefCell<HashSet<u64, BuildHasherDefault<AddressHasher>>>,
+    pub timeouts: RefCell<HashMap<Token, Timeout>>,
+    /// Fibers in which the deadline of this token is to be raised at their next park.
+    pending: RefCell<Vec<(Opaque<Fiber>, Token)>>,
+    /// Whether Ruby has an interrupt for the thread's main flow.
+    interrupted: Cell<bool>,
+    /// Whether the backend has failed for good.
+    failed: Cell<bool>,
+    pub switches: Cell<u64>,
+}
+
+impl Engine {
+    pub fn new(ruby: &Ruby, driver: Driver<Party>) -> Self {
+        Self {
+            driver,
+            owner: Opaque::from(ruby.thread_current().as_value()),
+            parked: RefCell::default(),
+            scheduled: RefCell::default(),
+            timeouts: RefCell::default(),
+            pending: RefCell::default(),
+            interrupted: Cell::new(false),
+            failed: Cell::new(false),
+            switches: Cell::new(0),
+        }
+    }
+
+    pub fn mark(&self, marker: &gc::Marker) {
+        marker.mark(self.owner);
+        self.driver
+            .with_payloads(|_, party| marker.mark(party.fiber));
+        for timeout in self.timeouts.borrow().values() {
+            marker.mark(timeout.exception);
+            marker.mark(timeout.message);
+        }
+        for (fiber, _) in self.pending.borrow().iter() {
+            marker.mark(*fiber);
+        }
+    }
+
+    /// Whether the calling thread owns the engine.
+    pub fn is_owner(&self, ruby: &Ruby) -> bool {
+        ruby.thread_current().as_raw() == ruby.get_inner(self.owner).as_raw()
+    }
+
+    /// Parks the current fiber until its wakeup comes, and returns it. Raises what was raised
+    /// into the fiber meanwhile, with the party left: for waits that nothing must be awaited for.
+    pub fn park(
+        &self,
+        ruby: &Ruby,
+        purpose: Purpose,
+        timeout: Option<std::time::Duration>,
+    ) -> Result<Wakeup, Error> {
+        let place = self.place(ruby, purpose);
+        if timeout.is_some() {
+            self.driver.set_timeout(place.token, timeout);
+        }
+        self.await_wakeup(ruby, place.token)
+    }
+
+    /// Does one operation for the current fiber: bytes, events or a negative errno. `None` when
+    /// the timeout passed first.
+    ///
+    /// Returns only when the operation is over, also when an exception is raised into the fiber
+    /// or the timeout passes: then the operation is cancelled and its completion awaited, because
+    /// the kernel may use the operation's memory until then.
+    pub fn perform(
+        &self,
+        ruby: &Ruby,
+        operation: &Operation,
+        timeout: Option<std::time::Duration>,
+    ) -> Result<Option<i32>, Error> {
+        let place = self.place(ruby, Purpose::Operation);
+        let token = place.token;
+        if let Some(result) = self.submit(ruby, token, operation)? {
+            return Ok(Some(result));
+        }
+        if timeout.is_some() {
+            self.driver.set_timeout(token, timeout);
+        }
+        self.await_completion(ruby, token)
+    }
+
+    /// Has a worker thread do `job` for the current fiber. The job owns what it uses: a fiber
+    /// that is interrupted does not wait for it.
+    pub fn offload(&self, ruby: &Ruby, job: uring_io_core::Job) -> Result<i32, Error> {
+        let place = self.place(ruby, Purpose::Operation);
+        self.driver
+            .offload(place.token, job)
+            .map_err(|error| errors::errno(ruby, error))?;
+        loop {
+            if let Wakeup::Completed(result) = self.await_wakeup(ruby, place.token)? {
+                return Ok(result);
+            }
+        }
+    }
+
+    fn await_completion(&self, ruby: &Ruby, token: Token) -> Result<Option<i32>, Error> {
+        let mut raised = None;
+        let mut timed_out = false;
+        let mut cancelled = false;
+        let result = loop {
+            match self.await_wakeup(ruby, token) {
+                Ok(Wakeup::Completed(result)) => break result,
+                Ok(Wakeup::TimedOut) => timed_out = true,
+                Ok(Wakeup::Woken) => continue,
+                // The kernel takes no calls any more: there is nothing left to wait for.
+                Err(error) if self.failed.get() => return Err(error),
+                // A killed fiber raises again at every resume: the first reason counts.
+                Err(error) => {
+                    raised.get_or_insert(error);
+                }
+            }
+            if !std::mem::replace(&mut cancelled, true) {
+                self.driver
+                    .cancel(token)
+                    .map_err(|error| self.failure(ruby, error))?;
+            }
+        };
+        match raised {
+            Some(error) => Err(error),
+            None if timed_out && result == -libc::ECANCELED => Ok(None),
+            None => Ok(Some(result)),
+        }
+    }
+
+    /// Starts an operation under a token, see [`Driver::submit`].
+    pub fn submit(
+        &self,
+        ruby: &Ruby,
+        token: Token,
+        operation: &Operation,
+    ) -> Result<Option<i32>, Error> {
+        let error = match self.driver.submit(token, operation) {
+            Ok(started) => return Ok(started),
+            Err(error) => error,
+        };
+        if error.call != "select" {
+            return Err(self.failure(ruby, error));
+        }
+        let fd = match operation {
+            Operation::Poll { fd, .. } => *fd,
+            Operation::Transfer(transfer) => transfer.fd,
+        };
+        let message = format!(
+            "descriptor {fd} is beyond what select(2) can watch (0 to 1023): \
+             use backend :io_uring, :epoll or :poll"
+        );
+        Err(errors::unsupported(ruby, message))
+    }
+
+    /// Takes a place for the current fiber, given back when the value is dropped.
+    pub fn place(&self, ruby: &Ruby, purpose: Purpose) -> Place<'_> {
+        let fiber = ruby.fiber_current();
+        let token = self.park_beside(fiber, purpose);
+        let address = fiber.as_raw();
+        let outer = self.parked.borrow_mut().insert(address, token);
+        Place {
+            engine: self,
+            token,
+            address,
+            outer,
+        }
+    }
+
+    /// Runs others until the party of `token`, which is the current fiber, gets its turn.
+    pub fn await_wakeup(&self, ruby: &Ruby, token: Token) -> Result<Wakeup, Error> {
+        self.raise_pending(ruby)?;
+        loop {
+            if let Some(wakeup) = self.driver.take_wakeup(token) {
+                if wakeup == Wakeup::Woken && self.take_interrupted(token) {
+                    self.raise_pending(ruby)?;
+                }
+                return Ok(wakeup);
+            }
+            self.run_next(ruby, token)?;
+        }
+    }
+
+    /// Takes a second place for a fiber, one that it does not wait at itself.
+    pub fn park_beside(&self, fiber: Fiber, purpose: Purpose) -> Token {
+        let interrupted = Cell::new(false);
+        self.driver.park(Party {
+            fiber: Opaque::from(fiber),
+            purpose,
+            interrupted,
+        })
+    }
+
+    fn take_interrupted(&self, token: Token) -> bool {
+        self.driver
+            .with_payload(token, |party| party.interrupted.replace(false))
+            == Some(true)
+    }
+
+    /// Runs others until `done`: for whoever waits for more than one wakeup. `token` is the
+    /// caller's place.
+    pub fn run_until(
+        &self,
+        ruby: &Ruby,
+        token: Token,
+        done: impl Fn() -> bool,
+    ) -> Result<(), Error> {
+        while !done() {
+            self.driver.take_wakeup(token);
+            self.run_next(ruby, token)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the next ready fiber, or begins a turn when there is none. Returns when control comes
+    /// back for whatever reason.
+    fn run_next(&self, ruby: &Ruby, own: Token) -> Result<(), Error> {
+        let Some(next) = self.driver.next_ready() else {
+            return self.begin_turn(ruby);
+        };
+        if next == own {
+            return Ok(());
+        }
+        enum Next {
+            Fiber(Opaque<Fiber>),
+            Expired(Opaque<Fiber>),
+            Part(Token),
+        }
+        let next_party = self.driver.with_payload(next, |party| match party.purpose {
+            Purpose::Deadline => Next::Expired(party.fiber),
+            Purpose::PartOf(whole) => Next::Part(whole),
+            _ => Next::Fiber(party.fiber),
+        });
+        match next_party {
+            Some(Next::Fiber(fiber)) => self.switch_to(ruby, ruby.get_inner(fiber), ()),
+            Some(Next::Expired(fiber)) => self.expire(ruby, ruby.get_inner(fiber), next),
+            Some(Next::Part(whole)) => {
+                self.driver.wake(whole);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Transfers to a fiber. Returns when somebody transfers back.
+    fn switch_to(
+        &self,
+        ruby: &Ruby,
+        fiber: Fiber,
+        arguments: impl magnus::ArgList,
+    ) -> Result<(), Error> {
+        self.switches.set(self.switches.get() + 1);
+        fiber.transfer::<_, Value>(arguments)?;
+        if self.interrupted.take() {
+            ruby.thread_check_ints()?;
+        }
+        Ok(())
+    }
+
+    fn begin_turn(&self, ruby: &Ruby) -> Result<(), Error> {
+        let turn = self
+            .driver
+            .begin_turn()
+            .map_err(|error| self.failure(ruby, error))?;
+        let Turn::Idle(timeout) = turn else {
+            return Ok(());
+        };
+        let waited = gvl::wait(&self.driver, timeout);
+        if let Some(Err(error)) = waited {
+            return Err(self.failure(ruby, error));
+        }
+        if waited.is_none() || ruby.thread_current().interrupted() {
+            return self.hand_over_interrupts(ruby);
+        }
+        Ok(())
+    }
+
+    /// The backend refused to wait or submit: nothing that is in flight can complete any more.
+    fn failure(&self, ruby: &Ruby, error: uring_io_core::Error) -> Error {
+        self.failed.set(true);
+        errors::errno(ruby, error)
+    }
+
+    /// Gives control to the thread's main flow, so that a signal's exception, `Thread#raise` or
+    /// `Thread#kill` hits what it would hit in a blocking program, and not the fiber that
+    /// happened to wait in the kernel.
+    ///
+    /// When a fiber that was transferred to ends, Ruby itself continues in the root fiber, or in
+    /// the innermost fiber that the root has resumed (cont.c, return_fiber). So a fiber that ends
+    /// at once leads there, without our having to know which one it is.
+    fn hand_over_interrupts(&self, ruby: &Ruby) -> Result<(), Error> {
+        fn end(_: &Ruby, _: &[Value], _: Option<magnus::block::Proc>) {}
+        self.interrupted.set(true);
+        let fiber = ruby.fiber_new(Storage::Lazy, end)?;
+        self.switch_to(ruby, fiber, ())
+    }
+
+    /// Has a fiber raise what the deadline of `deadline` asks for: at its park, or at its next one
+    /// if it is about to go on, so that what it was woken for is not lost.
+    fn expire(&self, ruby: &Ruby, fiber: Fiber, deadline: Token) -> Result<(), Error> {
+        let parked = self.parked.borrow().get(&fiber.as_raw()).copied();
+        let Some(token) = parked else {
+            // It waits for a fiber that it resumed: Ruby finds the innermost one.
+            let exception = self.timeout_exception(ruby, deadline)?;
+            return fiber.raise::<Value>(exception).map(|_| ());
+        };
+        self.pending
+            .borrow_mut()
+            .push((Opaque::from(fiber), deadline));
+        if !self.driver.has_wakeup(token) {
+            self.driver
+                .with_payload(token, |party| party.interrupted.set(true));
+            self.driver.wake(token);
+        }
+        Ok(())
+    }
+
+    /// Raises what is pending for the current fiber.
+    fn raise_pending(&self, ruby: &Ruby) -> Result<(), Error> {
+        if self.pending.borrow().is_empty() {
+            return Ok(());
+        }
+        let current = ruby.fiber_current().as_raw();
+        let mut pending = self.pending.borrow_mut();
+        let is_current =
+            |(fiber, _): &(Opaque<Fiber>, Token)| ruby.get_inner(*fiber).as_raw() == current;
+        let Some(found) = pending.iter().position(is_current) else {
+            return Ok(());
+        };
+        let (_, deadline) = pending.remove(found);
+        drop(pending);
+        Err(self.timeout_exception(ruby, deadline)?.into())
+    }
+
+    fn timeout_exception(&self, ruby: &Ruby, deadline: Token) -> Result<Exception, Error> {
+        let timeouts = self.timeouts.borrow();
+        let Some(timeout) = timeouts.get(&deadline) else {
+            return Err(errors::base(
+                ruby,
+                "a timeout fired after its block had ended",
+            ));
+        };
+        let exception = ruby.get_inner(timeout.exception);
+        let message = ruby.get_inner(timeout.message);
+        drop(timeouts);
+        crate::timeout::make_exception(ruby, exception, message)
+    }
+
+    /// Forgets a deadline whose block has ended.
+    pub fn forget_timeout(&self, token: Token) {
+        self.timeouts.borrow_mut().remove(&token);
+        self.pending
+            .borrow_mut()
+            .retain(|(_, deadline)| *deadline != token);
+    }
+
+    /// Wakes a fiber that waits for an `unblock`. Any thread that holds the GVL.
+    pub fn unblock(&self, fiber: Fiber) {
+        let parked = self.parked.borrow().get(&fiber.as_raw()).copied();
+        let Some(token) = parked else { return };
+        let waits = self
+            .driver
+            .with_payload(token, |party| matches!(party.purpose, Purpose::Unblock));
+        if waits == Some(true) {
+            self.driver.wake(token);
+        }
+    }
+
+    /// Lets the other ready fibers run once.
+    pub fn yield_turn(&self, ruby: &Ruby, purpose: Purpose) -> Result<(), Error> {
+        let place = self.place(ruby, purpose);
+        self.driver.wake(place.token);
+        self.await_wakeup(ruby, place.token).map(|_| ())
+    }
+
+    /// Starts a new fiber at once; the current one goes on when that parks or ends.
+    pub fn start(
+        &self,
+        ruby: &Ruby,
+        fiber: Fiber,
+        arguments: impl magnus::ArgList,
+    ) -> Result<(), Error> {
+        self.scheduled.borrow_mut().insert(fiber.as_raw());
+        self.run_first(ruby, || self.switch_to(ruby, fiber, arguments))
+    }
+
+    /// Kills a parked fiber; the current one goes on when that parks again or ends.
+    pub fn kill(&self, ruby: &Ruby, fiber: Fiber) -> Result<(), Error> {
+        self.run_first(ruby, || {
+            fiber.funcall::<_, _, Value>("kill", ()).map(|_| ())
+        })
+    }
+
+    /// Makes the current fiber the next one to run, then switches to another.
+    fn run_first(
+        &self,
+        ruby: &Ruby,
+        switch: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let place = self.place(ruby, Purpose::Turn);
+        self.driver.wake_first(place.token);
+        switch()?;
+        while self.driver.take_wakeup(place.token).is_none() {
+            self.run_next(ruby, place.token)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a scheduled fiber has ended.
+    pub fn ended(&self, fiber: Fiber) {
+        self.scheduled.borrow_mut().remove(&fiber.as_raw());
+    }
+
+    /// Number of scheduled fibers that have not ended.
+    pub fn scheduled_count(&self) -> usize {
+        self.scheduled.borrow().len()
+    }
+
+    /// Whether the current fiber is a scheduled one.
+    pub fn is_scheduled(&self, fiber: Fiber) -> bool {
+        self.scheduled.borrow().contains(&fiber.as_raw())
+    }
+
+    /// A scheduled fiber that is parked.
+    pub fn any_parked(&self, ruby: &Ruby) -> Option<Fiber> {
+        let scheduled = self.scheduled.borrow();
+        let mut found = None;
+        self.driver.with_payloads(|_, party| {
+            let fiber = ruby.get_inner(party.fiber);
+            if found.is_none() && scheduled.contains(&fiber.as_raw()) {
+                found = Some(fiber);
+            }
+        });
+        found
+    }
+}
+
+/// A party's place at the driver, given back when dropped.
+pub struct Place<'a> {
+    engine: &'a Engine,
+    pub token: Token,
+    address: u64,
+    /// The park that this one is inside of: a hook called from within a hook.
+    outer: Option<Token>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.engine.driver.leave(self.token);
+        let mut parked = self.engine.parked.borrow_mut();
+        match self.outer {
+            Some(outer) => parked.insert(self.address, outer),
+            None => parked.remove(&self.address),
+        };
+    }
+}

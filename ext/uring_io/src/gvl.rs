@@ -1,0 +1,57 @@
+//! Waiting without the GVL, so that other Ruby threads run meanwhile.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::time::Duration;
+
+use rb_sys::{rb_nogvl, RB_NOGVL_INTR_FAIL, RB_NOGVL_UBF_ASYNC_SAFE};
+use uring_io_core::{Driver, Result, Waker};
+
+struct Wait<'a, P> {
+    driver: &'a Driver<P>,
+    timeout: Option<Duration>,
+    /// Set when the wait was really made: Ruby skips it when an interrupt is pending.
+    result: Option<Result<()>>,
+}
+
+/// Waits in the driver with the GVL released. `None` means that Ruby skipped the wait because an
+/// interrupt was pending. Raises nothing: the caller looks at pending interrupts.
+pub fn wait<P>(driver: &Driver<P>, timeout: Option<Duration>) -> Option<Result<()>> {
+    unsafe extern "C" fn enter<P>(data: *mut c_void) -> *mut c_void {
+        // SAFETY: `data` is the Wait on the stack of `wait`, which does not return before this
+        // does, and which nobody else touches meanwhile.
+        let wait = unsafe { &mut *data.cast::<Wait<'_, P>>() };
+        let run = std::panic::AssertUnwindSafe(|| wait.driver.wait(wait.timeout));
+        wait.result = Some(std::panic::catch_unwind(run).unwrap_or_else(|_| std::process::abort()));
+        std::ptr::null_mut()
+    }
+
+    unsafe extern "C" fn unblock(data: *mut c_void) {
+        // SAFETY: `data` is the waker that `wait` keeps alive; Ruby unregisters this function
+        // before `rb_nogvl` returns. Waking is one write(2): safe from any thread or signal.
+        let waker = unsafe { &*data.cast::<Waker>() };
+        waker.wake();
+    }
+
+    let waker = driver.waker();
+    let mut wait = Wait {
+        driver,
+        timeout,
+        result: None,
+    };
+    // From here to the release of the GVL no other thread can run, so none can miss the flag.
+    driver.set_waiting(true);
+    // SAFETY: both functions are given pointers to locals that outlive the call. The driver is
+    // used without the GVL only by Driver::wait, as its documentation allows.
+    unsafe {
+        rb_nogvl(
+            Some(enter::<P>),
+            (&raw mut wait).cast(),
+            Some(unblock),
+            std::sync::Arc::as_ptr(&waker).cast_mut().cast(),
+            (RB_NOGVL_INTR_FAIL | RB_NOGVL_UBF_ASYNC_SAFE) as i32,
+        );
+    }
+    driver.set_waiting(false);
+    wait.result
+}

@@ -1,0 +1,103 @@
+//! IO objects: their descriptor, timeout and kind.
+#![allow(unsafe_code)]
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use magnus::rb_sys::{protect, AsRawValue, FromRawValue};
+use magnus::value::{Lazy, ReprValue};
+use magnus::{prelude::*, Error, RClass, Ruby, Value};
+use rb_sys::{
+    rb_io_closed_p, rb_io_descriptor, rb_io_get_io, rb_io_get_write_io, rb_io_read_pending,
+    rb_io_timeout, RFile,
+};
+use uring_io_core::{Error as CoreError, Target};
+
+use crate::duration;
+
+/// An open IO object and its descriptor.
+#[derive(Clone, Copy)]
+pub struct OpenIo {
+    value: Value,
+    pub fd: RawFd,
+}
+
+impl OpenIo {
+    /// The IO that `object` is or converts to (`to_io`). Raises TypeError when there is none and
+    /// IOError when it is closed.
+    pub fn new(ruby: &Ruby, object: Value) -> Result<Self, Error> {
+        let value = to_io(ruby, object)?;
+        // SAFETY: `value` is an IO.
+        let closed = unsafe { Value::from_raw(rb_io_closed_p(value.as_raw())) };
+        if closed.to_bool() {
+            return Err(Error::new(ruby.exception_io_error(), "closed stream"));
+        }
+        // SAFETY: `value` is an open IO: rb_io_descriptor raises for closed ones only.
+        let fd = unsafe { rb_io_descriptor(value.as_raw()) };
+        Ok(Self { value, fd })
+    }
+
+    /// As [`new`](Self::new), for output: a duplex pipe has a descriptor of its own for it.
+    pub fn for_writing(ruby: &Ruby, object: Value) -> Result<Self, Error> {
+        let value = to_io(ruby, object)?;
+        // SAFETY: `value` is an IO; what raises is caught by `protect`.
+        let writer = protect(|| unsafe { rb_io_get_write_io(value.as_raw()) })?;
+        // SAFETY: the call returned a value.
+        Self::new(ruby, unsafe { Value::from_raw(writer) })
+    }
+
+    /// The IO's own timeout (`IO#timeout`); `None` when it has none.
+    pub fn timeout(&self, ruby: &Ruby) -> Result<Option<Duration>, Error> {
+        // SAFETY: `value` is an open IO.
+        let timeout = unsafe { Value::from_raw(rb_io_timeout(self.value.as_raw())) };
+        duration::optional(ruby, timeout)
+    }
+
+    /// Whether Ruby's own read buffer of this IO has bytes.
+    pub fn has_buffered_input(&self) -> bool {
+        // SAFETY: `value` is an open IO, so a T_FILE whose rb_io_t is set.
+        unsafe {
+            let file = self.value.as_raw() as *const RFile;
+            rb_io_read_pending((*file).fptr) != 0
+        }
+    }
+
+    /// Whether Ruby knows this IO as a socket.
+    pub fn is_socket(&self, ruby: &Ruby) -> bool {
+        static SOCKET: Lazy<RClass> = Lazy::new(|ruby| {
+            ruby.class_object()
+                .const_get("BasicSocket")
+                .unwrap_or_else(|_| ruby.class_basic_object())
+        });
+        // Before the socket library is loaded there is nothing to look up, and no such object.
+        if Lazy::try_get_inner(&SOCKET).is_none() {
+            let loaded = ruby
+                .class_object()
+                .funcall("const_defined?", ("BasicSocket",));
+            if !loaded.unwrap_or(false) {
+                return false;
+            }
+        }
+        self.value.is_kind_of(ruby.get_inner(&SOCKET))
+    }
+
+    /// What kind of file the descriptor is. Asks the kernel for all but sockets, and then tells
+    /// so by `asked`.
+    pub fn target(&self, ruby: &Ruby, asked: impl FnOnce()) -> Result<Target, CoreError> {
+        if self.is_socket(ruby) {
+            return Ok(Target::Socket);
+        }
+        asked();
+        uring_io_core::target_of(self.fd)
+    }
+}
+
+fn to_io(ruby: &Ruby, object: Value) -> Result<Value, Error> {
+    if object.is_kind_of(ruby.class_io()) {
+        return Ok(object);
+    }
+    // SAFETY: any value may be passed; what raises is caught by `protect`.
+    let io = protect(|| unsafe { rb_io_get_io(object.as_raw()) })?;
+    // SAFETY: the call returned a value.
+    Ok(unsafe { Value::from_raw(io) })
+}

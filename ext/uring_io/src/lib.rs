@@ -1,0 +1,27 @@
+//! The Ruby face of `uring_io_core`: one file per class or concern.
+//!
+//! The binding owns everything that is Ruby's: fibers and their marking, IO::Buffer locks, the
+//! GVL, errors. What an operation is and how it is done belongs to the core.
+
+mod buffer;
+mod duration;
+mod engine;
+mod errors;
+mod gvl;
+mod io;
+mod resolve;
+mod scheduler;
+mod select;
+mod support;
+mod timeout;
+mod transfer;
+
+use magnus::{Error, Ruby};
+
+#[allow(missing_docs, reason = "the attribute makes a public C symbol")]
+#[magnus::init]
+fn init(ruby: &Ruby) -> Result<(), Error> {
+    let module = ruby.define_module("UringIO")?;
+    support::init(ruby, module)?;
+    scheduler::init(ruby, module)
+}

@@ -1,0 +1,526 @@
+//! Class UringIO::Scheduler: the hooks that CRuby calls (scheduler.c), one method each.
+//!
+//! A hook checks whose scheduler it is, converts its arguments, makes one call on the engine and
+//! converts the result. What is cold (`process_wait`, `close`) is in `lib/uring_io/scheduler.rb`.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, OnceCell};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use magnus::error::ErrorType;
+use magnus::fiber::{Fiber, Storage};
+use magnus::rb_sys::{protect, AsRawValue, FromRawValue};
+use magnus::scan_args::{get_kwargs, scan_args};
+use magnus::value::ReprValue;
+use magnus::{
+    block::Proc, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, ExceptionClass,
+    RArray, RHash, RModule, RString, Ruby, Symbol, TryConvert, TypedData, Value,
+};
+use uring_io_core::support;
+use uring_io_core::{
+    pidfd_open, BackendKind, Direction, Driver, Interest, Operation, Options, RingOptions, Sqpoll,
+};
+
+use crate::engine::{Engine, Purpose};
+use crate::io::OpenIo;
+use crate::transfer::{self, Extent};
+use crate::{duration, errors, resolve, select, timeout};
+
+/// Memory behind a UringIO::Scheduler.
+#[derive(TypedData, Default)]
+#[magnus(class = "UringIO::Scheduler", mark, size, free_immediately)]
+pub struct Scheduler {
+    /// Absent until `initialize` has run.
+    engine: OnceCell<Engine>,
+    made: Cell<Option<Instant>>,
+    closed: Cell<bool>,
+}
+
+// SAFETY: Ruby objects are used by whichever thread holds the GVL, one at a time. Hooks other than
+// `unblock` refuse threads that do not own the scheduler; `unblock` and the GC's marking may run
+// while the owner waits without the GVL, and touch only what Driver::wait leaves alone.
+unsafe impl Send for Scheduler {}
+
+impl DataTypeFunctions for Scheduler {
+    fn mark(&self, marker: &gc::Marker) {
+        if let Some(engine) = self.engine.get() {
+            engine.mark(marker);
+        }
+    }
+}
+
+type Hook<T> = Result<T, Error>;
+
+impl Scheduler {
+    /// The engine, for the thread that owns it.
+    fn engine(&self, ruby: &Ruby) -> Hook<&Engine> {
+        let engine = self.engine.get().filter(|_| !self.closed.get());
+        let engine = engine.ok_or_else(|| errors::closed(ruby, "scheduler"))?;
+        if !engine.is_owner(ruby) {
+            return Err(wrong_thread(ruby));
+        }
+        Ok(engine)
+    }
+
+    /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false)
+    fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
+        let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
+        let keywords = get_kwargs::<_, (), (Option<Value>, Option<Value>, Option<bool>), ()>(
+            arguments.keywords,
+            &[],
+            &["backend", "entries", "sqpoll"],
+        )?;
+        let (backend, entries, sqpoll) = keywords.optional;
+        if this.engine.get().is_some() {
+            return Err(errors::base(ruby, "this scheduler is initialized already"));
+        }
+        let ring = RingOptions {
+            entries: ring_entries(ruby, entries)?,
+            sqpoll: sqpoll.unwrap_or(false).then_some(Sqpoll {
+                idle_ms: 1000,
+                cpu: None,
+            }),
+            ..RingOptions::default()
+        };
+        let driver = match asked_for(ruby, backend)? {
+            Some(kind) => driver_on(ruby, kind, ring)?,
+            None => best_driver(ruby, ring)?,
+        };
+        // Somebody else's `initialize` cannot have run in between: the check above and this
+        // assignment are made without letting go of the GVL.
+        let _ = this.engine.set(Engine::new(ruby, driver));
+        this.made.set(Some(Instant::now()));
+        Ok(())
+    }
+
+    fn backend(ruby: &Ruby, this: Obj<Self>) -> Hook<Symbol> {
+        let engine = this
+            .engine
+            .get()
+            .ok_or_else(|| errors::closed(ruby, "scheduler"))?;
+        Ok(ruby.to_symbol(engine.driver.backend().name()))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.get() || self.engine.get().is_none()
+    }
+
+    fn stats(ruby: &Ruby, this: Obj<Self>) -> Hook<RHash> {
+        let engine = this
+            .engine
+            .get()
+            .ok_or_else(|| errors::closed(ruby, "scheduler"))?;
+        if !engine.is_owner(ruby) {
+            return Err(wrong_thread(ruby));
+        }
+        let stats = engine.driver.stats();
+        let alive = this
+            .made
+            .get()
+            .map_or(Duration::ZERO, |made| made.elapsed());
+        let hash = ruby.hash_new();
+        for (name, count) in [
+            ("enters", stats.enters),
+            ("submissions", stats.submissions),
+            ("completions", stats.completions),
+            ("direct_calls", stats.direct_calls),
+            ("switches", engine.switches.get()),
+        ] {
+            hash.aset(ruby.to_symbol(name), count)?;
+        }
+        hash.aset(
+            ruby.to_symbol("waiting_seconds"),
+            stats.waiting.as_secs_f64(),
+        )?;
+        let running = alive.saturating_sub(stats.waiting);
+        hash.aset(ruby.to_symbol("running_seconds"), running.as_secs_f64())?;
+        Ok(hash)
+    }
+
+    fn fiber(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Fiber> {
+        let engine = this.engine(ruby)?;
+        let arguments = scan_args::<(), (), RArray, (), RHash, Option<Proc>>(arguments)?;
+        let block = arguments
+            .block
+            .ok_or_else(|| errors::argument(ruby, "a block is needed to run".to_owned()))?;
+        let fiber = ruby.fiber_new(Storage::Inherit, fiber_main)?;
+        engine.start(
+            ruby,
+            fiber,
+            (this, block, arguments.splat, arguments.keywords),
+        )?;
+        Ok(fiber)
+    }
+
+    fn block(ruby: &Ruby, this: Obj<Self>, _blocker: Value, timeout: Value) -> Hook<bool> {
+        let engine = this.engine(ruby)?;
+        let timeout = duration::optional(ruby, timeout)?;
+        let wakeup = engine.park(ruby, Purpose::Unblock, timeout)?;
+        Ok(wakeup == uring_io_core::Wakeup::Woken)
+    }
+
+    fn unblock(ruby: &Ruby, this: Obj<Self>, _blocker: Value, fiber: Fiber) -> Hook<()> {
+        if let Some(engine) = this.engine.get().filter(|_| !this.closed.get()) {
+            engine.unblock(fiber);
+        }
+        let _ = ruby;
+        Ok(())
+    }
+
+    fn kernel_sleep(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<bool> {
+        let engine = this.engine(ruby)?;
+        let arguments = scan_args::<(), (Option<Value>,), (), (), (), ()>(arguments)?;
+        let timeout = match arguments.optional.0 {
+            Some(seconds) => duration::optional(ruby, seconds)?,
+            None => None,
+        };
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            engine.yield_turn(ruby, Purpose::Unblock)?;
+        } else {
+            engine.park(ruby, Purpose::Unblock, timeout)?;
+        }
+        Ok(true)
+    }
+
+    fn io_wait(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        io: Value,
+        events: Value,
+        timeout: Value,
+    ) -> Hook<Value> {
+        let engine = this.engine(ruby)?;
+        let io = OpenIo::new(ruby, io)?;
+        let interest = Interest::from_bits(u32::try_convert(events)?).ok_or_else(|| {
+            let message = format!(
+                "events {events} are not a combination of IO::READABLE (1), IO::PRIORITY (2) and \
+                 IO::WRITABLE (4)"
+            );
+            errors::argument(ruby, message)
+        })?;
+        let given = duration::optional(ruby, timeout)?;
+        let own = if given.is_none() {
+            io.timeout(ruby)?
+        } else {
+            None
+        };
+        let operation = Operation::Poll {
+            fd: io.fd,
+            interest,
+        };
+        match engine.perform(ruby, &operation, given.or(own))? {
+            Some(found) if found < 0 => Err(errors::errno(
+                ruby,
+                uring_io_core::Error {
+                    call: "poll",
+                    errno: -found,
+                },
+            )),
+            Some(found) => Ok(ruby
+                .integer_from_u64(interest.satisfied_by(found).bits().into())
+                .as_value()),
+            // Ruby 3.3 takes false for "would block"; from 3.4 on it raises the error itself.
+            None if cfg!(ruby_lt_3_4) && own.is_some() => Err(errors::io_timeout(
+                ruby,
+                transfer::timeout_message(interest),
+            )),
+            None => Ok(ruby.qfalse().as_value()),
+        }
+    }
+
+    fn io_read(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+        this.buffered(ruby, Direction::Read, arguments)
+    }
+
+    fn io_write(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+        this.buffered(ruby, Direction::Write, arguments)
+    }
+
+    /// (io, buffer, length, offset = 0)
+    fn buffered(&self, ruby: &Ruby, direction: Direction, arguments: &[Value]) -> Hook<i64> {
+        let engine = self.engine(ruby)?;
+        let arguments =
+            scan_args::<(Value, Value, usize), (Option<usize>,), (), (), (), ()>(arguments)?;
+        let (io, buffer, length) = arguments.required;
+        let io = OpenIo::new(ruby, io)?;
+        let extent = Extent {
+            from: None,
+            length,
+            offset: arguments.optional.0.unwrap_or(0),
+        };
+        transfer::transfer(engine, ruby, direction, io, buffer, &extent)
+    }
+
+    fn io_pread(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        io: Value,
+        buffer: Value,
+        from: u64,
+        length: usize,
+        offset: usize,
+    ) -> Hook<i64> {
+        let engine = this.engine(ruby)?;
+        let io = OpenIo::new(ruby, io)?;
+        let extent = Extent {
+            from: Some(from),
+            length,
+            offset,
+        };
+        transfer::transfer(engine, ruby, Direction::Read, io, buffer, &extent)
+    }
+
+    fn io_select(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Value> {
+        let engine = this.engine(ruby)?;
+        type Rest = (Option<Value>, Option<Value>, Option<Value>);
+        let arguments = scan_args::<(Value,), Rest, (), (), (), ()>(arguments)?;
+        let nil = ruby.qnil().as_value();
+        let (writables, exceptables, timeout) = arguments.optional;
+        let arrays = [
+            arguments.required.0,
+            writables.unwrap_or(nil),
+            exceptables.unwrap_or(nil),
+        ];
+        select::select(engine, ruby, arrays, timeout.unwrap_or(nil))
+    }
+
+    fn address_resolve(ruby: &Ruby, this: Obj<Self>, hostname: RString) -> Hook<Value> {
+        resolve::resolve(this.engine(ruby)?, ruby, hostname)
+    }
+
+    fn timeout_after(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        seconds: Value,
+        exception: Value,
+        message: Value,
+    ) -> Hook<Value> {
+        let engine = this.engine(ruby)?;
+        let block = ruby.block_proc()?;
+        timeout::after(engine, ruby, seconds, exception, message, block)
+    }
+
+    /// Waits until process `pid` ends, without reaping it. Returns at once when there is no such
+    /// process. False when this kernel cannot say (before Linux 5.3): wait in a thread then.
+    fn wait_for_exit(ruby: &Ruby, this: Obj<Self>, pid: i32) -> Hook<bool> {
+        use std::os::fd::AsRawFd;
+
+        let engine = this.engine(ruby)?;
+        engine.driver.count_direct_call();
+        let process = match pidfd_open(pid) {
+            Ok(process) => process,
+            Err(error) if error.errno == libc::ENOSYS => return Ok(false),
+            Err(_) => return Ok(true),
+        };
+        let operation = Operation::Poll {
+            fd: process.as_raw_fd(),
+            interest: Interest::READABLE,
+        };
+        engine.perform(ruby, &operation, None)?;
+        Ok(true)
+    }
+
+    /// Runs until every scheduled fiber has ended.
+    fn run(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        let engine = this.engine(ruby)?;
+        if engine.is_scheduled(ruby.fiber_current()) {
+            return Err(Error::new(
+                ruby.class_object()
+                    .const_get::<_, ExceptionClass>("FiberError")?,
+                "run waits for every fiber of the scheduler, so none of them can call it",
+            ));
+        }
+        let place = engine.place(ruby, Purpose::Turn);
+        engine.run_until(ruby, place.token, || engine.scheduled_count() == 0)
+    }
+
+    /// Kills one fiber that is parked, and lets it run until it parks again or ends. False when
+    /// there is none.
+    fn kill_one(ruby: &Ruby, this: Obj<Self>) -> Hook<bool> {
+        let engine = this.engine(ruby)?;
+        let Some(fiber) = engine.any_parked(ruby) else {
+            return Ok(false);
+        };
+        engine.kill(ruby, fiber)?;
+        Ok(true)
+    }
+
+    /// Number of scheduled fibers that have not ended.
+    fn fiber_count(ruby: &Ruby, this: Obj<Self>) -> Hook<usize> {
+        Ok(this.engine(ruby)?.scheduled_count())
+    }
+
+    /// Ends what is in flight and gives the backend back. The scheduler is of no use afterwards.
+    fn release(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        if this.is_closed() {
+            return Ok(());
+        }
+        let engine = this.engine(ruby)?;
+        this.closed.set(true);
+        engine
+            .driver
+            .close()
+            .map_err(|error| errors::errno(ruby, error))
+    }
+}
+
+/// Body of every scheduled fiber: runs the block, and reports what it dies of as Ruby does for
+/// threads. What is meant for the whole thread or program goes on to the thread's main flow.
+fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> {
+    let this = Obj::<Scheduler>::try_convert(arguments[0])?;
+    let block = Proc::from_value(arguments[1])
+        .ok_or_else(|| errors::wrong_type(ruby, "the fiber's body is not a Proc".to_owned()))?;
+    let splat = RArray::try_convert(arguments[2])?;
+    let keywords = RHash::try_convert(arguments[3])?;
+    let result = if keywords.is_empty() {
+        block.call::<_, Value>(splat)
+    } else {
+        call_with_keywords(block, splat, keywords)
+    };
+    let result = result.or_else(|error| report(ruby, this, error));
+    if let Some(engine) = this.engine.get() {
+        engine.ended(ruby.fiber_current());
+    }
+    result
+}
+
+fn report(ruby: &Ruby, this: Obj<Scheduler>, error: Error) -> Hook<Value> {
+    let ErrorType::Exception(exception) = error.error_type() else {
+        return Err(error);
+    };
+    let for_program = exception.is_kind_of(ruby.exception_system_exit())
+        || exception.is_kind_of(ruby.exception_signal());
+    let aborts: bool = ruby.thread_current().funcall("abort_on_exception", ())?;
+    let aborts_all: bool = ruby.class_thread().funcall("abort_on_exception", ())?;
+    if for_program || aborts || aborts_all {
+        return Err(error);
+    }
+    this.funcall("report_exception", (ruby.fiber_current(), *exception))
+}
+
+/// Calls a block with keywords.
+fn call_with_keywords(block: Proc, arguments: RArray, keywords: RHash) -> Hook<Value> {
+    arguments.push(keywords)?;
+    let passes_keywords = 1;
+    // SAFETY: a Proc and an Array whose last element is a Hash; what raises is caught.
+    let value = protect(|| unsafe {
+        rb_sys::rb_proc_call_kw(block.as_raw(), arguments.as_raw(), passes_keywords)
+    })?;
+    // SAFETY: the call returned a value.
+    Ok(unsafe { Value::from_raw(value) })
+}
+
+fn wrong_thread(ruby: &Ruby) -> Error {
+    Error::new(
+        ruby.exception_thread_error(),
+        "this scheduler belongs to another thread: make one in each thread that uses it",
+    )
+}
+
+fn ring_entries(ruby: &Ruby, entries: Option<Value>) -> Hook<u32> {
+    const DEFAULT: u32 = 1024;
+    const MAX: i64 = 32_768;
+    let Some(entries) = entries else {
+        return Ok(DEFAULT);
+    };
+    let number = i64::try_convert(entries)?;
+    if !(1..=MAX).contains(&number) {
+        let message = format!("entries must be from 1 to {MAX}, {number} given");
+        return Err(errors::argument(ruby, message));
+    }
+    Ok(number as u32)
+}
+
+/// The backend that the argument or else the environment names.
+fn asked_for(ruby: &Ruby, backend: Option<Value>) -> Hook<Option<BackendKind>> {
+    const VARIABLE: &str = "URING_IO_BACKEND";
+    let (name, source) = match backend.filter(|backend| !backend.is_nil()) {
+        Some(backend) => {
+            if !backend.is_kind_of(ruby.class_symbol()) && !backend.is_kind_of(ruby.class_string())
+            {
+                let message = format!("backend must be a Symbol, {} given", backend.class());
+                return Err(errors::wrong_type(ruby, message));
+            }
+            (backend.to_string(), "backend:")
+        }
+        None => match environment(ruby, VARIABLE)? {
+            Some(name) => (name, VARIABLE),
+            None => return Ok(None),
+        },
+    };
+    BackendKind::from_str(&name).map(Some).map_err(|_| {
+        let names = BackendKind::ALL.map(|kind| format!(":{kind}")).join(", ");
+        errors::argument(
+            ruby,
+            format!("{source} names no backend: {name:?}; there are {names}"),
+        )
+    })
+}
+
+/// A variable of Ruby's ENV; an empty one counts as unset.
+fn environment(ruby: &Ruby, name: &str) -> Hook<Option<String>> {
+    let env: Value = ruby.class_object().const_get("ENV")?;
+    let value: Option<String> = env.funcall("[]", (name,))?;
+    Ok(value.filter(|value| !value.is_empty()))
+}
+
+fn options(backend: BackendKind, ring: RingOptions) -> Options {
+    const WORKERS_MAX: usize = 8;
+    Options {
+        backend,
+        ring,
+        workers_max: WORKERS_MAX,
+    }
+}
+
+fn driver_on(
+    ruby: &Ruby,
+    kind: BackendKind,
+    ring: RingOptions,
+) -> Hook<Driver<crate::engine::Party>> {
+    Driver::new(&options(kind, ring))
+        .map_err(|error| errors::backend_unavailable(ruby, kind.name(), &support::diagnose(&error)))
+}
+
+/// The first backend that works. The default never raises for want of io_uring: it falls back,
+/// and UringIO.support tells why.
+fn best_driver(ruby: &Ruby, ring: RingOptions) -> Hook<Driver<crate::engine::Party>> {
+    let mut last = None;
+    for kind in BackendKind::ALL {
+        match Driver::new(&options(kind, ring.clone())) {
+            Ok(driver) => return Ok(driver),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(
+        || errors::base(ruby, "no backend"),
+        |error| errors::errno(ruby, error),
+    ))
+}
+
+pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
+    let class = module.define_class("Scheduler", ruby.class_object())?;
+    class.define_alloc_func::<Scheduler>();
+    class.define_method("initialize", method!(Scheduler::initialize, -1))?;
+    class.define_method("backend", method!(Scheduler::backend, 0))?;
+    class.define_method("closed?", method!(Scheduler::is_closed, 0))?;
+    class.define_method("stats", method!(Scheduler::stats, 0))?;
+    class.define_method("run", method!(Scheduler::run, 0))?;
+    class.define_method("fiber", method!(Scheduler::fiber, -1))?;
+    class.define_method("block", method!(Scheduler::block, 2))?;
+    class.define_method("unblock", method!(Scheduler::unblock, 2))?;
+    class.define_method("kernel_sleep", method!(Scheduler::kernel_sleep, -1))?;
+    class.define_method("io_wait", method!(Scheduler::io_wait, 3))?;
+    class.define_method("io_read", method!(Scheduler::io_read, -1))?;
+    class.define_method("io_write", method!(Scheduler::io_write, -1))?;
+    class.define_method("io_pread", method!(Scheduler::io_pread, 5))?;
+    class.define_method("io_select", method!(Scheduler::io_select, -1))?;
+    class.define_method("address_resolve", method!(Scheduler::address_resolve, 1))?;
+    class.define_method("timeout_after", method!(Scheduler::timeout_after, 3))?;
+    class.define_private_method("wait_for_exit", method!(Scheduler::wait_for_exit, 1))?;
+    class.define_private_method("fiber_count", method!(Scheduler::fiber_count, 0))?;
+    class.define_private_method("kill_one", method!(Scheduler::kill_one, 0))?;
+    class.define_private_method("release", method!(Scheduler::release, 0))?;
+    Ok(())
+}

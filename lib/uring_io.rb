@@ -1,0 +1,8 @@
+# frozen_string_literal: true
+
+require_relative "uring_io/version"
+require_relative "uring_io/errors"
+require_relative "uring_io/native"
+require_relative "uring_io/scheduler"
+require_relative "uring_io/support"
+require_relative "uring_io/run"

@@ -1,0 +1,63 @@
+# frozen_string_literal: true
+
+# io_uring for Ruby: a fiber scheduler that runs blocking-style programs concurrently.
+module UringIO
+  class << self
+    # Installs a scheduler on this thread, runs the block in a non-blocking fiber, waits for every
+    # fiber and restores what was there before.
+    #
+    #   UringIO.run { |scheduler| 10.times { Fiber.schedule { work } } }
+    #
+    # @param options [Hash] for Scheduler.new: backend, entries, sqpoll
+    # @yieldparam scheduler [Scheduler]
+    # @return the value of the block. What the block raises is raised here, after the other fibers
+    #   have ended; +exit+ and signals do not wait for them.
+    # @raise [Error] when called in a fiber of a scheduler, or when the thread has a scheduler of
+    #   another kind, which could not be restored
+    def run(**options, &block)
+      raise ArgumentError, "UringIO.run needs a block" unless block
+
+      previous = Fiber.scheduler
+      check_nesting(previous)
+      scheduler = Scheduler.new(**options)
+      suspending(previous) { Fiber.set_scheduler(scheduler) }
+      begin
+        value_of(scheduler, block)
+      ensure
+        Fiber.set_scheduler(previous)
+      end
+    end
+
+    private
+
+    def check_nesting(previous)
+      if Fiber.current_scheduler
+        raise Error, "this fiber runs under #{previous.class} already: call the block, or " \
+                     "Fiber.schedule; UringIO.run is for code outside of a scheduler"
+      end
+      return if previous.nil? || previous.is_a?(Scheduler)
+
+      raise Error, "this thread has a #{previous.class}, which would be closed: call UringIO.run " \
+                   "in a thread of its own"
+    end
+
+    def suspending(previous, &)
+      previous ? previous.suspend(&) : yield
+    end
+
+    def value_of(scheduler, block)
+      value = failure = nil
+      Fiber.schedule do
+        value = block.call(scheduler)
+      rescue SystemExit, SignalException
+        raise
+      rescue Exception => error # rubocop:disable Lint/RescueException
+        failure = error
+      end
+      scheduler.run
+      raise failure if failure
+
+      value
+    end
+  end
+end

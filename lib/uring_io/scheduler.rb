@@ -1,0 +1,87 @@
+# frozen_string_literal: true
+
+module UringIO
+  # A complete Fiber::Scheduler on io_uring, epoll, poll or select.
+  #
+  #   Fiber.set_scheduler(UringIO::Scheduler.new)
+  #   Fiber.schedule { Net::HTTP.get(uri) }
+  #
+  # One scheduler belongs to the thread that made it: its hooks raise ThreadError elsewhere, all
+  # but #unblock. The hooks that programs reach often are native (ext/uring_io/src/scheduler.rs);
+  # here is what is called seldom.
+  class Scheduler
+    # Kills per fiber before one that goes on in spite of them is given up.
+    KILLS_MAX = 16
+    private_constant :KILLS_MAX
+
+    # Runs every fiber to its end and gives the backend back. Repeatable. When an exception comes
+    # in between, the fibers that are left are killed, so that their +ensure+ blocks run.
+    def close
+      end_fibers { run }
+    end
+
+    # Called by CRuby when the thread ends or another scheduler is set (scheduler.c,
+    # rb_fiber_scheduler_set). A thread that is failing already does not wait for its fibers:
+    # they are killed.
+    def scheduler_close
+      return if @suspended
+
+      end_fibers { run unless $! } # rubocop:disable Style/SpecialGlobalVars
+    end
+
+    # Keeps the scheduler open while another one takes its place for the length of the block.
+    # @api private
+    def suspend
+      @suspended = true
+      yield
+    ensure
+      @suspended = false
+    end
+
+    # Waits for a child process (process.c, rb_process_status_wait): one child with a pidfd
+    # (Linux 5.3), which costs no thread; any child or a group of them in a thread.
+    # @return [Process::Status, nil] with pid -1 and the errno when there is no such child
+    def process_wait(pid, flags)
+      if pid.positive? && wait_for_exit(pid)
+        # Another waiter may have reaped it since: then this says that there is no such child.
+        status = Process::Status.wait(pid, flags | Process::WNOHANG)
+        return status if status
+      end
+      wait_in_thread(pid, flags)
+    end
+
+    private
+
+    def wait_in_thread(pid, flags)
+      thread = Thread.new { Process::Status.wait(pid, flags) }
+      thread.value
+    ensure
+      thread&.kill
+    end
+
+    def end_fibers
+      return if closed?
+
+      begin
+        yield
+      ensure
+        kill_fibers
+        release
+      end
+    end
+
+    def kill_fibers
+      kills = 0
+      limit = KILLS_MAX * fiber_count
+      kills += 1 while kills < limit && kill_one
+    end
+
+    # Written as Ruby does for threads (thread.c, rb_threadptr_... report_on_exception).
+    def report_exception(fiber, exception)
+      return unless Thread.current.report_on_exception
+
+      $stderr.write("#{fiber.inspect} terminated with exception (report_on_exception is true):\n",
+                    exception.full_message)
+    end
+  end
+end

@@ -1,0 +1,115 @@
+# frozen_string_literal: true
+
+module UringIO
+  # What this machine offers and what a program would get: see UringIO.support.
+  #
+  # Each backend was tried for real when the object was made. Limits and sysctls may change
+  # afterwards: Support.detect looks again.
+  class Support
+    # A backend, whether it works here, and why not.
+    #
+    # @!attribute [r] reason
+    #   @return [Symbol, nil] :no_such_call, :sysctl, :seccomp, :memlock, :old_kernel,
+    #     :security_module, :descriptor_limit, :platform or :other
+    # @!attribute [r] call
+    #   @return [String, nil] the system call that failed
+    # @!attribute [r] errno
+    #   @return [Integer, nil] what it failed with
+    # @!attribute [r] cause
+    #   @return [String, nil] the cause in sentences
+    # @!attribute [r] remedy
+    #   @return [String, nil] what can be done about it
+    Backend = Data.define(:name, :available, :reason, :call, :errno, :cause, :remedy) do
+      alias_method :available?, :available
+    end
+
+    # @return [Hash{Symbol => Object}] :name, :release, :version (three Integers), :machine
+    attr_reader :kernel
+    # @return [Hash{Symbol => Backend}] each backend, best first
+    attr_reader :backends
+    # @return [Hash{Symbol => Boolean}] operations of io_uring by the kernel's names
+    attr_reader :operations
+    # @return [Hash{Symbol => Boolean}] features of io_uring, see io_uring_setup(2)
+    attr_reader :features
+    # @return [Hash{Symbol => Boolean}] setup flags a ring gets here
+    attr_reader :setup_flags
+    # @return [Hash{Symbol => Integer, nil}] open files (number), locked memory (bytes), both soft
+    #   and hard, nil for unlimited; usable CPUs
+    attr_reader :limits
+
+    # Tries every backend and reads kernel and limits; takes well under a millisecond.
+    # @return [Support]
+    def self.detect
+      new(**detect_raw)
+    end
+
+    # @api private
+    def initialize(kernel:, backends:, operations:, features:, setup_flags:, limits:)
+      @kernel = kernel.freeze
+      @backends = backends.to_h { |name, found| [name, backend_of(name, found)] }.freeze
+      @operations = operations.freeze
+      @features = features.freeze
+      @setup_flags = setup_flags.freeze
+      @limits = limits.freeze
+      freeze
+    end
+
+    # @return [Symbol] the backend a scheduler gets when none is asked for
+    def best
+      backends.find { |_, backend| backend.available? }.first
+    end
+
+    # @param backend [Symbol]
+    # @return [Boolean] whether that backend works here
+    # @raise [ArgumentError] when there is none of that name
+    def available?(backend)
+      fetch(backend).available?
+    end
+
+    # @param backend [Symbol]
+    # @return [Symbol, nil] why it does not work here, see Backend#reason
+    # @raise [ArgumentError] when there is none of that name
+    def reason(backend)
+      fetch(backend).reason
+    end
+
+    # @return [Hash] everything as plain values, fit for JSON
+    def to_h
+      { kernel:, best:, backends: backends.transform_values { |backend| backend.to_h.except(:name).compact },
+        operations:, features:, setup_flags:, limits: }
+    end
+
+    # @return [String] a line for each backend
+    def to_s
+      lines = backends.values.map do |backend|
+        next "#{backend.name}: available" if backend.available?
+
+        "#{backend.name}: not available (#{backend.reason}). #{backend.cause} #{backend.remedy}"
+      end
+      ["#{kernel[:name]} #{kernel[:release]} #{kernel[:machine]}", *lines].join("\n")
+    end
+
+    # @return [String]
+    def inspect
+      "#<#{self.class} kernel=#{kernel[:release]} best=#{best}>"
+    end
+
+    private
+
+    def backend_of(name, found)
+      Backend.new(name:, reason: nil, call: nil, errno: nil, cause: nil, remedy: nil, **found)
+    end
+
+    def fetch(backend)
+      backends.fetch(backend) do
+        raise ArgumentError, "no backend #{backend.inspect}: there are #{backends.keys.map(&:inspect).join(', ')}"
+      end
+    end
+  end
+
+  # What this machine offers, found out at the first call.
+  # @return [Support]
+  def self.support
+    @support ||= Support.detect
+  end
+end

@@ -1,0 +1,22 @@
+# frozen_string_literal: true
+
+require_relative "lib/uring_io/version"
+
+Gem::Specification.new do |spec|
+  spec.name = "uring_io"
+  spec.version = UringIO::VERSION
+  spec.authors = ["The uring_io maintainers"]
+  spec.summary = "A fiber scheduler on Linux io_uring, with epoll, poll and select behind it"
+  spec.description = "Runs blocking-style Ruby (Net::HTTP, sockets, files, timeouts, locks) as thousands of " \
+                     "concurrent fibers on one thread, on Linux io_uring where it can and epoll where it must."
+  spec.license = "MIT"
+  spec.required_ruby_version = ">= 3.3"
+  spec.metadata["rubygems_mfa_required"] = "true"
+
+  spec.files = Dir["lib/**/*.rb", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
+                   "examples/*.rb", "docs/*.md", "Cargo.{toml,lock}", "LICENSE", "README.md", "CHANGELOG.md"]
+  spec.require_paths = ["lib"]
+  spec.extensions = ["ext/uring_io/extconf.rb"]
+
+  spec.add_dependency "rb_sys", "~> 0.9"
+end
