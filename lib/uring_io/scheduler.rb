@@ -10,23 +10,34 @@ module UringIO
   # but #unblock. The hooks that programs reach often are native (ext/uring_io/src/scheduler.rs);
   # here is what is called seldom.
   class Scheduler
-    # Kills per fiber before one that goes on in spite of them is given up.
+    # Raised in the fibers that are left when their scheduler closes in the course of an exception,
+    # so that their +ensure+ blocks run. Not a StandardError: it is for nobody to rescue.
+    class Shutdown < Exception; end # rubocop:disable Lint/InheritException
+
+    # Seconds that fibers have to end after Shutdown was raised in them; then they are killed.
+    SHUTDOWN_GRACE = 1
+    # Times that a fiber is killed before it is given up, because it goes on in spite of it.
     KILLS_MAX = 16
-    private_constant :KILLS_MAX
+    private_constant :SHUTDOWN_GRACE, :KILLS_MAX
 
     # Runs every fiber to its end and gives the backend back. Repeatable. When an exception comes
-    # in between, the fibers that are left are killed, so that their +ensure+ blocks run.
+    # in between, the fibers that are left are shut down first.
+    # @raise [FiberError] in a fiber of this scheduler
     def close
+      return if closed?
+
+      check_not_inside
       end_fibers { run }
     end
 
     # Called by CRuby when the thread ends or another scheduler is set (scheduler.c,
-    # rb_fiber_scheduler_set). A thread that is failing already does not wait for its fibers:
-    # they are killed.
+    # rb_fiber_scheduler_set). A thread that is failing or being killed does not wait for its
+    # fibers: they are shut down.
     def scheduler_close
-      return if @suspended
+      return if closed? || @suspended
 
-      end_fibers { run unless $! } # rubocop:disable Style/SpecialGlobalVars
+      failing = $! || Thread.current.status == "aborting" # rubocop:disable Style/SpecialGlobalVars
+      end_fibers { run unless failing }
     end
 
     # Keeps the scheduler open while another one takes its place for the length of the block.
@@ -60,25 +71,29 @@ module UringIO
     end
 
     def end_fibers
-      return if closed?
-
+      yield
+    ensure
       begin
-        yield
+        shut_down
       ensure
-        kill_fibers
         release
       end
     end
 
-    def kill_fibers
-      kills = 0
-      limit = KILLS_MAX * fiber_count
-      kills += 1 while kills < limit && kill_one
+    def shut_down
+      interrupt_fibers { Shutdown.new("the scheduler was closed") }
+      return if run_for(SHUTDOWN_GRACE)
+
+      KILLS_MAX.times { interrupt_fibers { nil } }
+    end
+
+    def interrupt_fibers
+      fibers.each { |fiber| interrupt(fiber, yield) if fiber.alive? }
     end
 
     # Written as Ruby does for threads (thread.c, rb_threadptr_... report_on_exception).
     def report_exception(fiber, exception)
-      return unless Thread.current.report_on_exception
+      return if exception.is_a?(Shutdown) || !Thread.current.report_on_exception
 
       $stderr.write("#{fiber.inspect} terminated with exception (report_on_exception is true):\n",
                     exception.full_message)

@@ -12,6 +12,8 @@
 //!               └── readiness (one transfer loop) ── epoll | poll | select
 //! ```
 
+#![warn(missing_docs)]
+
 mod backend;
 mod backend_kind;
 mod driver;

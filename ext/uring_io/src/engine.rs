@@ -7,8 +7,9 @@
 //! then goes on choosing who runs.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
 
 use magnus::fiber::{Fiber, Storage};
 use magnus::rb_sys::AsRawValue;
@@ -75,8 +76,8 @@ pub struct Engine {
     owner: Opaque<Value>,
     /// The innermost park of each parked fiber. The fibers are pinned while they are parked.
     parked: RefCell<AddressMap<Token>>,
-    /// Fibers that were scheduled and have not ended.
-    scheduled: RefCell<HashSet<u64, BuildHasherDefault<AddressHasher>>>,
+    /// Fibers that were scheduled and have not ended, by address.
+    scheduled: RefCell<AddressMap<Opaque<Fiber>>>,
     pub timeouts: RefCell<HashMap<Token, Timeout>>,
     /// Fibers in which the deadline of this token is to be raised at their next park.
     pending: RefCell<Vec<(Opaque<Fiber>, Token)>>,
@@ -126,7 +127,7 @@ impl Engine {
         &self,
         ruby: &Ruby,
         purpose: Purpose,
-        timeout: Option<std::time::Duration>,
+        timeout: Option<Duration>,
     ) -> Result<Wakeup, Error> {
         let place = self.place(ruby, purpose);
         if timeout.is_some() {
@@ -145,7 +146,7 @@ impl Engine {
         &self,
         ruby: &Ruby,
         operation: &Operation,
-        timeout: Option<std::time::Duration>,
+        timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
         let place = self.place(ruby, Purpose::Operation);
         let token = place.token;
@@ -270,19 +271,17 @@ impl Engine {
             == Some(true)
     }
 
-    /// Runs others until `done`: for whoever waits for more than one wakeup. `token` is the
-    /// caller's place.
-    pub fn run_until(
-        &self,
-        ruby: &Ruby,
-        token: Token,
-        done: impl Fn() -> bool,
-    ) -> Result<(), Error> {
-        while !done() {
-            self.driver.take_wakeup(token);
-            self.run_next(ruby, token)?;
+    /// Runs until every scheduled fiber has ended, or the timeout passes: then false.
+    pub fn run(&self, ruby: &Ruby, timeout: Option<Duration>) -> Result<bool, Error> {
+        let place = self.place(ruby, Purpose::Turn);
+        self.driver.set_timeout(place.token, timeout);
+        while !self.is_done() {
+            if self.driver.take_wakeup(place.token) == Some(Wakeup::TimedOut) {
+                return Ok(false);
+            }
+            self.run_next(ruby, place.token)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Runs the next ready fiber, or begins a turn when there is none. Returns when control comes
@@ -453,14 +452,26 @@ impl Engine {
         fiber: Fiber,
         arguments: impl magnus::ArgList,
     ) -> Result<(), Error> {
-        self.scheduled.borrow_mut().insert(fiber.as_raw());
+        self.scheduled
+            .borrow_mut()
+            .insert(fiber.as_raw(), Opaque::from(fiber));
         self.run_first(ruby, || self.switch_to(ruby, fiber, arguments))
     }
 
-    /// Kills a parked fiber; the current one goes on when that parks again or ends.
-    pub fn kill(&self, ruby: &Ruby, fiber: Fiber) -> Result<(), Error> {
+    /// Raises an exception in a fiber, or kills it; the current one goes on when that parks again
+    /// or ends.
+    pub fn interrupt(
+        &self,
+        ruby: &Ruby,
+        fiber: Fiber,
+        exception: Option<Exception>,
+    ) -> Result<(), Error> {
         self.run_first(ruby, || {
-            fiber.funcall::<_, _, Value>("kill", ()).map(|_| ())
+            match exception {
+                Some(exception) => fiber.raise::<Value>(exception),
+                None => fiber.funcall("kill", ()),
+            }
+            .map(|_| ())
         })
     }
 
@@ -484,27 +495,23 @@ impl Engine {
         self.scheduled.borrow_mut().remove(&fiber.as_raw());
     }
 
-    /// Number of scheduled fibers that have not ended.
-    pub fn scheduled_count(&self) -> usize {
-        self.scheduled.borrow().len()
+    /// Whether every scheduled fiber has ended.
+    pub fn is_done(&self) -> bool {
+        self.scheduled.borrow().is_empty()
+    }
+
+    /// Scheduled fibers that have not ended.
+    pub fn scheduled(&self, ruby: &Ruby) -> Vec<Fiber> {
+        self.scheduled
+            .borrow()
+            .values()
+            .map(|fiber| ruby.get_inner(*fiber))
+            .collect()
     }
 
     /// Whether the current fiber is a scheduled one.
     pub fn is_scheduled(&self, fiber: Fiber) -> bool {
-        self.scheduled.borrow().contains(&fiber.as_raw())
-    }
-
-    /// A scheduled fiber that is parked.
-    pub fn any_parked(&self, ruby: &Ruby) -> Option<Fiber> {
-        let scheduled = self.scheduled.borrow();
-        let mut found = None;
-        self.driver.with_payloads(|_, party| {
-            let fiber = ruby.get_inner(party.fiber);
-            if found.is_none() && scheduled.contains(&fiber.as_raw()) {
-                found = Some(fiber);
-            }
-        });
-        found
+        self.scheduled.borrow().contains_key(&fiber.as_raw())
     }
 }
 

@@ -18,7 +18,6 @@ mod transfer;
 
 use magnus::{Error, Ruby};
 
-#[allow(missing_docs, reason = "the attribute makes a public C symbol")]
 #[magnus::init]
 fn init(ruby: &Ruby) -> Result<(), Error> {
     let module = ruby.define_module("UringIO")?;

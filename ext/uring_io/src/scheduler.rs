@@ -14,8 +14,8 @@ use magnus::rb_sys::{protect, AsRawValue, FromRawValue};
 use magnus::scan_args::{get_kwargs, scan_args};
 use magnus::value::ReprValue;
 use magnus::{
-    block::Proc, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, ExceptionClass,
-    RArray, RHash, RModule, RString, Ruby, Symbol, TryConvert, TypedData, Value,
+    block::Proc, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Exception,
+    ExceptionClass, RArray, RHash, RModule, RString, Ruby, Symbol, TryConvert, TypedData, Value,
 };
 use uring_io_core::support;
 use uring_io_core::{
@@ -324,31 +324,35 @@ impl Scheduler {
     /// Runs until every scheduled fiber has ended.
     fn run(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         let engine = this.engine(ruby)?;
-        if engine.is_scheduled(ruby.fiber_current()) {
-            return Err(Error::new(
-                ruby.class_object()
-                    .const_get::<_, ExceptionClass>("FiberError")?,
-                "run waits for every fiber of the scheduler, so none of them can call it",
-            ));
-        }
-        let place = engine.place(ruby, Purpose::Turn);
-        engine.run_until(ruby, place.token, || engine.scheduled_count() == 0)
+        check_outside(ruby, engine)?;
+        engine.run(ruby, None).map(|_| ())
     }
 
-    /// Kills one fiber that is parked, and lets it run until it parks again or ends. False when
-    /// there is none.
-    fn kill_one(ruby: &Ruby, this: Obj<Self>) -> Hook<bool> {
-        let engine = this.engine(ruby)?;
-        let Some(fiber) = engine.any_parked(ruby) else {
-            return Ok(false);
-        };
-        engine.kill(ruby, fiber)?;
-        Ok(true)
+    /// As `run`, for this many seconds at most. True when every fiber has ended.
+    fn run_for(ruby: &Ruby, this: Obj<Self>, seconds: Value) -> Hook<bool> {
+        this.engine(ruby)?
+            .run(ruby, duration::optional(ruby, seconds)?)
     }
 
-    /// Number of scheduled fibers that have not ended.
-    fn fiber_count(ruby: &Ruby, this: Obj<Self>) -> Hook<usize> {
-        Ok(this.engine(ruby)?.scheduled_count())
+    /// Raises FiberError in a fiber of this scheduler: it cannot wait for itself.
+    fn check_not_inside(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        check_outside(ruby, this.engine(ruby)?)
+    }
+
+    /// Scheduled fibers that have not ended.
+    fn fibers(ruby: &Ruby, this: Obj<Self>) -> Hook<RArray> {
+        Ok(ruby.ary_from_iter(this.engine(ruby)?.scheduled(ruby)))
+    }
+
+    /// Raises the exception in a fiber, or kills it when there is none; returns when the fiber
+    /// parks again or ends.
+    fn interrupt(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        fiber: Fiber,
+        exception: Option<Exception>,
+    ) -> Hook<()> {
+        this.engine(ruby)?.interrupt(ruby, fiber, exception)
     }
 
     /// Ends what is in flight and gives the backend back. The scheduler is of no use afterwards.
@@ -409,6 +413,17 @@ fn call_with_keywords(block: Proc, arguments: RArray, keywords: RHash) -> Hook<V
     })?;
     // SAFETY: the call returned a value.
     Ok(unsafe { Value::from_raw(value) })
+}
+
+fn check_outside(ruby: &Ruby, engine: &Engine) -> Hook<()> {
+    if !engine.is_scheduled(ruby.fiber_current()) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ruby.class_object()
+            .const_get::<_, ExceptionClass>("FiberError")?,
+        "a fiber of the scheduler cannot wait for all of them to end, itself among them",
+    ))
 }
 
 fn wrong_thread(ruby: &Ruby) -> Error {
@@ -519,8 +534,10 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("address_resolve", method!(Scheduler::address_resolve, 1))?;
     class.define_method("timeout_after", method!(Scheduler::timeout_after, 3))?;
     class.define_private_method("wait_for_exit", method!(Scheduler::wait_for_exit, 1))?;
-    class.define_private_method("fiber_count", method!(Scheduler::fiber_count, 0))?;
-    class.define_private_method("kill_one", method!(Scheduler::kill_one, 0))?;
+    class.define_private_method("run_for", method!(Scheduler::run_for, 1))?;
+    class.define_private_method("check_not_inside", method!(Scheduler::check_not_inside, 0))?;
+    class.define_private_method("fibers", method!(Scheduler::fibers, 0))?;
+    class.define_private_method("interrupt", method!(Scheduler::interrupt, 2))?;
     class.define_private_method("release", method!(Scheduler::release, 0))?;
     Ok(())
 }
