@@ -7,10 +7,11 @@ use crate::backend_kind::BackendKind;
 use crate::error::Result;
 use crate::operation::{Operation, Target, Transfer};
 use crate::readiness::Readiness;
+use crate::ring_options::Options as RingOptions;
 use crate::stats::Counts;
 use crate::token::Token;
 #[cfg(target_os = "linux")]
-use crate::uring::{setup, Ring};
+use crate::uring::Ring;
 use crate::waker::Waker;
 
 /// What becomes of an operation that was started.
@@ -32,12 +33,13 @@ pub(crate) enum Backend {
 
 impl Backend {
     /// Makes the backend, for the thread that calls.
-    #[cfg(target_os = "linux")]
-    pub fn new(kind: BackendKind, options: &setup::Options, waker: Arc<Waker>) -> Result<Self> {
-        Ok(match kind {
-            BackendKind::IoUring => Self::Uring(Ring::new(options, waker)?),
-            kind => Self::Readiness(Readiness::new(kind, waker)?),
-        })
+    pub fn new(kind: BackendKind, ring: &RingOptions, waker: Arc<Waker>) -> Result<Self> {
+        #[cfg(target_os = "linux")]
+        if kind == BackendKind::IoUring {
+            return Ok(Self::Uring(Ring::new(ring, waker)?));
+        }
+        let _ = ring;
+        Ok(Self::Readiness(Readiness::new(kind, waker)?))
     }
 
     /// Starts an operation.

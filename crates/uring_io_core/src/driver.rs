@@ -21,11 +21,11 @@ use crate::error::Result;
 use crate::in_flight::{InFlight, Wakeup};
 use crate::operation::{Operation, Target, Transfer};
 use crate::ready_queue::ReadyQueue;
+use crate::ring_options::Options as RingOptions;
 use crate::stats::{Counts, Stats};
 use crate::sys;
 use crate::timers::Timers;
 use crate::token::Token;
-use crate::uring::setup;
 use crate::waker::Waker;
 use crate::worker_pool::{Job, WorkerPool};
 
@@ -34,7 +34,7 @@ pub struct Options {
     /// The backend.
     pub backend: BackendKind,
     /// Ring size and mode; the readiness backends ignore it.
-    pub ring: setup::Options,
+    pub ring: RingOptions,
     /// Most threads that blocking work may use at once.
     pub workers_max: usize,
 }

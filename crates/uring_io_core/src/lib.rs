@@ -13,6 +13,8 @@
 //! ```
 
 #![warn(missing_docs)]
+// What only the Linux backends use is compiled elsewhere too, so that it stays correct.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_variables))]
 
 mod backend;
 mod backend_kind;
@@ -22,11 +24,13 @@ mod in_flight;
 mod operation;
 mod readiness;
 mod ready_queue;
+mod ring_options;
 mod stats;
 pub mod support;
 mod sys;
 mod timers;
 mod token;
+#[cfg(target_os = "linux")]
 mod uring;
 mod waker;
 mod worker_pool;
@@ -36,9 +40,10 @@ pub use driver::{Driver, Options, Turn};
 pub use error::{Error, Result};
 pub use in_flight::Wakeup;
 pub use operation::{Direction, Interest, LentBuffer, Operation, Target, Transfer};
+pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED};
 pub use stats::Stats;
 pub use sys::{pidfd_open, ready_now, target_of, transfer_now as try_transfer};
 pub use token::Token;
-pub use uring::setup::{Mask, Options as RingOptions, Sqpoll};
+
 pub use waker::Waker;
 pub use worker_pool::Job;

@@ -15,7 +15,11 @@ use crate::backend_kind::BackendKind;
 use crate::error::{Error, Result};
 use crate::sys::{self, DescriptorSet};
 #[cfg(target_os = "linux")]
-use crate::{uring::setup, waker::Waker};
+use crate::{
+    ring_options::{Mask, Options as RingOptions},
+    uring::setup,
+    waker::Waker,
+};
 
 /// What the kernel of this machine offers to this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,10 +271,10 @@ impl Inventory {
 }
 
 #[cfg(target_os = "linux")]
-const SMALLEST_RING: setup::Options = setup::Options {
+const SMALLEST_RING: RingOptions = RingOptions {
     entries: 1,
     sqpoll: None,
-    limits: setup::Mask::NOTHING,
+    limits: Mask::NOTHING,
 };
 
 /// Each of the three calls in turn, on the smallest ring.

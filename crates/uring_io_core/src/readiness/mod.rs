@@ -123,8 +123,15 @@ impl Readiness {
                 transfer.fd
             }
         };
-        if matches!(self.waiter, Waiter::Select(_)) && fd >= sys::DescriptorSet::SIZE {
-            return Err(Error::new("select", libc::EINVAL));
+        if matches!(self.waiter, Waiter::Select(_)) {
+            if fd >= sys::DescriptorSet::SIZE {
+                return Err(Error::new("select", libc::EINVAL));
+            }
+            // Linux ignores descriptors beyond the process's table instead of refusing them.
+            counts.direct_calls.add(1);
+            if !sys::is_open(fd) {
+                return Ok(Some(-libc::EBADF));
+            }
         }
         let waiting = Waiting {
             token,

@@ -17,6 +17,7 @@ use io_uring::{squeue::Entry, types, IoUring};
 
 use crate::error::{Error, Result};
 use crate::operation::Operation;
+use crate::ring_options::Options;
 use crate::stats::Counts;
 use crate::sys;
 use crate::token::Token;
@@ -38,7 +39,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    pub fn new(options: &setup::Options, waker: Arc<Waker>) -> Result<Self> {
+    pub fn new(options: &Options, waker: Arc<Waker>) -> Result<Self> {
         let mut ring = setup::create(options)?;
         setup::check_enter(&mut ring)?;
         let timed_enter = ring.params().is_feature_ext_arg() && !options.limits.hides_ext_arg();

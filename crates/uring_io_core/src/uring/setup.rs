@@ -10,73 +10,12 @@ use std::io;
 use io_uring::{opcode, Builder, IoUring, Parameters, Probe};
 
 use crate::error::{Error, Result};
+use crate::ring_options::{Mask, Options, FEAT_SQPOLL_NONFIXED};
 
 /// A kernel release, major and minor.
 type Release = (u32, u32);
 
-/// How to make a ring. The default is 256 entries without a polling thread.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Submission queue entries wanted, 1 to 32768; the kernel rounds up to a power of two. The
-    /// completion queue gets four times as many. Short memory gives a smaller ring, down to 8.
-    pub entries: u32,
-    /// Let a kernel thread take submissions off the queue.
-    pub sqpoll: Option<Sqpoll>,
-    /// What to pretend that the kernel lacks. Tests only; the default hides nothing.
-    pub limits: Mask,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            entries: 256,
-            sqpoll: None,
-            limits: Mask::NOTHING,
-        }
-    }
-}
-
-/// The kernel thread that polls the submission queue (`IORING_SETUP_SQPOLL`, io_uring_sqpoll(7)).
-///
-/// Usable from Linux 5.11 on, where it takes ordinary descriptors; unprivileged from 5.13 on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sqpoll {
-    /// Milliseconds without a submission after which the thread sleeps; 0 is the kernel's default
-    /// of one second.
-    pub idle_ms: u32,
-    /// CPU the thread is bound to; a CPU that is not online gives `EINVAL`.
-    pub cpu: Option<u32>,
-}
-
-/// What a test pretends that the kernel lacks.
-///
-/// It only ever takes away: what the real kernel lacks stays absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mask {
-    /// `IORING_SETUP_*` bits that are answered with `EINVAL`, as an older kernel does.
-    pub setup_flags: u32,
-    /// `IORING_FEAT_*` bits that count as absent.
-    pub features: u32,
-    /// Operations that count as unsupported, bit *n* for opcode *n*.
-    pub operations: u128,
-    /// Larger rings are answered with `ENOMEM`, as under a tight `RLIMIT_MEMLOCK`.
-    pub entries_max: Option<u32>,
-}
-
-/// `IORING_FEAT_SQPOLL_NONFIXED`, Linux 5.11: the polling thread takes ordinary descriptors.
-pub const FEAT_SQPOLL_NONFIXED: u32 = 1 << 7;
-/// `IORING_FEAT_EXT_ARG`, Linux 5.11: `io_uring_enter` takes a timeout.
-pub const FEAT_EXT_ARG: u32 = 1 << 8;
-
 impl Mask {
-    /// Hides nothing.
-    pub const NOTHING: Self = Self {
-        setup_flags: 0,
-        features: 0,
-        operations: 0,
-        entries_max: None,
-    };
-
     /// Hides every flag, feature and operation that came after Linux `major.minor`.
     pub fn linux(major: u32, minor: u32) -> Self {
         let is_later = |since: Release| since > (major, minor);
@@ -91,16 +30,6 @@ impl Mask {
             mask.operations |= u128::from(is_later(since)) << code;
         }
         mask
-    }
-
-    /// Whether the feature of this `FEAT_*` bit counts as absent.
-    pub fn hides_feature(&self, bit: u32) -> bool {
-        self.features & bit != 0
-    }
-
-    /// Whether `io_uring_enter` counts as unable to take a timeout.
-    pub fn hides_ext_arg(&self) -> bool {
-        self.hides_feature(FEAT_EXT_ARG)
     }
 }
 
@@ -399,6 +328,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::ring_options::{Sqpoll, FEAT_EXT_ARG};
     use crate::support::Kernel;
 
     const PLAIN: Options = Options {

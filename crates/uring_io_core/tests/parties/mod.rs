@@ -1,0 +1,134 @@
+//! Drivers on each backend, and parties that are plain numbers.
+#![allow(dead_code)]
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use uring_io_core::{
+    BackendKind, Direction, Driver, Interest, LentBuffer, Mask, Operation, Options, RingOptions,
+    Target, Token, Transfer, Turn, Wakeup,
+};
+
+/// Long enough for anything that comes at all.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn options(backend: BackendKind, entries: u32) -> Options {
+    let ring = RingOptions {
+        entries,
+        ..RingOptions::default()
+    };
+    Options {
+        backend,
+        ring,
+        workers_max: 2,
+    }
+}
+
+/// Calls `test` with a driver on each backend that this machine has, and says which it has not.
+pub fn each_backend(test: impl Fn(Driver<u32>)) {
+    for backend in BackendKind::ALL {
+        each_backend_named(backend, &test);
+    }
+}
+
+fn each_backend_named(backend: BackendKind, test: &impl Fn(Driver<u32>)) {
+    match Driver::new(&options(backend, 64)) {
+        Ok(driver) => test(driver),
+        Err(error) => println!("skipped on {backend}: {error}"),
+    }
+}
+
+/// A driver on io_uring with this many entries, as an older kernel would make it.
+pub fn ring(entries: u32, limits: Mask) -> Option<Driver<u32>> {
+    let mut options = options(BackendKind::IoUring, entries);
+    options.ring.limits = limits;
+    match Driver::new(&options) {
+        Ok(driver) => Some(driver),
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+/// Runs the driver until a party may go on, and returns who and why.
+#[track_caller]
+pub fn next(driver: &Driver<u32>) -> (u32, Wakeup) {
+    next_within(driver, PATIENCE).expect("nobody was woken")
+}
+
+/// As `next`; None when nobody was woken in time.
+pub fn next_within(driver: &Driver<u32>, limit: Duration) -> Option<(u32, Wakeup)> {
+    let end = std::time::Instant::now() + limit;
+    loop {
+        if let Some(token) = driver.next_ready() {
+            let wakeup = driver.take_wakeup(token)?;
+            let party = driver.with_payload(token, |party| *party)?;
+            return Some((party, wakeup));
+        }
+        let Turn::Idle(timeout) = driver.begin_turn().unwrap() else {
+            continue;
+        };
+        let left = end.checked_duration_since(std::time::Instant::now())?;
+        driver
+            .wait(Some(timeout.map_or(left, |t| t.min(left))))
+            .unwrap();
+    }
+}
+
+/// Starts an operation; a result that is there at once is returned.
+pub fn start(driver: &Driver<u32>, party: u32, operation: &Operation) -> (Token, Option<i32>) {
+    let token = driver.park(party);
+    let started = driver.submit(token, operation).unwrap();
+    (token, started)
+}
+
+/// Does one operation to its end.
+#[track_caller]
+pub fn finish(driver: &Driver<u32>, operation: &Operation) -> i32 {
+    let (token, started) = start(driver, 0, operation);
+    let result = started.unwrap_or_else(|| match next(driver) {
+        (0, Wakeup::Completed(result)) => result,
+        other => panic!("{other:?} instead of a completion"),
+    });
+    driver.leave(token);
+    result
+}
+
+pub fn poll(fd: RawFd, interest: Interest) -> Operation {
+    Operation::Poll { fd, interest }
+}
+
+/// A read into, or a write from, memory that the test keeps until the completion.
+pub fn transfer(direction: Direction, fd: RawFd, target: Target, buffer: &mut [u8]) -> Operation {
+    // SAFETY: each test keeps the buffer until it has taken the completion.
+    #[allow(unsafe_code)]
+    let buffer = unsafe { LentBuffer::new(buffer.as_mut_ptr(), buffer.len()) };
+    Operation::Transfer(Transfer {
+        direction,
+        fd,
+        target,
+        buffer,
+    })
+}
+
+pub fn read(fd: RawFd, target: Target, buffer: &mut [u8]) -> Operation {
+    transfer(Direction::Read, fd, target, buffer)
+}
+
+pub fn write(fd: RawFd, target: Target, buffer: &mut [u8]) -> Operation {
+    transfer(Direction::Write, fd, target, buffer)
+}
+
+/// Two connected sockets with O_NONBLOCK, as Ruby makes them.
+pub fn sockets() -> (UnixStream, UnixStream) {
+    let (a, b) = UnixStream::pair().unwrap();
+    a.set_nonblocking(true).unwrap();
+    b.set_nonblocking(true).unwrap();
+    (a, b)
+}
+
+pub fn fd(of: &impl AsRawFd) -> RawFd {
+    of.as_raw_fd()
+}
