@@ -74,11 +74,12 @@ impl<P> Parks<P> {
         }
     }
 
-    fn expire(&mut self) {
-        if self.timers.is_empty() {
-            return;
-        }
-        let now = Instant::now();
+    /// Whether a deadline has passed at `now`.
+    fn is_due(&mut self, now: Instant) -> bool {
+        self.next_deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    fn expire(&mut self, now: Instant) {
         loop {
             let in_flight = &self.in_flight;
             let expired = self
@@ -106,9 +107,11 @@ pub struct Driver<P> {
     workers: OnceCell<WorkerPool>,
     workers_max: usize,
     waiting: Cell<bool>,
-    /// Entries handed out since the backend was last looked at.
+    /// Whether an operation was started since the backend was last looked at.
+    submitted: Cell<bool>,
+    /// Entries handed out since then.
     served: Cell<usize>,
-    /// Operations completed at once since the backend was last looked at.
+    /// Operations completed at once since then.
     done_at_once: Cell<usize>,
     counts: Counts,
 }
@@ -137,6 +140,7 @@ impl<P> Driver<P> {
             workers: OnceCell::new(),
             workers_max: options.workers_max,
             waiting: Cell::new(false),
+            submitted: Cell::new(false),
             served: Cell::new(0),
             done_at_once: Cell::new(0),
             counts: Counts::default(),
@@ -188,6 +192,7 @@ impl<P> Driver<P> {
         if fd < 0 {
             return Ok(Some(-libc::EBADF));
         }
+        self.submitted.set(true);
         let started = self
             .backend
             .borrow_mut()
@@ -298,19 +303,17 @@ impl<P> Driver<P> {
     /// Begins a turn: passes on what is queued, takes completions, expires deadlines.
     pub fn begin_turn(&self) -> Result<Turn> {
         self.take_completions();
-        self.parks.borrow_mut().expire();
+        if !self.parks.borrow().timers.is_empty() {
+            self.expire()?;
+        }
         if self.parks.borrow().ready.is_empty() {
-            let mut parks = self.parks.borrow_mut();
-            let deadline = parks.next_deadline();
-            return Ok(Turn::Idle(
-                deadline.map(|at| at.saturating_duration_since(Instant::now())),
-            ));
+            let deadline = self.parks.borrow_mut().next_deadline();
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            return Ok(Turn::Idle(left));
         }
         let costly = self.backend.borrow().flush_is_costly();
         if !costly || self.served.get() >= SERVED_MAX {
-            self.looked();
-            self.backend.borrow_mut().flush(&self.counts)?;
-            self.take_completions();
+            self.look()?;
         }
         self.parks.borrow_mut().ready.begin_turn();
         Ok(Turn::Ready)
@@ -356,7 +359,30 @@ impl<P> Driver<P> {
         Ok(())
     }
 
+    /// Fires the deadlines that have passed. What is ready by now counts as in time, so the
+    /// backend is looked at first, unless that was just done.
+    fn expire(&self) -> Result<()> {
+        let now = Instant::now();
+        if !self.parks.borrow_mut().is_due(now) {
+            return Ok(());
+        }
+        if self.submitted.get() || self.served.get() > 0 {
+            self.look()?;
+        }
+        self.parks.borrow_mut().expire(now);
+        Ok(())
+    }
+
+    /// Passes on what is queued and takes what is ready, without waiting.
+    fn look(&self) -> Result<()> {
+        self.looked();
+        self.backend.borrow_mut().flush(&self.counts)?;
+        self.take_completions();
+        Ok(())
+    }
+
     fn looked(&self) {
+        self.submitted.set(false);
         self.served.set(0);
         self.done_at_once.set(0);
     }

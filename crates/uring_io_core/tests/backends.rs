@@ -3,7 +3,7 @@
 mod parties;
 
 use std::fs::File;
-use std::io::{pipe, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ fn a_read_at_the_end_of_the_input_brings_nothing() {
 #[test]
 fn a_write_waits_for_room() {
     each_backend(|driver| {
-        let (reader, writer) = pipe().unwrap();
+        let (reader, writer) = pipe();
         let mut reader = reader;
         let mut much = vec![7; 1 << 20];
         let mut written = 0;
@@ -122,9 +122,9 @@ fn readers_and_writers_of_one_descriptor_are_woken_each_for_its_own() {
 #[test]
 fn a_hang_up_wakes_a_writer() {
     each_backend(|driver| {
-        let (reader, mut writer) = pipe().unwrap();
+        let (reader, mut writer) = pipe();
         let filled = poll(writer.as_raw_fd(), Interest::WRITABLE);
-        nix_fill(&mut writer);
+        writer.write_all(&[0; 65536]).unwrap();
         let (token, started) = start(&driver, 1, &filled);
         assert_eq!(started, None);
         drop(reader);
@@ -135,11 +135,6 @@ fn a_hang_up_wakes_a_writer() {
         assert_eq!(Interest::WRITABLE.satisfied_by(found), Interest::WRITABLE);
         driver.leave(token);
     });
-}
-
-/// Fills a pipe's 64 KiB without waiting.
-fn nix_fill(writer: &mut std::io::PipeWriter) {
-    writer.write_all(&[0; 65536]).unwrap();
 }
 
 #[test]
@@ -243,5 +238,16 @@ fn input_that_never_runs_dry_leaves_others_their_turn() {
             }
         }
         assert!(served.is_some(), "{} never came to it", driver.backend());
+    });
+}
+
+#[test]
+fn what_is_ready_when_a_deadline_has_passed_counts_as_in_time() {
+    each_backend(|driver| {
+        let (ours, _theirs) = sockets();
+        let (token, _) = start(&driver, 1, &poll(fd(&ours), Interest::WRITABLE));
+        driver.set_timeout(token, Some(Duration::ZERO));
+        assert!(matches!(next(&driver), (1, Wakeup::Completed(_))));
+        driver.leave(token);
     });
 }

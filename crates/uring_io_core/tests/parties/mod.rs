@@ -1,7 +1,8 @@
 //! Drivers on each backend, and parties that are plain numbers.
 #![allow(dead_code)]
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -127,6 +128,18 @@ pub fn sockets() -> (UnixStream, UnixStream) {
     a.set_nonblocking(true).unwrap();
     b.set_nonblocking(true).unwrap();
     (a, b)
+}
+
+/// Reader and writer of a pipe that holds 64 KiB.
+#[allow(unsafe_code)]
+pub fn pipe() -> (File, File) {
+    let mut fds = [-1; 2];
+    // SAFETY: the array outlives the call, which fills it with two new descriptors that only
+    // the two files own.
+    unsafe {
+        assert_eq!(libc::pipe(fds.as_mut_ptr()), 0);
+        (File::from_raw_fd(fds[0]), File::from_raw_fd(fds[1]))
+    }
 }
 
 pub fn fd(of: &impl AsRawFd) -> RawFd {
