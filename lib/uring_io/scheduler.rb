@@ -50,18 +50,26 @@ module UringIO
     end
 
     # Waits for a child process (process.c, rb_process_status_wait): one child with a pidfd
-    # (Linux 5.3), which costs no thread; any child or a group of them in a thread.
-    # @return [Process::Status, nil] with pid -1 and the errno when there is no such child
+    # (Linux 5.3), which costs no thread; any child, a group of them, or one that may stop and go
+    # on in a thread.
+    # @return [Process::Status] with pid -1 and the errno when there is no such child
     def process_wait(pid, flags)
-      if pid.positive? && wait_for_exit(pid)
-        # Another waiter may have reaped it since: then this says that there is no such child.
-        status = Process::Status.wait(pid, flags | Process::WNOHANG)
+      if pid.positive? && (flags & ~Process::WNOHANG).zero?
+        # Only children may be waited for, while a pidfd can be had for any process.
+        status = ended(pid)
+        status = ended(pid) if status.nil? && wait_for_exit(pid)
         return status if status
       end
       wait_in_thread(pid, flags)
     end
 
     private
+
+    # The status of a child that has ended or is none; nil while it runs. With WNOHANG Ruby does not
+    # call process_wait again.
+    def ended(pid)
+      Process::Status.wait(pid, Process::WNOHANG)
+    end
 
     def wait_in_thread(pid, flags)
       thread = Thread.new { Process::Status.wait(pid, flags) }

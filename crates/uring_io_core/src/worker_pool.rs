@@ -19,6 +19,8 @@ pub type Job = Box<dyn FnOnce() -> i32 + Send>;
 pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
     threads_max: usize,
+    /// The process that has the threads: a forked child has none of them.
+    owner: u32,
 }
 
 struct Shared {
@@ -57,6 +59,7 @@ impl WorkerPool {
         Self {
             shared: Arc::new(shared),
             threads_max,
+            owner: std::process::id(),
         }
     }
 
@@ -120,6 +123,10 @@ impl Shared {
 
 impl Drop for WorkerPool {
     fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            // The lock may have been held by a thread when the parent forked.
+            return;
+        }
         let mut state = self.shared.lock();
         state.closed = true;
         state.jobs.clear();

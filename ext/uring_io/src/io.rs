@@ -46,6 +46,11 @@ impl OpenIo {
         Self::new(ruby, unsafe { Value::from_raw(writer) })
     }
 
+    /// The IO itself.
+    pub fn value(&self) -> Value {
+        self.value
+    }
+
     /// The IO's own timeout (`IO#timeout`); `None` when it has none.
     pub fn timeout(&self, ruby: &Ruby) -> Result<Option<Duration>, Error> {
         // SAFETY: `value` is an open IO.

@@ -355,6 +355,12 @@ impl Scheduler {
         this.engine(ruby)?.interrupt(ruby, fiber, exception)
     }
 
+    /// Stops all use of the scheduler in a forked child: what is in flight belongs to the parent,
+    /// and so do the fibers that wait for it.
+    fn abandon(&self) {
+        self.closed.set(true);
+    }
+
     /// Ends what is in flight and gives the backend back. The scheduler is of no use afterwards.
     fn release(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         if this.is_closed() {
@@ -538,6 +544,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_private_method("check_not_inside", method!(Scheduler::check_not_inside, 0))?;
     class.define_private_method("fibers", method!(Scheduler::fibers, 0))?;
     class.define_private_method("interrupt", method!(Scheduler::interrupt, 2))?;
+    class.define_method("abandon", method!(Scheduler::abandon, 0))?;
     class.define_private_method("release", method!(Scheduler::release, 0))?;
     Ok(())
 }

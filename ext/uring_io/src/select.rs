@@ -1,5 +1,7 @@
 //! The io_select hook: several IOs at once.
 
+use std::os::fd::RawFd;
+
 use magnus::{prelude::*, Error, RArray, Ruby, TryConvert, Value};
 use uring_io_core::{Interest, Operation, Token};
 
@@ -7,12 +9,15 @@ use crate::engine::{Engine, Purpose};
 use crate::io::OpenIo;
 use crate::{duration, errors};
 
-/// One IO of one of the three arrays.
+/// The IOs of the three arrays. The objects are kept in Ruby arrays, where the GC sees and may
+/// move them, and not in Rust memory.
 struct Watched {
     /// What the caller gave, and gets back.
-    object: Value,
-    io: OpenIo,
-    interest: Interest,
+    objects: RArray,
+    /// The IO that each of these is or converts to.
+    ios: RArray,
+    /// The descriptor of each, and what it is watched for.
+    entries: Vec<(RawFd, Interest)>,
 }
 
 const INTERESTS: [Interest; 3] = [Interest::READABLE, Interest::WRITABLE, Interest::PRIORITY];
@@ -50,45 +55,53 @@ pub fn select(
     }
 }
 
-fn watched(ruby: &Ruby, arrays: [Value; 3]) -> Result<Vec<Watched>, Error> {
-    let mut watched = Vec::new();
+fn watched(ruby: &Ruby, arrays: [Value; 3]) -> Result<Watched, Error> {
+    let mut watched = Watched {
+        objects: ruby.ary_new(),
+        ios: ruby.ary_new(),
+        entries: Vec::new(),
+    };
     for (array, interest) in arrays.into_iter().zip(INTERESTS) {
         if array.is_nil() {
             continue;
         }
-        for object in RArray::try_convert(array)? {
+        // A copy, because conversions run code that may change the array.
+        let array = RArray::try_convert(array)?.dup();
+        for index in 0..array.len() {
+            let object: Value = array.entry(index as isize)?;
             let io = match interest {
                 Interest::WRITABLE => OpenIo::for_writing(ruby, object)?,
                 _ => OpenIo::new(ruby, object)?,
             };
-            watched.push(Watched {
-                object,
-                io,
-                interest,
-            });
+            watched.objects.push(object)?;
+            watched.ios.push(io.value())?;
+            watched.entries.push((io.fd, interest));
         }
     }
     Ok(watched)
 }
 
 /// What is ready at this moment, as IO.select returns it; None when nothing is.
-fn ready_now(engine: &Engine, ruby: &Ruby, watched: &[Watched]) -> Result<Option<Value>, Error> {
-    let asked: Vec<_> = watched
-        .iter()
-        .map(|entry| (entry.io.fd, entry.interest))
-        .collect();
+fn ready_now(engine: &Engine, ruby: &Ruby, watched: &Watched) -> Result<Option<Value>, Error> {
     engine.driver.count_direct_call();
-    let ready = uring_io_core::ready_now(&asked).map_err(|error| errors::errno(ruby, error))?;
+    let ready = uring_io_core::ready_now(&watched.entries);
+    let ready = ready.map_err(|error| errors::errno(ruby, error))?;
     let results = [ruby.ary_new(), ruby.ary_new(), ruby.ary_new()];
     let mut any = false;
-    for (entry, ready) in watched.iter().zip(ready) {
-        let buffered = entry.interest == Interest::READABLE && entry.io.has_buffered_input();
+    for (index, ((_, interest), ready)) in watched.entries.iter().zip(ready).enumerate() {
+        let buffered = *interest == Interest::READABLE && {
+            let io = OpenIo::new(ruby, watched.ios.entry(index as isize)?)?;
+            io.has_buffered_input()
+        };
         if ready || buffered {
             any = true;
-            let index = INTERESTS
+            let array = INTERESTS
                 .iter()
-                .position(|interest| *interest == entry.interest);
-            results[index.unwrap_or(0)].push(entry.object)?;
+                .zip(results)
+                .find(|(kind, _)| *kind == interest);
+            if let Some((_, array)) = array {
+                array.push(watched.objects.entry::<Value>(index as isize)?)?;
+            }
         }
     }
     Ok(any.then(|| ruby.ary_from_iter(results).as_value()))
@@ -105,20 +118,17 @@ impl<'a> Parts<'a> {
         engine: &'a Engine,
         ruby: &Ruby,
         whole: Token,
-        watched: &[Watched],
+        watched: &Watched,
     ) -> Result<Self, Error> {
         let fiber = ruby.fiber_current();
         let mut parts = Self {
             engine,
-            tokens: Vec::with_capacity(watched.len()),
+            tokens: Vec::with_capacity(watched.entries.len()),
         };
-        for entry in watched {
+        for &(fd, interest) in &watched.entries {
             let token = engine.park_beside(fiber, Purpose::PartOf(whole));
             parts.tokens.push(token);
-            let operation = Operation::Poll {
-                fd: entry.io.fd,
-                interest: entry.interest,
-            };
+            let operation = Operation::Poll { fd, interest };
             if engine.submit(ruby, token, &operation)?.is_some() {
                 engine.driver.wake(whole);
             }
