@@ -49,7 +49,7 @@ module UringIO
       value = failure = nil
       Fiber.schedule do
         value = block.call(scheduler)
-      rescue SystemExit, SignalException
+      rescue SystemExit, SignalException, Scheduler::Shutdown
         raise
       rescue Exception => error # rubocop:disable Lint/RescueException
         failure = error

@@ -101,7 +101,7 @@ module UringIO
 
     # Written as Ruby does for threads (thread.c, rb_threadptr_... report_on_exception).
     def report_exception(fiber, exception)
-      return if exception.is_a?(Shutdown) || !Thread.current.report_on_exception
+      return unless Thread.current.report_on_exception
 
       $stderr.write("#{fiber.inspect} terminated with exception (report_on_exception is true):\n",
                     exception.full_message)

@@ -198,10 +198,7 @@ impl<P> Driver<P> {
             .borrow_mut()
             .start(token, operation, &self.counts)?;
         match started {
-            Started::Done(result) if self.done_at_once.get() < DONE_AT_ONCE_MAX => {
-                self.done_at_once.set(self.done_at_once.get() + 1);
-                return Ok(Some(result));
-            }
+            Started::Done(result) if self.may_do_at_once() => return Ok(Some(result)),
             Started::Done(result) => self
                 .parks
                 .borrow_mut()
@@ -210,6 +207,14 @@ impl<P> Driver<P> {
             Started::Blocking(transfer) => self.run_job(token, blocking(transfer), true)?,
         }
         Ok(None)
+    }
+
+    /// Whether one more operation may be over without its party parking. False once in a while:
+    /// then others must have a turn first, because this party's input may never run dry.
+    pub fn may_do_at_once(&self) -> bool {
+        let done = self.done_at_once.get();
+        self.done_at_once.set(done + 1);
+        done < DONE_AT_ONCE_MAX
     }
 
     /// Has a worker thread do `job` for a parked party. Its result completes the token. A party
@@ -232,6 +237,25 @@ impl<P> Driver<P> {
             return Ok(());
         }
         self.backend.borrow_mut().cancel(token, &self.counts)
+    }
+
+    /// Asks for the operation of `token` to end, as [`cancel`](Self::cancel), and takes its
+    /// completion if it comes without waiting, as it does for all that waits for a descriptor.
+    /// `None`: the party must park until it comes.
+    pub fn cancel_now(&self, token: Token) -> Result<Option<Wakeup>> {
+        // Submitting runs the cancel; what it ended is reported by deferred work, one more look.
+        const LOOKS_MAX: usize = 3;
+        self.cancel(token)?;
+        for _ in 0..LOOKS_MAX {
+            if !self.is_submitted(token) {
+                break;
+            }
+            self.look()?;
+        }
+        if self.is_submitted(token) {
+            return Ok(None);
+        }
+        Ok(self.parks.borrow_mut().in_flight.take_wakeup_early(token))
     }
 
     /// Whether an operation of `token` has yet to complete.

@@ -164,6 +164,13 @@ impl<P> InFlight<P> {
             .take()
     }
 
+    /// Takes the wakeup of a party before its turn has come.
+    pub fn take_wakeup_early(&mut self, token: Token) -> Option<Wakeup> {
+        let slot = self.slot_mut(token)?;
+        slot.queued = false;
+        slot.wakeup.take()
+    }
+
     /// Whether a party is parked under `token` and has a wakeup to take.
     pub fn has_wakeup(&self, token: Token) -> bool {
         self.slot(token).is_some_and(|slot| slot.wakeup.is_some())

@@ -42,7 +42,7 @@ pub use in_flight::Wakeup;
 pub use operation::{Direction, Interest, LentBuffer, Operation, Target, Transfer};
 pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED};
 pub use stats::Stats;
-pub use sys::{pidfd_open, ready_now, target_of, transfer_now as try_transfer};
+pub use sys::{check_seekable, pidfd_open, ready_now, target_of, transfer_now as try_transfer};
 pub use token::Token;
 
 pub use waker::Waker;

@@ -254,6 +254,16 @@ pub fn target_of(fd: RawFd) -> Result<Target> {
     })
 }
 
+/// Whether the file has a position, or the errno of lseek(2): `ESPIPE` for pipes, sockets and
+/// terminals. io_uring ignores a position they are asked to be read at.
+pub fn check_seekable(fd: RawFd) -> Result<()> {
+    // SAFETY: asks for the position and changes nothing.
+    if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } < 0 {
+        return Err(Error::last("lseek"));
+    }
+    Ok(())
+}
+
 /// A descriptor that becomes readable when process `pid` ends: pidfd_open(2), Linux 5.3.
 #[cfg(target_os = "linux")]
 pub fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd> {

@@ -39,6 +39,9 @@ pub enum Purpose {
     Deadline,
     /// One operation of several that another party waits for.
     PartOf(Token),
+    /// To be transferred back to: it is outside of the engine, in a `Fiber#raise` or `Fiber#kill`
+    /// of another fiber, which Ruby does not return from by itself.
+    Return,
 }
 
 /// What the end of a timeout raises.
@@ -83,6 +86,8 @@ pub struct Engine {
     pending: RefCell<Vec<(Opaque<Fiber>, Token)>>,
     /// Whether Ruby has an interrupt for the thread's main flow.
     interrupted: Cell<bool>,
+    /// The fiber that ran last, as far as the engine knows: not the ones that fibers resume.
+    running: Cell<Option<Opaque<Fiber>>>,
     /// Whether the backend has failed for good.
     failed: Cell<bool>,
     pub switches: Cell<u64>,
@@ -98,6 +103,7 @@ impl Engine {
             timeouts: RefCell::default(),
             pending: RefCell::default(),
             interrupted: Cell::new(false),
+            running: Cell::new(None),
             failed: Cell::new(false),
             switches: Cell::new(0),
         }
@@ -107,6 +113,9 @@ impl Engine {
         marker.mark(self.owner);
         self.driver
             .with_payloads(|_, party| marker.mark(party.fiber));
+        if let Some(fiber) = self.running.get() {
+            marker.mark(fiber);
+        }
         for timeout in self.timeouts.borrow().values() {
             marker.mark(timeout.exception);
             marker.mark(timeout.message);
@@ -189,10 +198,15 @@ impl Engine {
                     raised.get_or_insert(error);
                 }
             }
-            if !std::mem::replace(&mut cancelled, true) {
-                self.driver
-                    .cancel(token)
-                    .map_err(|error| self.failure(ruby, error))?;
+            if std::mem::replace(&mut cancelled, true) {
+                continue;
+            }
+            // At once where that can be: whoever raised expects the fiber to unwind now.
+            let ended = self.driver.cancel_now(token);
+            if let Some(Wakeup::Completed(result)) =
+                ended.map_err(|error| self.failure(ruby, error))?
+            {
+                break result;
             }
         };
         match raised {
@@ -297,10 +311,12 @@ impl Engine {
             Fiber(Opaque<Fiber>),
             Expired(Opaque<Fiber>),
             Part(Token),
+            Return(Opaque<Fiber>),
         }
         let next_party = self.driver.with_payload(next, |party| match party.purpose {
             Purpose::Deadline => Next::Expired(party.fiber),
             Purpose::PartOf(whole) => Next::Part(whole),
+            Purpose::Return => Next::Return(party.fiber),
             _ => Next::Fiber(party.fiber),
         });
         match next_party {
@@ -309,6 +325,11 @@ impl Engine {
             Some(Next::Part(whole)) => {
                 self.driver.wake(whole);
                 Ok(())
+            }
+            Some(Next::Return(fiber)) => {
+                let fiber = ruby.get_inner(fiber);
+                self.driver.leave(next);
+                self.switch_to(ruby, fiber, ()).or_else(ignore_refusal)
             }
             None => Ok(()),
         }
@@ -322,11 +343,35 @@ impl Engine {
         arguments: impl magnus::ArgList,
     ) -> Result<(), Error> {
         self.switches.set(self.switches.get() + 1);
-        fiber.transfer::<_, Value>(arguments)?;
+        self.running.set(Some(Opaque::from(fiber)));
+        let result = fiber.transfer::<_, Value>(arguments);
+        let before = self.running.take();
+        self.running.set(Some(Opaque::from(ruby.fiber_current())));
+        if let (Err(_), Some(before)) = (&result, before) {
+            self.queue_raiser(ruby, ruby.get_inner(before));
+        }
+        result?;
         if self.interrupted.take() {
             ruby.thread_check_ints()?;
         }
         Ok(())
+    }
+
+    /// The current fiber was raised into. If it was by a fiber that ran, and not by one that is
+    /// parked or has ended, that one must get control back: Ruby has transferred here and would
+    /// not return to it.
+    fn queue_raiser(&self, ruby: &Ruby, raiser: Fiber) {
+        let address = raiser.as_raw();
+        let parked = self.parked.borrow().contains_key(&address);
+        if !parked && raiser.is_alive() && address != ruby.fiber_current().as_raw() {
+            let token = self.park_beside(raiser, Purpose::Return);
+            self.driver.wake_first(token);
+        }
+    }
+
+    /// Notes that the current fiber has begun to run.
+    pub fn begun(&self, ruby: &Ruby) {
+        self.running.set(Some(Opaque::from(ruby.fiber_current())));
     }
 
     fn begin_turn(&self, ruby: &Ruby) -> Result<(), Error> {
@@ -513,6 +558,15 @@ impl Engine {
     pub fn is_scheduled(&self, fiber: Fiber) -> bool {
         self.scheduled.borrow().contains_key(&fiber.as_raw())
     }
+}
+
+/// Ruby refuses a transfer to a fiber that waits for one it has resumed: that fiber goes on when
+/// the other yields, so nothing is lost.
+fn ignore_refusal(error: Error) -> Result<(), Error> {
+    if error.to_string().contains("attempt to transfer to a") {
+        return Ok(());
+    }
+    Err(error)
 }
 
 /// A party's place at the driver, given back when dropped.

@@ -15,7 +15,8 @@ use magnus::scan_args::{get_kwargs, scan_args};
 use magnus::value::ReprValue;
 use magnus::{
     block::Proc, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Exception,
-    ExceptionClass, RArray, RHash, RModule, RString, Ruby, Symbol, TryConvert, TypedData, Value,
+    ExceptionClass, RArray, RClass, RHash, RModule, RString, Ruby, Symbol, TryConvert, TypedData,
+    Value,
 };
 use uring_io_core::support;
 use uring_io_core::{
@@ -383,6 +384,9 @@ fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> 
         .ok_or_else(|| errors::wrong_type(ruby, "the fiber's body is not a Proc".to_owned()))?;
     let splat = RArray::try_convert(arguments[2])?;
     let keywords = RHash::try_convert(arguments[3])?;
+    if let Some(engine) = this.engine.get() {
+        engine.begun(ruby);
+    }
     let result = if keywords.is_empty() {
         block.call::<_, Value>(splat)
     } else {
@@ -399,6 +403,10 @@ fn report(ruby: &Ruby, this: Obj<Scheduler>, error: Error) -> Hook<Value> {
     let ErrorType::Exception(exception) = error.error_type() else {
         return Err(error);
     };
+    let class: RClass = this.class().const_get("Shutdown")?;
+    if exception.is_kind_of(class) {
+        return Ok(ruby.qnil().as_value());
+    }
     let for_program = exception.is_kind_of(ruby.exception_system_exit())
         || exception.is_kind_of(ruby.exception_signal());
     let aborts: bool = ruby.thread_current().funcall("abort_on_exception", ())?;

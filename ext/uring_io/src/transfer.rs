@@ -9,7 +9,7 @@ use magnus::{Error, Ruby, Value};
 use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
 
 use crate::buffer::BufferMemory;
-use crate::engine::Engine;
+use crate::engine::{Engine, Purpose};
 use crate::errors;
 use crate::io::OpenIo;
 
@@ -40,14 +40,9 @@ pub fn transfer(
     if extent.offset == memory.size() {
         return Ok(0);
     }
-    let target = match extent.from {
-        Some(_) => Target::File {
-            offset: extent.from,
-        },
-        None => match io.target(ruby, || engine.driver.count_direct_call()) {
-            Ok(target) => target,
-            Err(error) => return Ok(-i64::from(error.errno)),
-        },
+    let target = match target(engine, ruby, io, extent.from) {
+        Ok(target) => target,
+        Err(error) => return Ok(-i64::from(error.errno)),
     };
     let least = match direction {
         Direction::Read => extent.length,
@@ -80,6 +75,25 @@ pub fn transfer(
     }
 }
 
+fn target(
+    engine: &Engine,
+    ruby: &Ruby,
+    io: OpenIo,
+    from: Option<u64>,
+) -> Result<Target, uring_io_core::Error> {
+    let Some(offset) = from else {
+        return io.target(ruby, || engine.driver.count_direct_call());
+    };
+    if i64::try_from(offset).is_err() {
+        return Err(uring_io_core::Error::new("pread", libc::EINVAL));
+    }
+    engine.driver.count_direct_call();
+    uring_io_core::check_seekable(io.fd)?;
+    Ok(Target::File {
+        offset: Some(offset),
+    })
+}
+
 /// One transfer. `tries` says that nothing has to be transferred: then a read that would wait for
 /// a pipe, terminal or device answers `-EAGAIN`, because `read_nonblock` on them comes here too
 /// and looks like any other read.
@@ -91,6 +105,9 @@ fn one(
     tries: bool,
 ) -> Result<i32, Error> {
     if tries && step.target == Target::Stream {
+        if !engine.driver.may_do_at_once() {
+            engine.yield_turn(ruby, Purpose::Turn)?;
+        }
         engine.driver.count_direct_call();
         return Ok(uring_io_core::try_transfer(step));
     }

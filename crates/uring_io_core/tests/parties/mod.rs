@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -139,6 +139,16 @@ pub fn pipe() -> (File, File) {
     unsafe {
         assert_eq!(libc::pipe(fds.as_mut_ptr()), 0);
         (File::from_raw_fd(fds[0]), File::from_raw_fd(fds[1]))
+    }
+}
+
+/// Moves a file to another number, one that no other test uses.
+#[allow(unsafe_code)]
+pub fn renumbered(file: impl AsRawFd, number: RawFd) -> OwnedFd {
+    // SAFETY: the number is the test's own, so nobody loses a file, and only the result owns it.
+    unsafe {
+        assert_eq!(libc::dup2(file.as_raw_fd(), number), number);
+        OwnedFd::from_raw_fd(number)
     }
 }
 
