@@ -36,7 +36,7 @@ module UringIO
     def scheduler_close
       return if closed? || @suspended
 
-      failing = $! || Thread.current.status == "aborting" # rubocop:disable Style/SpecialGlobalVars
+      failing = $! || Thread.current.status == "aborting"
       end_fibers { run unless failing }
     end
 

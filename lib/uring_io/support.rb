@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+# What this machine offers.
 module UringIO
   # What this machine offers and what a program would get: see UringIO.support.
   #
