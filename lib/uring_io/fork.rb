@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+# Forked children.
 module UringIO
   # Takes the inherited scheduler away from a forked child (process.c, rb_fork_ruby calls _fork):
   # its ring or epoll set is the parent's. Ruby 4.0 does so by itself.

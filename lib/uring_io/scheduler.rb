@@ -49,30 +49,31 @@ module UringIO
       @suspended = false
     end
 
-    # Waits for a child process (process.c, rb_process_status_wait): one child with a pidfd
-    # (Linux 5.3), which costs no thread; any child, a group of them, or one that may stop and go
-    # on in a thread.
+    # Waits for a child process (process.c, rb_process_status_wait): one, any (-1), or a group (0 or
+    # negative), with the flags of Process.wait. On io_uring (Linux 6.7) all of them cost no thread,
+    # elsewhere one child that ends; the others are waited for in a thread.
     # @return [Process::Status] with pid -1 and the errno when there is no such child
     def process_wait(pid, flags)
-      if pid.positive? && (flags & ~Process::WNOHANG).zero?
-        # Only children may be waited for, while a pidfd can be had for any process.
-        status = ended(pid)
-        status = ended(pid) if status.nil? && wait_for_exit(pid)
+      check_usable
+      loop do
+        # Looking first: only children may be waited for, while a pidfd can be had for any process.
+        status = reap(pid, flags)
         return status if status
+        return wait_in_thread(pid, flags) unless wait_for_child(pid, flags)
       end
-      wait_in_thread(pid, flags)
     end
 
     private
 
-    # The status of a child that has ended or is none; nil while it runs. With WNOHANG Ruby does not
-    # call process_wait again.
-    def ended(pid)
-      Process::Status.wait(pid, Process::WNOHANG)
+    # The status of a child that there is something to tell of, or of none at all; nil while they
+    # run. With WNOHANG Ruby does not call process_wait again.
+    def reap(pid, flags)
+      Process::Status.wait(pid, flags | Process::WNOHANG)
     end
 
     def wait_in_thread(pid, flags)
       thread = Thread.new { Process::Status.wait(pid, flags) }
+      thread.report_on_exception = false
       thread.value
     ensure
       thread&.kill

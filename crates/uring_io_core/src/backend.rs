@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend_kind::BackendKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operation::{Operation, Target, Transfer};
 use crate::readiness::Readiness;
 use crate::ring_options::Options as RingOptions;
@@ -29,6 +29,8 @@ pub(crate) enum Backend {
     #[cfg(target_os = "linux")]
     Uring(Ring),
     Readiness(Readiness),
+    /// It was closed.
+    Closed,
 }
 
 impl Backend {
@@ -65,6 +67,7 @@ impl Backend {
                 let started = readiness.start(token, operation, counts)?;
                 Ok(started.map_or(Started::Submitted, Started::Done))
             }
+            Self::Closed => Err(closed()),
         }
     }
 
@@ -77,6 +80,7 @@ impl Backend {
                 readiness.cancel(token);
                 Ok(())
             }
+            Self::Closed => Err(closed()),
         }
     }
 
@@ -86,6 +90,7 @@ impl Backend {
             #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.flush(counts),
             Self::Readiness(readiness) => readiness.wait(Some(Duration::ZERO), counts),
+            Self::Closed => Err(closed()),
         }
     }
 
@@ -100,6 +105,7 @@ impl Backend {
             #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.wait(timeout, counts),
             Self::Readiness(readiness) => readiness.wait(timeout, counts),
+            Self::Closed => Err(closed()),
         }
     }
 
@@ -109,15 +115,22 @@ impl Backend {
             #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.completions(counts, take),
             Self::Readiness(readiness) => readiness.completions(counts, take),
+            Self::Closed => {}
         }
     }
 
-    /// Lets go of what the backend itself keeps in flight.
+    /// Lets go of what the backend itself keeps in flight, and of its descriptors. It takes no
+    /// operation any more.
     pub fn close(&mut self, counts: &Counts) {
         #[cfg(target_os = "linux")]
         if let Self::Uring(ring) = self {
             ring.close(counts);
         }
         let _ = counts;
+        *self = Self::Closed;
     }
+}
+
+fn closed() -> Error {
+    Error::new("submit", libc::ESHUTDOWN)
 }

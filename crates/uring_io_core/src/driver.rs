@@ -11,7 +11,7 @@
 //! in the kernel others may call [`Driver::wake`], [`Driver::with_payloads`] and
 //! [`Driver::is_waiting`], which touch nothing that a wait uses.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,8 @@ pub struct Driver<P> {
     parks: RefCell<Parks<P>>,
     backend: RefCell<Backend>,
     waker: Arc<Waker>,
-    workers: OnceCell<WorkerPool>,
+    /// Made when the first job comes.
+    workers: RefCell<Option<WorkerPool>>,
     workers_max: usize,
     waiting: Cell<bool>,
     /// Whether an operation was started since the backend was last looked at.
@@ -137,7 +138,7 @@ impl<P> Driver<P> {
             }),
             backend: RefCell::new(backend),
             waker,
-            workers: OnceCell::new(),
+            workers: RefCell::new(None),
             workers_max: options.workers_max,
             waiting: Cell::new(false),
             submitted: Cell::new(false),
@@ -185,11 +186,7 @@ impl<P> Driver<P> {
     /// Starts an operation for a parked party. `Some` is its result, with no completion to come;
     /// `None` means that the party is woken by [`Wakeup::Completed`].
     pub fn submit(&self, token: Token, operation: &Operation) -> Result<Option<i32>> {
-        let fd = match operation {
-            Operation::Poll { fd, .. } => *fd,
-            Operation::Transfer(transfer) => transfer.fd,
-        };
-        if fd < 0 {
+        if operation.fd().is_some_and(|fd| fd < 0) {
             return Ok(Some(-libc::EBADF));
         }
         self.submitted.set(true);
@@ -224,8 +221,10 @@ impl<P> Driver<P> {
     }
 
     fn run_job(&self, token: Token, job: Job, awaited: bool) -> Result<()> {
+        let mut workers = self.workers.borrow_mut();
         let pool = || WorkerPool::new(self.workers_max, Arc::clone(&self.waker));
-        self.workers.get_or_init(pool).submit(token, job)?;
+        workers.get_or_insert_with(pool).submit(token, job)?;
+        drop(workers);
         self.parks.borrow_mut().in_flight.submitted(token, awaited);
         Ok(())
     }
@@ -365,8 +364,10 @@ impl<P> Driver<P> {
         self.waiting.get()
     }
 
-    /// Ends every operation and waits until the kernel and the workers are done with all memory
-    /// lent to them. Parties that are parked stay parked and see nothing of it.
+    /// Ends every operation, waits until the kernel and the workers are done with all memory lent
+    /// to them, and gives back every descriptor. Parties that are parked stay parked and see
+    /// nothing of it; operations fail with `ESHUTDOWN` from now on. Wakers that were given out must
+    /// not be used any more.
     pub fn close(&self) -> Result<()> {
         let tokens = self.parks.borrow().in_flight.awaited_tokens();
         for token in tokens {
@@ -380,6 +381,8 @@ impl<P> Driver<P> {
             self.wait(None)?;
         }
         self.backend.borrow_mut().close(&self.counts);
+        self.workers.borrow_mut().take();
+        self.waker.close();
         Ok(())
     }
 
@@ -415,7 +418,7 @@ impl<P> Driver<P> {
         let mut parks = self.parks.borrow_mut();
         let take = |token, result| parks.fire(token, Wakeup::Completed(result));
         self.backend.borrow_mut().completions(&self.counts, take);
-        if let Some(workers) = self.workers.get() {
+        if let Some(workers) = self.workers.borrow().as_ref() {
             for (token, result) in workers.completions() {
                 self.counts.completions.add(1);
                 parks.fire(token, Wakeup::Completed(result));

@@ -24,6 +24,7 @@ mod in_flight;
 mod operation;
 mod readiness;
 mod ready_queue;
+mod resolver;
 mod ring_options;
 mod stats;
 pub mod support;
@@ -39,10 +40,14 @@ pub use backend_kind::{BackendKind, UnknownBackend};
 pub use driver::{Driver, Options, Turn};
 pub use error::{Error, Result};
 pub use in_flight::Wakeup;
-pub use operation::{Direction, Interest, LentBuffer, Operation, Target, Transfer};
+pub use operation::{Children, Direction, Interest, LentBuffer, Operation, Target, Transfer};
+pub use resolver::{resolve, ResolveError};
 pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED};
 pub use stats::Stats;
-pub use sys::{check_seekable, pidfd_open, ready_now, target_of, transfer_now as try_transfer};
+pub use sys::{
+    check_seekable, close_descriptor, pidfd_open, ready_now, target_of,
+    transfer_now as try_transfer,
+};
 pub use token::Token;
 
 pub use waker::Waker;

@@ -17,9 +17,34 @@ pub enum Operation {
         /// What to wait for.
         interest: Interest,
     },
+    /// Wait until a child changes its state, without reaping it. The result is 0. io_uring only
+    /// (Linux 6.7); elsewhere the result is `-ENOSYS`, before 6.7 `-EINVAL`.
+    WaitChild(Children),
     /// Move bytes between a descriptor and a buffer. The result is the number of bytes, 0 at the
     /// end of the input.
     Transfer(Transfer),
+}
+
+impl Operation {
+    /// The descriptor it is about, where it is about one.
+    pub fn fd(&self) -> Option<RawFd> {
+        match self {
+            Self::Poll { fd, .. } => Some(*fd),
+            Self::Transfer(transfer) => Some(transfer.fd),
+            Self::WaitChild(_) => None,
+        }
+    }
+}
+
+/// Arguments of [`Operation::WaitChild`], see waitid(2).
+#[derive(Clone, Copy, Debug)]
+pub struct Children {
+    /// `P_PID`, `P_PGID` or `P_ALL`.
+    pub kind: libc::idtype_t,
+    /// Process or process group.
+    pub id: libc::id_t,
+    /// `WEXITED`, `WSTOPPED`, `WCONTINUED`.
+    pub changes: i32,
 }
 
 /// Arguments of [`Operation::Transfer`].

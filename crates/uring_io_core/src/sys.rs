@@ -127,9 +127,14 @@ pub fn ready_now(watched: &[(RawFd, Interest)]) -> Result<Vec<bool>> {
 /// A timespec; durations beyond its range become its end.
 pub(crate) fn timespec(duration: Duration) -> libc::timespec {
     libc::timespec {
-        tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: seconds(duration.as_secs().into()) as _,
         tv_nsec: duration.subsec_nanos() as _,
     }
+}
+
+/// Seconds that every clock type holds: at most 68 years.
+fn seconds(seconds: u128) -> i32 {
+    i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
 /// Milliseconds rounded up, so that a short wait does not become a spin; -1 waits for ever.
@@ -284,6 +289,13 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
+/// Closes a descriptor that nobody else owns any more. The descriptor is gone whatever close(2)
+/// answers, so there is nothing to do about a failure.
+pub fn close_descriptor(fd: RawFd) {
+    // SAFETY: the caller gives up the descriptor; closing a wrong number is an error, not unsound.
+    unsafe { libc::close(fd) };
+}
+
 /// Keeps signals away from a worker thread: Ruby's handlers belong to Ruby's threads.
 pub(crate) fn block_signals() {
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
@@ -412,7 +424,7 @@ pub(crate) fn select(
         // Rounded up, so that the last part of a microsecond is not spent spinning.
         let micros = timeout.as_nanos().div_ceil(1000);
         libc::timeval {
-            tv_sec: libc::time_t::try_from(micros / 1_000_000).unwrap_or(libc::time_t::MAX),
+            tv_sec: seconds(micros / 1_000_000) as _,
             tv_usec: (micros % 1_000_000) as _,
         }
     });

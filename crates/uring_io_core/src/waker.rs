@@ -1,6 +1,7 @@
 //! Wakes a driver that waits in the kernel, from any thread.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{Error, Result};
 use crate::sys;
@@ -9,31 +10,57 @@ use crate::sys;
 /// driver drains it. The only type of this crate that other threads may share.
 #[derive(Debug)]
 pub struct Waker {
-    reader: OwnedFd,
+    reader: AtomicI32,
     /// The writing end, where it is not the reader.
-    writer: Option<OwnedFd>,
+    writer: AtomicI32,
 }
+
+/// Stands for a descriptor that is not there.
+const NONE: RawFd = -1;
 
 impl Waker {
     /// A waker that nobody has woken. Fails when descriptors are exhausted (`EMFILE`, `ENFILE`).
     pub fn new() -> Result<Self> {
         let (reader, writer) = sys::wake_descriptors()?;
-        Ok(Self { reader, writer })
+        Ok(Self {
+            reader: AtomicI32::new(reader.into_raw_fd()),
+            writer: AtomicI32::new(writer.map_or(NONE, IntoRawFd::into_raw_fd)),
+        })
     }
 
     /// Makes the present or next wait return. Safe in a signal handler; errno is left alone.
     pub fn wake(&self) {
-        let fd = self.writer.as_ref().unwrap_or(&self.reader).as_raw_fd();
-        sys::write_wakeup(fd);
+        let writer = self.writer.load(Ordering::Relaxed);
+        let fd = if writer == NONE { self.fd() } else { writer };
+        if fd != NONE {
+            sys::write_wakeup(fd);
+        }
     }
 
     /// Takes all wakeups, so that the next wait waits.
     pub(crate) fn drain(&self) {
-        sys::drain_wakeups(self.reader.as_raw_fd());
+        sys::drain_wakeups(self.fd());
     }
 
     pub(crate) fn fd(&self) -> RawFd {
-        self.reader.as_raw_fd()
+        self.reader.load(Ordering::Relaxed)
+    }
+
+    /// Gives the descriptors back. Only when nobody can be inside [`wake`](Self::wake): a number
+    /// that is closed may be another file's the next moment.
+    pub(crate) fn close(&self) {
+        for end in [&self.reader, &self.writer] {
+            let fd = end.swap(NONE, Ordering::Relaxed);
+            if fd != NONE {
+                sys::close_descriptor(fd);
+            }
+        }
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -102,8 +102,11 @@ impl Shared {
                 drop(state);
                 let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
                 state = self.lock();
-                state.completed.push((token, result.unwrap_or(-libc::EIO)));
-                self.waker.wake();
+                if !state.closed {
+                    // Under the lock: once the pool is closed the waker may be, too.
+                    state.completed.push((token, result.unwrap_or(-libc::EIO)));
+                    self.waker.wake();
+                }
                 continue;
             }
             state.idle += 1;

@@ -88,6 +88,19 @@ fn closing_does_not_wait_for_work_that_owns_its_memory() {
 }
 
 #[test]
+fn a_closed_driver_has_given_its_descriptors_back_and_refuses_operations() {
+    each_backend(|driver| {
+        let waker = driver.waker();
+        driver.close().unwrap();
+        waker.wake();
+        let token = driver.park(1);
+        let (ours, _theirs) = sockets();
+        let refused = driver.submit(token, &poll(fd(&ours), Interest::READABLE));
+        assert_eq!(refused.unwrap_err().errno, libc::ESHUTDOWN);
+    });
+}
+
+#[test]
 fn a_driver_that_is_dropped_unclosed_takes_its_descriptors_along() {
     let count = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     for backend in BackendKind::ALL {

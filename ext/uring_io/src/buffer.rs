@@ -74,13 +74,13 @@ impl BufferMemory {
         self.size
     }
 
-    /// The memory from `offset` to the end, for an operation that is over before this is dropped.
-    pub fn lend(&self, offset: usize) -> LentBuffer {
-        assert!(offset <= self.size);
+    /// `length` bytes from `offset` on, for an operation that is over before this is dropped.
+    pub fn lend(&self, offset: usize, length: usize) -> LentBuffer {
+        assert!(offset <= self.size && length <= self.size - offset);
         // SAFETY: the range is inside the buffer. Its memory is held by the buffer's lock, and by
         // the hook's caller for buffers that Ruby made; both last until the hook returns, and the
         // engine does not return from an operation before its completion.
-        unsafe { LentBuffer::new(self.base.add(offset), self.size - offset) }
+        unsafe { LentBuffer::new(self.base.add(offset), length) }
     }
 }
 

@@ -44,6 +44,15 @@ pub enum Purpose {
     Return,
 }
 
+/// What is to be raised in a fiber at its wait.
+#[derive(Clone, Copy)]
+pub enum Interrupt {
+    /// What the timeout under this token asks for.
+    Deadline(Token),
+    /// This exception.
+    Exception(Opaque<Exception>),
+}
+
 /// What the end of a timeout raises.
 pub struct Timeout {
     pub exception: Opaque<Value>,
@@ -82,8 +91,10 @@ pub struct Engine {
     /// Fibers that were scheduled and have not ended, by address.
     scheduled: RefCell<AddressMap<Opaque<Fiber>>>,
     pub timeouts: RefCell<HashMap<Token, Timeout>>,
-    /// Fibers in which the deadline of this token is to be raised at their next park.
-    pending: RefCell<Vec<(Opaque<Fiber>, Token)>>,
+    /// What is to be raised in which fiber at its next park.
+    pending: RefCell<Vec<(Opaque<Fiber>, Interrupt)>>,
+    /// Objects that stand for a wait, to be told to raise an exception in it.
+    proxies: RefCell<Vec<(Opaque<Value>, Opaque<Value>)>>,
     /// Whether Ruby has an interrupt for the thread's main flow.
     interrupted: Cell<bool>,
     /// The fiber that ran last, as far as the engine knows: not the ones that fibers resume.
@@ -102,6 +113,7 @@ impl Engine {
             scheduled: RefCell::default(),
             timeouts: RefCell::default(),
             pending: RefCell::default(),
+            proxies: RefCell::default(),
             interrupted: Cell::new(false),
             running: Cell::new(None),
             failed: Cell::new(false),
@@ -120,8 +132,15 @@ impl Engine {
             marker.mark(timeout.exception);
             marker.mark(timeout.message);
         }
-        for (fiber, _) in self.pending.borrow().iter() {
+        for (fiber, interrupt) in self.pending.borrow().iter() {
             marker.mark(*fiber);
+            if let Interrupt::Exception(exception) = interrupt {
+                marker.mark(*exception);
+            }
+        }
+        for (proxy, exception) in self.proxies.borrow().iter() {
+            marker.mark(*proxy);
+            marker.mark(*exception);
         }
     }
 
@@ -230,10 +249,7 @@ impl Engine {
         if error.call != "select" {
             return Err(self.failure(ruby, error));
         }
-        let fd = match operation {
-            Operation::Poll { fd, .. } => *fd,
-            Operation::Transfer(transfer) => transfer.fd,
-        };
+        let fd = operation.fd().unwrap_or(-1);
         let message = format!(
             "descriptor {fd} is beyond what select(2) can watch (0 to 1023): \
              use backend :io_uring, :epoll or :poll"
@@ -375,6 +391,9 @@ impl Engine {
     }
 
     fn begin_turn(&self, ruby: &Ruby) -> Result<(), Error> {
+        if self.raise_in_proxy(ruby)? {
+            return Ok(());
+        }
         let turn = self
             .driver
             .begin_turn()
@@ -415,21 +434,68 @@ impl Engine {
     /// Has a fiber raise what the deadline of `deadline` asks for: at its park, or at its next one
     /// if it is about to go on, so that what it was woken for is not lost.
     fn expire(&self, ruby: &Ruby, fiber: Fiber, deadline: Token) -> Result<(), Error> {
-        let parked = self.parked.borrow().get(&fiber.as_raw()).copied();
-        let Some(token) = parked else {
+        let interrupt = Interrupt::Deadline(deadline);
+        let Some(token) = self.parked_token(fiber) else {
             // It waits for a fiber that it resumed: Ruby finds the innermost one.
-            let exception = self.timeout_exception(ruby, deadline)?;
+            let exception = self.exception(ruby, interrupt)?;
             return fiber.raise::<Value>(exception).map(|_| ());
         };
         self.pending
             .borrow_mut()
-            .push((Opaque::from(fiber), deadline));
+            .push((Opaque::from(fiber), interrupt));
+        self.wake_to_raise(token);
+        Ok(())
+    }
+
+    /// Has a fiber raise an exception at what it waits for; nothing happens when it is about to
+    /// go on, or waits for nothing. Any thread that holds the GVL.
+    pub fn interrupt_wait(&self, fiber: Fiber, exception: Exception) {
+        let Some(token) = self.parked_token(fiber) else {
+            return;
+        };
+        if !self.driver.has_wakeup(token) {
+            let interrupt = Interrupt::Exception(Opaque::from(exception));
+            self.pending
+                .borrow_mut()
+                .push((Opaque::from(fiber), interrupt));
+            self.wake_to_raise(token);
+        }
+    }
+
+    /// Has something that stands for a wait raise an exception: `proxy.raise(exception)` on the
+    /// owner's thread. Any thread that holds the GVL.
+    pub fn interrupt_proxy(&self, proxy: Value, exception: Value) {
+        let entry = (Opaque::from(proxy), Opaque::from(exception));
+        self.proxies.borrow_mut().push(entry);
+        if self.driver.is_waiting() {
+            self.driver.waker().wake();
+        }
+    }
+
+    /// Interrupts one proxy, if there is one to interrupt.
+    fn raise_in_proxy(&self, ruby: &Ruby) -> Result<bool, Error> {
+        if self.proxies.borrow().is_empty() {
+            return Ok(false);
+        }
+        let (proxy, exception) = self.proxies.borrow_mut().remove(0);
+        let (proxy, exception) = (ruby.get_inner(proxy), ruby.get_inner(exception));
+        if proxy.funcall::<_, _, bool>("alive?", ())? {
+            proxy.funcall::<_, _, Value>("raise", (exception,))?;
+        }
+        Ok(true)
+    }
+
+    fn parked_token(&self, fiber: Fiber) -> Option<Token> {
+        self.parked.borrow().get(&fiber.as_raw()).copied()
+    }
+
+    /// Wakes a party to raise what is pending for it, unless it was woken already.
+    fn wake_to_raise(&self, token: Token) {
         if !self.driver.has_wakeup(token) {
             self.driver
                 .with_payload(token, |party| party.interrupted.set(true));
             self.driver.wake(token);
         }
-        Ok(())
     }
 
     /// Raises what is pending for the current fiber.
@@ -440,16 +506,20 @@ impl Engine {
         let current = ruby.fiber_current().as_raw();
         let mut pending = self.pending.borrow_mut();
         let is_current =
-            |(fiber, _): &(Opaque<Fiber>, Token)| ruby.get_inner(*fiber).as_raw() == current;
+            |(fiber, _): &(Opaque<Fiber>, Interrupt)| ruby.get_inner(*fiber).as_raw() == current;
         let Some(found) = pending.iter().position(is_current) else {
             return Ok(());
         };
-        let (_, deadline) = pending.remove(found);
+        let (_, interrupt) = pending.remove(found);
         drop(pending);
-        Err(self.timeout_exception(ruby, deadline)?.into())
+        Err(self.exception(ruby, interrupt)?.into())
     }
 
-    fn timeout_exception(&self, ruby: &Ruby, deadline: Token) -> Result<Exception, Error> {
+    fn exception(&self, ruby: &Ruby, interrupt: Interrupt) -> Result<Exception, Error> {
+        let deadline = match interrupt {
+            Interrupt::Exception(exception) => return Ok(ruby.get_inner(exception)),
+            Interrupt::Deadline(deadline) => deadline,
+        };
         let timeouts = self.timeouts.borrow();
         let Some(timeout) = timeouts.get(&deadline) else {
             return Err(errors::base(
@@ -466,15 +536,15 @@ impl Engine {
     /// Forgets a deadline whose block has ended.
     pub fn forget_timeout(&self, token: Token) {
         self.timeouts.borrow_mut().remove(&token);
-        self.pending
-            .borrow_mut()
-            .retain(|(_, deadline)| *deadline != token);
+        let is_other = |(_, interrupt): &(Opaque<Fiber>, Interrupt)| !matches!(interrupt, Interrupt::Deadline(deadline) if *deadline == token);
+        self.pending.borrow_mut().retain(is_other);
     }
 
     /// Wakes a fiber that waits for an `unblock`. Any thread that holds the GVL.
     pub fn unblock(&self, fiber: Fiber) {
-        let parked = self.parked.borrow().get(&fiber.as_raw()).copied();
-        let Some(token) = parked else { return };
+        let Some(token) = self.parked_token(fiber) else {
+            return;
+        };
         let waits = self
             .driver
             .with_payload(token, |party| matches!(party.purpose, Purpose::Unblock));

@@ -1,38 +1,46 @@
 //! The address_resolve hook: the system's resolver in a worker thread.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use magnus::value::ReprValue;
-use magnus::{Error, RString, Ruby, Value};
+use magnus::{prelude::*, Error, ExceptionClass, RModule, RString, Ruby, Value};
+use uring_io_core::ResolveError;
 
 use crate::engine::Engine;
+use crate::errors;
 
-/// Numeric addresses of `hostname`, or nil when it has none: Ruby then raises as for any name
-/// that is not known.
+/// Numeric addresses of `hostname`, or nil when there is no such name: Ruby then raises what it
+/// raises for any name that is not known. Other failures raise Socket::ResolutionError.
 pub fn resolve(engine: &Engine, ruby: &Ruby, hostname: RString) -> Result<Value, Error> {
-    let hostname = hostname.to_string()?;
-    let addresses = Arc::new(Mutex::new(Vec::new()));
-    let found = Arc::clone(&addresses);
-    let job = move || match (hostname.as_str(), 0).to_socket_addrs() {
-        Ok(resolved) => {
-            *found.lock().unwrap_or_else(PoisonError::into_inner) =
-                resolved.map(|address| numeric(&address)).collect();
-            0
-        }
-        Err(_) => -libc::ENOENT,
+    let host = CString::new(hostname.to_string()?)
+        .map_err(|_| errors::argument(ruby, "hostname contains a null byte".to_owned()))?;
+    let answer = Arc::new(Mutex::new(None));
+    let place = Arc::clone(&answer);
+    let job = move || {
+        let resolved = uring_io_core::resolve(&host);
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(resolved);
+        0
     };
-    let result = engine.offload(ruby, Box::new(job))?;
-    let addresses = std::mem::take(&mut *addresses.lock().unwrap_or_else(PoisonError::into_inner));
-    if result < 0 || addresses.is_empty() {
-        return Ok(ruby.qnil().as_value());
+    engine.offload(ruby, Box::new(job))?;
+    let resolved = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match resolved {
+        Some(Ok(addresses)) => Ok(ruby.ary_from_iter(addresses).as_value()),
+        Some(Err(error)) if !error.is_unknown_name() => Err(failure(ruby, &error)),
+        _ => Ok(ruby.qnil().as_value()),
     }
-    Ok(ruby.ary_from_iter(addresses).as_value())
 }
 
-fn numeric(address: &SocketAddr) -> String {
-    match address {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
-        address => address.ip().to_string(),
+fn failure(ruby: &Ruby, error: &ResolveError) -> Error {
+    let message = format!("getaddrinfo(3): {}", error.message);
+    let class = ruby
+        .class_object()
+        .const_get::<_, RModule>("SocketError")
+        .and_then(|_| {
+            ruby.class_object()
+                .const_get::<_, ExceptionClass>("SocketError")
+        });
+    match class {
+        Ok(class) => Error::new(class, message),
+        Err(_) => errors::base(ruby, &message),
     }
 }

@@ -20,22 +20,35 @@ use magnus::{
 };
 use uring_io_core::support;
 use uring_io_core::{
-    pidfd_open, BackendKind, Direction, Driver, Interest, Operation, Options, RingOptions, Sqpoll,
+    pidfd_open, BackendKind, Children, Direction, Driver, Interest, Operation, Options,
+    RingOptions, Sqpoll,
 };
 
 use crate::engine::{Engine, Purpose};
 use crate::io::OpenIo;
-use crate::transfer::{self, Extent};
+use crate::transfer::{self, Contract, Extent};
 use crate::{duration, errors, resolve, select, timeout};
 
 /// Memory behind a UringIO::Scheduler.
-#[derive(TypedData, Default)]
+#[derive(TypedData)]
 #[magnus(class = "UringIO::Scheduler", mark, size, free_immediately)]
 pub struct Scheduler {
     /// Absent until `initialize` has run.
     engine: OnceCell<Engine>,
     made: Cell<Option<Instant>>,
     closed: Cell<bool>,
+    contract: Cell<Contract>,
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self {
+            engine: OnceCell::new(),
+            made: Cell::new(None),
+            closed: Cell::new(false),
+            contract: Cell::new(Contract::LengthOffset),
+        }
+    }
 }
 
 // SAFETY: Ruby objects are used by whichever thread holds the GVL, one at a time. Hooks other than
@@ -92,6 +105,7 @@ impl Scheduler {
         // assignment are made without letting go of the GVL.
         let _ = this.engine.set(Engine::new(ruby, driver));
         this.made.set(Some(Instant::now()));
+        this.contract.set(Contract::of_ruby(ruby)?);
         Ok(())
     }
 
@@ -231,45 +245,104 @@ impl Scheduler {
     }
 
     fn io_read(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
-        this.buffered(ruby, Direction::Read, arguments)
+        this.buffered(ruby, Direction::Read, arguments, this.contract.get())
     }
 
     fn io_write(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
-        this.buffered(ruby, Direction::Write, arguments)
+        this.buffered(ruby, Direction::Write, arguments, this.contract.get())
     }
 
-    /// (io, buffer, length, offset = 0)
-    fn buffered(&self, ruby: &Ruby, direction: Direction, arguments: &[Value]) -> Hook<i64> {
+    fn io_pread(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+        this.positioned(ruby, Direction::Read, arguments, this.contract.get())
+    }
+
+    /// Not for Ruby below 4.0, which calls it without the GVL (io.c, rb_io_pwrite).
+    #[cfg(ruby_gte_4_0)]
+    fn io_pwrite(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+        this.positioned(ruby, Direction::Write, arguments, this.contract.get())
+    }
+
+    /// (io, buffer, length, offset = 0), or (io, buffer, offset, length)
+    fn buffered(
+        &self,
+        ruby: &Ruby,
+        direction: Direction,
+        arguments: &[Value],
+        contract: Contract,
+    ) -> Hook<i64> {
         let engine = self.engine(ruby)?;
-        let arguments =
-            scan_args::<(Value, Value, usize), (Option<usize>,), (), (), (), ()>(arguments)?;
-        let (io, buffer, length) = arguments.required;
+        type Required = (Value, Value, usize);
+        let arguments = scan_args::<Required, (Option<usize>,), (), (), (), ()>(arguments)?;
+        let (io, buffer, first) = arguments.required;
         let io = OpenIo::new(ruby, io)?;
+        let numbers = (first, arguments.optional.0.unwrap_or(0));
         let extent = Extent {
             from: None,
-            length,
-            offset: arguments.optional.0.unwrap_or(0),
+            numbers,
+            contract,
         };
         transfer::transfer(engine, ruby, direction, io, buffer, &extent)
     }
 
-    fn io_pread(
+    /// As `buffered`, with a position in the file after the buffer.
+    fn positioned(
+        &self,
         ruby: &Ruby,
-        this: Obj<Self>,
-        io: Value,
-        buffer: Value,
-        from: u64,
-        length: usize,
-        offset: usize,
+        direction: Direction,
+        arguments: &[Value],
+        contract: Contract,
     ) -> Hook<i64> {
-        let engine = this.engine(ruby)?;
+        let engine = self.engine(ruby)?;
+        type Required = (Value, Value, u64, usize, usize);
+        let arguments = scan_args::<Required, (), (), (), (), ()>(arguments)?;
+        let (io, buffer, from, first, second) = arguments.required;
         let io = OpenIo::new(ruby, io)?;
         let extent = Extent {
             from: Some(from),
-            length,
-            offset,
+            numbers: (first, second),
+            contract,
         };
-        transfer::transfer(engine, ruby, Direction::Read, io, buffer, &extent)
+        transfer::transfer(engine, ruby, direction, io, buffer, &extent)
+    }
+
+    /// The buffered hooks under the contract that this Ruby does not have, for its specs.
+    fn contract(ruby: &Ruby, this: Obj<Self>, name: Symbol) -> Hook<()> {
+        this.contract.set(match &*name.name()? {
+            "length_offset" => Contract::LengthOffset,
+            "offset_length" => Contract::OffsetLength,
+            other => return Err(errors::argument(ruby, format!("no contract {other:?}"))),
+        });
+        Ok(())
+    }
+
+    /// Closes a descriptor that Ruby has taken from an IO. It switches no fibers and does not
+    /// wait, because a finalizer may be the caller.
+    #[cfg(ruby_gte_4_0)]
+    fn io_close(&self, fd: i32) -> bool {
+        uring_io_core::close_descriptor(fd);
+        true
+    }
+
+    /// Raises in a fiber at its wait. Any thread; the first argument may also stand for one wait
+    /// of a fiber (Ruby 4.1) and know `alive?` and `raise` only.
+    fn fiber_interrupt(ruby: &Ruby, this: Obj<Self>, target: Value, exception: Value) -> Hook<()> {
+        let Some(engine) = this.engine.get().filter(|_| !this.closed.get()) else {
+            return Ok(());
+        };
+        match (Fiber::from_value(target), Exception::from_value(exception)) {
+            (Some(fiber), Some(exception)) => engine.interrupt_wait(fiber, exception),
+            (Some(_), None) => {
+                let message = format!("{} given where an Exception is needed", exception.class());
+                return Err(errors::wrong_type(ruby, message));
+            }
+            (None, _) => engine.interrupt_proxy(target, exception),
+        }
+        Ok(())
+    }
+
+    /// Lets the other ready fibers run once: Ruby 4.0 asks for it after a trap handler ran.
+    fn yield_turn(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        this.engine(ruby)?.yield_turn(ruby, Purpose::Turn)
     }
 
     fn io_select(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Value> {
@@ -302,24 +375,42 @@ impl Scheduler {
         timeout::after(engine, ruby, seconds, exception, message, block)
     }
 
-    /// Waits until process `pid` ends, without reaping it. Returns at once when there is no such
-    /// process. False when this kernel cannot say (before Linux 5.3): wait in a thread then.
-    fn wait_for_exit(ruby: &Ruby, this: Obj<Self>, pid: i32) -> Hook<bool> {
-        use std::os::fd::AsRawFd;
-
+    /// Waits until a child of those that `pid` and `flags` mean (waitpid(2)) changes its state,
+    /// without reaping it. True when there is something to reap or nothing to wait for; false
+    /// when this kernel or backend cannot wait for it: do so in a thread then.
+    ///
+    /// io_uring waits for any of them (Linux 6.7); elsewhere one child that ends is waited for
+    /// by a pidfd (Linux 5.3).
+    fn wait_for_child(ruby: &Ruby, this: Obj<Self>, pid: i32, flags: i32) -> Hook<bool> {
         let engine = this.engine(ruby)?;
-        engine.driver.count_direct_call();
-        let process = match pidfd_open(pid) {
-            Ok(process) => process,
-            Err(error) if error.errno == libc::ENOSYS => return Ok(false),
-            Err(_) => return Ok(true),
+        let (kind, id) = match pid {
+            -1 => (libc::P_ALL, 0),
+            0 => (libc::P_PGID, 0),
+            group if group < 0 => (libc::P_PGID, group.unsigned_abs()),
+            one => (libc::P_PID, one.unsigned_abs()),
         };
-        let operation = Operation::Poll {
-            fd: process.as_raw_fd(),
-            interest: Interest::READABLE,
-        };
-        engine.perform(ruby, &operation, None)?;
-        Ok(true)
+        let mut changes = libc::WEXITED;
+        for (flag, change) in [
+            (libc::WUNTRACED, libc::WSTOPPED),
+            (libc::WCONTINUED, libc::WCONTINUED),
+        ] {
+            if flags & flag != 0 {
+                changes |= change;
+            }
+        }
+        let children = Operation::WaitChild(Children { kind, id, changes });
+        match engine.perform(ruby, &children, None)? {
+            Some(result) if result != -libc::EINVAL && result != -libc::ENOSYS => Ok(true),
+            _ if kind == libc::P_PID && changes == libc::WEXITED => {
+                wait_for_exit(ruby, engine, pid)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Raises what every hook raises for a scheduler of another thread or a closed one.
+    fn check_usable(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        this.engine(ruby).map(|_| ())
     }
 
     /// Runs until every scheduled fiber has ended.
@@ -374,6 +465,24 @@ impl Scheduler {
             .close()
             .map_err(|error| errors::errno(ruby, error))
     }
+}
+
+/// Waits with a pidfd until a process ends.
+fn wait_for_exit(ruby: &Ruby, engine: &Engine, pid: i32) -> Hook<bool> {
+    use std::os::fd::AsRawFd;
+
+    engine.driver.count_direct_call();
+    let process = match pidfd_open(pid) {
+        Ok(process) => process,
+        Err(error) if error.errno == libc::ENOSYS => return Ok(false),
+        Err(_) => return Ok(true),
+    };
+    let operation = Operation::Poll {
+        fd: process.as_raw_fd(),
+        interest: Interest::READABLE,
+    };
+    engine.perform(ruby, &operation, None)?;
+    Ok(true)
 }
 
 /// Body of every scheduled fiber: runs the block, and reports what it dies of as Ruby does for
@@ -543,11 +652,20 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("io_wait", method!(Scheduler::io_wait, 3))?;
     class.define_method("io_read", method!(Scheduler::io_read, -1))?;
     class.define_method("io_write", method!(Scheduler::io_write, -1))?;
-    class.define_method("io_pread", method!(Scheduler::io_pread, 5))?;
+    class.define_method("io_pread", method!(Scheduler::io_pread, -1))?;
+    #[cfg(ruby_gte_4_0)]
+    {
+        class.define_method("io_pwrite", method!(Scheduler::io_pwrite, -1))?;
+        class.define_method("io_close", method!(Scheduler::io_close, 1))?;
+    }
+    class.define_method("fiber_interrupt", method!(Scheduler::fiber_interrupt, 2))?;
+    class.define_method("yield", method!(Scheduler::yield_turn, 0))?;
+    class.define_private_method("contract=", method!(Scheduler::contract, 1))?;
     class.define_method("io_select", method!(Scheduler::io_select, -1))?;
     class.define_method("address_resolve", method!(Scheduler::address_resolve, 1))?;
     class.define_method("timeout_after", method!(Scheduler::timeout_after, 3))?;
-    class.define_private_method("wait_for_exit", method!(Scheduler::wait_for_exit, 1))?;
+    class.define_private_method("wait_for_child", method!(Scheduler::wait_for_child, 2))?;
+    class.define_private_method("check_usable", method!(Scheduler::check_usable, 0))?;
     class.define_private_method("run_for", method!(Scheduler::run_for, 1))?;
     class.define_private_method("check_not_inside", method!(Scheduler::check_not_inside, 0))?;
     class.define_private_method("fibers", method!(Scheduler::fibers, 0))?;

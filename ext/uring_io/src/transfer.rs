@@ -1,11 +1,12 @@
-//! The buffered hooks: io_read, io_write, io_pread.
+//! The buffered hooks: io_read, io_write, io_pread, io_pwrite, in both contracts.
 //!
-//! Contract up to Ruby 4.0 (scheduler interface 3): `length` is the least to transfer before the
-//! call returns, 0 meaning whatever one successful transfer brings; what is reported is the number
-//! of bytes, or a negative errno. A write must be whole: what the hook leaves over while an IO is
-//! flushed is lost (io.c, io_fflush).
+//! Up to Ruby 4.0 (scheduler interface 3) the arguments are `length, offset`: `length` is the least
+//! to transfer before the call returns, 0 meaning whatever one successful transfer brings, and a
+//! write must be whole: what the hook leaves over while an IO is flushed is lost (io.c, io_fflush).
+//! From Ruby 4.1 on (interface 4) they are `offset, length`: `length` is the most, and one transfer
+//! is made. Both report the number of bytes, or a negative errno.
 
-use magnus::{Error, Ruby, Value};
+use magnus::{prelude::*, Error, RClass, Ruby, Value};
 use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
 
 use crate::buffer::BufferMemory;
@@ -13,14 +14,68 @@ use crate::engine::{Engine, Purpose};
 use crate::errors;
 use crate::io::OpenIo;
 
-/// Where in the file, and how much.
+/// What the two numbers after the buffer mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Contract {
+    /// Up to Ruby 4.0.
+    LengthOffset,
+    /// From Ruby 4.1 on.
+    OffsetLength,
+}
+
+impl Contract {
+    /// The contract of the Ruby that runs: `IO::Buffer::VERSION` came with the second one.
+    pub fn of_ruby(ruby: &Ruby) -> Result<Self, Error> {
+        const REORDERED: i64 = 3;
+        let buffer: RClass = ruby.class_io().const_get("Buffer")?;
+        let known: bool = buffer.funcall("const_defined?", ("VERSION",))?;
+        if known && buffer.const_get::<_, i64>("VERSION")? >= REORDERED {
+            return Ok(Self::OffsetLength);
+        }
+        Ok(Self::LengthOffset)
+    }
+}
+
+/// Which part of a buffer, and of a file.
 pub struct Extent {
     /// Position in the file; `None` for the file's own.
     pub from: Option<u64>,
-    /// Least number of bytes.
-    pub length: usize,
-    /// Start in the buffer.
-    pub offset: usize,
+    /// The two numbers after the buffer, in the order of the contract.
+    pub numbers: (usize, usize),
+    pub contract: Contract,
+}
+
+/// How much to transfer, from where in the buffer.
+struct Span {
+    offset: usize,
+    /// Least number of bytes before the call is over; 0 for one transfer.
+    least: usize,
+    most: usize,
+}
+
+impl Extent {
+    /// The span in a buffer of this size; None when it is not inside.
+    fn span(&self, size: usize, direction: Direction) -> Option<Span> {
+        let (first, second) = self.numbers;
+        let (offset, length) = match self.contract {
+            Contract::LengthOffset => (second, first),
+            Contract::OffsetLength => (first, second),
+        };
+        let room = size.checked_sub(offset)?;
+        if length > room {
+            return None;
+        }
+        let (least, most) = match (self.contract, direction) {
+            (Contract::LengthOffset, Direction::Read) => (length, room),
+            (Contract::LengthOffset, Direction::Write) => (room, room),
+            (Contract::OffsetLength, _) => (0, length),
+        };
+        Some(Span {
+            offset,
+            least,
+            most,
+        })
+    }
 }
 
 /// Bytes moved between an IO and an IO::Buffer, or a negative errno. Raises IO::TimeoutError when
@@ -34,23 +89,19 @@ pub fn transfer(
     extent: &Extent,
 ) -> Result<i64, Error> {
     let memory = BufferMemory::new(ruby, buffer, direction)?;
-    if extent.offset > memory.size() || extent.length > memory.size() - extent.offset {
+    let Some(span) = extent.span(memory.size(), direction) else {
         return Ok(-i64::from(libc::EINVAL));
-    }
-    if extent.offset == memory.size() {
+    };
+    if span.most == 0 {
         return Ok(0);
     }
     let target = match target(engine, ruby, io, extent.from) {
         Ok(target) => target,
         Err(error) => return Ok(-i64::from(error.errno)),
     };
-    let least = match direction {
-        Direction::Read => extent.length,
-        Direction::Write => memory.size() - extent.offset,
-    };
     let mut done = 0;
     loop {
-        let buffer = memory.lend(extent.offset + done);
+        let buffer = memory.lend(span.offset + done, span.most - done);
         let at = advanced(target, done);
         let step = Transfer {
             direction,
@@ -58,7 +109,7 @@ pub fn transfer(
             target: at,
             buffer,
         };
-        let result = one(engine, ruby, io, &step, least == 0)?;
+        let result = one(engine, ruby, io, &step, span.least == 0)?;
         if result < 0 {
             // A write that is whole only in part must not look like one that is whole.
             let partial_read = direction == Direction::Read && done > 0;
@@ -69,7 +120,7 @@ pub fn transfer(
             });
         }
         done += result as usize;
-        if result == 0 || done >= least {
+        if result == 0 || done >= span.least {
             return Ok(done as i64);
         }
     }

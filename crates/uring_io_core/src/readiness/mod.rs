@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::backend_kind::BackendKind;
 use crate::error::{Error, Result};
-use crate::operation::{Direction, Interest, Operation};
+use crate::operation::{Direction, Interest, Operation, Transfer};
 use crate::stats::Counts;
 use crate::sys;
 use crate::token::Token;
@@ -30,40 +30,29 @@ enum Waiter {
     Select(select::Select),
 }
 
-/// An operation that waits for its descriptor.
+/// An operation that waits for its descriptor: a transfer to be made, or only the readiness.
 struct Waiting {
     token: Token,
-    operation: Operation,
+    /// The poll(2) events it waits for.
+    events: i16,
+    transfer: Option<Transfer>,
 }
 
 impl Waiting {
-    fn events(&self) -> i16 {
-        match self.operation {
-            Operation::Poll { interest, .. } => interest,
-            Operation::Transfer(transfer) => match transfer.direction {
-                Direction::Read => Interest::READABLE,
-                Direction::Write => Interest::WRITABLE,
-            },
-        }
-        .poll_events()
-    }
-
     /// What the operation comes to now that `found` is reported; None when it must wait on.
     fn attempt(&self, found: i16, counts: &Counts) -> Option<i32> {
         if found & libc::POLLNVAL != 0 {
             return Some(-libc::EBADF);
         }
-        if found & (self.events() | libc::POLLERR | libc::POLLHUP) == 0 {
+        if found & (self.events | libc::POLLERR | libc::POLLHUP) == 0 {
             return None;
         }
-        match self.operation {
-            Operation::Poll { .. } => Some(i32::from(found)),
-            Operation::Transfer(transfer) => {
-                counts.direct_calls.add(1);
-                let result = sys::transfer_now(&transfer);
-                (result != -libc::EAGAIN && result != -libc::EINTR).then_some(result)
-            }
-        }
+        let Some(transfer) = &self.transfer else {
+            return Some(i32::from(found));
+        };
+        counts.direct_calls.add(1);
+        let result = sys::transfer_now(transfer);
+        (result != -libc::EAGAIN && result != -libc::EINTR).then_some(result)
     }
 }
 
@@ -112,15 +101,20 @@ impl Readiness {
         operation: &Operation,
         counts: &Counts,
     ) -> Result<Option<i32>> {
-        let fd = match *operation {
-            Operation::Poll { fd, .. } => fd,
+        let (fd, interest, transfer) = match *operation {
+            Operation::Poll { fd, interest } => (fd, interest, None),
+            Operation::WaitChild(_) => return Ok(Some(-libc::ENOSYS)),
             Operation::Transfer(transfer) => {
                 counts.direct_calls.add(1);
                 let result = sys::transfer_now(&transfer);
                 if result != -libc::EAGAIN && result != -libc::EINTR {
                     return Ok(Some(result));
                 }
-                transfer.fd
+                let interest = match transfer.direction {
+                    Direction::Read => Interest::READABLE,
+                    Direction::Write => Interest::WRITABLE,
+                };
+                (transfer.fd, interest, Some(transfer))
             }
         };
         if matches!(self.waiter, Waiter::Select(_)) {
@@ -135,7 +129,8 @@ impl Readiness {
         }
         let waiting = Waiting {
             token,
-            operation: *operation,
+            events: interest.poll_events(),
+            transfer,
         };
         self.descriptors.entry(fd).or_default().push(waiting);
         self.waits.insert(token, fd);
@@ -192,7 +187,7 @@ impl Readiness {
                 counts.direct_calls.add(1);
                 let events = waiting
                     .iter()
-                    .fold(0, |events, waiting| events | waiting.events());
+                    .fold(0, |events, waiting| events | waiting.events);
                 match epoll.watch(fd, events) {
                     Ok(()) => {}
                     // Not a kind of file that can be waited for: it is always ready.

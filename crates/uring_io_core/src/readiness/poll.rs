@@ -38,7 +38,7 @@ impl Poll {
         for (&fd, waiting) in descriptors {
             let events = waiting
                 .iter()
-                .fold(0, |events, waiting| events | waiting.events());
+                .fold(0, |events, waiting| events | waiting.events);
             self.fds.push(libc::pollfd {
                 fd,
                 events,

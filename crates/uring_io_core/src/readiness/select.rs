@@ -42,7 +42,7 @@ impl Select {
         for (&fd, waiting) in descriptors {
             let events = waiting
                 .iter()
-                .fold(0, |events, waiting| events | waiting.events());
+                .fold(0, |events, waiting| events | waiting.events);
             for (set, event) in sets.iter_mut().zip(SETS) {
                 if events & event != 0 {
                     set.insert(fd);

@@ -15,6 +15,11 @@ pub(super) fn entry(token: Token, operation: &Operation) -> Entry {
             opcode::PollAdd::new(types::Fd(fd), interest.poll_events() as u32).build()
         }
         Operation::Transfer(transfer) => transfer_entry(&transfer),
+        // Without a place for siginfo: who waits reaps the child itself and gets all from that.
+        Operation::WaitChild(children) => {
+            opcode::WaitId::new(children.kind, children.id, children.changes | libc::WNOWAIT)
+                .build()
+        }
     };
     entry.user_data(token.user_data())
 }

@@ -1,0 +1,107 @@
+//! Host names to addresses by the system's resolver: /etc/hosts, nsswitch and search domains count.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Why a name was not resolved: the code of getaddrinfo(3) and its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolveError {
+    /// `EAI_NONAME`, `EAI_AGAIN`, ...
+    pub code: i32,
+    /// What gai_strerror(3) says.
+    pub message: String,
+}
+
+impl ResolveError {
+    fn new(code: i32) -> Self {
+        // SAFETY: returns a string that is never freed, for any code.
+        let message = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
+        Self {
+            code,
+            message: message.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Whether the resolver knows that there is no such name.
+    pub fn is_unknown_name(&self) -> bool {
+        self.code == libc::EAI_NONAME || self.code == libc::EAI_NODATA
+    }
+}
+
+/// A list from getaddrinfo(3), freed with this.
+struct AddressList(*mut libc::addrinfo);
+
+impl Drop for AddressList {
+    fn drop(&mut self) {
+        // SAFETY: the list was returned by getaddrinfo and this is its only owner.
+        unsafe { libc::freeaddrinfo(self.0) };
+    }
+}
+
+/// Numeric addresses of a host, in the resolver's order, each once. Blocks for as long as the
+/// resolver takes.
+pub fn resolve(host: &CString) -> Result<Vec<String>, ResolveError> {
+    // SAFETY: an addrinfo of zeroes is what getaddrinfo expects of unused hints.
+    let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
+    hints.ai_socktype = libc::SOCK_STREAM;
+    let mut found = std::ptr::null_mut();
+    // SAFETY: the name ends in NUL; hints and place outlive the call.
+    let code = unsafe { libc::getaddrinfo(host.as_ptr(), std::ptr::null(), &hints, &mut found) };
+    if code != 0 {
+        return Err(ResolveError::new(code));
+    }
+    let list = AddressList(found);
+    let mut addresses = Vec::new();
+    let mut next = list.0;
+    while !next.is_null() {
+        // SAFETY: entries of the list are valid until it is freed, after this loop.
+        let entry = unsafe { &*next };
+        if let Some(address) = numeric(entry) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        next = entry.ai_next;
+    }
+    Ok(addresses)
+}
+
+fn numeric(entry: &libc::addrinfo) -> Option<String> {
+    match entry.ai_family {
+        libc::AF_INET => {
+            // SAFETY: the family says what the address is.
+            let address = unsafe { &*entry.ai_addr.cast::<libc::sockaddr_in>() };
+            Some(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)).to_string())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says what the address is.
+            let address = unsafe { &*entry.ai_addr.cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+            Some(match address.sin6_scope_id {
+                0 => ip.to_string(),
+                scope => format!("{ip}%{scope}"),
+            })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn localhost_has_a_loopback_address() {
+        let addresses = resolve(&CString::new("localhost").unwrap()).unwrap();
+        assert!(addresses
+            .iter()
+            .any(|address| address == "127.0.0.1" || address == "::1"));
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_is_an_error_with_its_reason() {
+        let error = resolve(&CString::new("no such name").unwrap()).unwrap_err();
+        assert!(!error.message.is_empty());
+    }
+}

@@ -1,0 +1,474 @@
+# frozen_string_literal: true
+
+require "json"
+require_relative "../uring_io"
+
+module UringIO
+  # What this machine offers, what a program would get, and what cures what is missing: the report
+  # of <tt>uring_io doctor</tt>. Not part of <tt>require "uring_io"</tt>.
+  #
+  #   puts UringIO::Doctor.examine
+  class Doctor
+    # A line for the user to copy.
+    #
+    # @!attribute [r] where
+    #   @return [String] "shell", "docker" (podman takes the same) or "systemd" (in a unit's [Service])
+    # @!attribute [r] line
+    #   @return [String]
+    Cure = Data.define(:where, :line)
+
+    # Something that works, but may turn out small.
+    #
+    # @!attribute [r] limit
+    #   @return [Symbol] :open_files, :locked_memory or :cpus
+    # @!attribute [r] text
+    #   @return [String]
+    # @!attribute [r] cures
+    #   @return [Array<Cure>]
+    Hint = Data.define(:limit, :text, :cures)
+
+    # What became of a scheduler that was made as programs make theirs.
+    #
+    # @!attribute [r] backend
+    #   @return [Symbol, nil] nil when none could be made
+    # @!attribute [r] error
+    #   @return [Exception, nil] what was raised instead
+    Outcome = Data.define(:backend, :error)
+
+    # The environment variable that chooses a backend.
+    VARIABLE = "URING_IO_BACKEND"
+
+    # A ring of Scheduler.new's default size, with its queues.
+    RING_BYTES = 132 * 1024
+    # Below these a limit is worth a hint, and this is what the hint advises.
+    OPEN_FILES_SMALL = 4096
+    OPEN_FILES_ADVISED = 65_536
+    LOCKED_MEMORY_SMALL = 1 << 20
+    LOCKED_MEMORY_ADVISED = 8 << 20
+    private_constant :RING_BYTES, :OPEN_FILES_SMALL, :OPEN_FILES_ADVISED, :LOCKED_MEMORY_SMALL, :LOCKED_MEMORY_ADVISED
+
+    # What a program notices when it is missing, and the Linux that brought it.
+    OPERATIONS = {
+      splice: "5.7", shutdown: "5.11", renameat: "5.11", unlinkat: "5.11", mkdirat: "5.15", symlinkat: "5.15",
+      linkat: "5.15", msg_ring: "5.18", socket: "5.19", send_zc: "6.0", sendmsg_zc: "6.1", read_multishot: "6.7",
+      waitid: "6.7", ftruncate: "6.9", bind: "6.11", listen: "6.11", pipe: "6.16"
+    }.freeze
+    FEATURES = {
+      fast_poll: "5.7", sqpoll_nonfixed: "5.11", ext_arg: "5.11", native_workers: "5.12", cqe_skip: "5.17",
+      linked_file: "5.17", recvsend_bundle: "6.10", min_timeout: "6.12"
+    }.freeze
+    SETUP_FLAGS = {
+      submit_all: "5.18", coop_taskrun: "5.19", taskrun_flag: "5.19", single_issuer: "6.0", defer_taskrun: "6.1",
+      no_sqarray: "6.6"
+    }.freeze
+
+    class << self
+      # Looks at this machine, from within this process: its limits, filters and environment count.
+      # @return [Doctor]
+      def examine
+        # The scheduler comes first: the kernel takes its time to give back the memory of a ring,
+        # and a program would not have had another one made before.
+        outcome = try_scheduler
+        new(support: support_beside(outcome), outcome:, asked_for: ENV.fetch(VARIABLE, ""))
+      end
+
+      # @return [String] what the Ruby that runs calls the hooks of IO::Buffer with, io_read, io_write,
+      #   io_pread and io_pwrite: "length, offset" up to 4.0, "offset, length" from 4.1 on
+      def hook_order
+        defined?(IO::Buffer::VERSION) && IO::Buffer::VERSION >= 3 ? "offset, length" : "length, offset"
+      end
+
+      private
+
+      def try_scheduler
+        scheduler = Scheduler.new
+        Outcome.new(backend: scheduler.backend, error: nil)
+      rescue StandardError => error
+        Outcome.new(backend: nil, error:)
+      ensure
+        scheduler&.close
+      end
+
+      # Where locked memory is short, the scheduler's ring may still be in the way of another.
+      def support_beside(outcome)
+        9.times do
+          support = Support.detect
+          return support if outcome.backend.nil? || support.available?(outcome.backend)
+
+          sleep(0.02)
+        end
+        Support.detect
+      end
+    end
+
+    # @return [Support] what was detected
+    attr_reader :support
+    # @return [Outcome] of making a scheduler without asking for a backend
+    attr_reader :outcome
+    # @return [String, nil] what URING_IO_BACKEND names; nil when unset or empty
+    attr_reader :asked_for
+
+    # @api private
+    def initialize(support:, outcome:, asked_for: "")
+      @support = support
+      @outcome = outcome
+      @asked_for = plain(asked_for) unless asked_for.empty?
+    end
+
+    # @return [Boolean] whether a program would run on io_uring
+    def io_uring?
+      outcome.backend == :io_uring
+    end
+
+    # @return [Integer] the exit status of +uring_io doctor+
+    def status
+      io_uring? ? 0 : 1
+    end
+
+    # @return [String] in a sentence what a program would get, and why
+    def verdict
+      backend = outcome.backend
+      return "A program gets no scheduler: #{why_none}" unless backend
+      return "A program runs on #{backend}: #{VARIABLE}=#{asked_for} asks for it." if asked_for
+      return "A program runs on io_uring." if io_uring?
+
+      reason = support.reason(:io_uring)
+      return "A program runs on #{backend}: io_uring is not available (#{reason})." if reason
+
+      "A program runs on #{backend}, although io_uring is available. Look again; #{VARIABLE}=io_uring makes a " \
+        "program tell why it does not get it."
+    end
+
+    # @return [Array<Cure>] for what the environment variable keeps a program from
+    def verdict_cures
+      asked_for && !io_uring? ? [Cure.new("shell", "unset #{VARIABLE}")] : []
+    end
+
+    # @param backend [Symbol]
+    # @return [Array<Cure>] lines that make the backend available, where there are such
+    def cures(backend)
+      case support.reason(backend)
+      when :sysctl then sysctl_cures
+      when :seccomp then seccomp_cures(support.backends[backend].call)
+      when :memlock then locked_memory_cures
+      when :descriptor_limit then open_files_cures
+      when :security_module then audit_cures
+      else []
+      end
+    end
+
+    # @return [Array<Hint>] limits that may turn out small
+    def hints
+      [open_files_hint, locked_memory_hint, cpus_hint].compact
+    end
+
+    # Everything, as plain values. The keys are stable: new ones may come, none goes.
+    #
+    # - +uring_io+: +version+, +path+ of the library
+    # - +ruby+: +version+, +engine+, +platform+, +buffer_version+ (IO::Buffer::VERSION or nil),
+    #   +hook_order+ ("length, offset" or "offset, length")
+    # - +default+: what a program gets that asks for no backend: +backend+ (nil for none), +io_uring+
+    #   (true or false), +asked_for+ (URING_IO_BACKEND or nil), +verdict+, +cures+, +error+ (nil, or
+    #   +class+ and +message+)
+    # - +kernel+: +name+, +release+, +version+ (three numbers), +machine+
+    # - +backends+: by name +available+, +cures+; where it is not available also +reason+, +call+,
+    #   +errno+, +cause+, +remedy+ (see Support::Backend)
+    # - +operations+, +features+, +setup_flags+: of io_uring by name, true or false; all false
+    #   where io_uring is not available
+    # - +limits+: +open_files_soft+, +open_files_hard+, +memlock_soft+, +memlock_hard+ (bytes), nil
+    #   for unlimited; +cpus+
+    # - +hints+: a list of +limit+ (open_files, locked_memory, cpus), +text+, +cures+
+    #
+    # Cures are lists of +where+ (shell, docker, systemd) and +line+.
+    # @return [Hash{Symbol => Object}]
+    def to_h
+      found = support.to_h
+      {
+        uring_io: { version: VERSION, path: library }, ruby:, default:, kernel: found[:kernel],
+        backends: found[:backends].to_h { |name, backend| [name, { **backend, cures: cures(name).map(&:to_h) }] },
+        **found.slice(:operations, :features, :setup_flags, :limits),
+        hints: hints.map { |hint| { **hint.to_h, cures: hint.cures.map(&:to_h) } }
+      }
+    end
+
+    # @return [String] to_h as one JSON document
+    def to_json(*)
+      "#{JSON.pretty_generate(to_h)}\n"
+    end
+
+    # @param color [Boolean] with escape codes for a terminal
+    # @return [String] the report for people
+    def to_s(color: false)
+      Page.new(self, color:).to_s
+    end
+
+    # @return [String] the folder this library was loaded from
+    def library
+      plain(File.expand_path("..", __dir__))
+    end
+
+    private
+
+    def default
+      error = outcome.error
+      { backend: outcome.backend, io_uring: io_uring?, asked_for:, verdict:, cures: verdict_cures.map(&:to_h),
+        error: error && { class: error.class.name, message: plain(error.message) } }
+    end
+
+    def ruby
+      { version: RUBY_VERSION, engine: RUBY_ENGINE, platform: RUBY_PLATFORM,
+        buffer_version: defined?(IO::Buffer::VERSION) ? IO::Buffer::VERSION : nil, hook_order: self.class.hook_order }
+    end
+
+    # Fit for JSON and for a terminal, whatever bytes came from outside.
+    def plain(text)
+      text = text.dup.force_encoding(Encoding::UTF_8).scrub("?")
+      text.gsub(/[[:cntrl:]]/, "?")
+    end
+
+    def why_none
+      return plain(outcome.error.message) unless asked_for && outcome.error.is_a?(UnsupportedError)
+
+      "#{VARIABLE}=#{asked_for} asks for a backend that does not work here."
+    end
+
+    def sysctl_cures
+      lines = ["kernel.io_uring_disabled=0"]
+      # At 1 a group is spared, which opens less than 0 does.
+      if sysctl("io_uring_disabled") == "1"
+        group = sysctl("io_uring_group").to_i
+        lines = ["kernel.io_uring_group=#{Process.gid}"] unless group.positive?
+        return [Cure.new("shell", "sudo usermod --append --groups #{group} \"$USER\"")] if group.positive?
+      end
+      lines.flat_map do |line|
+        [Cure.new("shell", "sudo sysctl -w #{line}"),
+         Cure.new("shell", "echo #{line} | sudo tee /etc/sysctl.d/60-io_uring.conf")]
+      end
+    end
+
+    def sysctl(name)
+      File.read("/proc/sys/kernel/#{name}").strip
+    rescue SystemCallError
+      ""
+    end
+
+    def seccomp_cures(call)
+      calls = call.start_with?("io_uring") ? %w[io_uring_setup io_uring_enter io_uring_register] : [call]
+      rule = JSON.generate([{ names: calls, action: "SCMP_ACT_ALLOW" }])
+      profile = "https://raw.githubusercontent.com/moby/profiles/HEAD/seccomp/default.json"
+      [Cure.new("shell", "curl -fsSL #{profile} |\n  jq '.syscalls += #{rule}' >uring_io.json"),
+       Cure.new("docker", "--security-opt seccomp=uring_io.json"),
+       Cure.new("systemd", "SystemCallFilter=#{calls.join(' ')}")]
+    end
+
+    def locked_memory_cures
+      kibibytes = LOCKED_MEMORY_ADVISED / 1024
+      own = "ulimit -S -l #{kibibytes}" if may_raise?(:memlock_hard, LOCKED_MEMORY_ADVISED)
+      [Cure.new("shell", own || "sudo prlimit --pid $$ --memlock=#{LOCKED_MEMORY_ADVISED}"),
+       Cure.new("docker", "--ulimit memlock=#{LOCKED_MEMORY_ADVISED}"),
+       Cure.new("systemd", "LimitMEMLOCK=#{LOCKED_MEMORY_ADVISED}")]
+    end
+
+    def open_files_cures
+      own = "ulimit -S -n #{OPEN_FILES_ADVISED}" if may_raise?(:open_files_hard, OPEN_FILES_ADVISED)
+      [Cure.new("shell", own || "sudo prlimit --pid $$ --nofile=#{OPEN_FILES_ADVISED}"),
+       Cure.new("docker", "--ulimit nofile=#{OPEN_FILES_ADVISED}"),
+       Cure.new("systemd", "LimitNOFILE=#{OPEN_FILES_ADVISED}")]
+    end
+
+    def audit_cures
+      [Cure.new("shell", "sudo ausearch -m avc -ts recent"),
+       Cure.new("shell", "sudo journalctl -k --grep='apparmor|avc'")]
+    end
+
+    def may_raise?(hard, wanted)
+      limit = support.limits[hard]
+      limit.nil? || limit >= wanted
+    end
+
+    def open_files_hint
+      soft = support.limits[:open_files_soft]
+      return if soft.nil? || soft >= OPEN_FILES_SMALL
+
+      Hint.new(:open_files, "Each connection, file and ring takes one.", open_files_cures)
+    end
+
+    # Where memlock is why there is no io_uring, the backend's cure has it already.
+    def locked_memory_hint
+      soft = support.limits[:memlock_soft]
+      return if soft.nil? || soft >= LOCKED_MEMORY_SMALL || exempt_from_memlock?
+      return if support.reason(:io_uring) == :memlock || support.kernel[:name] != "Linux"
+
+      Hint.new(:locked_memory, "The ring of each scheduler takes #{RING_BYTES / 1024} KiB, those of all this user's " \
+                               "processes count together, and they get smaller when it is short.", locked_memory_cures)
+    end
+
+    # With CAP_IPC_LOCK, which counts in the initial user namespace only.
+    def exempt_from_memlock?
+      capabilities = File.read("/proc/self/status")[/^CapEff:\s*(\h+)/, 1].to_i(16)
+      capabilities[14] == 1 && File.read("/proc/self/uid_map").split == %w[0 0 4294967295]
+    rescue SystemCallError
+      false
+    end
+
+    def cpus_hint
+      return if support.limits[:cpus] > 1
+
+      Hint.new(:cpus, "The kernel's worker threads and the program take turns on it: do without sqpoll.", [])
+    end
+
+    # The report as text in columns.
+    class Page
+      WIDTH = 100
+      LABEL = 15
+      COLORS = { good: 32, bad: 31, hint: 33, line: 36, title: 1 }.freeze
+      private_constant :WIDTH, :LABEL, :COLORS
+
+      # @param doctor [Doctor]
+      def initialize(doctor, color:)
+        @doctor = doctor
+        @support = doctor.support
+        @color = color
+        @lines = []
+      end
+
+      # @return [String]
+      def to_s
+        verdict
+        surroundings
+        backends
+        io_uring if @support.available?(:io_uring)
+        limits
+        "#{@lines.join("\n")}\n"
+      end
+
+      private
+
+      def verdict
+        wrap(@doctor.verdict, WIDTH).each { |line| @lines << paint(line, @doctor.io_uring? ? :good : :bad) }
+        cures(@doctor.verdict_cures)
+      end
+
+      def surroundings
+        kernel = @support.kernel
+        title("Here")
+        row("uring_io", "#{VERSION}, from #{@doctor.library}")
+        row("Ruby", "#{RUBY_VERSION} #{RUBY_PLATFORM}")
+        row("hooks", "io_read and io_write are called with (io, buffer, #{Doctor.hook_order})")
+        row("kernel", kernel.values_at(:name, :release, :machine).join(" "))
+      end
+
+      def backends
+        title("Backends")
+        @support.backends.each_value do |backend|
+          next row(backend.name, "available", :good) if backend.available?
+
+          row(backend.name, "not available (#{backend.reason}): #{backend.call} gives #{errno(backend.errno)}", :bad)
+          paragraph(backend.cause)
+          paragraph(backend.remedy)
+          cures(@doctor.cures(backend.name))
+        end
+      end
+
+      def io_uring
+        title("io_uring")
+        row("operations", present(@support.operations, OPERATIONS))
+        row("features", present(@support.features, FEATURES))
+        row("setup flags", setup_flags)
+      end
+
+      def limits
+        found = @support.limits
+        title("Limits")
+        row("open files", limit(found, :open_files, &:to_s))
+        hint(:open_files)
+        row("locked memory", limit(found, :memlock) { |bytes| size(bytes) })
+        hint(:locked_memory)
+        row("CPUs", found[:cpus].to_s)
+        hint(:cpus)
+      end
+
+      # The number of those that are there; the missing by name where it matters.
+      def present(all, since)
+        missing = all.reject { |_, there| there }.keys
+        return "all #{all.size} known ones" if missing.empty?
+
+        named = missing & since.keys
+        names = named.map { |name| "#{name} (Linux #{since[name]})" }
+        names << "#{missing.size - named.size} more" if missing.size > named.size
+        "#{all.size - missing.size} of #{all.size}; missing: #{names.join(', ')}"
+      end
+
+      def setup_flags
+        flags = @support.setup_flags
+        missing = flags.reject { |_, there| there }.keys
+        missing.delete(:coop_taskrun) if flags[:defer_taskrun] # the better one
+        text = flags.select { |_, there| there }.keys.join(", ")
+        text = "none" if text.empty?
+        names = missing.map { |name| SETUP_FLAGS.key?(name) ? "#{name} (Linux #{SETUP_FLAGS[name]})" : name.to_s }
+        names.empty? ? text : "#{text}; missing: #{names.join(', ')}"
+      end
+
+      def limit(found, name)
+        soft, hard = %i[soft hard].map do |kind|
+          value = found[:"#{name}_#{kind}"]
+          value ? yield(value) : "unlimited"
+        end
+        soft == hard ? soft : "#{soft}, may be raised to #{hard}"
+      end
+
+      def size(bytes)
+        return "#{bytes} bytes" unless (bytes % 1024).zero?
+
+        (bytes % (1 << 20)).zero? && bytes.positive? ? "#{bytes >> 20} MiB" : "#{bytes >> 10} KiB"
+      end
+
+      def errno(number)
+        SystemCallError.new(nil, number).class.name.delete_prefix("Errno::")
+      end
+
+      def hint(limit)
+        @doctor.hints.select { |hint| hint.limit == limit }.each do |hint|
+          paragraph("Small. #{hint.text}", :hint)
+          cures(hint.cures)
+        end
+      end
+
+      def title(text)
+        @lines << "" << paint(text, :title)
+      end
+
+      def row(label, text, color = nil)
+        first, *rest = wrap(text, WIDTH - LABEL - 2)
+        @lines << "  #{label.to_s.ljust(LABEL)}#{paint(first, color)}"
+        rest.each { |line| @lines << "#{margin}#{paint(line, color)}" }
+      end
+
+      def paragraph(text, color = nil)
+        wrap(text, WIDTH - LABEL - 2).each { |line| @lines << "#{margin}#{paint(line, color)}" }
+      end
+
+      # Never wrapped: they are for copying.
+      def cures(cures)
+        cures.each do |cure|
+          first, *rest = cure.line.lines(chomp: true)
+          @lines << "#{margin}#{cure.where.ljust(9)}#{paint(first, :line)}"
+          rest.each { |line| @lines << "#{margin}#{' ' * 9}#{paint(line, :line)}" }
+        end
+      end
+
+      def margin
+        " " * (LABEL + 2)
+      end
+
+      def wrap(text, width)
+        text.scan(/\S.{0,#{width - 1}}(?=\s|\z)|\S+/)
+      end
+
+      def paint(text, color)
+        @color && color ? "\e[#{COLORS.fetch(color)}m#{text}\e[0m" : text
+      end
+    end
+    private_constant :Page
+  end
+end
