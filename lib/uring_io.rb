@@ -3,6 +3,7 @@
 require_relative "uring_io/version"
 require_relative "uring_io/errors"
 require_relative "uring_io/native"
+require_relative "uring_io/worker_threads"
 require_relative "uring_io/scheduler"
 require_relative "uring_io/support"
 require_relative "uring_io/run"

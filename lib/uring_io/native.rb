@@ -8,3 +8,13 @@ rescue LoadError => error
   raise LoadError, "#{error.message}\nuring_io is not compiled for Ruby #{RUBY_VERSION}: " \
                    "run `rake compile` in a checkout, or reinstall the gem"
 end
+
+# Ruby wraps the memory that it gives to a hook in an IO::Buffer, and warns once that these are
+# experimental. That is nothing the program can change, so the first one is made here, unwarned.
+experimental = Warning[:experimental]
+begin
+  Warning[:experimental] = false
+  IO::Buffer.new(0)
+ensure
+  Warning[:experimental] = experimental
+end

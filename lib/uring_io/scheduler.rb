@@ -63,7 +63,32 @@ module UringIO
       end
     end
 
+    # Does in a thread what Ruby would block this one for (thread.c, rb_nogvl with
+    # RB_NOGVL_OFFLOAD_SAFE; Ruby 3.4 up): opening files, Zlib, IO.copy_stream and the like.
+    # @param work [#call] is called exactly once before this returns, even when the fiber is raised
+    #   into or killed meanwhile
+    def blocking_operation_wait(work)
+      failure = nil
+      await_job(lambda do
+        work.call
+      rescue Exception => error # rubocop:disable Lint/RescueException
+        failure = error
+      end)
+      raise failure if failure
+    end
+
     private
+
+    # A queue with a thread at its other end, and what to push to it.
+    def prepare_job(token, job)
+      @worker_threads ||= WorkerThreads.new(@workers_max)
+      wrapped = lambda do
+        job.call
+      ensure
+        job_done(token)
+      end
+      [@worker_threads.queue, wrapped]
+    end
 
     # The status of a child that there is something to tell of, or of none at all; nil while they
     # run. With WNOHANG Ruby does not call process_wait again.
@@ -86,6 +111,7 @@ module UringIO
         shut_down
       ensure
         release
+        @worker_threads&.close
       end
     end
 

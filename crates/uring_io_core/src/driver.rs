@@ -8,8 +8,8 @@
 //! All methods take `&self` and no borrow outlives a call, so that the owner may call in again
 //! from wherever a party runs. The type is not `Sync`: whoever shares it between threads must see
 //! to it that only one runs inside at a time. The one exception is [`Driver::wait`]: while it is
-//! in the kernel others may call [`Driver::wake`], [`Driver::with_payloads`] and
-//! [`Driver::is_waiting`], which touch nothing that a wait uses.
+//! in the kernel others may call [`Driver::wake`], [`Driver::complete`], [`Driver::with_payloads`]
+//! and [`Driver::is_waiting`], which touch nothing that a wait uses.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -364,20 +364,46 @@ impl<P> Driver<P> {
         self.waiting.get()
     }
 
-    /// Ends every operation, waits until the kernel and the workers are done with all memory lent
-    /// to them, and gives back every descriptor. Parties that are parked stay parked and see
-    /// nothing of it; operations fail with `ESHUTDOWN` from now on. Wakers that were given out must
-    /// not be used any more.
-    pub fn close(&self) -> Result<()> {
+    /// Notes that a completion for `token` is to come from elsewhere: see
+    /// [`complete`](Self::complete).
+    pub fn expect_completion(&self, token: Token) {
+        self.parks.borrow_mut().in_flight.submitted(token, true);
+    }
+
+    /// Completes what [`expect_completion`](Self::expect_completion) was called for. Any thread,
+    /// as [`wake`](Self::wake).
+    pub fn complete(&self, token: Token, result: i32) {
+        self.parks
+            .borrow_mut()
+            .fire(token, Wakeup::Completed(result));
+        if self.waiting.get() {
+            self.waker.wake();
+        }
+    }
+
+    /// Asks every operation to end. Wait and call [`is_idle`](Self::is_idle) until they have; then
+    /// [`close`](Self::close).
+    pub fn cancel_all(&self) -> Result<()> {
         let tokens = self.parks.borrow().in_flight.awaited_tokens();
         for token in tokens {
             self.backend.borrow_mut().cancel(token, &self.counts)?;
         }
-        loop {
-            self.take_completions();
-            if self.parks.borrow().in_flight.awaited_count() == 0 {
-                break;
-            }
+        Ok(())
+    }
+
+    /// Takes completions. True when the kernel and the workers are done with all memory lent to
+    /// them.
+    pub fn is_idle(&self) -> bool {
+        self.take_completions();
+        self.parks.borrow().in_flight.awaited_count() == 0
+    }
+
+    /// Ends every operation, waits until memory lent to them is free, and gives back every
+    /// descriptor. Parties that are parked stay parked and see nothing of it; operations fail with
+    /// `ESHUTDOWN` from now on. Wakers that were given out must not be used any more.
+    pub fn close(&self) -> Result<()> {
+        self.cancel_all()?;
+        while !self.is_idle() {
             self.wait(None)?;
         }
         self.backend.borrow_mut().close(&self.counts);

@@ -23,6 +23,16 @@ impl Token {
         Self((generation as u64) << 32 | slot as u64)
     }
 
+    /// The token as a number, for those who cannot keep it as it is.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The token of that number. One that is nobody's wakes nobody.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     pub(crate) fn from_user_data(user_data: u64) -> Self {
         Self(user_data)
     }

@@ -201,6 +201,44 @@ impl Engine {
         }
     }
 
+    /// Parks until somebody calls [`Driver::complete`] for the token that `start` is given.
+    /// Returns only then, whatever is raised into the fiber meanwhile, or when `start` fails:
+    /// then it must not have started anything.
+    pub fn await_elsewhere(
+        &self,
+        ruby: &Ruby,
+        start: impl FnOnce(Token) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let place = self.place(ruby, Purpose::Operation);
+        self.driver.expect_completion(place.token);
+        if let Err(error) = start(place.token) {
+            self.driver.complete(place.token, 0);
+            return Err(error);
+        }
+        self.await_completion(ruby, place.token).map(|_| ())
+    }
+
+    /// Ends all operations and gives the backend back; other threads run while it waits.
+    pub fn close(&self, ruby: &Ruby) -> Result<(), Error> {
+        let mut raised = None;
+        self.driver
+            .cancel_all()
+            .map_err(|error| self.failure(ruby, error))?;
+        while !self.driver.is_idle() {
+            match gvl::wait(&self.driver, None) {
+                Some(waited) => waited.map_err(|error| self.failure(ruby, error))?,
+                // Skipped, because an interrupt is pending: it has to wait for its turn.
+                None => {
+                    raised = raised.or(ruby.thread_check_ints().err());
+                }
+            }
+        }
+        self.driver
+            .close()
+            .map_err(|error| self.failure(ruby, error))?;
+        raised.map_or(Ok(()), Err)
+    }
+
     fn await_completion(&self, ruby: &Ruby, token: Token) -> Result<Option<i32>, Error> {
         let mut raised = None;
         let mut timed_out = false;

@@ -21,10 +21,10 @@ use magnus::{
 use uring_io_core::support;
 use uring_io_core::{
     pidfd_open, BackendKind, Children, Direction, Driver, Interest, Operation, Options,
-    RingOptions, Sqpoll,
+    RingOptions, Sqpoll, Token,
 };
 
-use crate::engine::{Engine, Purpose};
+use crate::engine::{Engine, Party, Purpose};
 use crate::io::OpenIo;
 use crate::transfer::{self, Contract, Extent};
 use crate::{duration, errors, resolve, select, timeout};
@@ -77,30 +77,38 @@ impl Scheduler {
         Ok(engine)
     }
 
-    /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false)
+    /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, workers: 8)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
-        let keywords = get_kwargs::<_, (), (Option<Value>, Option<Value>, Option<bool>), ()>(
+        type Optional = (Option<Value>, Option<Value>, Option<bool>, Option<Value>);
+        let keywords = get_kwargs::<_, (), Optional, ()>(
             arguments.keywords,
             &[],
-            &["backend", "entries", "sqpoll"],
+            &["backend", "entries", "sqpoll", "workers"],
         )?;
-        let (backend, entries, sqpoll) = keywords.optional;
+        let (backend, entries, sqpoll, workers) = keywords.optional;
         if this.engine.get().is_some() {
             return Err(errors::base(ruby, "this scheduler is initialized already"));
         }
         let ring = RingOptions {
-            entries: ring_entries(ruby, entries)?,
+            entries: whole_number(ruby, "entries", entries, 1024, 32_768)?,
             sqpoll: sqpoll.unwrap_or(false).then_some(Sqpoll {
                 idle_ms: 1000,
                 cpu: None,
             }),
             ..RingOptions::default()
         };
-        let driver = match asked_for(ruby, backend)? {
-            Some(kind) => driver_on(ruby, kind, ring)?,
-            None => best_driver(ruby, ring)?,
+        let workers_max = whole_number(ruby, "workers", workers, 8, 1024)?;
+        let options = |backend| Options {
+            backend,
+            ring: ring.clone(),
+            workers_max: workers_max as usize,
         };
+        let driver = match asked_for(ruby, backend)? {
+            Some(kind) => driver_on(ruby, kind, &options(kind))?,
+            None => best_driver(ruby, options)?,
+        };
+        this.ivar_set("@workers_max", workers_max)?;
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.engine.set(Engine::new(ruby, driver));
@@ -205,6 +213,9 @@ impl Scheduler {
         events: Value,
         timeout: Value,
     ) -> Hook<Value> {
+        if this.is_foreign_worker(ruby)? {
+            return wait_blocking(io, events, timeout);
+        }
         let engine = this.engine(ruby)?;
         let io = OpenIo::new(ruby, io)?;
         let interest = Interest::from_bits(u32::try_convert(events)?).ok_or_else(|| {
@@ -242,6 +253,18 @@ impl Scheduler {
             )),
             None => Ok(ruby.qfalse().as_value()),
         }
+    }
+
+    /// Whether the caller is a thread of a worker pool. What a thread of ours does for a fiber may
+    /// call that fiber's scheduler (io.c, nogvl_wait_for), and has to wait where it is.
+    fn is_foreign_worker(&self, ruby: &Ruby) -> Hook<bool> {
+        if self.engine.get().is_none_or(|engine| engine.is_owner(ruby)) {
+            return Ok(false);
+        }
+        let module: RModule = ruby.class_object().const_get("UringIO")?;
+        module
+            .const_get::<_, RClass>("WorkerThreads")?
+            .funcall("current?", ())
     }
 
     fn io_read(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
@@ -408,6 +431,25 @@ impl Scheduler {
         }
     }
 
+    /// Has `job` called by a thread of the pool, and waits until that is done.
+    fn await_job(ruby: &Ruby, this: Obj<Self>, job: Value) -> Hook<()> {
+        let submit = |token: Token| {
+            let (queue, job): (Value, Value) =
+                this.funcall("prepare_job", (token.to_bits(), job))?;
+            // Not from a Ruby method: an interrupt raised in it after the push would look as if
+            // nothing had been queued.
+            queue.funcall::<_, _, Value>("push", (job,)).map(|_| ())
+        };
+        this.engine(ruby)?.await_elsewhere(ruby, submit)
+    }
+
+    /// Says that the job of this token is done. Called by the pool's threads.
+    fn job_done(&self, token: u64) {
+        if let Some(engine) = self.engine.get() {
+            engine.driver.complete(Token::from_bits(token), 0);
+        }
+    }
+
     /// Raises what every hook raises for a scheduler of another thread or a closed one.
     fn check_usable(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         this.engine(ruby).map(|_| ())
@@ -460,11 +502,17 @@ impl Scheduler {
         }
         let engine = this.engine(ruby)?;
         this.closed.set(true);
-        engine
-            .driver
-            .close()
-            .map_err(|error| errors::errno(ruby, error))
+        engine.close(ruby)
     }
+}
+
+/// Waits for an IO in a thread that has no scheduler.
+fn wait_blocking(io: Value, events: Value, timeout: Value) -> Hook<Value> {
+    // SAFETY: any values may be passed; what raises is caught by `protect`.
+    let ready =
+        protect(|| unsafe { rb_sys::rb_io_wait(io.as_raw(), events.as_raw(), timeout.as_raw()) })?;
+    // SAFETY: the call returned a value.
+    Ok(unsafe { Value::from_raw(ready) })
 }
 
 /// Waits with a pidfd until a process ends.
@@ -556,15 +604,20 @@ fn wrong_thread(ruby: &Ruby) -> Error {
     )
 }
 
-fn ring_entries(ruby: &Ruby, entries: Option<Value>) -> Hook<u32> {
-    const DEFAULT: u32 = 1024;
-    const MAX: i64 = 32_768;
-    let Some(entries) = entries else {
-        return Ok(DEFAULT);
+/// A keyword that is a whole number from 1 on.
+fn whole_number(
+    ruby: &Ruby,
+    name: &str,
+    given: Option<Value>,
+    default: u32,
+    most: u32,
+) -> Hook<u32> {
+    let Some(given) = given else {
+        return Ok(default);
     };
-    let number = i64::try_convert(entries)?;
-    if !(1..=MAX).contains(&number) {
-        let message = format!("entries must be from 1 to {MAX}, {number} given");
+    let number = i64::try_convert(given)?;
+    if !(1..=i64::from(most)).contains(&number) {
+        let message = format!("{name} must be from 1 to {most}, {number} given");
         return Err(errors::argument(ruby, message));
     }
     Ok(number as u32)
@@ -599,34 +652,24 @@ fn asked_for(ruby: &Ruby, backend: Option<Value>) -> Hook<Option<BackendKind>> {
 /// A variable of Ruby's ENV; an empty one counts as unset.
 fn environment(ruby: &Ruby, name: &str) -> Hook<Option<String>> {
     let env: Value = ruby.class_object().const_get("ENV")?;
-    let value: Option<String> = env.funcall("[]", (name,))?;
-    Ok(value.filter(|value| !value.is_empty()))
+    let value: Option<RString> = env.funcall("[]", (name,))?;
+    // SAFETY: the bytes are copied before Ruby can change or free the string.
+    let bytes = value.map(|value| unsafe { value.as_slice() }.to_vec());
+    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(text.filter(|text| !text.is_empty()))
 }
 
-fn options(backend: BackendKind, ring: RingOptions) -> Options {
-    const WORKERS_MAX: usize = 8;
-    Options {
-        backend,
-        ring,
-        workers_max: WORKERS_MAX,
-    }
-}
-
-fn driver_on(
-    ruby: &Ruby,
-    kind: BackendKind,
-    ring: RingOptions,
-) -> Hook<Driver<crate::engine::Party>> {
-    Driver::new(&options(kind, ring))
+fn driver_on(ruby: &Ruby, kind: BackendKind, options: &Options) -> Hook<Driver<Party>> {
+    Driver::new(options)
         .map_err(|error| errors::backend_unavailable(ruby, kind.name(), &support::diagnose(&error)))
 }
 
 /// The first backend that works. The default never raises for want of io_uring: it falls back,
 /// and UringIO.support tells why.
-fn best_driver(ruby: &Ruby, ring: RingOptions) -> Hook<Driver<crate::engine::Party>> {
+fn best_driver(ruby: &Ruby, options: impl Fn(BackendKind) -> Options) -> Hook<Driver<Party>> {
     let mut last = None;
     for kind in BackendKind::ALL {
-        match Driver::new(&options(kind, ring.clone())) {
+        match Driver::new(&options(kind)) {
             Ok(driver) => return Ok(driver),
             Err(error) => last = Some(error),
         }
@@ -665,6 +708,8 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("address_resolve", method!(Scheduler::address_resolve, 1))?;
     class.define_method("timeout_after", method!(Scheduler::timeout_after, 3))?;
     class.define_private_method("wait_for_child", method!(Scheduler::wait_for_child, 2))?;
+    class.define_private_method("await_job", method!(Scheduler::await_job, 1))?;
+    class.define_private_method("job_done", method!(Scheduler::job_done, 1))?;
     class.define_private_method("check_usable", method!(Scheduler::check_usable, 0))?;
     class.define_private_method("run_for", method!(Scheduler::run_for, 1))?;
     class.define_private_method("check_not_inside", method!(Scheduler::check_not_inside, 0))?;

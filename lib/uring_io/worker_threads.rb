@@ -1,0 +1,48 @@
+# frozen_string_literal: true
+
+# Worker threads.
+module UringIO
+  # Ruby threads for what blocks without a hook of its own: opening files, Zlib, IO.copy_stream.
+  # They are started when work comes, and end when they are closed.
+  # @api private
+  class WorkerThreads
+    # @param size [Integer] most threads at once
+    def initialize(size)
+      @size = size
+      @jobs = Thread::Queue.new
+      @threads = []
+    end
+
+    # The queue that the threads take jobs from; there is at least one. Only for the thread that
+    # owns the pool.
+    # @raise [ThreadError] when there is no thread and none can be started
+    def queue
+      @threads << Thread.new { work } if @jobs.num_waiting.zero? && @threads.size < @size
+      @jobs
+    rescue ThreadError
+      raise if @threads.empty?
+
+      @jobs
+    end
+
+    # Lets the threads end once the work that is queued is done.
+    def close
+      @jobs.close
+    end
+
+    # Whether the calling thread is one of a pool.
+    def self.current?
+      Thread.current.thread_variable_get(:uring_io_worker) == true
+    end
+
+    private
+
+    def work
+      Thread.current.name = "uring_io worker"
+      Thread.current.thread_variable_set(:uring_io_worker, true)
+      while (job = @jobs.pop)
+        job.call
+      end
+    end
+  end
+end
