@@ -13,8 +13,10 @@ Gem::Specification.new do |spec|
   spec.required_ruby_version = ">= 3.3"
   spec.metadata["rubygems_mfa_required"] = "true"
 
-  spec.files = Dir["lib/**/*.rb", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
+  spec.files = Dir["lib/**/*.rb", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
                    "examples/*.rb", "docs/*.md", "Cargo.{toml,lock}", "LICENSE", "README.md", "CHANGELOG.md"]
+  spec.bindir = "exe"
+  spec.executables = ["uring_io"]
   spec.require_paths = ["lib"]
   spec.extensions = ["ext/uring_io/extconf.rb"]
 

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-require "optparse"
 require_relative "version"
 
 module UringIO
   # The program +uring_io+: commands, options and exit statuses.
   class CommandLine
+    # What help prints.
     USAGE = <<~TEXT
       Usage: uring_io COMMAND
 
@@ -13,8 +13,9 @@ module UringIO
         version          prints the version of the gem
         help             prints this
 
-      Exit status of doctor: 0 when a program would run on io_uring, 1 when it would not, 2 when this cannot be told.
-      Wrong usage: 2. URING_IO_BACKEND is respected as programs do. NO_COLOR=1 turns colours off.
+      The exit status of doctor is 0 when a program would run on io_uring, 1 when it would not, and 2 when that cannot
+      be told, for example because of wrong usage. URING_IO_BACKEND counts as it does for programs; NO_COLOR=1 turns
+      colours off.
     TEXT
 
     # Exit status for wrong usage, and when nothing could be found out.
@@ -22,6 +23,7 @@ module UringIO
 
     # Arguments that are not in the usage.
     class WrongUsage < StandardError; end
+    private_constant :WrongUsage
 
     # @param arguments [Array<String>] without the name of the program; left as they are
     # @param out [IO] for what was asked for
@@ -38,7 +40,7 @@ module UringIO
       status, text = answer(*@arguments)
       write(text)
       status
-    rescue OptionParser::ParseError, WrongUsage => error
+    rescue WrongUsage => error
       @err.puts("uring_io: #{error.message}", USAGE)
       TROUBLE
     rescue LoadError, SystemCallError, IOError => error
@@ -51,36 +53,26 @@ module UringIO
     def answer(command = nil, *options)
       case command
       when "doctor" then doctor(options)
-      when "version", "--version", "-v" then [0, text_without(options, "#{VERSION}\n")]
-      when "help", "--help", "-h" then [0, text_without(options, USAGE)]
+      when "version", "--version", "-v" then [0, alone("#{VERSION}\n", options)]
+      when "help", "--help", "-h" then [0, alone(USAGE, options)]
       when nil then raise WrongUsage, "a command is missing"
       else raise WrongUsage, "there is no command #{command.inspect}"
       end
     end
 
     def doctor(options)
-      json = help = false
-      parser = OptionParser.new
-      parser.require_exact = true
-      parser.on("--json") { json = true }
-      parser.on("-h", "--help") { help = true }
-      rest = parser.parse(options)
-      return [0, text_without(rest, USAGE)] if help
+      return [0, USAGE] if options.intersect?(%w[--help -h])
 
-      report = examine(rest)
-      [report.status, json ? report.to_json : report.to_s(color: color?)]
-    end
-
-    def examine(rest)
-      text_without(rest, nil)
+      alone(nil, options - ["--json"])
       require_relative "doctor"
-      Doctor.examine
+      report = Doctor.examine
+      [report.status, options.include?("--json") ? report.to_json : report.to_s(color: color?)]
     end
 
-    def text_without(rest, text)
-      return text if rest.empty?
+    def alone(text, options)
+      return text if options.empty?
 
-      raise WrongUsage, "#{rest.first.inspect} is one argument too many"
+      raise WrongUsage, "#{options.first.inspect} is not known here"
     end
 
     # See no-color.org: the variable counts when it is not empty.

@@ -9,10 +9,11 @@ module UringIO
   #
   #   puts UringIO::Doctor.examine
   class Doctor
-    # A line for the user to copy.
+    # What the user may copy, mostly a line.
     #
     # @!attribute [r] where
-    #   @return [String] "shell", "docker" (podman takes the same) or "systemd" (in a unit's [Service])
+    #   @return [String] "shell", "docker" (an option of run; podman takes the same) or "systemd"
+    #     (in the [Service] of a unit)
     # @!attribute [r] line
     #   @return [String]
     Cure = Data.define(:where, :line)
@@ -47,16 +48,18 @@ module UringIO
     LOCKED_MEMORY_ADVISED = 8 << 20
     private_constant :RING_BYTES, :OPEN_FILES_SMALL, :OPEN_FILES_ADVISED, :LOCKED_MEMORY_SMALL, :LOCKED_MEMORY_ADVISED
 
-    # What a program notices when it is missing, and the Linux that brought it.
+    # Operations that a program notices when they are missing, and the Linux that brought them.
     OPERATIONS = {
       splice: "5.7", shutdown: "5.11", renameat: "5.11", unlinkat: "5.11", mkdirat: "5.15", symlinkat: "5.15",
       linkat: "5.15", msg_ring: "5.18", socket: "5.19", send_zc: "6.0", sendmsg_zc: "6.1", read_multishot: "6.7",
       waitid: "6.7", ftruncate: "6.9", bind: "6.11", listen: "6.11", pipe: "6.16"
     }.freeze
+    # The same of features.
     FEATURES = {
       fast_poll: "5.7", sqpoll_nonfixed: "5.11", ext_arg: "5.11", native_workers: "5.12", cqe_skip: "5.17",
       linked_file: "5.17", recvsend_bundle: "6.10", min_timeout: "6.12"
     }.freeze
+    # The same of setup flags.
     SETUP_FLAGS = {
       submit_all: "5.18", coop_taskrun: "5.19", taskrun_flag: "5.19", single_issuer: "6.0", defer_taskrun: "6.1",
       no_sqarray: "6.6"
@@ -227,18 +230,20 @@ module UringIO
     end
 
     def why_none
-      return plain(outcome.error.message) unless asked_for && outcome.error.is_a?(UnsupportedError)
+      message = plain(outcome.error.message)
+      return message if asked_for.nil? || message.include?(VARIABLE)
 
-      "#{VARIABLE}=#{asked_for} asks for a backend that does not work here."
+      what = outcome.error.is_a?(UnsupportedError) ? "asks for a backend that does not work here." : "gives: #{message}"
+      "#{VARIABLE}=#{asked_for} #{what}"
     end
 
     def sysctl_cures
       lines = ["kernel.io_uring_disabled=0"]
-      # At 1 a group is spared, which opens less than 0 does.
-      if sysctl("io_uring_disabled") == "1"
+      if sysctl("io_uring_disabled") == "1" # which spares a group: that opens less than 0 does
         group = sysctl("io_uring_group").to_i
-        lines = ["kernel.io_uring_group=#{Process.gid}"] unless group.positive?
         return [Cure.new("shell", "sudo usermod --append --groups #{group} \"$USER\"")] if group.positive?
+
+        lines = ["kernel.io_uring_group=#{Process.gid}"]
       end
       lines.flat_map do |line|
         [Cure.new("shell", "sudo sysctl -w #{line}"),
@@ -258,7 +263,8 @@ module UringIO
       profile = "https://raw.githubusercontent.com/moby/profiles/HEAD/seccomp/default.json"
       [Cure.new("shell", "curl -fsSL #{profile} |\n  jq '.syscalls += #{rule}' >uring_io.json"),
        Cure.new("docker", "--security-opt seccomp=uring_io.json"),
-       Cure.new("systemd", "SystemCallFilter=#{calls.join(' ')}")]
+       # By itself this would allow nothing else.
+       Cure.new("systemd", "# only below another SystemCallFilter=\nSystemCallFilter=#{calls.join(' ')}")]
     end
 
     def locked_memory_cures
@@ -345,7 +351,9 @@ module UringIO
       private
 
       def verdict
-        wrap(@doctor.verdict, WIDTH).each { |line| @lines << paint(line, @doctor.io_uring? ? :good : :bad) }
+        color = @doctor.outcome.backend ? :hint : :bad
+        color = :good if @doctor.io_uring?
+        wrap(@doctor.verdict, WIDTH).each { |line| @lines << paint(line, color) }
         cures(@doctor.verdict_cures)
       end
 

@@ -2,19 +2,31 @@
 
 # Forked children.
 module UringIO
-  # Takes the inherited scheduler away from a forked child (process.c, rb_fork_ruby calls _fork):
-  # its ring or epoll set is the parent's. Ruby 4.0 does so by itself.
+  # Takes the inherited scheduler away from a forked child: its ring or epoll set is the parent's,
+  # and so are the fibers that are parked. Ruby 4.0 does so by itself (process.c, rb_fork_ruby).
   # @api private
   module Fork
-    # @return [Integer] as Process._fork
+    # @return [Integer] as Process._fork, which every fork but Process.daemon goes through
     def _fork
       pid = super
-      scheduler = Fiber.scheduler if pid.zero?
-      if scheduler.is_a?(Scheduler)
-        scheduler.abandon
-        Fiber.set_scheduler(nil)
-      end
+      Fork.leave_scheduler if pid.zero?
       pid
+    end
+
+    # @return [Integer] as Process.daemon, which goes on in a child
+    def daemon(...)
+      result = super
+      Fork.leave_scheduler
+      result
+    end
+
+    # @return [void]
+    def self.leave_scheduler
+      scheduler = Fiber.scheduler
+      return unless scheduler.is_a?(Scheduler)
+
+      scheduler.abandon
+      Fiber.set_scheduler(nil)
     end
   end
 

@@ -1,6 +1,7 @@
 //! The io_select hook: several IOs at once.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use magnus::{prelude::*, Error, RArray, Ruby, TryConvert, Value};
 use uring_io_core::{Interest, Operation, Token};
@@ -31,6 +32,15 @@ pub fn select(
 ) -> Result<Value, Error> {
     let timeout = duration::optional(ruby, timeout)?;
     let watched = watched(ruby, arrays)?;
+    if let [(fd, interest)] = watched.entries[..] {
+        return select_one(
+            engine,
+            ruby,
+            &watched,
+            Operation::Poll { fd, interest },
+            timeout,
+        );
+    }
     if let Some(ready) = ready_now(engine, ruby, &watched)? {
         return Ok(ready);
     }
@@ -52,6 +62,63 @@ pub fn select(
         if timed_out {
             return Ok(ruby.qnil().as_value());
         }
+    }
+}
+
+/// The usual case, one IO, costs no system call of its own.
+fn select_one(
+    engine: &Engine,
+    ruby: &Ruby,
+    watched: &Watched,
+    poll: Operation,
+    timeout: Option<Duration>,
+) -> Result<Value, Error> {
+    if watched.has_buffered_input(ruby, 0)? {
+        return Ok(watched
+            .results(ruby, [true])?
+            .unwrap_or(ruby.qnil().as_value()));
+    }
+    match engine.perform(ruby, &poll, timeout)? {
+        Some(found) if found < 0 => Err(errors::errno(
+            ruby,
+            uring_io_core::Error::new("poll", -found),
+        )),
+        found => {
+            let ready = watched.results(ruby, [found.is_some()])?;
+            Ok(ready.unwrap_or(ruby.qnil().as_value()))
+        }
+    }
+}
+
+impl Watched {
+    /// Whether an IO that is watched for input has some in Ruby's own buffer.
+    fn has_buffered_input(&self, ruby: &Ruby, index: usize) -> Result<bool, Error> {
+        if self.entries[index].1 != Interest::READABLE {
+            return Ok(false);
+        }
+        let io = OpenIo::new(ruby, self.ios.entry(index as isize)?)?;
+        Ok(io.has_buffered_input())
+    }
+
+    /// The three arrays of what is ready; None when nothing is.
+    fn results(
+        &self,
+        ruby: &Ruby,
+        ready: impl IntoIterator<Item = bool>,
+    ) -> Result<Option<Value>, Error> {
+        let results = [ruby.ary_new(), ruby.ary_new(), ruby.ary_new()];
+        let mut any = false;
+        for (index, ready) in ready.into_iter().enumerate() {
+            if !ready {
+                continue;
+            }
+            any = true;
+            let kinds = INTERESTS.iter().zip(&results);
+            for (_, array) in kinds.filter(|(kind, _)| **kind == self.entries[index].1) {
+                array.push(self.objects.entry::<Value>(index as isize)?)?;
+            }
+        }
+        Ok(any.then(|| ruby.ary_from_iter(results).as_value()))
     }
 }
 
@@ -85,26 +152,11 @@ fn watched(ruby: &Ruby, arrays: [Value; 3]) -> Result<Watched, Error> {
 fn ready_now(engine: &Engine, ruby: &Ruby, watched: &Watched) -> Result<Option<Value>, Error> {
     engine.driver.count_direct_call();
     let ready = uring_io_core::ready_now(&watched.entries);
-    let ready = ready.map_err(|error| errors::errno(ruby, error))?;
-    let results = [ruby.ary_new(), ruby.ary_new(), ruby.ary_new()];
-    let mut any = false;
-    for (index, ((_, interest), ready)) in watched.entries.iter().zip(ready).enumerate() {
-        let buffered = *interest == Interest::READABLE && {
-            let io = OpenIo::new(ruby, watched.ios.entry(index as isize)?)?;
-            io.has_buffered_input()
-        };
-        if ready || buffered {
-            any = true;
-            let array = INTERESTS
-                .iter()
-                .zip(results)
-                .find(|(kind, _)| *kind == interest);
-            if let Some((_, array)) = array {
-                array.push(watched.objects.entry::<Value>(index as isize)?)?;
-            }
-        }
+    let mut ready = ready.map_err(|error| errors::errno(ruby, error))?;
+    for (index, ready) in ready.iter_mut().enumerate() {
+        *ready |= watched.has_buffered_input(ruby, index)?;
     }
-    Ok(any.then(|| ruby.ary_from_iter(results).as_value()))
+    watched.results(ruby, ready)
 }
 
 /// The polls that run while the caller waits, ended when dropped.
