@@ -125,6 +125,9 @@ impl Engine {
         marker.mark(self.owner);
         self.driver
             .with_payloads(|_, party| marker.mark(party.fiber));
+        for fiber in self.scheduled.borrow().values() {
+            marker.mark(*fiber);
+        }
         if let Some(fiber) = self.running.get() {
             marker.mark(fiber);
         }

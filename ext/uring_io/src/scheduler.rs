@@ -358,7 +358,15 @@ impl Scheduler {
                 let message = format!("{} given where an Exception is needed", exception.class());
                 return Err(errors::wrong_type(ruby, message));
             }
-            (None, _) => engine.interrupt_proxy(target, exception),
+            (None, _) if target.respond_to("alive?", false)? => {
+                engine.interrupt_proxy(target, exception)
+            }
+            (None, _) => {
+                return Err(errors::wrong_type(
+                    ruby,
+                    "a Fiber is needed to interrupt".to_owned(),
+                ));
+            }
         }
         Ok(())
     }
