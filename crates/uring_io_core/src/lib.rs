@@ -45,7 +45,7 @@ pub use resolver::{resolve, ResolveError};
 pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED};
 pub use stats::Stats;
 pub use sys::{
-    check_seekable, close_descriptor, pidfd_open, ready_now, target_of,
+    check_seekable, close_descriptor, pidfd_open, readiness_now, ready_now, target_of,
     transfer_now as try_transfer,
 };
 pub use token::Token;

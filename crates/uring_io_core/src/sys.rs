@@ -98,7 +98,7 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> Resul
 }
 
 /// What one descriptor is ready for now, as poll(2) events; 0 when for nothing.
-pub(crate) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
+fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     let mut fds = [libc::pollfd {
         fd,
         events,
@@ -106,6 +106,16 @@ pub(crate) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     }];
     poll(&mut fds, Some(Duration::ZERO))?;
     Ok(fds[0].revents)
+}
+
+/// What of `interest` a descriptor is ready for at this moment; None when for nothing. Fails with
+/// `EBADF` when it is not open.
+pub fn readiness_now(fd: RawFd, interest: Interest) -> Result<Option<Interest>> {
+    match poll_now(fd, interest.poll_events())? {
+        0 => Ok(None),
+        found if found & libc::POLLNVAL != 0 => Err(Error::new("poll", libc::EBADF)),
+        found => Ok(Some(interest.satisfied_by(found.into()))),
+    }
 }
 
 /// Which of these descriptors are ready at this moment for what is asked of each. Fails with

@@ -226,6 +226,9 @@ impl Scheduler {
             errors::argument(ruby, message)
         })?;
         let given = duration::optional(ruby, timeout)?;
+        if given.is_some_and(|timeout| timeout.is_zero()) {
+            return look_at(ruby, engine, io, interest);
+        }
         let own = if given.is_none() {
             io.timeout(ruby)?
         } else {
@@ -512,6 +515,20 @@ impl Scheduler {
         this.closed.set(true);
         engine.close(ruby)
     }
+}
+
+/// Whether an IO is ready, without waiting. Net::HTTP asks before it uses a connection again, so
+/// it must cost no more than one system call.
+fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook<Value> {
+    if !engine.driver.may_do_at_once() {
+        engine.yield_turn(ruby, Purpose::Turn)?;
+    }
+    engine.driver.count_direct_call();
+    let ready = uring_io_core::readiness_now(io.fd, interest);
+    Ok(match ready.map_err(|error| errors::errno(ruby, error))? {
+        Some(ready) => ruby.integer_from_u64(ready.bits().into()).as_value(),
+        None => ruby.qfalse().as_value(),
+    })
 }
 
 /// Waits for an IO in a thread that has no scheduler.

@@ -32,14 +32,13 @@ pub fn select(
 ) -> Result<Value, Error> {
     let timeout = duration::optional(ruby, timeout)?;
     let watched = watched(ruby, arrays)?;
-    if let [(fd, interest)] = watched.entries[..] {
-        return select_one(
-            engine,
-            ruby,
-            &watched,
-            Operation::Poll { fd, interest },
-            timeout,
-        );
+    let waits = timeout.is_none_or(|timeout| !timeout.is_zero());
+    if let ([(fd, interest)], true) = (&watched.entries[..], waits) {
+        let poll = Operation::Poll {
+            fd: *fd,
+            interest: *interest,
+        };
+        return select_one(engine, ruby, &watched, poll, timeout);
     }
     if let Some(ready) = ready_now(engine, ruby, &watched)? {
         return Ok(ready);
