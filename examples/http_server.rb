@@ -1,0 +1,94 @@
+# frozen_string_literal: true
+
+# A small HTTP/1.1 server in plain Ruby: one fiber for each connection.
+#
+#   ruby -Ilib examples/http_server.rb [--port N] [--backend io_uring|epoll|poll|select]
+#
+# GET / says hello; GET /sleep/MS does so after MS milliseconds. Ctrl-C or SIGTERM ends it.
+
+require "optparse"
+require "socket"
+require "uring_io"
+
+LINE_MAX = 8_192
+HEADERS_MAX = 100
+IDLE_SECONDS = 30
+REASONS = { 200 => "OK", 400 => "Bad Request", 404 => "Not Found", 405 => "Method Not Allowed" }.freeze
+
+# Verb, path, and whether the connection stays open; nothing when the request is malformed or has a body.
+def read_request(client)
+  verb, path, version = client.gets("\n", LINE_MAX)&.match(%r{\A([A-Z]+) (/\S*) HTTP/(1\.[01])\r?\n\z})&.captures
+  headers = read_headers(client) if verb
+  return if headers.nil? || headers.key?("transfer-encoding") || headers.fetch("content-length", "0") != "0"
+  return [verb, path, false] if version == "1.0"
+
+  [verb, path, !headers["connection"].to_s.match?(/\bclose\b/i)] if headers.key?("host")
+end
+
+def read_headers(client)
+  headers = {}
+  while (line = client.gets("\n", LINE_MAX)) && headers.size < HEADERS_MAX
+    return headers if line.chomp.empty?
+
+    name, value = line.match(/\A([\w-]+):[ \t]*(.*?)[ \t]*\r?\n\z/)&.captures
+    return unless name
+
+    headers[name.downcase] = value
+  end
+end
+
+def answer(verb, path)
+  return [400, "malformed request\n"] unless verb
+  return [405, "only GET and HEAD\n"] unless %w[GET HEAD].include?(verb)
+  return [200, "Hello from a fiber\n"] if path == "/"
+
+  milliseconds = path[%r{\A/sleep/(\d{1,5})\z}, 1]
+  return [404, "nothing here\n"] unless milliseconds
+
+  sleep milliseconds.to_i / 1000.0
+  [200, "Slept for #{milliseconds} ms\n"]
+end
+
+def serve(client)
+  client.timeout = IDLE_SECONDS
+  until client.eof?
+    verb, path, stays = read_request(client)
+    status, body = answer(verb, path)
+    head = "HTTP/1.1 #{status} #{REASONS[status]}\r\nContent-Type: text/plain\r\nContent-Length: #{body.bytesize}\r\n"
+    head << "Allow: GET, HEAD\r\n" if status == 405
+    head << "Connection: close\r\n" unless stays
+    client.write("#{head}\r\n#{body unless verb == 'HEAD'}")
+    yield
+    break unless stays
+  end
+rescue SystemCallError, IOError
+  # The client went away, or was silent for too long.
+ensure
+  client.close
+end
+
+port = 8080
+backend = nil
+OptionParser.new do |options|
+  options.on("--port N", Integer, "0 takes a free one") { |number| port = number }
+  options.on("--backend NAME") { |name| backend = name }
+end.parse!
+
+served = 0
+begin
+  UringIO.run(backend:) do |scheduler|
+    server = TCPServer.new("127.0.0.1", port)
+    puts "Listening on http://127.0.0.1:#{server.local_address.ip_port} (#{scheduler.backend})"
+    $stdout.flush
+    loop do
+      client = server.accept
+      Fiber.schedule { serve(client) { served += 1 } }
+    rescue Errno::EMFILE, Errno::ECONNABORTED
+      sleep 0.1
+    end
+  end
+rescue SignalException
+  puts "Served #{served} requests"
+rescue UringIO::UnsupportedError, ArgumentError, SystemCallError, SocketError => error
+  abort "http_server: #{error.message}"
+end
