@@ -286,6 +286,15 @@ impl<P> Driver<P> {
         }
     }
 
+    /// Queues the party of `token` again, first in line, if it was handed out and has not taken its
+    /// wakeup: for a party that waited for something else when its turn came.
+    pub fn requeue(&self, token: Token) {
+        let mut parks = self.parks.borrow_mut();
+        if parks.in_flight.requeue(token) {
+            parks.ready.push_first(token);
+        }
+    }
+
     /// Takes the reason why the party of `token` may go on; `None` while it may not, or has not
     /// been handed out by [`next_ready`](Self::next_ready).
     pub fn take_wakeup(&self, token: Token) -> Option<Wakeup> {

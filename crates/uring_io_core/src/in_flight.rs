@@ -156,6 +156,13 @@ impl<P> InFlight<P> {
             .is_some_and(|slot| std::mem::take(&mut slot.queued))
     }
 
+    /// Puts a party that was handed out but has not taken its wakeup back in line. True when it
+    /// must be queued.
+    pub fn requeue(&mut self, token: Token) -> bool {
+        let slot = self.slot_mut(token);
+        slot.is_some_and(|slot| slot.wakeup.is_some() && !std::mem::replace(&mut slot.queued, true))
+    }
+
     /// Takes the wakeup of a party whose turn has come.
     pub fn take_wakeup(&mut self, token: Token) -> Option<Wakeup> {
         self.slot_mut(token)
@@ -257,6 +264,20 @@ mod tests {
         assert!(!table.fire(token, Wakeup::Completed(7)));
         assert!(table.dequeued(token));
         assert_eq!(table.take_wakeup(token), Some(Wakeup::Completed(7)));
+    }
+
+    #[test]
+    fn a_party_that_was_handed_out_in_vain_can_be_queued_again() {
+        let mut table = InFlight::default();
+        let token = table.park("a");
+        assert!(!table.requeue(token));
+        table.fire(token, Wakeup::Woken);
+        table.dequeued(token);
+        assert!(table.requeue(token));
+        assert!(!table.requeue(token));
+        assert_eq!(table.take_wakeup(token), None);
+        assert!(table.dequeued(token));
+        assert_eq!(table.take_wakeup(token), Some(Wakeup::Woken));
     }
 
     #[test]

@@ -377,7 +377,14 @@ impl Engine {
             _ => Next::Fiber(party.fiber),
         });
         match next_party {
-            Some(Next::Fiber(fiber)) => self.switch_to(ruby, ruby.get_inner(fiber), ()),
+            Some(Next::Fiber(fiber)) => {
+                let fiber = ruby.get_inner(fiber);
+                if fiber.as_raw() == ruby.fiber_current().as_raw() {
+                    // An outer park of this fiber, which goes on when the inner one is over.
+                    return Ok(());
+                }
+                self.switch_to(ruby, fiber, ())
+            }
             Some(Next::Expired(fiber)) => self.expire(ruby, ruby.get_inner(fiber), next),
             Some(Next::Part(whole)) => {
                 self.driver.wake(whole);
@@ -693,9 +700,13 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.engine.driver.leave(self.token);
         let mut parked = self.engine.parked.borrow_mut();
-        match self.outer {
-            Some(outer) => parked.insert(self.address, outer),
-            None => parked.remove(&self.address),
+        let Some(outer) = self.outer else {
+            parked.remove(&self.address);
+            return;
         };
+        parked.insert(self.address, outer);
+        // A trap handler may run, and park, anywhere in the outer park: also where that is about
+        // to give control away and counts on being handed out later.
+        self.engine.driver.requeue(outer);
     }
 }
