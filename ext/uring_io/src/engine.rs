@@ -99,6 +99,8 @@ pub struct Engine {
     interrupted: Cell<bool>,
     /// The fiber that ran last, as far as the engine knows: not the ones that fibers resume.
     running: Cell<Option<Opaque<Fiber>>>,
+    /// A fiber that ends at once, for the next hand-over.
+    spare: Cell<Option<Opaque<Fiber>>>,
     /// Whether the backend has failed for good.
     failed: Cell<bool>,
     pub switches: Cell<u64>,
@@ -116,6 +118,7 @@ impl Engine {
             proxies: RefCell::default(),
             interrupted: Cell::new(false),
             running: Cell::new(None),
+            spare: Cell::new(None),
             failed: Cell::new(false),
             switches: Cell::new(0),
         }
@@ -128,7 +131,7 @@ impl Engine {
         for fiber in self.scheduled.borrow().values() {
             marker.mark(*fiber);
         }
-        if let Some(fiber) = self.running.get() {
+        for fiber in [self.running.get(), self.spare.get()].into_iter().flatten() {
             marker.mark(fiber);
         }
         for timeout in self.timeouts.borrow().values() {
@@ -410,13 +413,16 @@ impl Engine {
         self.running.set(Some(Opaque::from(fiber)));
         let result = fiber.transfer::<_, Value>(arguments);
         let before = self.running.take();
-        self.running.set(Some(Opaque::from(ruby.fiber_current())));
+        self.begun(ruby);
         if let (Err(_), Some(before)) = (&result, before) {
             self.queue_raiser(ruby, ruby.get_inner(before));
         }
+        // Taken before anything is raised: what is pending for the main flow is raised right here.
+        let interrupted = self.interrupted.take();
         result?;
-        if self.interrupted.take() {
+        if interrupted {
             ruby.thread_check_ints()?;
+            self.renew_spare(ruby)?;
         }
         Ok(())
     }
@@ -441,6 +447,9 @@ impl Engine {
     fn begin_turn(&self, ruby: &Ruby) -> Result<(), Error> {
         if self.raise_in_proxy(ruby)? {
             return Ok(());
+        }
+        if self.spare.get().is_none() {
+            self.renew_spare(ruby)?;
         }
         let turn = self
             .driver
@@ -472,11 +481,21 @@ impl Engine {
     /// When a fiber that was transferred to ends, Ruby itself continues in the root fiber, or in
     /// the innermost fiber that the root has resumed (cont.c, return_fiber). So a fiber that ends
     /// at once leads there, without our having to know which one it is.
+    ///
+    /// That fiber is made beforehand: making one calls Ruby, which would raise what is pending in
+    /// the wrong place.
     fn hand_over_interrupts(&self, ruby: &Ruby) -> Result<(), Error> {
-        fn end(_: &Ruby, _: &[Value], _: Option<magnus::block::Proc>) {}
         self.interrupted.set(true);
-        let fiber = ruby.fiber_new(Storage::Lazy, end)?;
-        self.switch_to(ruby, fiber, ())
+        match self.spare.take() {
+            Some(fiber) => self.switch_to(ruby, ruby.get_inner(fiber), ()),
+            None => self.switch_to(ruby, fiber_that_ends(ruby)?, ()),
+        }
+    }
+
+    /// Makes a fiber for the next hand-over.
+    fn renew_spare(&self, ruby: &Ruby) -> Result<(), Error> {
+        self.spare.set(Some(Opaque::from(fiber_that_ends(ruby)?)));
+        Ok(())
     }
 
     /// Has a fiber raise what the deadline of `deadline` asks for: at its park, or at its next one
@@ -676,6 +695,12 @@ impl Engine {
     pub fn is_scheduled(&self, fiber: Fiber) -> bool {
         self.scheduled.borrow().contains_key(&fiber.as_raw())
     }
+}
+
+/// A fiber that does nothing.
+fn fiber_that_ends(ruby: &Ruby) -> Result<Fiber, Error> {
+    fn end(_: &Ruby, _: &[Value], _: Option<magnus::block::Proc>) {}
+    ruby.fiber_new(Storage::Lazy, end)
 }
 
 /// Ruby refuses a transfer to a fiber that waits for one it has resumed: that fiber goes on when
