@@ -1,0 +1,36 @@
+# frozen_string_literal: true
+
+# How examples are run here: each under a watchdog, with nothing left behind, in random order, and
+# those about schedulers once on every backend. What examples share is in support/.
+#
+# URING_IO_SPEC_BACKENDS=io_uring,epoll restricts the backends; URING_IO_SPEC_LIMIT=5 has examples that hang fail after
+# that many seconds.
+
+require_relative "support/warnings"
+
+RSpec.configure do |config|
+  config.disable_monkey_patching!
+  config.expect_with(:rspec) { |expectations| expectations.syntax = :expect }
+  config.warnings = true
+  config.fail_if_no_examples = true
+  config.order = :random
+  Kernel.srand config.seed
+  config.filter_run_when_matching :focus unless ENV["CI"]
+
+  config.before(:suite) do
+    focused = RSpec.world.all_examples.select { |example| example.metadata[:focus] }
+    raise "focused examples: #{focused.map(&:location).join(', ')}" if ENV["CI"] && focused.any?
+  end
+end
+
+require "uring_io"
+
+require_relative "support/backends"
+require_relative "support/watchdog"
+require_relative "support/leaks"
+require_relative "support/resources"
+require_relative "support/scheduling"
+require_relative "support/hook_recorder"
+require_relative "support/child_program"
+require_relative "support/seccomp"
+require_relative "support/nginx"

@@ -1,0 +1,42 @@
+# frozen_string_literal: true
+
+# One example group for each backend. A backend that this machine does not have is a skip with the
+# reason that UringIO.support gives.
+module Backends
+  ALL = %i[io_uring epoll poll select].freeze
+  CHOSEN = (ENV["URING_IO_SPEC_BACKENDS"] || ALL.join(",")).split(",").map { |name| name.strip.to_sym }.freeze
+
+  unknown = CHOSEN - ALL
+  raise ArgumentError, "URING_IO_SPEC_BACKENDS: there is no #{unknown.join(', ')}" if unknown.any?
+
+  class << self
+    # Why a backend cannot be used here; nil when it can.
+    def missing(backend)
+      found = UringIO.support.backends.fetch(backend)
+      return if found.available?
+
+      "#{backend} is not available on #{UringIO.support.kernel[:release]}: #{found.reason}, #{found.cause}"
+    end
+  end
+
+  # Declares the block's examples once per backend. Within them +backend+ is its name.
+  def each_backend(only: ALL, **metadata, &block)
+    (CHOSEN & only).each do |backend|
+      reason = Backends.missing(backend)
+      metadata = metadata.merge(skip: reason) if reason
+      context "on #{backend}", **metadata, backend: do
+        let(:backend) { backend }
+        class_exec(backend, &block)
+      end
+    end
+  end
+end
+
+RSpec.configure do |config|
+  config.extend Backends
+  config.before(:suite) do
+    left_out = Backends::ALL - Backends::CHOSEN
+    note = left_out.any? ? " (URING_IO_SPEC_BACKENDS leaves out #{left_out.join(', ')})" : ""
+    config.reporter.message("Ruby #{RUBY_VERSION}, backends: #{Backends::CHOSEN.join(', ')}#{note}")
+  end
+end

@@ -1,0 +1,82 @@
+# frozen_string_literal: true
+
+require "stringio"
+
+# What an example group leaves behind fails it: open descriptors, threads, child processes, a
+# scheduler. What an example writes to $stderr without expecting it fails the example: that is how
+# the death of a fiber or thread shows.
+module Leaks
+  State = Struct.new(:descriptors, :threads, :children) do
+    def self.now
+      new(open_descriptors, Thread.list, child_processes)
+    end
+
+    def self.open_descriptors
+      Dir.children("/proc/self/fd").to_h do |fd|
+        [fd, File.readlink("/proc/self/fd/#{fd}")]
+      rescue Errno::ENOENT
+        [fd, nil] # the directory's own
+      end.compact
+    end
+
+    def self.child_processes
+      children = Dir.glob("/proc/self/task/*/children").flat_map { |path| File.read(path).split }
+      children - [Nginx.pid.to_s, Watchdog.outside.pid.to_s]
+    rescue Errno::ENOENT
+      []
+    end
+
+    def beyond(other)
+      # A descriptor's number says nothing: it may be closed and opened again meanwhile.
+      surplus = descriptors.values.tally
+      other.descriptors.each_value { |target| surplus[target] -= 1 if surplus[target] }
+      names = surplus.select { |target, count| count.positive? && !harmless?(target) }.keys
+      { descriptors: names, threads: threads - other.threads, children: children - other.children }
+        .reject { |_, left| left.empty? }
+    end
+
+    private
+
+    # Files that libraries open once and keep.
+    def harmless?(target)
+      target.match?(%r{\A/(proc|usr|var/lib/gems|etc)/})
+    end
+  end
+
+  class << self
+    # Descriptors of forgotten objects are closed by the garbage collector, which may see an
+    # object on the stack for some time after its last use.
+    def since(before)
+      left = {}
+      5.times do
+        left = State.now.beyond(before)
+        break if left.empty?
+
+        GC.start
+        Thread.pass
+      end
+      left
+    end
+  end
+end
+
+RSpec.configure do |config|
+  config.before(:context) { @state_before = Leaks::State.now }
+
+  config.after(:context) do
+    left = Leaks.since(@state_before)
+    raise "left behind by #{self.class.description}: #{left.inspect}" if left.any?
+    raise "#{self.class.description} leaves a scheduler set" if Fiber.scheduler
+  end
+
+  config.around do |example|
+    outer = $stderr
+    $stderr = StringIO.new
+    example.run
+    written = $stderr.string
+    $stderr = outer
+    raise "written to $stderr:\n#{written}" unless written.empty?
+  ensure
+    $stderr = outer
+  end
+end

@@ -1,0 +1,48 @@
+# frozen_string_literal: true
+
+require "etc"
+
+# Script lines that make the kernel refuse io_uring's three calls, as container runtimes do. They
+# go to the beginning of a child program: a filter cannot be taken back.
+module Seccomp
+  ARCHITECTURES = { "x86_64" => 0xC000003E, "aarch64" => 0xC00000B7 }.freeze
+
+  class << self
+    # Why it cannot be done here; nil when it can.
+    def missing
+      machine = Etc.uname[:machine]
+      return "no seccomp filter is written for #{machine}" unless ARCHITECTURES.key?(machine)
+
+      require "fiddle"
+      nil
+    rescue LoadError
+      "fiddle is not installed"
+    end
+
+    # @param errno [Integer] what the calls fail with
+    def denying_io_uring(errno)
+      architecture = ARCHITECTURES.fetch(Etc.uname[:machine])
+      <<~RUBY
+        require "fiddle"
+        instruction = ->(code, jt, jf, k) { [code, jt, jf, k].pack("SCCL") }
+        load, jump_if_equal, jump_if_ge, give = 0x20, 0x15, 0x35, 0x06
+        filter = [
+          instruction.(load, 0, 0, 4),
+          instruction.(jump_if_equal, 0, 4, #{architecture}),
+          instruction.(load, 0, 0, 0),
+          instruction.(jump_if_ge, 0, 2, 425),
+          instruction.(jump_if_ge, 1, 0, 428),
+          instruction.(give, 0, 0, 0x00050000 | #{errno}),
+          instruction.(give, 0, 0, 0x7fff0000)
+        ].join
+        code = Fiddle::Pointer[filter]
+        program = [7].pack("Sx6") + [code.to_i].pack("J")
+        long = Fiddle::TYPE_LONG
+        prctl = Fiddle::Function.new(Fiddle::Handle::DEFAULT["prctl"], [Fiddle::TYPE_INT] + [long] * 4, Fiddle::TYPE_INT)
+        set_no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
+        prctl.call(set_no_new_privileges, 1, 0, 0, 0).zero? or abort "prctl(PR_SET_NO_NEW_PRIVS) failed"
+        prctl.call(set_seccomp, filter_mode, Fiddle::Pointer[program].to_i, 0, 0).zero? or abort "prctl(PR_SET_SECCOMP) failed"
+      RUBY
+    end
+  end
+end

@@ -1,0 +1,88 @@
+# frozen_string_literal: true
+
+require "ipaddr"
+
+RSpec.describe UringIO::Scheduler, "#address_resolve" do
+  # No name server is asked for a label longer than DNS allows.
+  unknown = "#{'a' * 300}.invalid"
+
+  each_backend do |_backend|
+    it "returns the numeric addresses of a name" do
+      scheduled do |scheduler|
+        addresses = scheduler.address_resolve("localhost")
+        expect(addresses).not_to be_empty
+        expect(addresses.map { |address| IPAddr.new(address).loopback? }).to all(be(true))
+      end
+    end
+
+    it "returns a numeric address as it is" do
+      scheduled do |scheduler|
+        expect(scheduler.address_resolve("127.0.0.1")).to eq(["127.0.0.1"])
+        expect(scheduler.address_resolve("::1")).to eq(["::1"])
+      end
+    end
+
+    it "returns nil for a name that is not known, which Ruby turns into its own error" do
+      scheduled do |scheduler|
+        expect(scheduler.address_resolve(unknown)).to be_nil
+        expect { Addrinfo.tcp(unknown, 80) }.to raise_error(SocketError)
+      end
+    end
+
+    it "lets others run meanwhile" do
+      order = []
+      scheduled do
+        Fiber.schedule do
+          order << :resolves
+          order << Addrinfo.tcp("localhost", 80).ip_port
+        end
+        order << :other
+      end
+      expect(order).to eq([:resolves, :other, 80])
+    end
+
+    it "resolves many names at once" do
+      results = []
+      scheduled do |scheduler|
+        50.times { |index| Fiber.schedule { results << [index, scheduler.address_resolve("127.0.0.#{index + 1}")] } }
+      end
+      expect(results.sort).to eq(Array.new(50) { |index| [index, ["127.0.0.#{index + 1}"]] })
+    end
+
+    it "survives the death of the fiber that asked" do
+      addresses = nil
+      on_root do |scheduler|
+        fiber = Fiber.schedule { scheduler.address_resolve("localhost") }
+        fiber.kill
+        expect(fiber).not_to be_alive
+        Fiber.schedule { addresses = scheduler.address_resolve("127.0.0.1") }
+        scheduler.run
+      end
+      expect(addresses).to eq(["127.0.0.1"])
+    end
+
+    it "refuses what is no String, and finds nothing behind odd ones" do
+      scheduled do |scheduler|
+        [nil, 1, :localhost, Object.new].each do |wrong|
+          expect { scheduler.address_resolve(wrong) }.to raise_error(TypeError)
+        end
+        ["", "a\0b", " ", "a b"].each do |odd|
+          result = nil
+          error = raised { result = scheduler.address_resolve(odd) }
+          expect(error).to be_nil.or be_a(ArgumentError)
+          expect(result).to be_nil.or be_an(Array)
+        end
+        expect(raised { scheduler.address_resolve("\xff\xfe") }).to be_nil.or be_a(EncodingError)
+        expect(scheduler.address_resolve("127.0.0.1")).to eq(["127.0.0.1"])
+      end
+    end
+
+    it "is what Addrinfo and TCPServer reach" do
+      scheduler = recorded do
+        Addrinfo.tcp("localhost", 80)
+        closing(TCPServer.new("localhost", 0))
+      end
+      expect(scheduler.called(:address_resolve).map(&:arguments)).to eq([["localhost"], ["localhost"]])
+    end
+  end
+end

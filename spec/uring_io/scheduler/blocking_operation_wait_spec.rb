@@ -1,0 +1,96 @@
+# frozen_string_literal: true
+
+RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
+  each_backend do |backend|
+    it "calls the work once, in another thread, while other fibers run" do
+      order = []
+      threads = []
+      scheduled do |scheduler|
+        gate = Thread::Queue.new
+        Fiber.schedule do
+          scheduler.blocking_operation_wait(lambda do
+            threads << Thread.current
+            order << gate.pop
+          end)
+          order << :returned
+        end
+        order << :other
+        gate << :work
+        eventually { order.size == 3 }
+        threads << Thread.current
+      end
+      expect(order).to eq(%i[other work returned])
+      expect(threads.uniq.size).to eq(2)
+    end
+
+    it "raises what the work raises" do
+      expect do
+        scheduled { |scheduler| scheduler.blocking_operation_wait(-> { raise KeyError, "in the work" }) }
+      end.to raise_error(KeyError, "in the work")
+    end
+
+    it "does not return before the work has ended, whatever is raised into the fiber meanwhile" do
+      order = []
+      scheduled do |scheduler|
+        gate = Thread::Queue.new
+        fiber = Fiber.schedule do
+          scheduler.blocking_operation_wait(lambda do
+            gate.pop
+            order << :work
+          end)
+        rescue IndexError
+          order << :raised
+        end
+        fiber.raise(IndexError)
+        order << :goes_on
+        gate << true
+        eventually { order.size == 3 }
+      end
+      expect(order).to eq(%i[goes_on work raised])
+    end
+
+    it "uses at most as many threads as there are workers, and ends them with the scheduler" do
+      before = Thread.list
+      running = most = 0
+      lock = Mutex.new
+      scheduled(workers: 2) do |scheduler|
+        fibers = Array.new(10) do
+          Fiber.schedule do
+            scheduler.blocking_operation_wait(lambda do
+              lock.synchronize { most = [most, running += 1].max }
+              Thread.pass
+              lock.synchronize { running -= 1 }
+            end)
+          end
+        end
+        eventually { fibers.none?(&:alive?) }
+      end
+      expect(most).to be_between(1, 2)
+      expect((Thread.list - before).map { |thread| thread.join(10) }).to all(be_a(Thread))
+    end
+
+    it "refuses numbers of workers that make no sense" do
+      [0, -1, 1025].each do |workers|
+        expect { UringIO::Scheduler.new(backend:, workers:) }.to raise_error(ArgumentError, /workers/)
+      end
+      expect { UringIO::Scheduler.new(backend:, workers: "2") }.to raise_error(TypeError)
+    end
+
+    it "copies from socket to socket in a thread, which waits there" do
+      copied = scheduled do
+        source, input = unix_pair
+        output, sink = unix_pair
+        Fiber.schedule do
+          IO.copy_stream(source, sink)
+          sink.close
+        end
+        input.write("one ")
+        first = output.readpartial(10)
+        input.write("two")
+        input.close
+        [first, output.read]
+      end
+      expect(copied).to eq(["one ", "two"])
+    end
+  end
+end

@@ -1,0 +1,69 @@
+# frozen_string_literal: true
+
+# Ruby 4.1 calls the buffered hooks with (io, buffer, offset, length), makes one transfer and does
+# the waiting itself. Each Ruby has one of the two contracts; both are called here.
+RSpec.describe UringIO::Scheduler, "under the contract of Ruby 4.1" do
+  let(:again) { -Errno::EAGAIN::Errno }
+
+  # Calls a hook as Ruby 4.1 would. The hooks that this Ruby calls by itself keep its own contract.
+  def newly(scheduler, hook, *)
+    own = RUBY_VERSION >= "4.1" ? :offset_length : :length_offset
+    scheduler.send(:contract=, :offset_length)
+    scheduler.public_send(hook, *)
+  ensure
+    scheduler.send(:contract=, own)
+  end
+
+  it "is what the class of Ruby's buffers tells" do
+    reordered = IO::Buffer.const_defined?(:VERSION) && IO::Buffer::VERSION >= 3
+    expect(reordered).to be(RUBY_VERSION >= "4.1")
+  end
+
+  each_backend do |_backend|
+    it "reads at most the length, at the offset, in one transfer" do
+      buffer = IO::Buffer.new(8)
+      count = scheduled do |scheduler|
+        reader, writer = pipe
+        writer.syswrite("abcdef")
+        newly(scheduler, :io_read, reader, buffer, 2, 3)
+      end
+      expect([count, buffer.get_string]).to eq([3, "\0\0abc\0\0\0"])
+    end
+
+    it "answers -EAGAIN for a pipe without input, and does no IO for a length of 0" do
+      results = scheduled do |scheduler|
+        reader, = pipe
+        [newly(scheduler, :io_read, reader, IO::Buffer.new(4), 0, 4),
+         newly(scheduler, :io_read, reader, IO::Buffer.new(4), 0, 0)]
+      end
+      expect(results).to eq([again, 0])
+    end
+
+    it "answers -EINVAL for a range that is not inside the buffer" do
+      results = scheduled do |scheduler|
+        reader, = pipe
+        [[5, 0], [2, 3], [0, 5]].map { |range| newly(scheduler, :io_read, reader, IO::Buffer.new(4), *range) }
+      end
+      expect(results).to all(eq(-Errno::EINVAL::Errno))
+    end
+
+    it "writes at most the length, and a part of it when there is no room for all" do
+      results = scheduled do |scheduler|
+        reader, writer = pipe
+        part = newly(scheduler, :io_write, writer, IO::Buffer.for("abcdef"), 1, 3)
+        text = reader.read_nonblock(10)
+        [part, text, newly(scheduler, :io_write, writer, IO::Buffer.for("x" * 1_000_000), 0, 1_000_000)]
+      end
+      expect(results[0, 2]).to eq([3, "bcd"])
+      expect(results[2]).to be_between(1, 999_999)
+    end
+
+    it "reads a file from a position" do
+      buffer = IO::Buffer.new(4)
+      count = scheduled do |scheduler|
+        newly(scheduler, :io_pread, closing(File.open(file_with("0123456789"))), buffer, 3, 1, 2)
+      end
+      expect([count, buffer.get_string]).to eq([2, "\x0034\x00"])
+    end
+  end
+end

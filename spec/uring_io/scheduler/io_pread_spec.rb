@@ -1,0 +1,100 @@
+# frozen_string_literal: true
+
+RSpec.describe UringIO::Scheduler, "#io_pread" do
+  each_backend do |_backend|
+    it "reads from the position given and leaves the file's own" do
+      scheduled do |scheduler|
+        file = closing(File.open(file_with("0123456789")))
+        file.sysseek(1)
+        buffer = IO::Buffer.new(4)
+        expect(scheduler.io_pread(file, buffer, 3, 0, 0)).to eq(4)
+        expect(buffer.get_string).to eq("3456")
+        expect(file.sysread(2)).to eq("12")
+      end
+    end
+
+    it "stores from the offset on" do
+      scheduled do |scheduler|
+        file = closing(File.open(file_with("0123456789")))
+        buffer = IO::Buffer.new(6)
+        buffer.set_string("......")
+        expect(scheduler.io_pread(file, buffer, 7, 2, 4)).to eq(2)
+        expect(buffer.get_string).to eq("....78")
+      end
+    end
+
+    it "answers with less near the end of the file, and 0 beyond it" do
+      scheduled do |scheduler|
+        file = closing(File.open(file_with("0123456789")))
+        buffer = IO::Buffer.new(6)
+        expect(scheduler.io_pread(file, buffer, 8, 6, 0)).to eq(2)
+        expect(scheduler.io_pread(file, buffer, 10, 0, 0)).to eq(0)
+        expect(scheduler.io_pread(file, buffer, 1_000_000, 6, 0)).to eq(0)
+        expect { file.pread(1, 10) }.to raise_error(EOFError)
+      end
+    end
+
+    it "reads at several places at once" do
+      data = pattern(200_000)
+      parts = {}
+      scheduled do
+        file = closing(File.open(file_with(data)))
+        20.times { |index| Fiber.schedule { parts[index] = file.pread(10_000, index * 10_000) } }
+      end
+      expect(parts.sort.map(&:last).join.b).to eq(data.b)
+    end
+
+    it "lets others run meanwhile" do
+      order = []
+      scheduled do
+        file = closing(File.open(file_with("content")))
+        Fiber.schedule do
+          order << :reads
+          order << file.pread(7, 0)
+        end
+        order << :other
+      end
+      expect(order).to eq([:reads, :other, "content"])
+    end
+
+    it "answers with the negative errno for what has no positions" do
+      scheduled do |scheduler|
+        reader, = pipe
+        socket, = unix_pair
+        [reader, socket].each do |io|
+          expect(scheduler.io_pread(io, IO::Buffer.new(4), 0, 0, 0)).to eq(-Errno::ESPIPE::Errno)
+        end
+      end
+    end
+
+    it "answers -EINVAL when the extent is beyond the buffer or the position beyond any file" do
+      scheduled do |scheduler|
+        file = closing(File.open(file_with("0123456789")))
+        buffer = IO::Buffer.new(4)
+        [[0, 5, 0], [0, 0, 5], [2**63, 0, 0], [(2**64) - 1, 0, 0]].each do |extent|
+          expect(scheduler.io_pread(file, buffer, *extent)).to eq(-Errno::EINVAL::Errno)
+        end
+        expect(buffer.get_string).to eq("\0" * 4)
+      end
+    end
+
+    it "refuses negative positions, what is no buffer and a closed file" do
+      scheduled do |scheduler|
+        file = closing(File.open(file_with("0123456789")))
+        expect { scheduler.io_pread(file, IO::Buffer.new(4), -1, 0, 0) }.to raise_error(RangeError)
+        expect { scheduler.io_pread(file, +"string", 0, 0, 0) }.to raise_error(TypeError)
+        file.close
+        expect { scheduler.io_pread(file, IO::Buffer.new(4), 0, 0, 0) }.to raise_error(IOError)
+      end
+    end
+
+    it "is what IO#pread and IO::Buffer#pread reach" do
+      scheduler = recorded do
+        file = closing(File.open(file_with("0123456789")))
+        file.pread(2, 3)
+        IO::Buffer.new(4).pread(file, 2)
+      end
+      expect(scheduler.called(:io_pread).map { |call| call.arguments[2] }).to eq([3, 2])
+    end
+  end
+end

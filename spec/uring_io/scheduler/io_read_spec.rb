@@ -1,0 +1,424 @@
+# frozen_string_literal: true
+
+RSpec.describe UringIO::Scheduler, "#io_read" do
+  again = -Errno::EAGAIN::Errno
+
+  each_backend do |_backend|
+    describe "called as Ruby calls it, with length 0" do
+      it "answers with what is there, up to the buffer's size" do
+        scheduled do |scheduler|
+          buffer = IO::Buffer.new(4)
+          [pipe, unix_pair, tcp_pair].each do |input, output|
+            output.write("abcdef")
+            expect(scheduler.io_read(input, buffer, 0, 0)).to eq(4)
+            expect(buffer.get_string).to eq("abcd")
+            expect(scheduler.io_read(input, buffer, 0, 0)).to eq(2)
+            expect(buffer.get_string).to eq("efcd")
+          end
+        end
+      end
+
+      it "answers 0 at the end of the input, again and again" do
+        scheduled do |scheduler|
+          buffer = IO::Buffer.new(4)
+          file = closing(File.open(file_with("")))
+          [*[pipe, unix_pair, tcp_pair].map { |input, output| input.tap { output.close } }, file].each do |input|
+            2.times { expect(scheduler.io_read(input, buffer, 0, 0)).to eq(0) }
+          end
+        end
+      end
+
+      it "answers -EAGAIN for an empty pipe, so that read_nonblock does not hang" do
+        scheduled do |scheduler|
+          reader, writer = pipe
+          expect(scheduler.io_read(reader, IO::Buffer.new(4), 0, 0)).to eq(again)
+          expect(reader.read_nonblock(4, exception: false)).to eq(:wait_readable)
+          expect { reader.read_nonblock(4) }.to raise_error(IO::EAGAINWaitReadable)
+          writer.write("x")
+          expect(reader.read_nonblock(4)).to eq("x")
+        end
+      end
+
+      it "does not wait for a pipe without O_NONBLOCK either" do
+        scheduled do |scheduler|
+          reader, writer = pipe
+          require "io/nonblock"
+          reader.nonblock = false
+          expect(scheduler.io_read(reader, IO::Buffer.new(4), 0, 0)).to eq(again)
+          writer.write("x")
+          expect(scheduler.io_read(reader, IO::Buffer.new(4), 0, 0)).to eq(1)
+        end
+      end
+
+      it "parks on a socket until data comes" do
+        order = []
+        scheduled do |scheduler|
+          input, output = unix_pair
+          Fiber.schedule do
+            order << :reads
+            order << scheduler.io_read(input, IO::Buffer.new(4), 0, 0)
+          end
+          order << :writes
+          output.write("ab")
+          eventually { order.size == 3 }
+        end
+        expect(order).to eq([:reads, :writes, 2])
+      end
+
+      it "does not park in read_nonblock and recv_nonblock on a socket" do
+        scheduled do
+          input, = unix_pair
+          expect(input.read_nonblock(1, exception: false)).to eq(:wait_readable)
+          expect(input.recv_nonblock(1, exception: false)).to eq(:wait_readable)
+        end
+      end
+
+      it "advances the position of a file" do
+        scheduled do |scheduler|
+          file = closing(File.open(file_with("0123456789")))
+          buffer = IO::Buffer.new(4)
+          contents = Array.new(4) { (count = scheduler.io_read(file, buffer, 0, 0)) && buffer.get_string(0, count) }
+          expect(contents).to eq(["0123", "4567", "89", ""])
+          file.sysseek(2)
+          scheduler.io_read(file, buffer, 0, 0)
+          expect(buffer.get_string).to eq("2345")
+        end
+      end
+    end
+
+    describe "called with a length" do
+      it "waits until that much is there, and takes what comes with it" do
+        [-> { pipe }, -> { unix_pair }].each do |pair|
+          order = []
+          scheduled do |scheduler|
+            input, output = pair.call
+            buffer = IO::Buffer.new(8)
+            Fiber.schedule do
+              order << :reads
+              order << scheduler.io_read(input, buffer, 5, 0)
+              order << buffer.get_string
+            end
+            %w[ab cd efgh].each do |part|
+              order << part
+              output.write(part)
+              let_others_run
+            end
+            eventually { order.last.is_a?(String) && order.last.size == 8 }
+          end
+          expect(order).to eq([:reads, "ab", "cd", "efgh", 8, "abcdefgh"])
+        end
+      end
+
+      it "answers with less at the end of the input" do
+        scheduled do |scheduler|
+          [pipe, unix_pair].each do |input, output|
+            output.write("abc")
+            output.close
+            expect(scheduler.io_read(input, IO::Buffer.new(8), 5, 0)).to eq(3)
+          end
+          file = closing(File.open(file_with("abc")))
+          expect(scheduler.io_read(file, IO::Buffer.new(8), 5, 0)).to eq(3)
+        end
+      end
+
+      it "stores from the offset on, and no further than the buffer" do
+        scheduled do |scheduler|
+          buffer = IO::Buffer.new(8)
+          buffer.set_string("........")
+          reader, writer = pipe
+          writer.write("abcdef")
+          expect(scheduler.io_read(reader, buffer, 1, 5)).to eq(3)
+          expect(buffer.get_string).to eq(".....abc")
+          expect(scheduler.io_read(reader, buffer, 0, 6)).to eq(2)
+          expect(buffer.get_string).to eq(".....ade")
+        end
+      end
+
+      it "answers 0 when there is no room" do
+        scheduled do |scheduler|
+          reader, = pipe
+          expect(scheduler.io_read(reader, IO::Buffer.new(8), 0, 8)).to eq(0)
+        end
+      end
+
+      it "answers -EINVAL and reads nothing when length or offset are beyond the buffer" do
+        scheduled do |scheduler|
+          reader, writer = pipe
+          writer.write("abc")
+          buffer = IO::Buffer.new(8)
+          [[9, 0], [4, 5], [0, 9], [2**63, 0], [0, 2**63], [1, (2**64) - 1]].each do |length, offset|
+            expect(scheduler.io_read(reader, buffer, length, offset)).to eq(-Errno::EINVAL::Errno)
+          end
+          expect(reader.readpartial(8)).to eq("abc")
+        end
+      end
+    end
+
+    it "serves IO::Buffer#read with a program's own length and offset" do
+      scheduled do
+        reader, writer = pipe
+        buffer = IO::Buffer.new(8)
+        writer.write("abcdef")
+        expect(buffer.read(reader, 2, 1)).to be_between(2, 7)
+        expect(buffer.get_string(1, 6)).to eq("abcdef")
+      end
+    end
+
+    it "keeps a program's own buffer locked while it reads, and not longer" do
+      scheduled do |scheduler|
+        input, output = unix_pair
+        buffer = IO::Buffer.new(8)
+        reading = Fiber.schedule { scheduler.io_read(input, buffer, 1, 0) }
+        expect(buffer).to be_locked
+        expect { buffer.free }.to raise_error(IO::Buffer::LockedError)
+        expect { buffer.resize(100_000) }.to raise_error(IO::Buffer::LockedError)
+        output.write("x")
+        eventually { !reading.alive? }
+        expect(buffer).not_to be_locked
+        expect(buffer.get_string(0, 1)).to eq("x")
+      end
+    end
+
+    it "raises IO::TimeoutError when the IO's timeout passes, and not earlier" do
+      scheduled do |scheduler|
+        input, output = unix_pair
+        input.timeout = 0.02
+        buffer = IO::Buffer.new(8)
+        start = monotonic
+        expect { scheduler.io_read(input, buffer, 1, 0) }.to raise_error(IO::TimeoutError, /readable/)
+        expect(monotonic - start).to be >= 0.02
+        expect(buffer).not_to be_locked
+        output.write("late")
+        expect(buffer.get_string).to eq("\0" * 8)
+        expect(input.gets).to be_nil.or eq("late") if output.close
+      end
+    end
+
+    it "counts the IO's timeout per wait, not per call" do
+      scheduled do
+        input, output = unix_pair
+        input.timeout = 5
+        Fiber.schedule do
+          4.times do
+            sleep(0.01)
+            output.write("ab")
+          end
+        end
+        expect(input.read(8)).to eq("abababab")
+      end
+    end
+
+    it "raises IO::TimeoutError from gets, read and readpartial on pipes and sockets" do
+      scheduled do
+        [pipe, unix_pair].each do |input, _output|
+          input.timeout = 0.005
+          expect { input.gets }.to raise_error(IO::TimeoutError)
+          expect { input.read(1) }.to raise_error(IO::TimeoutError)
+          expect { input.readpartial(1) }.to raise_error(IO::TimeoutError)
+        end
+      end
+    end
+
+    it "answers with the negative errno of a descriptor that cannot be read" do
+      scheduled do |scheduler|
+        _, writer = pipe
+        buffer = IO::Buffer.new(8)
+        expect(scheduler.io_read(writer, buffer, 1, 0)).to eq(-Errno::EBADF::Errno)
+        expect(scheduler.io_read(writer, buffer, 0, 0)).to eq(-Errno::EBADF::Errno)
+        expect(scheduler.io_read(closing(File.open("/")), buffer, 1, 0)).to eq(-Errno::EISDIR::Errno)
+        expect(scheduler.io_read(tcp_server, buffer, 0, 0)).to eq(-Errno::ENOTCONN::Errno)
+      end
+    end
+
+    it "answers -ECONNRESET when the peer reset the connection" do
+      scheduled do |scheduler|
+        input, output = tcp_pair
+        output.setsockopt(Socket::SOL_SOCKET, Socket::SO_LINGER, [1, 0].pack("ii"))
+        result = nil
+        Fiber.schedule { result = scheduler.io_read(input, IO::Buffer.new(8), 1, 0) }
+        output.close
+        eventually { result }
+        expect(result).to eq(-Errno::ECONNRESET::Errno)
+      end
+    end
+
+    it "refuses a closed IO, what is no IO, what is no buffer, and a read-only one" do
+      scheduled do |scheduler|
+        reader, = pipe
+        buffer = IO::Buffer.new(8)
+        expect { scheduler.io_read(reader, "a string", 0, 0) }.to raise_error(TypeError, /IO::Buffer/)
+        expect { scheduler.io_read(reader, nil, 0, 0) }.to raise_error(TypeError, /IO::Buffer/)
+        expect { scheduler.io_read(:reader, buffer, 0, 0) }.to raise_error(TypeError)
+        expect { scheduler.io_read(reader, IO::Buffer.for("constant"), 0, 0) }.to raise_error(IO::Buffer::AccessError)
+        expect { scheduler.io_read(reader, buffer, -1, 0) }.to raise_error(RangeError)
+        expect { scheduler.io_read(reader, buffer, 0, -1) }.to raise_error(RangeError)
+        expect { scheduler.io_read(reader, buffer, "1", 0) }.to raise_error(TypeError)
+        expect { scheduler.io_read(reader, buffer, 2**70, 0) }.to raise_error(RangeError)
+        reader.close
+        expect { scheduler.io_read(reader, buffer, 0, 0) }.to raise_error(IOError, /closed/)
+        expect(buffer).not_to be_locked
+      end
+    end
+
+    it "refuses a buffer that was freed" do
+      scheduled do |scheduler|
+        reader, writer = pipe
+        writer.write("x")
+        buffer = IO::Buffer.new(8)
+        buffer.free
+        outcome = nil
+        error = raised { outcome = scheduler.io_read(reader, buffer, 0, 0) }
+        expect(error).to be_a(IO::Buffer::AllocationError).or be_a(IO::Buffer::AccessError).or be_nil
+        expect(outcome).to eq(0).or be_nil
+      end
+    end
+
+    describe "a fiber that reads and is killed or raised into" do
+      { "killed" => ->(fiber) { fiber.kill }, "raised into" => ->(fiber) { fiber.raise(IndexError, "from outside") } }
+        .each do |how, interrupt|
+        it "ends at once when it is #{how}, and its buffer is not written to afterwards" do
+          on_root do |scheduler|
+            input, output = unix_pair
+            buffer = IO::Buffer.new(8)
+            seen = []
+            fiber = Fiber.schedule do
+              scheduler.io_read(input, buffer, 8, 0)
+            rescue IndexError => error
+              seen << error.message
+            ensure
+              seen << :ensure
+            end
+            interrupt.call(fiber)
+            expect(fiber).not_to be_alive
+            expect(seen).to eq(how == "killed" ? [:ensure] : ["from outside", :ensure])
+            expect(buffer).not_to be_locked
+            output.write("too late")
+            Fiber.schedule { seen << input.readpartial(8) }
+            scheduler.run
+            expect(seen.last).to eq("too late")
+            expect(buffer.get_string).to eq("\0" * 8)
+          end
+        end
+      end
+
+      it "gives control back to the fiber that killed it, or raised into it" do
+        order = []
+        scheduled do
+          [->(fiber) { fiber.kill }, ->(fiber) { fiber.raise(IndexError, "from outside") }].each do |interrupt|
+            input, = unix_pair
+            fiber = Fiber.schedule do
+              input.readpartial(1)
+            rescue IndexError
+              order << :rescued
+            ensure
+              order << :ensure
+            end
+            Fiber.schedule do
+              interrupt.call(fiber)
+              order << :goes_on
+            end
+            eventually { order.last == :goes_on }
+          end
+        end
+        expect(order).to eq(%i[ensure goes_on rescued ensure goes_on])
+      end
+
+      it "leaves the input to the next reader, for every method that reads" do
+        %i[gets read readpartial].product(%i[pipe unix_pair tcp_pair]).each do |method, pair|
+          arguments = method == :gets ? [] : [8]
+          received = nil
+          on_root do |scheduler|
+            input, output = public_send(pair)
+            Fiber.schedule { input.public_send(method, *arguments) }.kill
+            output.write("the next\n")
+            Fiber.schedule { received = input.gets }
+            scheduler.run
+          end
+          expect([method, pair, received]).to eq([method, pair, "the next\n"])
+        end
+      end
+
+      it "may wait in its ensure block, where the next wakeup kills it again" do
+        order = []
+        on_root do |scheduler|
+          input, = unix_pair
+          fiber = Fiber.schedule do
+            input.readpartial(1)
+          ensure
+            begin
+              order << :first_ensure
+              sleep
+            ensure
+              order << :second_ensure
+            end
+          end
+          fiber.kill
+          order << :killed
+          scheduler.unblock(:ensure, fiber)
+          scheduler.run
+        end
+        expect(order).to eq(%i[first_ensure killed second_ensure])
+      end
+    end
+
+    it "shares the input among several fibers that read the same descriptor" do
+      lines = []
+      scheduled do
+        input, output = unix_pair
+        5.times { Fiber.schedule { lines << input.sysread(2) } }
+        5.times { |index| output.write("#{index}\n") }
+        eventually { lines.join.size == 10 }
+      end
+      expect(lines.join.delete("\n").chars.sort).to eq(%w[0 1 2 3 4])
+    end
+
+    it "does not let a fiber whose input never runs dry starve others" do
+      order = []
+      scheduled do
+        zero = closing(File.open("/dev/zero"))
+        stop = false
+        Fiber.schedule { zero.sysread(10) until stop }
+        Fiber.schedule { order << :timer if sleep(0.001) }
+        input, output = unix_pair
+        Fiber.schedule { order << input.readpartial(1) }
+        output.write("x")
+        eventually { order.size == 2 }
+        stop = true
+      end
+      expect(order).to contain_exactly(:timer, "x")
+    end
+
+    it "does not let a socket that always has input starve others" do
+      order = []
+      scheduled do
+        input, output = unix_pair
+        stop = false
+        Fiber.schedule do
+          output.write("x" * 10_000) until stop
+          output.close
+        end
+        Fiber.schedule { nil while input.read(100) }
+        Fiber.schedule { order << :timer if sleep(0.001) }
+        eventually { order.any? }
+        stop = true
+      end
+      expect(order).to eq([:timer])
+    end
+
+    it "is what read, gets, readpartial, File.read and backticks reach" do
+      scheduler = recorded do
+        reader, writer = pipe
+        writer.write("a\nbcd")
+        writer.close
+        reader.gets
+        reader.readpartial(1)
+        reader.read
+        File.read(__FILE__)
+        `echo x`
+      end
+      expect(scheduler.called(:io_read).size).to be >= 6
+      expect(scheduler.called(:io_read).map(&:result)).to all(be >= again)
+      expect(scheduler.called(:io_read).map { |call| call.arguments[2..] }).to all(eq([0, 0]))
+    end
+  end
+end

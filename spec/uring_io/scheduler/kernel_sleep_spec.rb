@@ -1,0 +1,143 @@
+# frozen_string_literal: true
+
+RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
+  each_backend do |_backend|
+    it "sleeps at least as long as asked, in Integers, Floats and Rationals" do
+      scheduled do
+        [0.02, 0.003r, 1/100r, 0].each do |seconds|
+          start = monotonic
+          sleep(seconds)
+          expect(monotonic - start).to be >= seconds
+        end
+      end
+    end
+
+    it "lets others run meanwhile" do
+      order = []
+      scheduled do
+        Fiber.schedule do
+          order << :sleeps
+          sleep(0.03)
+          order << :wakes
+        end
+        Fiber.schedule do
+          order << :short
+          sleep(0.001)
+          order << :short_wakes
+        end
+      end
+      expect(order).to eq(%i[sleeps short short_wakes wakes])
+    end
+
+    it "wakes in the order of the deadlines, not of the calls" do
+      order = []
+      scheduled do
+        [5, 1, 4, 2, 3].each do |step|
+          Fiber.schedule do
+            sleep(step * 0.01)
+            order << step
+          end
+        end
+      end
+      expect(order).to eq([1, 2, 3, 4, 5])
+    end
+
+    it "wakes 10,000 sleepers, none before its time" do
+      early = 0
+      woken = 0
+      scheduled do
+        10_000.times do |index|
+          Fiber.schedule do
+            seconds = (index % 100) * 0.001
+            start = monotonic
+            sleep(seconds)
+            early += 1 if monotonic - start < seconds
+            woken += 1
+          end
+        end
+      end
+      expect(woken).to eq(10_000)
+      expect(early).to eq(0)
+    end
+
+    it "sleeps for ever without an argument or with nil, until an unblock" do
+      woken = []
+      scheduled do |scheduler|
+        sleepers = [Fiber.schedule { woken << :no_argument if sleep },
+                    Fiber.schedule { woken << :nil if scheduler.kernel_sleep(nil) }]
+        let_others_run
+        expect(woken).to be_empty
+        sleepers.each { |fiber| scheduler.unblock(:label, fiber) }
+      end
+      expect(woken).to eq(%i[no_argument nil])
+    end
+
+    it "sleeps for ever for durations beyond the clock" do
+      scheduled do |scheduler|
+        woken = []
+        sleepers = [2**62, Float::INFINITY].map do |long|
+          Fiber.schedule { woken << long if scheduler.kernel_sleep(long) }
+        end
+        let_others_run
+        expect(woken).to be_empty
+        sleepers.each { |fiber| scheduler.unblock(:label, fiber) }
+        let_others_run
+        expect(woken).to eq([2**62, Float::INFINITY])
+      end
+    end
+
+    it "goes round once for sleep(0): whoever is ready runs first" do
+      order = []
+      scheduled do
+        Fiber.schedule do
+          sleep(0)
+          order << :first
+          sleep(0)
+          order << :third
+        end
+        sleep(0)
+        order << :second
+        sleep(0)
+        order << :fourth
+      end
+      expect(order).to eq(%i[first second third fourth])
+    end
+
+    it "starves neither IO nor timers with two fibers that only yield" do
+      scheduled do
+        reader, writer = pipe
+        stop = false
+        2.times { Fiber.schedule { sleep(0) until stop } }
+        arrived = []
+        Fiber.schedule { arrived << reader.readpartial(1) }
+        Fiber.schedule { arrived << :timer if sleep(0.01) }
+        writer.write("x")
+        sleep(0) until arrived.size == 2
+        stop = true
+        expect(arrived).to contain_exactly("x", :timer)
+      end
+    end
+
+    it "refuses what Ruby's own sleep refuses, with the same errors" do
+      [-1, -0.001, "1", :forever, [], Object.new, Float::NAN, -Float::INFINITY].each do |wrong|
+        plain = raised { sleep(wrong) }
+        under_scheduler = scheduled { raised { sleep(wrong) } }
+        expect([under_scheduler.class, under_scheduler.message]).to eq([plain.class, plain.message])
+      end
+    end
+
+    it "refuses more than one argument" do
+      scheduled { |scheduler| expect { scheduler.kernel_sleep(1, 2) }.to raise_error(ArgumentError) }
+    end
+
+    it "is what ConditionVariable#wait and Mutex#sleep reach" do
+      scheduler = recorded do
+        mutex = Thread::Mutex.new
+        condition = Thread::ConditionVariable.new
+        mutex.synchronize { condition.wait(mutex, 0.001) }
+        mutex.synchronize { mutex.sleep(0.001) }
+      end
+      expect(scheduler.called(:kernel_sleep).map(&:arguments)).to eq([[0.001], [0.001]])
+    end
+  end
+end

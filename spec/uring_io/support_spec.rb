@@ -1,0 +1,103 @@
+# frozen_string_literal: true
+
+require "json"
+
+RSpec.describe UringIO, ".support" do
+  subject(:support) { described_class.support }
+
+  it "lists every backend, best first, and whether it works" do
+    expect(support.backends.keys).to eq(%i[io_uring epoll poll select])
+    expect(support.backends.values.map(&:available?)).to all(be(true).or(be(false)))
+    expect(support.available?(:poll)).to be(true)
+    expect(support.best).to eq(support.backends.values.find(&:available?).name)
+  end
+
+  it "says of each unavailable backend why, which call failed and what helps; and of the others nothing" do
+    support.backends.each_value do |backend|
+      texts = [backend.reason, backend.call, backend.errno, backend.cause, backend.remedy]
+      expect(texts).to(backend.available? ? all(be_nil) : all(be_truthy))
+      expect(support.reason(backend.name)).to eq(backend.reason)
+    end
+  end
+
+  it "agrees with what Scheduler.new does" do
+    support.backends.each_value do |backend|
+      error = raised { in_thread { UringIO::Scheduler.new(backend: backend.name).close } }
+      expect(error).to(backend.available? ? be_nil : be_a(UringIO::UnsupportedError))
+    end
+  end
+
+  it "tells the kernel, and io_uring's operations and features" do
+    expect(support.kernel[:name]).to eq("Linux")
+    expect(support.kernel[:version]).to match([Integer, Integer, Integer])
+    skip Backends.missing(:io_uring) if Backends.missing(:io_uring)
+
+    expect(support.operations).to include(nop: true, read: true, write: true)
+    expect(support.features.values).to include(true)
+    expect(support.setup_flags).not_to be_empty
+  end
+
+  it "tells the limits that Ruby tells" do
+    soft, hard = Process.getrlimit(:NOFILE)
+    expect(UringIO::Support.detect.limits).to include(open_files_soft: soft, open_files_hard: hard)
+    expect(support.limits[:cpus]).to be >= 1
+  end
+
+  it "gives plain values, fit for JSON, and a line for each backend" do
+    hash = support.to_h
+    expect(JSON.parse(JSON.generate(hash), symbolize_names: true)[:backends].keys).to eq(support.backends.keys)
+    expect(support.to_s.lines.size).to eq(5)
+    expect(support.inspect).to include(support.best.to_s)
+  end
+
+  it "is found out once; Support.detect looks again" do
+    expect(described_class.support).to be(described_class.support)
+    expect(UringIO::Support.detect).not_to be(described_class.support)
+    expect(support).to be_frozen
+  end
+
+  it "refuses names of no backend" do
+    expect { support.available?(:kqueue) }.to raise_error(ArgumentError, /kqueue/)
+    expect { support.reason(nil) }.to raise_error(ArgumentError)
+  end
+
+  describe "where a seccomp filter denies io_uring" do
+    before { skip Seccomp.missing if Seccomp.missing }
+
+    %i[EPERM ENOSYS].each do |errno|
+      it "names seccomp for #{errno}, and the same program runs on epoll" do
+        program = <<~RUBY
+          require "socket"
+          support = UringIO.support
+          puts support.best, support.available?(:io_uring), support.reason(:io_uring).inspect
+          puts support.backends[:io_uring].call, support.backends[:io_uring].errno
+          UringIO.run do |scheduler|
+            puts scheduler.backend
+            input, output = UNIXSocket.pair
+            Fiber.schedule { puts input.gets }
+            puts "writes"
+            output.puts "received"
+          end
+          begin
+            UringIO::Scheduler.new(backend: :io_uring)
+          rescue UringIO::UnsupportedError => error
+            puts error.message
+          end
+        RUBY
+        number = Errno.const_get(errno)::Errno
+        result = child(Seccomp.denying_io_uring(number) + program)
+        expect(result.stderr).to eq("")
+        lines = result.stdout.lines(chomp: true)
+        expect(lines.first(5)).to eq(["epoll", "false", ":seccomp", "io_uring_setup", number.to_s])
+        expect(lines[5, 3]).to eq(%w[epoll writes received])
+        expect(lines[8]).to match(/io_uring.*seccomp/i)
+        expect(result.status).to be_success
+      end
+    end
+
+    it "does not deny anything to a program without the filter" do
+      result = child("puts UringIO.support.best")
+      expect(result.stdout).to eq("#{UringIO::Support.detect.best}\n")
+    end
+  end
+end

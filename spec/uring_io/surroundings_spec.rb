@@ -1,0 +1,123 @@
+# frozen_string_literal: true
+
+# What a machine can be short of: descriptors, queue entries, completion slots.
+RSpec.describe UringIO::Scheduler, "short of something" do
+  each_backend do |backend|
+    it "loses nothing of 1,000 concurrent operations on a ring of one entry" do
+      received = Array.new(500)
+      scheduled(entries: 1) do
+        pairs = Array.new(backend == :select ? 200 : 500) { UNIXSocket.pair }
+        received = received.first(pairs.size)
+        pairs.each_with_index do |(input, _), index|
+          Fiber.schedule { received[index] = input.readpartial(10) }
+          Fiber.schedule { input.wait_writable }
+        end
+        pairs.map(&:last).each_with_index { |output, index| Fiber.schedule { output.write(index.to_s) } }
+        eventually { received.none?(&:nil?) }
+        pairs.flatten.each(&:close)
+      end
+      expect(received).to eq(Array.new(received.size, &:to_s))
+    end
+
+    it "loses no completion when many more come at once than the completion queue holds" do
+      woken = 0
+      scheduled(entries: 1) do
+        reader, writer = pipe
+        2_000.times { Fiber.schedule { woken += 1 if reader.wait_readable } }
+        expect(woken).to eq(0)
+        writer.write("x")
+        eventually { woken == 2_000 }
+      end
+      expect(woken).to eq(2_000)
+    end
+
+    it "cancels with a full submission queue" do
+      errors = []
+      scheduled(entries: 1) do
+        pairs = Array.new(100) { unix_pair }
+        pairs.each { |input, _| Fiber.schedule { errors << raised { Timeout.timeout(0.01) { input.readpartial(1) } } } }
+        eventually { errors.size == 100 }
+        pairs.each { |_, output| output.write("x") }
+        expect(pairs.map { |input, _| input.readpartial(1) }).to all(eq("x"))
+      end
+      expect(errors).to all(be_a(Timeout::Error))
+    end
+
+    it "raises EMFILE in the fiber that accepts without a free descriptor, and the others go on" do
+      result = child(<<~RUBY, backend)
+        require "socket"
+        Process.setrlimit(:NOFILE, 64)
+        UringIO.run(backend: ARGV[0].to_sym) do
+          server = TCPServer.new("127.0.0.1", 0)
+          order = []
+          failed = Thread::Queue.new
+          reader, writer = IO.pipe
+          Fiber.schedule { order << reader.gets }
+          client = Socket.new(:INET, :STREAM)
+          Fiber.schedule do
+            server.accept
+          rescue Errno::EMFILE => error
+            order << error.class
+            failed << true
+          end
+          hoard = []
+          begin
+            loop { hoard << File.open(File::NULL) }
+          rescue Errno::EMFILE
+            client.connect(server.local_address)
+          end
+          failed.pop
+          hoard.each(&:close)
+          order << server.accept.class
+          writer.puts "goes on"
+          sleep(0.001) until order.size == 3
+          p order
+        end
+      RUBY
+      expect(result.stderr).to eq("")
+      expect(result.stdout).to eq("[Errno::EMFILE, TCPSocket, \"goes on\\n\"]\n")
+    end
+
+    it "raises EMFILE or says what it lacks when not even the scheduler gets a descriptor" do
+      result = child(<<~RUBY, backend)
+        Process.setrlimit(:NOFILE, 32)
+        hoard = []
+        begin
+          loop { hoard << File.open(File::NULL) }
+        rescue Errno::EMFILE
+          begin
+            UringIO::Scheduler.new(backend: ARGV[0].to_sym)
+          rescue UringIO::UnsupportedError, Errno::EMFILE => error
+            refused = error.class
+          end
+        end
+        hoard.each(&:close)
+        UringIO.run(backend: ARGV[0].to_sym) { puts "works" }
+        puts refused ? "refused" : "not refused"
+      RUBY
+      expect(result.stderr).to eq("")
+      expect(result.stdout).to eq("works\nrefused\n")
+    end
+
+    it "serves descriptors over 1023, which only select refuses" do
+      soft, = Process.getrlimit(:NOFILE)
+      skip "only #{soft} descriptors may be open" if soft < 1200
+
+      scheduled do |scheduler|
+        hoard = Array.new(1100) { closing(File.open(File::NULL)) }
+        input, output = unix_pair
+        expect(input.fileno).to be > 1023
+        output.write("x")
+        low = hoard.first
+        attempts = [-> { input.wait_readable }, -> { input.readpartial(1) }]
+        if backend == :select
+          errors = [raised { scheduler.io_wait(input, IO::READABLE, nil) }] + attempts.first(1).map { |it| raised(&it) }
+          expect(errors).to all(be_a(UringIO::UnsupportedError).and(have_attributes(message: /1023.*:epoll/m)))
+          expect(scheduler.io_wait(low, IO::READABLE, nil)).to eq(IO::READABLE)
+        else
+          expect(attempts.map(&:call)).to eq([input, "x"])
+        end
+      end
+    end
+  end
+end
