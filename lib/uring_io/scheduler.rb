@@ -20,6 +20,41 @@ module UringIO
     KILLS_MAX = 16
     private_constant :SHUTDOWN_GRACE, :KILLS_MAX
 
+    # What a scheduler made with +workers:+ has besides: the hook by which Ruby 3.4 and up hand over
+    # whatever blocks without a hook of its own, to be done by that many threads.
+    #
+    # Not for every program: opening a file costs a change of threads, IO.copy_stream goes to a
+    # thread as a whole, so that copies which wait for each other need a thread each, and an
+    # operation that has begun is not ended by a Timeout.
+    module BlockingOperations
+      # Does in a thread what Ruby would block this one for (thread.c, rb_nogvl with
+      # RB_NOGVL_OFFLOAD_SAFE; Ruby 3.4 up): opening files, Zlib, IO.copy_stream and the like.
+      # @param work [#call] is called exactly once before this returns, even when the fiber is raised
+      #   into or killed meanwhile
+      def blocking_operation_wait(work)
+        failure = nil
+        await_job(lambda do
+          work.call
+        rescue Exception => error # rubocop:disable Lint/RescueException
+          failure = error
+        end)
+        raise failure if failure
+      end
+
+      private
+
+      # A queue with a thread at its other end, and what to push to it.
+      def prepare_job(token, job)
+        @worker_threads ||= WorkerThreads.new(@workers_max)
+        wrapped = lambda do
+          job.call
+        ensure
+          job_done(token)
+        end
+        [@worker_threads.queue, wrapped]
+      end
+    end
+
     # Runs every fiber to its end and gives the backend back. Repeatable. When an exception comes
     # in between, the fibers that are left are shut down first.
     # @raise [FiberError] in a fiber of this scheduler
@@ -63,32 +98,7 @@ module UringIO
       end
     end
 
-    # Does in a thread what Ruby would block this one for (thread.c, rb_nogvl with
-    # RB_NOGVL_OFFLOAD_SAFE; Ruby 3.4 up): opening files, Zlib, IO.copy_stream and the like.
-    # @param work [#call] is called exactly once before this returns, even when the fiber is raised
-    #   into or killed meanwhile
-    def blocking_operation_wait(work)
-      failure = nil
-      await_job(lambda do
-        work.call
-      rescue Exception => error # rubocop:disable Lint/RescueException
-        failure = error
-      end)
-      raise failure if failure
-    end
-
     private
-
-    # A queue with a thread at its other end, and what to push to it.
-    def prepare_job(token, job)
-      @worker_threads ||= WorkerThreads.new(@workers_max)
-      wrapped = lambda do
-        job.call
-      ensure
-        job_done(token)
-      end
-      [@worker_threads.queue, wrapped]
-    end
 
     # The status of a child that there is something to tell of, or of none at all; nil while they
     # run. With WNOHANG Ruby does not call process_wait again.

@@ -17,7 +17,7 @@ module UringIO
     # owns the pool.
     # @raise [ThreadError] when there is no thread and none can be started
     def queue
-      @threads << Thread.new { work } if @jobs.num_waiting.zero? && @threads.size < @size
+      @threads << Thread.new { work } if @jobs.num_waiting <= @jobs.size && @threads.size < @size
       @jobs
     rescue ThreadError
       raise if @threads.empty?

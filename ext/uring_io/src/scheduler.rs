@@ -77,7 +77,7 @@ impl Scheduler {
         Ok(engine)
     }
 
-    /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, workers: 8)
+    /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, workers: nil)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
         type Optional = (Option<Value>, Option<Value>, Option<bool>, Option<Value>);
@@ -98,6 +98,7 @@ impl Scheduler {
             }),
             ..RingOptions::default()
         };
+        let workers = workers.filter(|workers| !workers.is_nil());
         let workers_max = whole_number(ruby, "workers", workers, 8, 1024)?;
         let options = |backend| Options {
             backend,
@@ -108,7 +109,11 @@ impl Scheduler {
             Some(kind) => driver_on(ruby, kind, &options(kind))?,
             None => best_driver(ruby, options)?,
         };
-        this.ivar_set("@workers_max", workers_max)?;
+        if workers.is_some() {
+            this.ivar_set("@workers_max", workers_max)?;
+            let operations: RModule = this.class().const_get("BlockingOperations")?;
+            this.funcall::<_, _, Value>("extend", (operations,))?;
+        }
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.engine.set(Engine::new(ruby, driver));

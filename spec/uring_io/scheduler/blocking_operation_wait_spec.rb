@@ -5,7 +5,7 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
     it "calls the work once, in another thread, while other fibers run" do
       order = []
       threads = []
-      scheduled do |scheduler|
+      scheduled(workers: 4) do |scheduler|
         gate = Thread::Queue.new
         Fiber.schedule do
           scheduler.blocking_operation_wait(lambda do
@@ -25,13 +25,13 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
 
     it "raises what the work raises" do
       expect do
-        scheduled { |scheduler| scheduler.blocking_operation_wait(-> { raise KeyError, "in the work" }) }
+        scheduled(workers: 1) { |scheduler| scheduler.blocking_operation_wait(-> { raise KeyError, "in the work" }) }
       end.to raise_error(KeyError, "in the work")
     end
 
     it "does not return before the work has ended, whatever is raised into the fiber meanwhile" do
       order = []
-      scheduled do |scheduler|
+      scheduled(workers: 4) do |scheduler|
         gate = Thread::Queue.new
         fiber = Fiber.schedule do
           scheduler.blocking_operation_wait(lambda do
@@ -69,6 +69,11 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
       expect((Thread.list - before).map { |thread| thread.join(10) }).to all(be_a(Thread))
     end
 
+    it "is there only for schedulers that were given workers" do
+      expect(scheduled { |scheduler| scheduler.respond_to?(:blocking_operation_wait) }).to be(false)
+      expect(scheduled(workers: 1) { |scheduler| scheduler.respond_to?(:blocking_operation_wait) }).to be(true)
+    end
+
     it "refuses numbers of workers that make no sense" do
       [0, -1, 1025].each do |workers|
         expect { UringIO::Scheduler.new(backend:, workers:) }.to raise_error(ArgumentError, /workers/)
@@ -77,7 +82,7 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
     end
 
     it "copies from socket to socket in a thread, which waits there" do
-      copied = scheduled do
+      copied = scheduled(workers: 2) do
         source, input = unix_pair
         output, sink = unix_pair
         Fiber.schedule do
