@@ -111,7 +111,8 @@ module UringIO
       thread.report_on_exception = false
       thread.value
     ensure
-      thread&.kill
+      # Joined, because it could reap a child for nobody until it has ended.
+      thread&.kill&.join
     end
 
     def end_fibers
