@@ -94,7 +94,7 @@ module UringIO
         # Looking first: only children may be waited for, while a pidfd can be had for any process.
         status = reap(pid, flags)
         return status if status
-        return wait_in_thread(pid, flags) unless wait_for_child(pid, flags)
+        wait_in_thread(pid, flags) unless wait_for_child(pid, flags)
       end
     end
 
@@ -106,13 +106,13 @@ module UringIO
       Process::Status.wait(pid, flags | Process::WNOHANG)
     end
 
+    # The thread reaps nothing: what it sees may come after its fiber was interrupted.
     def wait_in_thread(pid, flags)
-      thread = Thread.new { Process::Status.wait(pid, flags) }
+      thread = Thread.new { block_for_child(pid, flags) }
       thread.report_on_exception = false
-      thread.value
+      thread.join
     ensure
-      # Joined, because it could reap a child for nobody until it has ended.
-      thread&.kill&.join
+      thread&.kill
     end
 
     def end_fibers

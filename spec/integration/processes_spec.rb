@@ -82,6 +82,19 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(order).to eq([2, 0, 1])
     end
 
+    it "a wait for any child that was ended by Timeout takes none of those that end afterwards" do
+      scheduled do
+        statuses = Array.new(50) do |status|
+          reader, writer = pipe
+          child = waiting_child(reader, status)
+          expect(raised { Timeout.timeout(0.001) { Process.wait(-1) } }).to be_a(Timeout::Error)
+          writer.close
+          Process.wait2(child).last.exitstatus
+        end
+        expect(statuses).to eq([*0...50])
+      end
+    end
+
     it "a process group is waited for by its number: its own members only, and then there is none left" do
       order = []
       scheduled do

@@ -46,7 +46,7 @@ pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_
 pub use stats::Stats;
 pub use sys::{
     check_seekable, close_descriptor, pidfd_open, readiness_now, ready_now, target_of,
-    transfer_now as try_transfer,
+    transfer_now as try_transfer, wait_for_child,
 };
 pub use token::Token;
 

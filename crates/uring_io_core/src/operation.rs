@@ -47,6 +47,27 @@ pub struct Children {
     pub changes: i32,
 }
 
+impl Children {
+    /// The children that waitpid(2) means by `pid`, and the changes that it means by `flags`.
+    pub fn of_waitpid(pid: libc::pid_t, flags: i32) -> Self {
+        let (kind, id) = match pid {
+            -1 => (libc::P_ALL, 0),
+            group if group <= 0 => (libc::P_PGID, group.unsigned_abs()),
+            one => (libc::P_PID, one.unsigned_abs()),
+        };
+        let mut changes = libc::WEXITED;
+        for (flag, change) in [
+            (libc::WUNTRACED, libc::WSTOPPED),
+            (libc::WCONTINUED, libc::WCONTINUED),
+        ] {
+            if flags & flag != 0 {
+                changes |= change;
+            }
+        }
+        Self { kind, id, changes }
+    }
+}
+
 /// Arguments of [`Operation::Transfer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Transfer {

@@ -6,7 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::operation::{Direction, Interest, LentBuffer, Target, Transfer};
+use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
 use crate::waker::owned;
 
 /// The value, or the negative errno that the call just left.
@@ -275,6 +275,18 @@ pub fn check_seekable(fd: RawFd) -> Result<()> {
     // SAFETY: asks for the position and changes nothing.
     if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } < 0 {
         return Err(Error::last("lseek"));
+    }
+    Ok(())
+}
+
+/// Blocks the thread until a child changes its state, without reaping it: waitid(2). A signal ends
+/// it with `EINTR`.
+pub fn wait_for_child(children: Children) -> Result<()> {
+    let Children { kind, id, changes } = children;
+    let mut found = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
+    // SAFETY: the kernel writes to `found`, a local, and nobody reads it.
+    if unsafe { libc::waitid(kind, id, found.as_mut_ptr(), changes | libc::WNOWAIT) } < 0 {
+        return Err(Error::last("waitid"));
     }
     Ok(())
 }

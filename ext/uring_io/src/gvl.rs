@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::time::Duration;
 
 use rb_sys::{rb_nogvl, RB_NOGVL_INTR_FAIL, RB_NOGVL_UBF_ASYNC_SAFE};
-use uring_io_core::{Driver, Result, Waker};
+use uring_io_core::{Children, Driver, Result, Waker};
 
 struct Wait<'a, P> {
     driver: &'a Driver<P>,
@@ -54,4 +54,41 @@ pub fn wait<P>(driver: &Driver<P>, timeout: Option<Duration>) -> Option<Result<(
     }
     driver.set_waiting(false);
     wait.result
+}
+
+/// Waits in waitid(2) with the GVL released until a child changes its state, and leaves it to be
+/// reaped: the errno, 0 when there is one. `None` means that Ruby skipped the wait because an
+/// interrupt was pending. Raises nothing.
+pub fn wait_for_child(children: Children) -> Option<i32> {
+    struct ChildWait {
+        children: Children,
+        errno: Option<i32>,
+    }
+
+    unsafe extern "C" fn enter(data: *mut c_void) -> *mut c_void {
+        // SAFETY: `data` is the local of `wait_for_child`, which does not return before this does.
+        let wait = unsafe { &mut *data.cast::<ChildWait>() };
+        let waited = uring_io_core::wait_for_child(wait.children);
+        wait.errno = Some(waited.map_or_else(|error| error.errno, |()| 0));
+        std::ptr::null_mut()
+    }
+
+    let mut wait = ChildWait {
+        children,
+        errno: None,
+    };
+    // SAFETY: `enter` is given a local that outlives the call and touches nothing of Ruby's.
+    // RUBY_UBF_IO, which Ruby writes as -1, stands for a signal to the thread.
+    unsafe {
+        let signal_the_thread =
+            std::mem::transmute::<isize, Option<unsafe extern "C" fn(*mut c_void)>>(-1);
+        rb_nogvl(
+            Some(enter),
+            (&raw mut wait).cast(),
+            signal_the_thread,
+            std::ptr::null_mut(),
+            RB_NOGVL_INTR_FAIL as i32,
+        );
+    }
+    wait.errno
 }

@@ -27,7 +27,7 @@ use uring_io_core::{
 use crate::engine::{Engine, Party, Purpose};
 use crate::io::OpenIo;
 use crate::transfer::{self, Contract, Extent};
-use crate::{duration, errors, resolve, select, timeout};
+use crate::{duration, errors, gvl, resolve, select, timeout};
 
 /// Memory behind a UringIO::Scheduler.
 #[derive(TypedData)]
@@ -422,29 +422,23 @@ impl Scheduler {
     /// by a pidfd (Linux 5.3).
     fn wait_for_child(ruby: &Ruby, this: Obj<Self>, pid: i32, flags: i32) -> Hook<bool> {
         let engine = this.engine(ruby)?;
-        let (kind, id) = match pid {
-            -1 => (libc::P_ALL, 0),
-            0 => (libc::P_PGID, 0),
-            group if group < 0 => (libc::P_PGID, group.unsigned_abs()),
-            one => (libc::P_PID, one.unsigned_abs()),
-        };
-        let mut changes = libc::WEXITED;
-        for (flag, change) in [
-            (libc::WUNTRACED, libc::WSTOPPED),
-            (libc::WCONTINUED, libc::WCONTINUED),
-        ] {
-            if flags & flag != 0 {
-                changes |= change;
-            }
-        }
-        let children = Operation::WaitChild(Children { kind, id, changes });
-        match engine.perform(ruby, &children, None)? {
+        let children = Children::of_waitpid(pid, flags);
+        match engine.perform(ruby, &Operation::WaitChild(children), None)? {
             Some(result) if result != -libc::EINVAL && result != -libc::ENOSYS => Ok(true),
-            _ if kind == libc::P_PID && changes == libc::WEXITED => {
+            _ if children.kind == libc::P_PID && children.changes == libc::WEXITED => {
                 wait_for_exit(ruby, engine, pid)
             }
             _ => Ok(false),
         }
+    }
+
+    /// As `wait_for_child`, but blocks the calling thread, which may be any.
+    fn block_for_child(ruby: &Ruby, _: Value, pid: i32, flags: i32) -> Hook<()> {
+        let children = Children::of_waitpid(pid, flags);
+        while gvl::wait_for_child(children).is_none_or(|errno| errno == libc::EINTR) {
+            ruby.thread_check_ints()?;
+        }
+        Ok(())
     }
 
     /// Has `job` called by a thread of the pool, and waits until that is done.
@@ -738,6 +732,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("address_resolve", method!(Scheduler::address_resolve, 1))?;
     class.define_method("timeout_after", method!(Scheduler::timeout_after, 3))?;
     class.define_private_method("wait_for_child", method!(Scheduler::wait_for_child, 2))?;
+    class.define_private_method("block_for_child", method!(Scheduler::block_for_child, 2))?;
     class.define_private_method("await_job", method!(Scheduler::await_job, 1))?;
     class.define_private_method("job_done", method!(Scheduler::job_done, 1))?;
     class.define_private_method("check_usable", method!(Scheduler::check_usable, 0))?;
