@@ -24,8 +24,8 @@ module UringIO
     # whatever blocks without a hook of its own, to be done by that many threads.
     #
     # Not for every program: opening a file costs a change of threads, IO.copy_stream goes to a
-    # thread as a whole, so that copies which wait for each other need a thread each, and an
-    # operation that has begun is not ended by a Timeout.
+    # thread as a whole, so that copies which wait for each other need a thread each, and a Timeout
+    # does not end it; what is one system call, like opening a FIFO, is ended on Ruby 4.0 and up.
     module BlockingOperations
       # Does in a thread what Ruby would block this one for (thread.c, rb_nogvl with
       # RB_NOGVL_OFFLOAD_SAFE; Ruby 3.4 up): opening files, Zlib, IO.copy_stream and the like.
@@ -33,8 +33,8 @@ module UringIO
       #   into or killed meanwhile
       def blocking_operation_wait(work)
         failure = nil
-        await_job(lambda do
-          work.call
+        await_job(work, lambda do
+          execute(work)
         rescue Exception => error # rubocop:disable Lint/RescueException
           failure = error
         end)

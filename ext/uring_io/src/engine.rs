@@ -190,7 +190,7 @@ impl Engine {
         if timeout.is_some() {
             self.driver.set_timeout(token, timeout);
         }
-        self.await_completion(ruby, token)
+        self.await_completion(ruby, token, || ())
     }
 
     /// Has a worker thread do `job` for the current fiber. The job owns what it uses: a fiber
@@ -208,12 +208,13 @@ impl Engine {
     }
 
     /// Parks until somebody calls [`Driver::complete`] for the token that `start` is given.
-    /// Returns only then, whatever is raised into the fiber meanwhile, or when `start` fails:
-    /// then it must not have started anything.
+    /// Returns only then, whatever is raised into the fiber meanwhile (`cancel` is called once when
+    /// something is), or when `start` fails: then it must not have started anything.
     pub fn await_elsewhere(
         &self,
         ruby: &Ruby,
         start: impl FnOnce(Token) -> Result<(), Error>,
+        cancel: impl FnOnce(),
     ) -> Result<(), Error> {
         let place = self.place(ruby, Purpose::Operation);
         self.driver.expect_completion(place.token);
@@ -221,7 +222,7 @@ impl Engine {
             self.driver.complete(place.token, 0);
             return Err(error);
         }
-        self.await_completion(ruby, place.token).map(|_| ())
+        self.await_completion(ruby, place.token, cancel).map(|_| ())
     }
 
     /// Ends all operations and gives the backend back; other threads run while it waits.
@@ -245,10 +246,15 @@ impl Engine {
         raised.map_or(Ok(()), Err)
     }
 
-    fn await_completion(&self, ruby: &Ruby, token: Token) -> Result<Option<i32>, Error> {
+    fn await_completion(
+        &self,
+        ruby: &Ruby,
+        token: Token,
+        cancel: impl FnOnce(),
+    ) -> Result<Option<i32>, Error> {
         let mut raised = None;
         let mut timed_out = false;
-        let mut cancelled = false;
+        let mut cancel = Some(cancel);
         let result = loop {
             match self.await_wakeup(ruby, token) {
                 Ok(Wakeup::Completed(result)) => break result,
@@ -261,9 +267,10 @@ impl Engine {
                     raised.get_or_insert(error);
                 }
             }
-            if std::mem::replace(&mut cancelled, true) {
+            let Some(cancel) = cancel.take() else {
                 continue;
-            }
+            };
+            cancel();
             // At once where that can be: whoever raised expects the fiber to unwind now.
             let ended = self.driver.cancel_now(token);
             if let Some(Wakeup::Completed(result)) =

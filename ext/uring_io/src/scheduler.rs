@@ -27,7 +27,7 @@ use uring_io_core::{
 use crate::engine::{Engine, Party, Purpose};
 use crate::io::OpenIo;
 use crate::transfer::{self, Contract, Extent};
-use crate::{duration, errors, gvl, resolve, select, timeout};
+use crate::{blocking, duration, errors, gvl, resolve, select, timeout};
 
 /// Memory behind a UringIO::Scheduler.
 #[derive(TypedData)]
@@ -441,8 +441,13 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Has `job` called by a thread of the pool, and waits until that is done.
-    fn await_job(ruby: &Ruby, this: Obj<Self>, job: Value) -> Hook<()> {
+    /// Does the work that Ruby handed over, in the calling thread: one of the pool's.
+    fn execute(ruby: &Ruby, _: Value, work: Value) -> Hook<()> {
+        blocking::execute(ruby, work)
+    }
+
+    /// Has `job`, which does `work`, called by a thread of the pool, and waits until that is done.
+    fn await_job(ruby: &Ruby, this: Obj<Self>, work: Value, job: Value) -> Hook<()> {
         let submit = |token: Token| {
             let (queue, job): (Value, Value) =
                 this.funcall("prepare_job", (token.to_bits(), job))?;
@@ -450,7 +455,8 @@ impl Scheduler {
             // nothing had been queued.
             queue.funcall::<_, _, Value>("push", (job,)).map(|_| ())
         };
-        this.engine(ruby)?.await_elsewhere(ruby, submit)
+        this.engine(ruby)?
+            .await_elsewhere(ruby, submit, || blocking::cancel(work))
     }
 
     /// Says that the job of this token is done. Called by the pool's threads.
@@ -733,7 +739,8 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("timeout_after", method!(Scheduler::timeout_after, 3))?;
     class.define_private_method("wait_for_child", method!(Scheduler::wait_for_child, 2))?;
     class.define_private_method("block_for_child", method!(Scheduler::block_for_child, 2))?;
-    class.define_private_method("await_job", method!(Scheduler::await_job, 1))?;
+    class.define_private_method("await_job", method!(Scheduler::await_job, 2))?;
+    class.define_private_method("execute", method!(Scheduler::execute, 1))?;
     class.define_private_method("job_done", method!(Scheduler::job_done, 1))?;
     class.define_private_method("check_usable", method!(Scheduler::check_usable, 0))?;
     class.define_private_method("run_for", method!(Scheduler::run_for, 1))?;

@@ -81,6 +81,15 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
       expect { UringIO::Scheduler.new(backend:, workers: "2") }.to raise_error(TypeError)
     end
 
+    it "ends work that waits when a Timeout asks for it, from Ruby 4.0 on" do
+      skip "Ruby #{RUBY_VERSION} has no way to cancel it" if RUBY_VERSION < "4.0"
+      Dir.mktmpdir do |folder|
+        File.mkfifo(fifo = File.join(folder, "fifo"))
+        opened = scheduled(workers: 1) { raised { Timeout.timeout(0.01) { File.open(fifo) } } }
+        expect(opened).to be_a(Timeout::Error)
+      end
+    end
+
     it "copies from socket to socket in a thread, which waits there" do
       copied = scheduled(workers: 2) do
         source, input = unix_pair

@@ -1,0 +1,96 @@
+//! Work that Ruby hands over to be done without the GVL: `Fiber::Scheduler#blocking_operation_wait`.
+//!
+//! From Ruby 4.0 on such work has an interface of its own (include/ruby/fiber/scheduler.h), by
+//! which it can be told to end. It must be executed by a Ruby thread: the function that would end
+//! it is looked up in the calling one.
+#![allow(unsafe_code)]
+
+use magnus::{prelude::*, Error, Ruby, Value};
+
+/// Does the work in the calling thread, which must be a Ruby thread other than the scheduler's.
+pub fn execute(ruby: &Ruby, work: Value) -> Result<(), Error> {
+    #[cfg(ruby_gte_4_0)]
+    if let Some(operation) = operation::Handle::of(work) {
+        while !operation.execute() {
+            ruby.thread_check_ints()?;
+        }
+        return Ok(());
+    }
+    let _ = ruby;
+    work.funcall::<_, _, Value>("call", ()).map(|_| ())
+}
+
+/// Asks for work that [`execute`] does, or is about to do, to end. Below Ruby 4.0 nothing can.
+pub fn cancel(work: Value) {
+    #[cfg(ruby_gte_4_0)]
+    if let Some(operation) = operation::Handle::of(work) {
+        operation.cancel();
+    }
+    let _ = work;
+}
+
+#[cfg(ruby_gte_4_0)]
+mod operation {
+    use std::ffi::{c_int, c_void};
+
+    use magnus::rb_sys::{protect, AsRawValue};
+    use magnus::Value;
+    use rb_sys::{rb_nogvl, RB_NOGVL_INTR_FAIL};
+
+    #[repr(C)]
+    struct Opaque {
+        _private: [u8; 0],
+    }
+
+    extern "C" {
+        fn rb_fiber_scheduler_blocking_operation_extract(object: rb_sys::VALUE) -> *mut Opaque;
+        fn rb_fiber_scheduler_blocking_operation_execute(operation: *mut Opaque) -> c_int;
+        fn rb_fiber_scheduler_blocking_operation_cancel(operation: *mut Opaque) -> c_int;
+    }
+
+    /// The work behind one of Ruby's objects; it lives as long as the object, which the fiber that
+    /// waits for it keeps.
+    pub struct Handle(*mut Opaque);
+
+    impl Handle {
+        /// `None` for an object that only knows `call`.
+        pub fn of(work: Value) -> Option<Self> {
+            let mut handle = std::ptr::null_mut();
+            // SAFETY: any object may be passed: what is of another class raises TypeError, which
+            // is caught.
+            let extracted = protect(|| unsafe {
+                handle = rb_fiber_scheduler_blocking_operation_extract(work.as_raw());
+                work.as_raw()
+            });
+            extracted.ok().map(|_| Self(handle))
+        }
+
+        /// Executes the work without the GVL, unless it was cancelled. False when an interrupt is
+        /// pending for this thread: then the work was not touched.
+        pub fn execute(&self) -> bool {
+            unsafe extern "C" fn enter(operation: *mut c_void) -> *mut c_void {
+                // SAFETY: the handle is alive, see `Handle`, and this is a Ruby thread.
+                unsafe { rb_fiber_scheduler_blocking_operation_execute(operation.cast()) };
+                operation
+            }
+
+            // SAFETY: `enter` is given the handle. There is no function to unblock it with: this
+            // thread is interrupted only when its pool is given up.
+            let entered = unsafe {
+                rb_nogvl(
+                    Some(enter),
+                    self.0.cast(),
+                    None,
+                    std::ptr::null_mut(),
+                    RB_NOGVL_INTR_FAIL as i32,
+                )
+            };
+            !entered.is_null()
+        }
+
+        pub fn cancel(&self) {
+            // SAFETY: the handle is alive, see `Handle`; work that has ended is left alone.
+            unsafe { rb_fiber_scheduler_blocking_operation_cancel(self.0) };
+        }
+    }
+}
