@@ -2,8 +2,8 @@
 
 # Forked children.
 module UringIO
-  # Takes the inherited scheduler away from a forked child: its ring or epoll set is the parent's,
-  # and so are the fibers that are parked. Ruby 4.0 does so by itself (process.c, rb_fork_ruby).
+  # Takes the inherited scheduler away from a forked child. It is closed there already: its ring or
+  # epoll set is the parent's, and so are the fibers that are parked. Ruby 4.0 does so by itself (process.c, rb_fork_ruby).
   # @api private
   module Fork
     # @return [Integer] as Process._fork, which every fork but Process.daemon goes through
@@ -22,11 +22,7 @@ module UringIO
 
     # @return [void]
     def self.leave_scheduler
-      scheduler = Fiber.scheduler
-      return unless scheduler.is_a?(Scheduler)
-
-      scheduler.abandon
-      Fiber.set_scheduler(nil)
+      Fiber.set_scheduler(nil) if Fiber.scheduler.is_a?(Scheduler)
     end
   end
 

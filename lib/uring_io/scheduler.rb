@@ -10,6 +10,8 @@ module UringIO
   # but #unblock. The hooks that programs reach often are native (ext/uring_io/src/scheduler.rs);
   # here is what is called seldom.
   class Scheduler
+    include ProcessWait
+
     # Raised in the fibers that are left when their scheduler closes in the course of an exception,
     # so that their +ensure+ blocks run. Not a StandardError: it is for nobody to rescue.
     class Shutdown < Exception; end # rubocop:disable Lint/InheritException
@@ -84,36 +86,14 @@ module UringIO
       @suspended = false
     end
 
-    # Waits for a child process (process.c, rb_process_status_wait): one, any (-1), or a group (0 or
-    # negative), with the flags of Process.wait. On io_uring (Linux 6.7) all of them cost no thread,
-    # elsewhere one child that ends; the others are waited for in a thread.
+    # Waits for a child process (process.c, rb_process_status_wait), with the flags of Process.wait.
     # @return [Process::Status] with pid -1 and the errno when there is no such child
     def process_wait(pid, flags)
       check_usable
-      loop do
-        # Looking first: only children may be waited for, while a pidfd can be had for any process.
-        status = reap(pid, flags)
-        return status if status
-        wait_in_thread(pid, flags) unless wait_for_child(pid, flags)
-      end
+      wait_for_status(pid, flags)
     end
 
     private
-
-    # The status of a child that there is something to tell of, or of none at all; nil while they
-    # run. With WNOHANG Ruby does not call process_wait again.
-    def reap(pid, flags)
-      Process::Status.wait(pid, flags | Process::WNOHANG)
-    end
-
-    # The thread reaps nothing: what it sees may come after its fiber was interrupted.
-    def wait_in_thread(pid, flags)
-      thread = Thread.new { block_for_child(pid, flags) }
-      thread.report_on_exception = false
-      thread.join
-    ensure
-      thread&.kill
-    end
 
     def end_fibers
       yield

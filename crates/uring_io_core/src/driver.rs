@@ -254,7 +254,7 @@ impl<P> Driver<P> {
         if self.is_submitted(token) {
             return Ok(None);
         }
-        Ok(self.parks.borrow_mut().in_flight.take_wakeup_early(token))
+        Ok(self.take_wakeup_early(token))
     }
 
     /// Whether an operation of `token` has yet to complete.
@@ -299,6 +299,11 @@ impl<P> Driver<P> {
     /// been handed out by [`next_ready`](Self::next_ready).
     pub fn take_wakeup(&self, token: Token) -> Option<Wakeup> {
         self.parks.borrow_mut().in_flight.take_wakeup(token)
+    }
+
+    /// As [`take_wakeup`](Self::take_wakeup), before the party's turn has come.
+    pub fn take_wakeup_early(&self, token: Token) -> Option<Wakeup> {
+        self.parks.borrow_mut().in_flight.take_wakeup_early(token)
     }
 
     /// Whether the party of `token` may go on.
@@ -436,7 +441,7 @@ impl<P> Driver<P> {
     }
 
     /// Passes on what is queued and takes what is ready, without waiting.
-    fn look(&self) -> Result<()> {
+    pub fn look(&self) -> Result<()> {
         self.looked();
         self.backend.borrow_mut().flush(&self.counts)?;
         self.take_completions();

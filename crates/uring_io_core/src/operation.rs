@@ -177,6 +177,17 @@ impl Interest {
         (Self::WRITABLE, libc::POLLOUT),
     ];
 
+    /// Whether the poll(2) events that an operation found tell what of this interest is satisfied.
+    ///
+    /// io_uring's do not always: it wakes everybody when the peer of a socket has closed its sending
+    /// side (`IO_POLL_UNMASK`, io_uring/poll.c), and what it tells of regular and urgent input is what
+    /// the socket said when it woke it: both of them.
+    pub fn is_settled_by(self, found: i32) -> bool {
+        let mixed = self.0 & Self::PRIORITY.0 != 0 && self != Self::PRIORITY;
+        let known = self.poll_events() | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+        !mixed && found as i16 & known != 0
+    }
+
     /// What of this interest the poll(2) events `found` satisfy.
     ///
     /// An error on the descriptor satisfies everything: the next call on it will tell. A hang-up
@@ -237,6 +248,22 @@ mod tests {
             Interest::PRIORITY.satisfied_by(libc::POLLHUP.into()).bits(),
             2
         );
+    }
+
+    #[test]
+    fn a_peer_that_sends_no_more_tells_a_writer_nothing() {
+        const RDHUP: i32 = 0x2000;
+        assert!(!Interest::WRITABLE.is_settled_by(RDHUP));
+        assert!(Interest::WRITABLE.is_settled_by(RDHUP | i32::from(libc::POLLOUT)));
+        assert!(Interest::WRITABLE.is_settled_by(RDHUP | i32::from(libc::POLLHUP)));
+    }
+
+    #[test]
+    fn urgent_and_regular_input_together_are_not_told_apart() {
+        let both = i32::from(libc::POLLIN | libc::POLLPRI);
+        assert!(!Interest(3).is_settled_by(both));
+        assert!(Interest::PRIORITY.is_settled_by(both));
+        assert!(Interest::READABLE.is_settled_by(both));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Once;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -116,6 +118,27 @@ pub fn readiness_now(fd: RawFd, interest: Interest) -> Result<Option<Interest>> 
         found if found & libc::POLLNVAL != 0 => Err(Error::new("poll", libc::EBADF)),
         found => Ok(Some(interest.satisfied_by(found.into()))),
     }
+}
+
+/// A descriptor that is readable while one of these is ready for what is asked of it: an epoll set.
+/// Linux only.
+#[cfg(target_os = "linux")]
+pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
+    let mut events = std::collections::BTreeMap::new();
+    for (fd, interest) in watched {
+        *events.entry(*fd).or_insert(0) |= interest.poll_events();
+    }
+    let set = epoll::create()?;
+    for (fd, events) in events {
+        epoll::control(&set, libc::EPOLL_CTL_ADD, fd, events as u32)?;
+    }
+    Ok(set)
+}
+
+/// Linux only.
+#[cfg(not(target_os = "linux"))]
+pub fn watch(_watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
+    Err(Error::new("epoll_create1", libc::ENOSYS))
 }
 
 /// Which of these descriptors are ready at this moment for what is asked of each. Fails with
@@ -316,6 +339,24 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
 pub fn close_descriptor(fd: RawFd) {
     // SAFETY: the caller gives up the descriptor; closing a wrong number is an error, not unsound.
     unsafe { libc::close(fd) };
+}
+
+/// How many forks lie between the process that first asked and this one. What a process has in
+/// flight is not its children's, so they compare the number with the one that they remember.
+pub fn forks() -> u32 {
+    static FORKS: AtomicU32 = AtomicU32::new(0);
+    static COUNTING: Once = Once::new();
+
+    extern "C" fn in_child() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+
+    COUNTING.call_once(|| {
+        // SAFETY: the handler only adds to an atomic, which may be done in a forked child; it stays
+        // registered as long as the library is loaded. For want of memory forks go uncounted.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+    FORKS.load(Ordering::Relaxed)
 }
 
 /// Keeps signals away from a worker thread: Ruby's handlers belong to Ruby's threads.

@@ -9,14 +9,16 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::time::Duration;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 use magnus::fiber::{Fiber, Storage};
 use magnus::rb_sys::AsRawValue;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Exception, Ruby, Value};
-use uring_io_core::{Driver, Operation, Token, Turn, Wakeup};
+use uring_io_core::{Driver, Interest, Operation, Token, Turn, Wakeup};
 
+use crate::io::OpenIo;
 use crate::{errors, gvl};
 
 /// Who is parked under a token, and what for.
@@ -103,11 +105,25 @@ pub struct Engine {
     spare: Cell<Option<Opaque<Fiber>>>,
     /// Whether the backend has failed for good.
     failed: Cell<bool>,
+    /// Whether [`close`](Self::close) was called.
+    closed: Cell<bool>,
+    /// See [`uring_io_core::forks`].
+    forks: u32,
+    /// The fiber that parked ones give control to, where there is one that runs the others.
+    home: Option<Opaque<Fiber>>,
     pub switches: Cell<u64>,
 }
 
 impl Engine {
+    /// An engine without a loop fiber: a fiber that parks runs the next one.
     pub fn new(ruby: &Ruby, driver: Driver<Party>) -> Self {
+        Self::with_home(ruby, driver, None)
+    }
+
+    /// An engine whose parked fibers give control to a loop fiber, which serves what
+    /// [`Driver::next_ready`] hands out. They get control back from there, or for any other reason:
+    /// then they see [`Wakeup::Woken`].
+    pub fn with_home(ruby: &Ruby, driver: Driver<Party>, home: Option<Fiber>) -> Self {
         Self {
             driver,
             owner: Opaque::from(ruby.thread_current().as_value()),
@@ -120,12 +136,18 @@ impl Engine {
             running: Cell::new(None),
             spare: Cell::new(None),
             failed: Cell::new(false),
+            closed: Cell::new(false),
+            forks: uring_io_core::forks(),
+            home: home.map(Opaque::from),
             switches: Cell::new(0),
         }
     }
 
     pub fn mark(&self, marker: &gc::Marker) {
         marker.mark(self.owner);
+        if let Some(home) = self.home {
+            marker.mark(home);
+        }
         self.driver
             .with_payloads(|_, party| marker.mark(party.fiber));
         for fiber in self.scheduled.borrow().values() {
@@ -153,6 +175,31 @@ impl Engine {
     /// Whether the calling thread owns the engine.
     pub fn is_owner(&self, ruby: &Ruby) -> bool {
         ruby.thread_current().as_raw() == ruby.get_inner(self.owner).as_raw()
+    }
+
+    /// Whether it was closed, or belongs to the process that forked this one.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get() || self.forks != uring_io_core::forks()
+    }
+
+    /// Itself, for the thread that owns it, while it is open. `what` names it in the error.
+    pub fn usable(&self, ruby: &Ruby, what: &str) -> Result<&Self, Error> {
+        if self.is_closed() {
+            return Err(errors::closed(ruby, what));
+        }
+        if !self.is_owner(ruby) {
+            return Err(errors::wrong_thread(ruby, what));
+        }
+        Ok(self)
+    }
+
+    /// The longest that one wait for this IO may take. With a loop fiber it is the business of
+    /// whoever runs that.
+    pub fn timeout_of(&self, ruby: &Ruby, io: OpenIo) -> Result<Option<Duration>, Error> {
+        match self.home {
+            Some(_) => Ok(None),
+            None => io.timeout(ruby),
+        }
     }
 
     /// Parks the current fiber until its wakeup comes, and returns it. Raises what was raised
@@ -193,6 +240,90 @@ impl Engine {
         self.await_completion(ruby, token, || ())
     }
 
+    /// Waits until a descriptor is ready for some of `interest`, and returns for which. `None` when
+    /// the timeout passed first, or, with a loop fiber, when control came back for another reason.
+    pub fn poll(
+        &self,
+        ruby: &Ruby,
+        fd: RawFd,
+        interest: Interest,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Interest>, Error> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let Some(found) = self.poll_once(ruby, fd, interest, timeout)? else {
+            return Ok(None);
+        };
+        if interest.is_settled_by(found) {
+            return Ok(Some(interest.satisfied_by(found)));
+        }
+        let watched = [(fd, interest)];
+        loop {
+            match uring_io_core::readiness_now(fd, interest) {
+                Ok(Some(ready)) => return Ok(Some(ready)),
+                Ok(None) => {}
+                Err(error) => return Err(errors::errno(ruby, error)),
+            }
+            if !self.watch(ruby, &watched, deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until one of these descriptors is ready, also where a poll would be over at once and
+    /// tell nothing: see [`Interest::is_settled_by`]. False as in [`poll`](Self::poll).
+    pub fn watch(
+        &self,
+        ruby: &Ruby,
+        watched: &[(RawFd, Interest)],
+        deadline: Option<Instant>,
+    ) -> Result<bool, Error> {
+        let set = uring_io_core::watch(watched).map_err(|error| errors::errno(ruby, error))?;
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let found = self.poll_once(ruby, set.as_raw_fd(), Interest::READABLE, left)?;
+        Ok(found.is_some())
+    }
+
+    fn poll_once(
+        &self,
+        ruby: &Ruby,
+        fd: RawFd,
+        interest: Interest,
+        timeout: Option<Duration>,
+    ) -> Result<Option<i32>, Error> {
+        let operation = Operation::Poll { fd, interest };
+        let found = match self.home {
+            None => self.perform(ruby, &operation, timeout)?,
+            Some(_) => self.attempt(ruby, &operation)?,
+        };
+        match found {
+            Some(errno) if errno < 0 => {
+                let error = uring_io_core::Error::new("poll", -errno);
+                Err(errors::errno(ruby, error))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// As [`perform`](Self::perform), for an operation without lent memory: whatever ends the wait
+    /// leaves it to end by itself, and nobody hears of its completion. `None` when that was no
+    /// completion.
+    fn attempt(&self, ruby: &Ruby, operation: &Operation) -> Result<Option<i32>, Error> {
+        let place = self.place(ruby, Purpose::Operation);
+        if let Some(result) = self.submit(ruby, place.token, operation)? {
+            return Ok(Some(result));
+        }
+        match self.await_wakeup(ruby, place.token) {
+            Ok(Wakeup::Completed(result)) => Ok(Some(result)),
+            other => {
+                if !self.is_closed() {
+                    let cancelled = self.driver.cancel(place.token);
+                    cancelled.map_err(|error| self.failure(ruby, error))?;
+                }
+                other.map(|_| None)
+            }
+        }
+    }
+
     /// Has a worker thread do `job` for the current fiber. The job owns what it uses: a fiber
     /// that is interrupted does not wait for it.
     pub fn offload(&self, ruby: &Ruby, job: uring_io_core::Job) -> Result<i32, Error> {
@@ -225,8 +356,12 @@ impl Engine {
         self.await_completion(ruby, place.token, cancel).map(|_| ())
     }
 
-    /// Ends all operations and gives the backend back; other threads run while it waits.
+    /// Ends all operations and gives the backend back; other threads run while it waits. Repeatable.
     pub fn close(&self, ruby: &Ruby) -> Result<(), Error> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        self.closed.set(true);
         let mut raised = None;
         self.driver
             .cancel_all()
@@ -332,8 +467,43 @@ impl Engine {
                 }
                 return Ok(wakeup);
             }
-            self.run_next(ruby, token)?;
+            let Some(home) = self.home else {
+                self.run_next(ruby, token)?;
+                continue;
+            };
+            if self.is_home(ruby.fiber_current()) {
+                self.wait_here(ruby)?;
+                if let Some(wakeup) = self.driver.take_wakeup_early(token) {
+                    return Ok(wakeup);
+                }
+                continue;
+            }
+            ruby.get_inner(home).transfer::<_, Value>(())?;
+            if self.closed.get() {
+                return Err(errors::closed(ruby, "selector"));
+            }
+            return Ok(self.driver.take_wakeup(token).unwrap_or(Wakeup::Woken));
         }
+    }
+
+    /// Whether a fiber is the one that parked fibers give control to.
+    pub fn is_home(&self, fiber: Fiber) -> bool {
+        self.home.is_some_and(|home| {
+            let ruby = Ruby::get_with(fiber);
+            ruby.get_inner(home).as_raw() == fiber.as_raw()
+        })
+    }
+
+    /// Waits with the whole thread: there is nobody to give control to.
+    fn wait_here(&self, ruby: &Ruby) -> Result<(), Error> {
+        let waited = gvl::wait(&self.driver, None);
+        if let Some(Err(error)) = waited {
+            return Err(self.failure(ruby, error));
+        }
+        ruby.thread_check_ints()?;
+        self.driver
+            .look()
+            .map_err(|error| self.failure(ruby, error))
     }
 
     /// Takes a second place for a fiber, one that it does not wait at itself.
@@ -476,7 +646,7 @@ impl Engine {
     }
 
     /// The backend refused to wait or submit: nothing that is in flight can complete any more.
-    fn failure(&self, ruby: &Ruby, error: uring_io_core::Error) -> Error {
+    pub fn failure(&self, ruby: &Ruby, error: uring_io_core::Error) -> Error {
         self.failed.set(true);
         errors::errno(ruby, error)
     }

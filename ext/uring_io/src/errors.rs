@@ -34,6 +34,13 @@ pub fn closed(ruby: &Ruby, what: &str) -> Error {
     own(ruby, "ClosedError", format!("this {what} is closed"))
 }
 
+/// The object belongs to another thread than the one that uses it.
+pub fn wrong_thread(ruby: &Ruby, what: &str) -> Error {
+    let message =
+        format!("this {what} belongs to another thread: make one in each thread that uses it");
+    Error::new(ruby.exception_thread_error(), message)
+}
+
 /// What was asked for cannot work here.
 pub fn unsupported(ruby: &Ruby, message: String) -> Error {
     own(ruby, "UnsupportedError", message)

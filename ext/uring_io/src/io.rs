@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use magnus::rb_sys::{protect, AsRawValue, FromRawValue};
 use magnus::value::{Lazy, ReprValue};
-use magnus::{prelude::*, Error, RClass, Ruby, Value};
+use magnus::{prelude::*, Error, RClass, Ruby, TryConvert, Value};
 use rb_sys::{
     rb_io_closed_p, rb_io_descriptor, rb_io_get_io, rb_io_get_write_io, rb_io_read_pending,
     rb_io_timeout, RFile,
 };
-use uring_io_core::{Error as CoreError, Target};
+use uring_io_core::{Error as CoreError, Interest, Target};
 
-use crate::duration;
+use crate::{duration, errors};
 
 /// An open IO object and its descriptor.
 #[derive(Clone, Copy)]
@@ -95,6 +95,22 @@ impl OpenIo {
         asked();
         uring_io_core::target_of(self.fd)
     }
+}
+
+/// The events of `io_wait`: IO::READABLE, IO::PRIORITY, IO::WRITABLE or a sum of them.
+pub fn interest(ruby: &Ruby, events: Value) -> Result<Interest, Error> {
+    Interest::from_bits(u32::try_convert(events)?).ok_or_else(|| {
+        let message = format!(
+            "events {events} are not a combination of IO::READABLE (1), IO::PRIORITY (2) and \
+             IO::WRITABLE (4)"
+        );
+        errors::argument(ruby, message)
+    })
+}
+
+/// What an IO is ready for, as `io_wait` answers it.
+pub fn events(ruby: &Ruby, ready: Interest) -> Value {
+    ruby.integer_from_u64(ready.bits().into()).as_value()
 }
 
 fn to_io(ruby: &Ruby, object: Value) -> Result<Value, Error> {

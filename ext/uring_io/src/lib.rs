@@ -5,14 +5,17 @@
 
 mod blocking;
 mod buffer;
+mod children;
 mod duration;
 mod engine;
 mod errors;
 mod gvl;
 mod io;
+mod options;
 mod resolve;
 mod scheduler;
 mod select;
+mod selector;
 mod support;
 mod timeout;
 mod transfer;
@@ -23,5 +26,6 @@ use magnus::{Error, Ruby};
 fn init(ruby: &Ruby) -> Result<(), Error> {
     let module = ruby.define_module("UringIO")?;
     support::init(ruby, module)?;
-    scheduler::init(ruby, module)
+    scheduler::init(ruby, module)?;
+    selector::init(ruby, module)
 }

@@ -5,29 +5,25 @@
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, OnceCell};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use magnus::error::ErrorType;
 use magnus::fiber::{Fiber, Storage};
 use magnus::rb_sys::{protect, AsRawValue, FromRawValue};
-use magnus::scan_args::{get_kwargs, scan_args};
+use magnus::scan_args::scan_args;
 use magnus::value::ReprValue;
 use magnus::{
     block::Proc, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Exception,
     ExceptionClass, RArray, RClass, RHash, RModule, RString, Ruby, Symbol, TryConvert, TypedData,
     Value,
 };
-use uring_io_core::support;
-use uring_io_core::{
-    pidfd_open, BackendKind, Children, Direction, Driver, Interest, Operation, Options,
-    RingOptions, Sqpoll, Token,
-};
+use uring_io_core::{Direction, Interest, Token};
 
-use crate::engine::{Engine, Party, Purpose};
-use crate::io::OpenIo;
-use crate::transfer::{self, Contract, Extent};
-use crate::{blocking, duration, errors, gvl, resolve, select, timeout};
+use crate::engine::{Engine, Purpose};
+use crate::io::{self, OpenIo};
+use crate::options::{self, Made};
+use crate::transfer::{self, Contract};
+use crate::{blocking, children, duration, errors, resolve, select, timeout};
 
 /// Memory behind a UringIO::Scheduler.
 #[derive(TypedData)]
@@ -36,7 +32,6 @@ pub struct Scheduler {
     /// Absent until `initialize` has run.
     engine: OnceCell<Engine>,
     made: Cell<Option<Instant>>,
-    closed: Cell<bool>,
     contract: Cell<Contract>,
 }
 
@@ -45,7 +40,6 @@ impl Default for Scheduler {
         Self {
             engine: OnceCell::new(),
             made: Cell::new(None),
-            closed: Cell::new(false),
             contract: Cell::new(Contract::LengthOffset),
         }
     }
@@ -69,48 +63,20 @@ type Hook<T> = Result<T, Error>;
 impl Scheduler {
     /// The engine, for the thread that owns it.
     fn engine(&self, ruby: &Ruby) -> Hook<&Engine> {
-        let engine = self.engine.get().filter(|_| !self.closed.get());
+        let engine = self.engine.get();
         let engine = engine.ok_or_else(|| errors::closed(ruby, "scheduler"))?;
-        if !engine.is_owner(ruby) {
-            return Err(wrong_thread(ruby));
-        }
-        Ok(engine)
+        engine.usable(ruby, "scheduler")
     }
 
     /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, workers: nil)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
-        type Optional = (Option<Value>, Option<Value>, Option<bool>, Option<Value>);
-        let keywords = get_kwargs::<_, (), Optional, ()>(
-            arguments.keywords,
-            &[],
-            &["backend", "entries", "sqpoll", "workers"],
-        )?;
-        let (backend, entries, sqpoll, workers) = keywords.optional;
         if this.engine.get().is_some() {
             return Err(errors::base(ruby, "this scheduler is initialized already"));
         }
-        let ring = RingOptions {
-            entries: whole_number(ruby, "entries", entries, 1024, 32_768)?,
-            sqpoll: sqpoll.unwrap_or(false).then_some(Sqpoll {
-                idle_ms: 1000,
-                cpu: None,
-            }),
-            ..RingOptions::default()
-        };
-        let workers = workers.filter(|workers| !workers.is_nil());
-        let workers_max = whole_number(ruby, "workers", workers, 8, 1024)?;
-        let options = |backend| Options {
-            backend,
-            ring: ring.clone(),
-            workers_max: workers_max as usize,
-        };
-        let driver = match asked_for(ruby, backend)? {
-            Some(kind) => driver_on(ruby, kind, &options(kind))?,
-            None => best_driver(ruby, options)?,
-        };
-        if workers.is_some() {
-            this.ivar_set("@workers_max", workers_max)?;
+        let Made { driver, workers } = options::driver(ruby, arguments.keywords)?;
+        if let Some(workers) = workers {
+            this.ivar_set("@workers_max", workers)?;
             let operations: RModule = this.class().const_get("BlockingOperations")?;
             this.funcall::<_, _, Value>("extend", (operations,))?;
         }
@@ -131,7 +97,7 @@ impl Scheduler {
     }
 
     fn is_closed(&self) -> bool {
-        self.closed.get() || self.engine.get().is_none()
+        self.engine.get().is_none_or(Engine::is_closed)
     }
 
     fn stats(ruby: &Ruby, this: Obj<Self>) -> Hook<RHash> {
@@ -140,7 +106,7 @@ impl Scheduler {
             .get()
             .ok_or_else(|| errors::closed(ruby, "scheduler"))?;
         if !engine.is_owner(ruby) {
-            return Err(wrong_thread(ruby));
+            return Err(errors::wrong_thread(ruby, "scheduler"));
         }
         let stats = engine.driver.stats();
         let alive = this
@@ -189,7 +155,7 @@ impl Scheduler {
     }
 
     fn unblock(ruby: &Ruby, this: Obj<Self>, _blocker: Value, fiber: Fiber) -> Hook<()> {
-        if let Some(engine) = this.engine.get().filter(|_| !this.closed.get()) {
+        if let Some(engine) = this.engine.get().filter(|engine| !engine.is_closed()) {
             engine.unblock(fiber);
         }
         let _ = ruby;
@@ -223,37 +189,18 @@ impl Scheduler {
         }
         let engine = this.engine(ruby)?;
         let io = OpenIo::new(ruby, io)?;
-        let interest = Interest::from_bits(u32::try_convert(events)?).ok_or_else(|| {
-            let message = format!(
-                "events {events} are not a combination of IO::READABLE (1), IO::PRIORITY (2) and \
-                 IO::WRITABLE (4)"
-            );
-            errors::argument(ruby, message)
-        })?;
+        let interest = io::interest(ruby, events)?;
         let given = duration::optional(ruby, timeout)?;
         if given.is_some_and(|timeout| timeout.is_zero()) {
             return look_at(ruby, engine, io, interest);
         }
         let own = if given.is_none() {
-            io.timeout(ruby)?
+            engine.timeout_of(ruby, io)?
         } else {
             None
         };
-        let operation = Operation::Poll {
-            fd: io.fd,
-            interest,
-        };
-        match engine.perform(ruby, &operation, given.or(own))? {
-            Some(found) if found < 0 => Err(errors::errno(
-                ruby,
-                uring_io_core::Error {
-                    call: "poll",
-                    errno: -found,
-                },
-            )),
-            Some(found) => Ok(ruby
-                .integer_from_u64(interest.satisfied_by(found).bits().into())
-                .as_value()),
+        match engine.poll(ruby, io.fd, interest, given.or(own))? {
+            Some(ready) => Ok(io::events(ruby, ready)),
             // Ruby 3.3 takes false for "would block"; from 3.4 on it raises the error itself.
             None if cfg!(ruby_lt_3_4) && own.is_some() => Err(errors::io_timeout(
                 ruby,
@@ -276,73 +223,50 @@ impl Scheduler {
     }
 
     fn io_read(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
-        this.buffered(ruby, Direction::Read, arguments, this.contract.get())
+        transfer::buffered(
+            this.engine(ruby)?,
+            ruby,
+            Direction::Read,
+            arguments,
+            this.contract.get(),
+        )
     }
 
     fn io_write(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
-        this.buffered(ruby, Direction::Write, arguments, this.contract.get())
+        transfer::buffered(
+            this.engine(ruby)?,
+            ruby,
+            Direction::Write,
+            arguments,
+            this.contract.get(),
+        )
     }
 
     fn io_pread(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
-        this.positioned(ruby, Direction::Read, arguments, this.contract.get())
+        transfer::positioned(
+            this.engine(ruby)?,
+            ruby,
+            Direction::Read,
+            arguments,
+            this.contract.get(),
+        )
     }
 
     /// Not for Ruby below 4.0, which calls it without the GVL (io.c, rb_io_pwrite).
     #[cfg(ruby_gte_4_0)]
     fn io_pwrite(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
-        this.positioned(ruby, Direction::Write, arguments, this.contract.get())
-    }
-
-    /// (io, buffer, length, offset = 0), or (io, buffer, offset, length)
-    fn buffered(
-        &self,
-        ruby: &Ruby,
-        direction: Direction,
-        arguments: &[Value],
-        contract: Contract,
-    ) -> Hook<i64> {
-        let engine = self.engine(ruby)?;
-        type Required = (Value, Value, usize);
-        let arguments = scan_args::<Required, (Option<usize>,), (), (), (), ()>(arguments)?;
-        let (io, buffer, first) = arguments.required;
-        let io = OpenIo::new(ruby, io)?;
-        let numbers = (first, arguments.optional.0.unwrap_or(0));
-        let extent = Extent {
-            from: None,
-            numbers,
-            contract,
-        };
-        transfer::transfer(engine, ruby, direction, io, buffer, &extent)
-    }
-
-    /// As `buffered`, with a position in the file after the buffer.
-    fn positioned(
-        &self,
-        ruby: &Ruby,
-        direction: Direction,
-        arguments: &[Value],
-        contract: Contract,
-    ) -> Hook<i64> {
-        let engine = self.engine(ruby)?;
-        type Required = (Value, Value, u64, usize, usize);
-        let arguments = scan_args::<Required, (), (), (), (), ()>(arguments)?;
-        let (io, buffer, from, first, second) = arguments.required;
-        let io = OpenIo::new(ruby, io)?;
-        let extent = Extent {
-            from: Some(from),
-            numbers: (first, second),
-            contract,
-        };
-        transfer::transfer(engine, ruby, direction, io, buffer, &extent)
+        transfer::positioned(
+            this.engine(ruby)?,
+            ruby,
+            Direction::Write,
+            arguments,
+            this.contract.get(),
+        )
     }
 
     /// The buffered hooks under the contract that this Ruby does not have, for its specs.
     fn contract(ruby: &Ruby, this: Obj<Self>, name: Symbol) -> Hook<()> {
-        this.contract.set(match &*name.name()? {
-            "length_offset" => Contract::LengthOffset,
-            "offset_length" => Contract::OffsetLength,
-            other => return Err(errors::argument(ruby, format!("no contract {other:?}"))),
-        });
+        this.contract.set(Contract::named(ruby, name)?);
         Ok(())
     }
 
@@ -357,7 +281,7 @@ impl Scheduler {
     /// Raises in a fiber at its wait. Any thread; the first argument may also stand for one wait
     /// of a fiber (Ruby 4.1) and know `alive?` and `raise` only.
     fn fiber_interrupt(ruby: &Ruby, this: Obj<Self>, target: Value, exception: Value) -> Hook<()> {
-        let Some(engine) = this.engine.get().filter(|_| !this.closed.get()) else {
+        let Some(engine) = this.engine.get().filter(|engine| !engine.is_closed()) else {
             return Ok(());
         };
         match (Fiber::from_value(target), Exception::from_value(exception)) {
@@ -414,31 +338,14 @@ impl Scheduler {
         timeout::after(engine, ruby, seconds, exception, message, block)
     }
 
-    /// Waits until a child of those that `pid` and `flags` mean (waitpid(2)) changes its state,
-    /// without reaping it. True when there is something to reap or nothing to wait for; false
-    /// when this kernel or backend cannot wait for it: do so in a thread then.
-    ///
-    /// io_uring waits for any of them (Linux 6.7); elsewhere one child that ends is waited for
-    /// by a pidfd (Linux 5.3).
+    /// See [`children::wait`].
     fn wait_for_child(ruby: &Ruby, this: Obj<Self>, pid: i32, flags: i32) -> Hook<bool> {
-        let engine = this.engine(ruby)?;
-        let children = Children::of_waitpid(pid, flags);
-        match engine.perform(ruby, &Operation::WaitChild(children), None)? {
-            Some(result) if result != -libc::EINVAL && result != -libc::ENOSYS => Ok(true),
-            _ if children.kind == libc::P_PID && children.changes == libc::WEXITED => {
-                wait_for_exit(ruby, engine, pid)
-            }
-            _ => Ok(false),
-        }
+        children::wait(ruby, this.engine(ruby)?, pid, flags)
     }
 
-    /// As `wait_for_child`, but blocks the calling thread, which may be any.
+    /// See [`children::block`].
     fn block_for_child(ruby: &Ruby, _: Value, pid: i32, flags: i32) -> Hook<()> {
-        let children = Children::of_waitpid(pid, flags);
-        while gvl::wait_for_child(children).is_none_or(|errno| errno == libc::EINTR) {
-            ruby.thread_check_ints()?;
-        }
-        Ok(())
+        children::block(ruby, pid, flags)
     }
 
     /// Does the work that Ruby handed over, in the calling thread: one of the pool's.
@@ -505,20 +412,12 @@ impl Scheduler {
         this.engine(ruby)?.interrupt(ruby, fiber, exception)
     }
 
-    /// Stops all use of the scheduler in a forked child: what is in flight belongs to the parent,
-    /// and so do the fibers that wait for it.
-    fn abandon(&self) {
-        self.closed.set(true);
-    }
-
     /// Ends what is in flight and gives the backend back. The scheduler is of no use afterwards.
     fn release(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         if this.is_closed() {
             return Ok(());
         }
-        let engine = this.engine(ruby)?;
-        this.closed.set(true);
-        engine.close(ruby)
+        this.engine(ruby)?.close(ruby)
     }
 }
 
@@ -531,7 +430,7 @@ fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook
     engine.driver.count_direct_call();
     let ready = uring_io_core::readiness_now(io.fd, interest);
     Ok(match ready.map_err(|error| errors::errno(ruby, error))? {
-        Some(ready) => ruby.integer_from_u64(ready.bits().into()).as_value(),
+        Some(ready) => io::events(ruby, ready),
         None => ruby.qfalse().as_value(),
     })
 }
@@ -543,24 +442,6 @@ fn wait_blocking(io: Value, events: Value, timeout: Value) -> Hook<Value> {
         protect(|| unsafe { rb_sys::rb_io_wait(io.as_raw(), events.as_raw(), timeout.as_raw()) })?;
     // SAFETY: the call returned a value.
     Ok(unsafe { Value::from_raw(ready) })
-}
-
-/// Waits with a pidfd until a process ends.
-fn wait_for_exit(ruby: &Ruby, engine: &Engine, pid: i32) -> Hook<bool> {
-    use std::os::fd::AsRawFd;
-
-    engine.driver.count_direct_call();
-    let process = match pidfd_open(pid) {
-        Ok(process) => process,
-        Err(error) if error.errno == libc::ENOSYS => return Ok(false),
-        Err(_) => return Ok(true),
-    };
-    let operation = Operation::Poll {
-        fd: process.as_raw_fd(),
-        interest: Interest::READABLE,
-    };
-    engine.perform(ruby, &operation, None)?;
-    Ok(true)
 }
 
 /// Body of every scheduled fiber: runs the block, and reports what it dies of as Ruby does for
@@ -627,89 +508,6 @@ fn check_outside(ruby: &Ruby, engine: &Engine) -> Hook<()> {
     ))
 }
 
-fn wrong_thread(ruby: &Ruby) -> Error {
-    Error::new(
-        ruby.exception_thread_error(),
-        "this scheduler belongs to another thread: make one in each thread that uses it",
-    )
-}
-
-/// A keyword that is a whole number from 1 on.
-fn whole_number(
-    ruby: &Ruby,
-    name: &str,
-    given: Option<Value>,
-    default: u32,
-    most: u32,
-) -> Hook<u32> {
-    let Some(given) = given else {
-        return Ok(default);
-    };
-    let number = i64::try_convert(given)?;
-    if !(1..=i64::from(most)).contains(&number) {
-        let message = format!("{name} must be from 1 to {most}, {number} given");
-        return Err(errors::argument(ruby, message));
-    }
-    Ok(number as u32)
-}
-
-/// The backend that the argument or else the environment names.
-fn asked_for(ruby: &Ruby, backend: Option<Value>) -> Hook<Option<BackendKind>> {
-    const VARIABLE: &str = "URING_IO_BACKEND";
-    let (name, source) = match backend.filter(|backend| !backend.is_nil()) {
-        Some(backend) => {
-            if !backend.is_kind_of(ruby.class_symbol()) && !backend.is_kind_of(ruby.class_string())
-            {
-                let message = format!("backend must be a Symbol, {} given", backend.class());
-                return Err(errors::wrong_type(ruby, message));
-            }
-            (backend.to_string(), "backend:")
-        }
-        None => match environment(ruby, VARIABLE)? {
-            Some(name) => (name, VARIABLE),
-            None => return Ok(None),
-        },
-    };
-    BackendKind::from_str(&name).map(Some).map_err(|_| {
-        let names = BackendKind::ALL.map(|kind| format!(":{kind}")).join(", ");
-        errors::argument(
-            ruby,
-            format!("{source} names no backend: {name:?}; there are {names}"),
-        )
-    })
-}
-
-/// A variable of Ruby's ENV; an empty one counts as unset.
-fn environment(ruby: &Ruby, name: &str) -> Hook<Option<String>> {
-    let env: Value = ruby.class_object().const_get("ENV")?;
-    let value: Option<RString> = env.funcall("[]", (name,))?;
-    // SAFETY: the bytes are copied before Ruby can change or free the string.
-    let bytes = value.map(|value| unsafe { value.as_slice() }.to_vec());
-    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    Ok(text.filter(|text| !text.is_empty()))
-}
-
-fn driver_on(ruby: &Ruby, kind: BackendKind, options: &Options) -> Hook<Driver<Party>> {
-    Driver::new(options)
-        .map_err(|error| errors::backend_unavailable(ruby, kind.name(), &support::diagnose(&error)))
-}
-
-/// The first backend that works. The default never raises for want of io_uring: it falls back,
-/// and UringIO.support tells why.
-fn best_driver(ruby: &Ruby, options: impl Fn(BackendKind) -> Options) -> Hook<Driver<Party>> {
-    let mut last = None;
-    for kind in BackendKind::ALL {
-        match Driver::new(&options(kind)) {
-            Ok(driver) => return Ok(driver),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.map_or_else(
-        || errors::base(ruby, "no backend"),
-        |error| errors::errno(ruby, error),
-    ))
-}
-
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Scheduler", ruby.class_object())?;
     class.define_alloc_func::<Scheduler>();
@@ -747,7 +545,6 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_private_method("check_not_inside", method!(Scheduler::check_not_inside, 0))?;
     class.define_private_method("fibers", method!(Scheduler::fibers, 0))?;
     class.define_private_method("interrupt", method!(Scheduler::interrupt, 2))?;
-    class.define_method("abandon", method!(Scheduler::abandon, 0))?;
     class.define_private_method("release", method!(Scheduler::release, 0))?;
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! The io_select hook: several IOs at once.
 
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use magnus::{prelude::*, Error, RArray, Ruby, TryConvert, Value};
-use uring_io_core::{Interest, Operation, Token};
+use uring_io_core::{Interest, Operation, Token, Wakeup};
 
 use crate::engine::{Engine, Purpose};
 use crate::io::OpenIo;
@@ -34,11 +34,7 @@ pub fn select(
     let watched = watched(ruby, arrays)?;
     let waits = timeout.is_none_or(|timeout| !timeout.is_zero());
     if let ([(fd, interest)], true) = (&watched.entries[..], waits) {
-        let poll = Operation::Poll {
-            fd: *fd,
-            interest: *interest,
-        };
-        return select_one(engine, ruby, &watched, poll, timeout);
+        return select_one(engine, ruby, &watched, (*fd, *interest), timeout);
     }
     if let Some(ready) = ready_now(engine, ruby, &watched)? {
         return Ok(ready);
@@ -46,22 +42,35 @@ pub fn select(
     if timeout.is_some_and(|timeout| timeout.is_zero()) {
         return Ok(ruby.qnil().as_value());
     }
-    let whole = engine.place(ruby, Purpose::Operation);
-    if timeout.is_some() {
-        engine.driver.set_timeout(whole.token, timeout);
-    }
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut timed_out = wait_for_any(engine, ruby, &watched, timeout)?;
     loop {
-        let parts = Parts::start(engine, ruby, whole.token, &watched)?;
-        let wakeup = engine.await_wakeup(ruby, whole.token);
-        drop(parts);
-        let timed_out = wakeup? == uring_io_core::Wakeup::TimedOut;
         if let Some(ready) = ready_now(engine, ruby, &watched)? {
             return Ok(ready);
         }
         if timed_out {
             return Ok(ruby.qnil().as_value());
         }
+        timed_out = !engine.watch(ruby, &watched.entries, deadline)?;
     }
+}
+
+/// Waits until one of them is ready, or something else makes it worth looking. Whether the timeout
+/// passed first.
+fn wait_for_any(
+    engine: &Engine,
+    ruby: &Ruby,
+    watched: &Watched,
+    timeout: Option<Duration>,
+) -> Result<bool, Error> {
+    let whole = engine.place(ruby, Purpose::Operation);
+    if timeout.is_some() {
+        engine.driver.set_timeout(whole.token, timeout);
+    }
+    let parts = Parts::start(engine, ruby, whole.token, watched)?;
+    let wakeup = engine.await_wakeup(ruby, whole.token);
+    drop(parts);
+    Ok(wakeup? == Wakeup::TimedOut)
 }
 
 /// The usual case, one IO, costs no system call of its own.
@@ -69,7 +78,7 @@ fn select_one(
     engine: &Engine,
     ruby: &Ruby,
     watched: &Watched,
-    poll: Operation,
+    (fd, interest): (RawFd, Interest),
     timeout: Option<Duration>,
 ) -> Result<Value, Error> {
     if watched.has_buffered_input(ruby, 0)? {
@@ -77,16 +86,9 @@ fn select_one(
             .results(ruby, [true])?
             .unwrap_or(ruby.qnil().as_value()));
     }
-    match engine.perform(ruby, &poll, timeout)? {
-        Some(found) if found < 0 => Err(errors::errno(
-            ruby,
-            uring_io_core::Error::new("poll", -found),
-        )),
-        found => {
-            let ready = watched.results(ruby, [found.is_some()])?;
-            Ok(ready.unwrap_or(ruby.qnil().as_value()))
-        }
-    }
+    let ready = engine.poll(ruby, fd, interest, timeout)?.is_some();
+    let ready = watched.results(ruby, [ready])?;
+    Ok(ready.unwrap_or(ruby.qnil().as_value()))
 }
 
 impl Watched {

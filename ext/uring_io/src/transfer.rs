@@ -6,7 +6,8 @@
 //! From Ruby 4.1 on (interface 4) they are `offset, length`: `length` is the most, and one transfer
 //! is made. Both report the number of bytes, or a negative errno.
 
-use magnus::{prelude::*, Error, RClass, Ruby, Value};
+use magnus::scan_args::scan_args;
+use magnus::{prelude::*, Error, RClass, Ruby, Symbol, Value};
 use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
 
 use crate::buffer::BufferMemory;
@@ -34,15 +35,81 @@ impl Contract {
         }
         Ok(Self::LengthOffset)
     }
+
+    /// The contract of this name, for specs of the one that the Ruby that runs does not have.
+    pub fn named(ruby: &Ruby, name: Symbol) -> Result<Self, Error> {
+        match &*name.name()? {
+            "length_offset" => Ok(Self::LengthOffset),
+            "offset_length" => Ok(Self::OffsetLength),
+            other => Err(errors::argument(ruby, format!("no contract {other:?}"))),
+        }
+    }
+}
+
+/// [`buffered`] or [`positioned`].
+pub type BufferedHook = fn(&Engine, &Ruby, Direction, &[Value], Contract) -> Result<i64, Error>;
+
+/// io_read and io_write: (io, buffer, length, offset = 0), or (io, buffer, offset, length). Bytes
+/// moved, or a negative errno. Raises IO::TimeoutError when one wait takes longer than the IO's
+/// timeout, unless that is the matter of a scheduler above.
+pub fn buffered(
+    engine: &Engine,
+    ruby: &Ruby,
+    direction: Direction,
+    arguments: &[Value],
+    contract: Contract,
+) -> Result<i64, Error> {
+    type Required = (Value, Value, usize);
+    let arguments = scan_args::<Required, (Option<usize>,), (), (), (), ()>(arguments)?;
+    let (io, buffer, first) = arguments.required;
+    let extent = Extent {
+        from: None,
+        numbers: (first, arguments.optional.0.unwrap_or(0)),
+        contract,
+    };
+    transfer(
+        engine,
+        ruby,
+        direction,
+        OpenIo::new(ruby, io)?,
+        buffer,
+        &extent,
+    )
+}
+
+/// io_pread and io_pwrite: as [`buffered`], with a position in the file after the buffer.
+pub fn positioned(
+    engine: &Engine,
+    ruby: &Ruby,
+    direction: Direction,
+    arguments: &[Value],
+    contract: Contract,
+) -> Result<i64, Error> {
+    type Required = (Value, Value, u64, usize, usize);
+    let arguments = scan_args::<Required, (), (), (), (), ()>(arguments)?;
+    let (io, buffer, from, first, second) = arguments.required;
+    let extent = Extent {
+        from: Some(from),
+        numbers: (first, second),
+        contract,
+    };
+    transfer(
+        engine,
+        ruby,
+        direction,
+        OpenIo::new(ruby, io)?,
+        buffer,
+        &extent,
+    )
 }
 
 /// Which part of a buffer, and of a file.
-pub struct Extent {
+struct Extent {
     /// Position in the file; `None` for the file's own.
-    pub from: Option<u64>,
+    from: Option<u64>,
     /// The two numbers after the buffer, in the order of the contract.
-    pub numbers: (usize, usize),
-    pub contract: Contract,
+    numbers: (usize, usize),
+    contract: Contract,
 }
 
 /// How much to transfer, from where in the buffer.
@@ -78,9 +145,7 @@ impl Extent {
     }
 }
 
-/// Bytes moved between an IO and an IO::Buffer, or a negative errno. Raises IO::TimeoutError when
-/// one wait takes longer than the IO's timeout.
-pub fn transfer(
+fn transfer(
     engine: &Engine,
     ruby: &Ruby,
     direction: Direction,
@@ -162,7 +227,7 @@ fn one(
         engine.driver.count_direct_call();
         return Ok(uring_io_core::try_transfer(step));
     }
-    let timeout = io.timeout(ruby)?;
+    let timeout = engine.timeout_of(ruby, io)?;
     let interest = match step.direction {
         Direction::Read => Interest::READABLE,
         Direction::Write => Interest::WRITABLE,
@@ -176,17 +241,7 @@ fn one(
             Some(result) => return Ok(result),
             None => return Err(timed_out()),
         }
-        if engine
-            .perform(
-                ruby,
-                &Operation::Poll {
-                    fd: step.fd,
-                    interest,
-                },
-                timeout,
-            )?
-            .is_none()
-        {
+        if engine.poll(ruby, step.fd, interest, timeout)?.is_none() && timeout.is_some() {
             return Err(timed_out());
         }
     }

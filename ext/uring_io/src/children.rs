@@ -1,0 +1,47 @@
+//! Waiting for child processes without reaping them: `lib/uring_io/process_wait.rb` does that.
+
+use std::os::fd::AsRawFd;
+
+use magnus::{Error, Ruby};
+use uring_io_core::{pidfd_open, Children, Interest, Operation};
+
+use crate::engine::Engine;
+use crate::gvl;
+
+/// Waits until a child of those that `pid` and `flags` mean (waitpid(2)) changes its state. True
+/// when there is something to reap or nothing to wait for; false when this kernel or backend
+/// cannot wait for it: then [`block`] in a thread.
+///
+/// io_uring waits for any of them (Linux 6.7); elsewhere one child that ends is waited for by a
+/// pidfd (Linux 5.3).
+pub fn wait(ruby: &Ruby, engine: &Engine, pid: i32, flags: i32) -> Result<bool, Error> {
+    let children = Children::of_waitpid(pid, flags);
+    match engine.perform(ruby, &Operation::WaitChild(children), None)? {
+        Some(result) if result != -libc::EINVAL && result != -libc::ENOSYS => Ok(true),
+        _ if children.kind == libc::P_PID && children.changes == libc::WEXITED => {
+            wait_for_exit(ruby, engine, pid)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// As [`wait`], but blocks the calling thread, which may be any.
+pub fn block(ruby: &Ruby, pid: i32, flags: i32) -> Result<(), Error> {
+    let children = Children::of_waitpid(pid, flags);
+    while gvl::wait_for_child(children).is_none_or(|errno| errno == libc::EINTR) {
+        ruby.thread_check_ints()?;
+    }
+    Ok(())
+}
+
+/// Waits with a pidfd until a process ends.
+fn wait_for_exit(ruby: &Ruby, engine: &Engine, pid: i32) -> Result<bool, Error> {
+    engine.driver.count_direct_call();
+    let process = match pidfd_open(pid) {
+        Ok(process) => process,
+        Err(error) if error.errno == libc::ENOSYS => return Ok(false),
+        Err(_) => return Ok(true),
+    };
+    engine.poll(ruby, process.as_raw_fd(), Interest::READABLE, None)?;
+    Ok(true)
+}

@@ -1,0 +1,126 @@
+//! The keywords that every constructor takes, and the driver they ask for.
+
+use std::str::FromStr;
+
+use magnus::scan_args::get_kwargs;
+use magnus::{prelude::*, Error, RHash, Ruby, Value};
+use uring_io_core::support;
+use uring_io_core::{BackendKind, Driver, Options, RingOptions, Sqpoll};
+
+use crate::engine::Party;
+use crate::errors;
+
+/// A driver, and what else was asked for.
+pub struct Made {
+    pub driver: Driver<Party>,
+    /// The most threads for blocking work, where the caller gave a number.
+    pub workers: Option<u32>,
+}
+
+/// backend: nil, entries: 1024, sqpoll: false, workers: nil
+pub fn driver(ruby: &Ruby, keywords: RHash) -> Result<Made, Error> {
+    type Optional = (Option<Value>, Option<Value>, Option<bool>, Option<Value>);
+    let names = ["backend", "entries", "sqpoll", "workers"];
+    let keywords = get_kwargs::<_, (), Optional, ()>(keywords, &[], &names)?;
+    let (backend, entries, sqpoll, workers) = keywords.optional;
+    let ring = RingOptions {
+        entries: whole_number(ruby, "entries", entries, 1024, 32_768)?,
+        sqpoll: sqpoll.unwrap_or(false).then_some(Sqpoll {
+            idle_ms: 1000,
+            cpu: None,
+        }),
+        ..RingOptions::default()
+    };
+    let workers = workers.filter(|workers| !workers.is_nil());
+    let workers_max = whole_number(ruby, "workers", workers, 8, 1024)?;
+    let options = |backend| Options {
+        backend,
+        ring: ring.clone(),
+        workers_max: workers_max as usize,
+    };
+    let driver = match asked_for(ruby, backend)? {
+        Some(kind) => driver_on(ruby, kind, &options(kind))?,
+        None => best_driver(ruby, options)?,
+    };
+    Ok(Made {
+        driver,
+        workers: workers.map(|_| workers_max),
+    })
+}
+
+/// A keyword that is a whole number from 1 on.
+fn whole_number(
+    ruby: &Ruby,
+    name: &str,
+    given: Option<Value>,
+    default: u32,
+    most: u32,
+) -> Result<u32, Error> {
+    let Some(given) = given else {
+        return Ok(default);
+    };
+    let number = i64::try_convert(given)?;
+    if !(1..=i64::from(most)).contains(&number) {
+        let message = format!("{name} must be from 1 to {most}, {number} given");
+        return Err(errors::argument(ruby, message));
+    }
+    Ok(number as u32)
+}
+
+/// The backend that the argument or else the environment names.
+fn asked_for(ruby: &Ruby, backend: Option<Value>) -> Result<Option<BackendKind>, Error> {
+    const VARIABLE: &str = "URING_IO_BACKEND";
+    let (name, source) = match backend.filter(|backend| !backend.is_nil()) {
+        Some(backend) => {
+            if !backend.is_kind_of(ruby.class_symbol()) && !backend.is_kind_of(ruby.class_string())
+            {
+                let message = format!("backend must be a Symbol, {} given", backend.class());
+                return Err(errors::wrong_type(ruby, message));
+            }
+            (backend.to_string(), "backend:")
+        }
+        None => match environment(ruby, VARIABLE)? {
+            Some(name) => (name, VARIABLE),
+            None => return Ok(None),
+        },
+    };
+    BackendKind::from_str(&name).map(Some).map_err(|_| {
+        let names = BackendKind::ALL.map(|kind| format!(":{kind}")).join(", ");
+        errors::argument(
+            ruby,
+            format!("{source} names no backend: {name:?}; there are {names}"),
+        )
+    })
+}
+
+/// A variable of Ruby's ENV; an empty one counts as unset.
+fn environment(ruby: &Ruby, name: &str) -> Result<Option<String>, Error> {
+    let env: Value = ruby.class_object().const_get("ENV")?;
+    let value: Option<Value> = env.funcall("[]", (name,))?;
+    let text = value.map(|value| value.to_string());
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+fn driver_on(ruby: &Ruby, kind: BackendKind, options: &Options) -> Result<Driver<Party>, Error> {
+    Driver::new(options)
+        .map_err(|error| errors::backend_unavailable(ruby, kind.name(), &support::diagnose(&error)))
+}
+
+/// The first backend that works. The default never raises for want of io_uring: it falls back,
+/// and UringIO.support tells why.
+fn best_driver(
+    ruby: &Ruby,
+    options: impl Fn(BackendKind) -> Options,
+) -> Result<Driver<Party>, Error> {
+    let mut last = None;
+    for kind in BackendKind::ALL {
+        match Driver::new(&options(kind)) {
+            Ok(driver) => return Ok(driver),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(
+        || errors::base(ruby, "no backend"),
+        |error| errors::errno(ruby, error),
+    ))
+}

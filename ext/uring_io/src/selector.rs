@@ -1,0 +1,511 @@
+//! Class UringIO::Selector: the contract of IO::Event::Selector, on which Async's scheduler rests.
+//!
+//! A selector has a loop fiber, which calls `select` over and over. A fiber that waits transfers to
+//! it and is transferred back to by a later `select`. Two queues say who runs: the ready list here,
+//! with fibers and other objects in the order in which they were pushed, and the driver's, with
+//! those whose operation is over.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use magnus::fiber::Fiber;
+use magnus::rb_sys::{protect, AsRawId, AsRawValue, FromRawValue};
+use magnus::scan_args::scan_args;
+use magnus::value::{LazyId, Opaque, ReprValue};
+use magnus::{
+    gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, ExceptionClass, RHash,
+    RModule, Ruby, Symbol, TryConvert, TypedData, Value,
+};
+use uring_io_core::{Direction, Turn};
+
+use crate::engine::Engine;
+use crate::io::{self, OpenIo};
+use crate::options::{self, Made};
+use crate::transfer::{self, Contract};
+use crate::{children, duration, errors, gvl};
+
+/// Memory behind a UringIO::Selector.
+#[derive(TypedData, Default)]
+#[magnus(class = "UringIO::Selector", mark, size, free_immediately)]
+pub struct Selector {
+    /// Absent until `initialize` has run.
+    state: OnceCell<State>,
+}
+
+struct State {
+    engine: Engine,
+    home: Opaque<Fiber>,
+    contract: Cell<Contract>,
+    ready: ReadyList,
+    idle: Cell<Duration>,
+    /// Times that `select` did not look at a backend whose look costs a system call.
+    not_looked: Cell<u32>,
+}
+
+// SAFETY: Ruby objects are used by whichever thread holds the GVL, one at a time. Methods other
+// than `push`, `wakeup` and questions refuse threads that do not own the selector; these, and the
+// GC's marking, may run while the owner waits without the GVL, and touch only what Driver::wait
+// leaves alone.
+unsafe impl Send for Selector {}
+
+impl DataTypeFunctions for Selector {
+    fn mark(&self, marker: &gc::Marker) {
+        if let Some(state) = self.state.get() {
+            state.engine.mark(marker);
+            state.ready.mark(marker);
+        }
+    }
+}
+
+/// Who is to be transferred to, first in first out: fibers, and whatever has `alive?` and
+/// `transfer`.
+#[derive(Default)]
+struct ReadyList {
+    /// An entry that was taken back leaves its place empty.
+    entries: RefCell<VecDeque<Option<Opaque<Value>>>>,
+    /// Number of the first entry; they are counted through.
+    first: Cell<u64>,
+}
+
+impl ReadyList {
+    fn mark(&self, marker: &gc::Marker) {
+        for entry in self.entries.borrow().iter().flatten() {
+            marker.mark(*entry);
+        }
+    }
+
+    /// Adds an entry and returns its number.
+    fn push(&self, entry: Value) -> u64 {
+        let mut entries = self.entries.borrow_mut();
+        entries.push_back(Some(Opaque::from(entry)));
+        self.first.get() + entries.len() as u64 - 1
+    }
+
+    fn pop(&self) -> Option<Opaque<Value>> {
+        let entry = self.entries.borrow_mut().pop_front()?;
+        self.first.set(self.first.get() + 1);
+        entry
+    }
+
+    /// Takes an entry back, unless it was popped.
+    fn remove(&self, number: u64) {
+        let mut entries = self.entries.borrow_mut();
+        let place = number.checked_sub(self.first.get());
+        if let Some(entry) = place.and_then(|place| entries.get_mut(place as usize)) {
+            *entry = None;
+        }
+        while let Some(None) = entries.back() {
+            entries.pop_back();
+        }
+    }
+
+    /// Places taken, those of entries that were taken back among them.
+    fn len(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.borrow().iter().all(Option::is_none)
+    }
+}
+
+static TRANSFER: LazyId = LazyId::new("transfer");
+static RAISE: LazyId = LazyId::new("raise");
+
+/// Selects in a row that may leave a backend unasked whose look costs a system call.
+const NOT_LOOKED_MAX: u32 = 16;
+
+type Hook<T> = Result<T, Error>;
+
+impl Selector {
+    /// UringIO::Selector.new(loop, backend: nil, entries: 1024, sqpoll: false, workers: nil)
+    fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
+        let arguments = scan_args::<(Fiber,), (), (), (), RHash, ()>(arguments)?;
+        if this.state.get().is_some() {
+            return Err(errors::base(ruby, "this selector is initialized already"));
+        }
+        let (home,) = arguments.required;
+        let Made { driver, .. } = options::driver(ruby, arguments.keywords)?;
+        // Somebody else's `initialize` cannot have run in between: the check above and this
+        // assignment are made without letting go of the GVL.
+        let _ = this.state.set(State {
+            engine: Engine::with_home(ruby, driver, Some(home)),
+            home: Opaque::from(home),
+            contract: Cell::new(Contract::of_ruby(ruby)?),
+            ready: ReadyList::default(),
+            idle: Cell::new(Duration::ZERO),
+            not_looked: Cell::new(0),
+        });
+        Ok(())
+    }
+
+    fn made(&self, ruby: &Ruby) -> Hook<&State> {
+        self.state
+            .get()
+            .ok_or_else(|| errors::closed(ruby, "selector"))
+    }
+
+    /// The state, for the thread that owns it.
+    fn state(&self, ruby: &Ruby) -> Hook<&State> {
+        let state = self.made(ruby)?;
+        state.engine.usable(ruby, "selector")?;
+        Ok(state)
+    }
+
+    fn home(ruby: &Ruby, this: Obj<Self>) -> Hook<Fiber> {
+        Ok(ruby.get_inner(this.made(ruby)?.home))
+    }
+
+    fn backend(ruby: &Ruby, this: Obj<Self>) -> Hook<Symbol> {
+        Ok(ruby.to_symbol(this.made(ruby)?.engine.driver.backend().name()))
+    }
+
+    fn idle_duration(ruby: &Ruby, this: Obj<Self>) -> Hook<f64> {
+        Ok(this.made(ruby)?.idle.get().as_secs_f64())
+    }
+
+    fn is_ready(ruby: &Ruby, this: Obj<Self>) -> Hook<bool> {
+        Ok(!this.made(ruby)?.ready.is_empty())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state
+            .get()
+            .is_none_or(|state| state.engine.is_closed())
+    }
+
+    fn close(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        if this.is_closed() {
+            return Ok(());
+        }
+        this.state(ruby)?.engine.close(ruby)
+    }
+
+    /// Any thread that holds the GVL; it neither blocks nor raises, because Async calls it from
+    /// wherever Ruby unblocks a fiber.
+    fn push(&self, entry: Value) {
+        if let Some(state) = self.state.get() {
+            state.ready.push(entry);
+        }
+    }
+
+    /// Any thread, as `push`. Whether `select` was waiting.
+    fn wakeup(&self) -> bool {
+        let Some(state) = self.state.get() else {
+            return false;
+        };
+        let waiting = !state.engine.is_closed() && state.engine.driver.is_waiting();
+        if waiting {
+            state.engine.driver.waker().wake();
+        }
+        waiting
+    }
+
+    fn transfer(ruby: &Ruby, this: Obj<Self>) -> Hook<Value> {
+        this.state(ruby)?.go_home(ruby)
+    }
+
+    fn yield_turn(ruby: &Ruby, this: Obj<Self>) -> Hook<Value> {
+        let state = this.state(ruby)?;
+        state.queued(ruby, || state.go_home(ruby))
+    }
+
+    fn resume(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Value> {
+        let state = this.state(ruby)?;
+        let (fiber, arguments) = fiber_and_arguments(ruby, arguments)?;
+        state.queued(ruby, || call(ruby, fiber, &TRANSFER, arguments))
+    }
+
+    fn raise(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Value> {
+        let state = this.state(ruby)?;
+        let (fiber, arguments) = fiber_and_arguments(ruby, arguments)?;
+        state.queued(ruby, || call(ruby, fiber, &RAISE, arguments))
+    }
+
+    fn select(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<usize> {
+        let state = this.state(ruby)?;
+        let arguments = scan_args::<(), (Option<Value>,), (), (), (), ()>(arguments)?;
+        let timeout = match arguments.optional.0 {
+            Some(seconds) => duration::optional(ruby, seconds)?,
+            None => None,
+        };
+        if !state.is_at_home(ruby) {
+            let message = "select is for the selector's loop fiber";
+            let class = ruby
+                .class_object()
+                .const_get::<_, ExceptionClass>("FiberError")?;
+            return Err(Error::new(class, message));
+        }
+        state.select(ruby, timeout)
+    }
+
+    fn io_wait(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        fiber: Value,
+        io: Value,
+        events: Value,
+    ) -> Hook<Value> {
+        let state = this.waiting_state(ruby, fiber)?;
+        let io = OpenIo::new(ruby, io)?;
+        let interest = io::interest(ruby, events)?;
+        let none = ruby.qfalse().as_value();
+        if state.is_at_home(ruby) {
+            return Ok(none);
+        }
+        Ok(match state.engine.poll(ruby, io.fd, interest, None)? {
+            Some(ready) => io::events(ruby, ready),
+            None => none,
+        })
+    }
+
+    fn io_read(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+        this.transfer_by(ruby, transfer::buffered, Direction::Read, arguments)
+    }
+
+    fn io_write(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+        this.transfer_by(ruby, transfer::buffered, Direction::Write, arguments)
+    }
+
+    fn io_pread(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+        this.transfer_by(ruby, transfer::positioned, Direction::Read, arguments)
+    }
+
+    fn io_pwrite(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+        this.transfer_by(ruby, transfer::positioned, Direction::Write, arguments)
+    }
+
+    fn transfer_by(
+        &self,
+        ruby: &Ruby,
+        hook: transfer::BufferedHook,
+        direction: Direction,
+        arguments: &[Value],
+    ) -> Hook<i64> {
+        let Some((&fiber, arguments)) = arguments.split_first() else {
+            return Err(errors::argument(
+                ruby,
+                "a fiber, an IO, a buffer, a length and an offset are needed".to_owned(),
+            ));
+        };
+        let state = self.waiting_state(ruby, fiber)?;
+        hook(
+            &state.engine,
+            ruby,
+            direction,
+            arguments,
+            state.contract.get(),
+        )
+    }
+
+    /// The buffered hooks under the contract that this Ruby does not have, for its specs.
+    fn contract(ruby: &Ruby, this: Obj<Self>, name: Symbol) -> Hook<()> {
+        let contract = Contract::named(ruby, name)?;
+        this.made(ruby)?.contract.set(contract);
+        Ok(())
+    }
+
+    /// Closes a descriptor that Ruby has taken from an IO.
+    fn io_close(&self, fd: i32) -> bool {
+        uring_io_core::close_descriptor(fd);
+        true
+    }
+
+    /// See [`children::wait`].
+    fn wait_for_child(ruby: &Ruby, this: Obj<Self>, pid: i32, flags: i32) -> Hook<bool> {
+        children::wait(ruby, &this.state(ruby)?.engine, pid, flags)
+    }
+
+    /// See [`children::block`].
+    fn block_for_child(ruby: &Ruby, _: Value, pid: i32, flags: i32) -> Hook<()> {
+        children::block(ruby, pid, flags)
+    }
+
+    /// Raises what every method raises for a selector of another thread or a closed one.
+    fn check_usable(ruby: &Ruby, this: Obj<Self>, fiber: Value) -> Hook<()> {
+        this.waiting_state(ruby, fiber).map(|_| ())
+    }
+
+    /// Whether the caller is the loop fiber.
+    fn is_at_home(ruby: &Ruby, this: Obj<Self>) -> Hook<bool> {
+        Ok(this.state(ruby)?.is_at_home(ruby))
+    }
+
+    /// The state, for the fiber that is about to wait.
+    fn waiting_state(&self, ruby: &Ruby, fiber: Value) -> Hook<&State> {
+        let state = self.state(ruby)?;
+        if fiber.as_raw() == ruby.fiber_current().as_raw() {
+            return Ok(state);
+        }
+        Err(errors::argument(
+            ruby,
+            "the fiber given is not the one that calls: a fiber can only wait for itself"
+                .to_owned(),
+        ))
+    }
+}
+
+impl State {
+    fn is_at_home(&self, ruby: &Ruby) -> bool {
+        self.engine.is_home(ruby.fiber_current())
+    }
+
+    /// Gives control to the loop fiber; nil at once when that is the caller.
+    fn go_home(&self, ruby: &Ruby) -> Hook<Value> {
+        if self.is_at_home(ruby) {
+            return Ok(ruby.qnil().as_value());
+        }
+        ruby.get_inner(self.home).transfer(())
+    }
+
+    /// Gives control away with the current fiber queued; its entry goes however it comes back.
+    fn queued(&self, ruby: &Ruby, switch: impl FnOnce() -> Hook<Value>) -> Hook<Value> {
+        let entry = self.ready.push(ruby.fiber_current().as_value());
+        let result = switch();
+        self.ready.remove(entry);
+        result
+    }
+
+    fn select(&self, ruby: &Ruby, timeout: Option<Duration>) -> Hook<usize> {
+        self.idle.set(Duration::ZERO);
+        let flushed = self.flush(ruby)?;
+        let engine = &self.engine;
+        let driver = &engine.driver;
+        let failure = |error| engine.failure(ruby, error);
+        if driver.begin_turn().map_err(failure)? != Turn::Ready {
+            if flushed || timeout == Some(Duration::ZERO) {
+                self.look(timeout)
+            } else {
+                self.wait(ruby, timeout)
+            }
+            .map_err(failure)?;
+            driver.begin_turn().map_err(failure)?;
+        }
+        self.dispatch(ruby)
+    }
+
+    /// Runs what the ready list holds now; what comes meanwhile is for the next time. Whether there
+    /// was anything.
+    fn flush(&self, ruby: &Ruby) -> Hook<bool> {
+        let mut ran = false;
+        for _ in 0..self.ready.len() {
+            let Some(entry) = self.ready.pop() else {
+                continue;
+            };
+            let entry = ruby.get_inner(entry);
+            ran = true;
+            if let Some(fiber) = Fiber::from_value(entry) {
+                if fiber.is_alive() {
+                    fiber.transfer::<_, Value>(())?;
+                }
+            } else if entry.funcall::<_, _, bool>("alive?", ())? {
+                entry.funcall::<_, _, Value>("transfer", ())?;
+            }
+        }
+        Ok(ran)
+    }
+
+    /// Looks at the backend without waiting. While more is ready to run, that can be put off for
+    /// some turns where it costs a system call.
+    fn look(&self, timeout: Option<Duration>) -> uring_io_core::Result<()> {
+        let not_looked = self.not_looked.get();
+        let busy = timeout != Some(Duration::ZERO) && !self.ready.is_empty();
+        if busy && not_looked < NOT_LOOKED_MAX {
+            self.not_looked.set(not_looked + 1);
+            return Ok(());
+        }
+        self.not_looked.set(0);
+        self.engine.driver.look()
+    }
+
+    /// Waits in the kernel, unless Ruby has an interrupt for the thread, or something became ready
+    /// to run.
+    fn wait(&self, ruby: &Ruby, timeout: Option<Duration>) -> uring_io_core::Result<()> {
+        // Whether it is masked or not: whoever called `select` decides what becomes of it.
+        let pending = ruby.thread_current().funcall("pending_interrupt?", ());
+        if pending.unwrap_or(true) || !self.ready.is_empty() {
+            return self.engine.driver.look();
+        }
+        let start = Instant::now();
+        let waited = gvl::wait(&self.engine.driver, timeout);
+        self.idle.set(start.elapsed());
+        self.not_looked.set(0);
+        waited.unwrap_or(Ok(()))
+    }
+
+    /// Transfers to the fibers whose operation is over, and returns how many there were.
+    fn dispatch(&self, ruby: &Ruby) -> Hook<usize> {
+        let mut served = 0;
+        let driver = &self.engine.driver;
+        while let Some(token) = driver.next_ready() {
+            served += 1;
+            let Some(fiber) = driver.with_payload(token, |party| party.fiber) else {
+                continue;
+            };
+            let fiber = ruby.get_inner(fiber);
+            if fiber.is_alive() {
+                fiber.transfer::<_, Value>(())?;
+            }
+        }
+        Ok(served)
+    }
+}
+
+/// The first argument, a fiber, and the rest.
+fn fiber_and_arguments<'a>(ruby: &Ruby, arguments: &'a [Value]) -> Hook<(Fiber, &'a [Value])> {
+    match arguments.split_first() {
+        Some((&fiber, rest)) => Ok((Fiber::try_convert(fiber)?, rest)),
+        None => Err(errors::argument(ruby, "a fiber is needed".to_owned())),
+    }
+}
+
+/// Calls a method of a fiber with the arguments as they came, keywords as keywords.
+fn call(ruby: &Ruby, fiber: Fiber, name: &LazyId, arguments: &[Value]) -> Hook<Value> {
+    let name = LazyId::get_inner_with(name, ruby);
+    // SAFETY: a fiber, the name of a method, and arguments that are on the stack of the caller;
+    // what raises is caught.
+    let value = protect(|| unsafe {
+        rb_sys::rb_funcallv_kw(
+            fiber.as_raw(),
+            name.as_raw(),
+            arguments.len() as i32,
+            arguments.as_ptr().cast(),
+            rb_sys::rb_keyword_given_p(),
+        )
+    })?;
+    // SAFETY: the call returned a value.
+    Ok(unsafe { Value::from_raw(value) })
+}
+
+pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
+    let class = module.define_class("Selector", ruby.class_object())?;
+    class.define_alloc_func::<Selector>();
+    class.define_method("initialize", method!(Selector::initialize, -1))?;
+    class.define_method("loop", method!(Selector::home, 0))?;
+    class.define_method("backend", method!(Selector::backend, 0))?;
+    class.define_method("idle_duration", method!(Selector::idle_duration, 0))?;
+    class.define_method("ready?", method!(Selector::is_ready, 0))?;
+    class.define_method("closed?", method!(Selector::is_closed, 0))?;
+    class.define_method("close", method!(Selector::close, 0))?;
+    class.define_method("push", method!(Selector::push, 1))?;
+    class.define_method("wakeup", method!(Selector::wakeup, 0))?;
+    class.define_method("transfer", method!(Selector::transfer, 0))?;
+    class.define_method("yield", method!(Selector::yield_turn, 0))?;
+    class.define_method("resume", method!(Selector::resume, -1))?;
+    class.define_method("raise", method!(Selector::raise, -1))?;
+    class.define_method("select", method!(Selector::select, -1))?;
+    class.define_method("io_wait", method!(Selector::io_wait, 3))?;
+    class.define_method("io_read", method!(Selector::io_read, -1))?;
+    class.define_method("io_write", method!(Selector::io_write, -1))?;
+    class.define_method("io_pread", method!(Selector::io_pread, -1))?;
+    class.define_method("io_pwrite", method!(Selector::io_pwrite, -1))?;
+    class.define_method("io_close", method!(Selector::io_close, 1))?;
+    class.define_private_method("contract=", method!(Selector::contract, 1))?;
+    class.define_private_method("wait_for_child", method!(Selector::wait_for_child, 2))?;
+    class.define_private_method("block_for_child", method!(Selector::block_for_child, 2))?;
+    class.define_private_method("check_usable", method!(Selector::check_usable, 1))?;
+    class.define_private_method("at_home?", method!(Selector::is_at_home, 0))?;
+    Ok(())
+}
