@@ -4,8 +4,30 @@
 class HookRecorder < UringIO::Scheduler
   Call = Struct.new(:hook, :arguments, :result)
 
-  HOOKS = %i[fiber block unblock kernel_sleep io_wait io_read io_write io_pread io_select address_resolve
-             process_wait timeout_after scheduler_close close].freeze
+  # Those that the scheduler has on this Ruby. A recorder that had more would change what Ruby does.
+  HOOKS = %i[fiber block unblock kernel_sleep io_wait io_read io_write io_pread io_pwrite io_select io_close
+             address_resolve process_wait timeout_after fiber_interrupt yield scheduler_close close]
+          .select { |hook| UringIO::Scheduler.method_defined?(hook) }.freeze
+
+  def self.recording(*hooks)
+    Module.new do
+      hooks.each do |hook|
+        define_method(hook) do |*arguments, **keywords, &block|
+          call = Call.new(hook, arguments)
+          calls << call
+          call.result = super(*arguments, **keywords, &block)
+        end
+      end
+    end
+  end
+
+  prepend recording(*HOOKS)
+
+  def initialize(**)
+    super
+    # This one the scheduler has only when it is given workers.
+    extend self.class.recording(:blocking_operation_wait) if respond_to?(:blocking_operation_wait)
+  end
 
   def calls
     @calls ||= []
@@ -19,22 +41,14 @@ class HookRecorder < UringIO::Scheduler
   def called(hook)
     calls.select { |call| call.hook == hook }
   end
-
-  HOOKS.each do |hook|
-    define_method(hook) do |*arguments, **keywords, &block|
-      call = Call.new(hook, arguments)
-      calls << call
-      call.result = super(*arguments, **keywords, &block)
-    end
-  end
 end
 
 # Runs code under a HookRecorder.
 module HookRecording
   # Calls of Ruby to hooks while the block runs in a fiber.
-  def recorded(&block)
+  def recorded(**options, &block)
     scheduler = nil
-    make = -> { scheduler = HookRecorder.new(backend:) }
+    make = -> { scheduler = HookRecorder.new(backend:, **options) }
     scheduled_by(make) { block.call(scheduler) }
     scheduler
   end

@@ -76,13 +76,5 @@ RSpec.describe UringIO::Scheduler, "#address_resolve" do
         expect(scheduler.address_resolve("127.0.0.1")).to eq(["127.0.0.1"])
       end
     end
-
-    it "is what Addrinfo and TCPServer reach" do
-      scheduler = recorded do
-        Addrinfo.tcp("localhost", 80)
-        closing(TCPServer.new("localhost", 0))
-      end
-      expect(scheduler.called(:address_resolve).map(&:arguments)).to eq([["localhost"], ["localhost"]])
-    end
   end
 end

@@ -132,21 +132,6 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
       expect(order).to eq([3, 0, 4, 1, 2])
     end
 
-    it "is what Mutex, Queue and Thread#join reach" do
-      scheduler = recorded do
-        mutex = Thread::Mutex.new
-        queue = Thread::Queue.new
-        mutex.lock
-        Fiber.schedule { mutex.synchronize { queue << :locked } }
-        mutex.unlock
-        queue.pop
-        Thread.new { sleep(0.01) }.join
-      end
-      labels = scheduler.called(:block).map { |call| call.arguments.first.class }
-      expect(labels).to include(Thread::Mutex, Thread::Queue, Thread)
-      expect(scheduler.hooks.count(:unblock)).to be >= 3
-    end
-
     it "keeps Thread#join and #value waiting until the thread has ended" do
       scheduled do
         gate = Thread::Queue.new
@@ -161,6 +146,19 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
         let_others_run
         expect(values).to eq(%i[value value])
       end
+    end
+
+    it "raises what is raised into a fiber that waits for a Queue, which forgets it: the next gets what is pushed" do
+      taken = []
+      scheduled do
+        queue = Thread::Queue.new
+        interrupted = Fiber.schedule { taken << raised { queue.pop }.class }
+        Fiber.schedule { taken << queue.pop }
+        interrupted.raise(IndexError)
+        expect(queue.num_waiting).to eq(1)
+        queue << :pushed
+      end
+      expect(taken).to eq([IndexError, :pushed])
     end
 
     it "refuses what is no fiber or no duration" do

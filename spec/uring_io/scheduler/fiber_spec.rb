@@ -246,6 +246,27 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
         expect(order).to eq([:fiber, :writes, "line\n", 0])
       end
 
+      it "gets what Fiber#raise gives the fiber that asked, and then that fiber does" do
+        order = []
+        scheduled do
+          reader, = pipe
+          lines = Enumerator.new do |_yielder|
+            reader.gets
+          rescue IndexError
+            order << :enumerator
+            raise
+          end
+          outer = Fiber.schedule do
+            lines.next
+          rescue IndexError
+            order << :fiber
+          end
+          outer.raise(IndexError)
+          expect(outer).not_to be_alive
+        end
+        expect(order).to eq(%i[enumerator fiber])
+      end
+
       it "lets a timeout reach it from the fiber that asked" do
         scheduled do
           reader, = pipe

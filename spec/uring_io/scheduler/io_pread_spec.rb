@@ -87,14 +87,5 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
         expect { scheduler.io_pread(file, IO::Buffer.new(4), 0, 0, 0) }.to raise_error(IOError)
       end
     end
-
-    it "is what IO#pread and IO::Buffer#pread reach" do
-      scheduler = recorded do
-        file = closing(File.open(file_with("0123456789")))
-        file.pread(2, 3)
-        IO::Buffer.new(4).pread(file, 2)
-      end
-      expect(scheduler.called(:io_pread).map { |call| call.arguments[2] }).to eq([3, 2])
-    end
   end
 end

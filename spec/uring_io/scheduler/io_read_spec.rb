@@ -404,21 +404,5 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
       expect(order).to eq([:timer])
     end
-
-    it "is what read, gets, readpartial, File.read and backticks reach" do
-      scheduler = recorded do
-        reader, writer = pipe
-        writer.write("a\nbcd")
-        writer.close
-        reader.gets
-        reader.readpartial(1)
-        reader.read
-        File.read(__FILE__)
-        `echo x`
-      end
-      expect(scheduler.called(:io_read).size).to be >= 6
-      expect(scheduler.called(:io_read).map(&:result)).to all(be >= again)
-      expect(scheduler.called(:io_read).map { |call| call.arguments[2..] }).to all(eq([0, 0]))
-    end
   end
 end

@@ -275,19 +275,6 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       end
     end
 
-    it "is what wait_readable, recv, accept and read_nonblock loops reach" do
-      scheduler = recorded do
-        socket, peer = unix_pair
-        Fiber.schedule { socket.recv(1) }
-        peer.write("x")
-        socket.wait_writable
-        socket.wait(0.001)
-      end
-      masks = scheduler.called(:io_wait).map { |call| call.arguments[1] }
-      expect(masks).to include(readable, writable)
-      expect(scheduler.called(:io_wait).map(&:result)).to all(be_an(Integer).or(be(false)))
-    end
-
     it "refuses a closed IO, what is no IO, and events and timeouts that make no sense" do
       scheduled do |scheduler|
         reader, writer = pipe

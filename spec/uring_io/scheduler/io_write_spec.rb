@@ -179,21 +179,6 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "is what write, print, puts, << and syswrite of a synced IO reach" do
-      scheduler = recorded do
-        reader, writer = pipe
-        writer.sync = true
-        writer.write("a")
-        writer.print("b")
-        writer << "c"
-        writer.syswrite("d")
-        writer.puts("e")
-        writer.close
-        expect(reader.read).to eq("abcde\n")
-      end
-      expect(scheduler.called(:io_write).map(&:result).sum).to eq(6)
-    end
-
     it "refuses a closed IO, what is no IO and what is no buffer" do
       scheduled do |scheduler|
         _, writer = pipe

@@ -130,15 +130,5 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
     it "refuses more than one argument" do
       scheduled { |scheduler| expect { scheduler.kernel_sleep(1, 2) }.to raise_error(ArgumentError) }
     end
-
-    it "is what ConditionVariable#wait and Mutex#sleep reach" do
-      scheduler = recorded do
-        mutex = Thread::Mutex.new
-        condition = Thread::ConditionVariable.new
-        mutex.synchronize { condition.wait(mutex, 0.001) }
-        mutex.synchronize { mutex.sleep(0.001) }
-      end
-      expect(scheduler.called(:kernel_sleep).map(&:arguments)).to eq([[0.001], [0.001]])
-    end
   end
 end

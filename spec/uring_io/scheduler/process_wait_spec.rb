@@ -113,17 +113,6 @@ RSpec.describe UringIO::Scheduler, "#process_wait" do
       end
     end
 
-    it "leaves WNOHANG to Ruby" do
-      scheduler = recorded do
-        reader, writer = pipe
-        pid = waiting_child(reader, 0)
-        expect(Process.wait(pid, Process::WNOHANG)).to be_nil
-        writer.write("x")
-        Process.wait(pid)
-      end
-      expect(scheduler.called(:process_wait).size).to eq(1)
-    end
-
     it "refuses what is no process id" do
       scheduled do |scheduler|
         expect { scheduler.process_wait("1", 0) }.to raise_error(StandardError)

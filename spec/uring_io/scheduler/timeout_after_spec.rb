@@ -209,16 +209,5 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
         expect(Timeout.timeout(1) { :still_works }).to eq(:still_works)
       end
     end
-
-    it "is what Timeout.timeout reaches in a fiber, without a thread of its own" do
-      threads = nil
-      scheduler = recorded do
-        before = Thread.list
-        Timeout.timeout(1) { sleep(0) }
-        threads = Thread.list - before
-      end
-      expect(scheduler.hooks).to include(:timeout_after)
-      expect(threads).to be_empty
-    end
   end
 end

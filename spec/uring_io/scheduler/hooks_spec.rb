@@ -1,0 +1,110 @@
+# frozen_string_literal: true
+
+require "timeout"
+
+# Which hooks there are, and with which arguments Ruby calls them: one example for each.
+RSpec.describe UringIO::Scheduler, "hooks:" do
+  # What comes after the buffer, and its values when a method of IO calls.
+  reordered = IO::Buffer.const_defined?(:VERSION) && IO::Buffer::VERSION >= 3
+  span = reordered ? "offset, length" : "length, offset"
+  numbers = reordered ? [0, 1..] : [0, 0]
+
+  # Arguments as they are documented => the Ruby that calls the hook first, what reaches it, the arguments then.
+  hooks = {
+    "fiber(*arguments, &block)" => ["3.0", proc { Fiber.schedule(1, 2) { nil } }, [1, 2]],
+    "scheduler_close()" => ["3.0", proc {}, []],
+    "block(blocker, timeout)" => ["3.0", proc { Thread::Queue.new.pop(timeout: 0.001) }, [Thread::Queue, 0.001]],
+    "unblock(blocker, fiber)" => ["3.0", proc {
+      Thread::Queue.new.then { |queue| Fiber.schedule { queue.pop } && queue.push(1) }
+    }, [Thread::Queue, Fiber]],
+    "kernel_sleep(duration)" => ["3.0", proc { sleep(0.001) }, [0.001]],
+    "io_wait(io, events, timeout)" => ["3.0", proc { pipe.last.wait(IO::WRITABLE, 5) }, [IO, IO::WRITABLE, 5]],
+    "io_read(io, buffer, #{span})" => ["3.0", proc { File.read(__FILE__) }, [IO, IO::Buffer, *numbers]],
+    "io_write(io, buffer, #{span})" => ["3.0", proc { pipe.last.syswrite("x") }, [IO, IO::Buffer, *numbers]],
+    "io_pread(io, buffer, from, #{span})" => ["3.0", proc {
+      File.open(__FILE__) { |file| file.pread(1, 2) }
+    }, [IO, IO::Buffer, 2, *numbers]],
+    "io_pwrite(io, buffer, from, #{span})" => ["4.0", proc {
+      File.open(free_path, "w") { |file| file.pwrite("x", 2) }
+    }, [IO, IO::Buffer, 2, *numbers]],
+    # rubocop:disable Lint/IncompatibleIoSelectWithFiberScheduler
+    "io_select(readables, writables, exceptables, timeout)" => ["3.0", proc {
+      IO.select([pipe.first], nil, [], 0)
+    }, [[IO], nil, [], 0]],
+    # rubocop:enable Lint/IncompatibleIoSelectWithFiberScheduler
+    "io_close(descriptor)" => ["4.0", proc { pipe.first.close }, [Integer]],
+    "process_wait(pid, flags)" => ["3.0", proc { Process.wait(spawn("true"), Process::WUNTRACED) },
+                                   [Integer, Process::WUNTRACED]],
+    "address_resolve(hostname)" => ["3.0", proc { Addrinfo.ip("localhost") }, ["localhost"]],
+    "timeout_after(duration, exception, message, &block)" => ["3.0", proc {
+      Timeout.timeout(5, IndexError, "late") { nil }
+    }, [5, IndexError, "late"]],
+    "blocking_operation_wait(work)" => ["3.4", proc { File.stat(__FILE__) },
+                                        [->(work) { work.respond_to?(:call) }]],
+    "fiber_interrupt(fiber, exception)" => ["4.0", proc {
+      reader = pipe.first
+      waiter = Fiber.schedule { raised { reader.wait_readable } }
+      reader.close
+      waiter.kill if RUBY_VERSION < "4.0"
+    }, [Fiber, IOError]]
+  }
+
+  each_backend do |_backend|
+    hooks.each do |signature, (since, reach, arguments)|
+      hook = signature[/\w+/].to_sym
+      on = since == "3.0" ? "" : ", from Ruby #{since} on"
+
+      it "#{signature} is called by Ruby with these arguments#{on}" do
+        options = hook == :blocking_operation_wait ? { workers: 1 } : {}
+        scheduler = recorded(**options) { instance_exec(&reach) }
+        calls = scheduler.called(hook)
+        if RUBY_VERSION < since
+          expect(calls).to be_empty
+        else
+          expect(calls.last.arguments).to match(arguments)
+        end
+      end
+    end
+
+    # Ruby 3 knows no io_close, and calls io_pwrite without the GVL.
+    it "io_pwrite and io_close are there where Ruby calls them as it should: from Ruby 4.0 on" do
+      there = %i[io_pwrite io_close].map { |hook| described_class.method_defined?(hook) }
+      expect(there).to all(be(RUBY_VERSION >= "4.0"))
+    end
+
+    %i[block unblock kernel_sleep io_wait].each do |hook|
+      it "#{hook} is required: Fiber.set_scheduler refuses a scheduler without it" do
+        without = Class.new(described_class) { undef_method hook }
+        in_thread do
+          scheduler = without.new(backend:)
+          expect { Fiber.set_scheduler(scheduler) }.to raise_error(ArgumentError, /#{hook}/)
+          scheduler.close
+        end
+      end
+    end
+
+    it "fiber is required by Fiber.schedule" do
+      without = Class.new(described_class) { undef_method :fiber }
+      in_thread do
+        Fiber.set_scheduler(without.new(backend:))
+        expect { Fiber.schedule { nil } }.to raise_error(NoMethodError, /fiber/)
+      end
+    end
+
+    it "close is called when there is no scheduler_close" do
+      closed = []
+      without = Class.new(described_class) do
+        undef_method :scheduler_close
+        define_method(:close) do
+          closed << :close
+          super()
+        end
+      end
+      in_thread do
+        Fiber.set_scheduler(without.new(backend:))
+        Fiber.schedule { closed << :fiber if sleep(0) }
+      end
+      expect(closed).to eq(%i[close fiber])
+    end
+  end
+end

@@ -1,0 +1,65 @@
+# frozen_string_literal: true
+
+# Before Ruby 4.0 there is no such hook (hooks_spec.rb), and IO#pwrite blocks.
+if UringIO::Scheduler.method_defined?(:io_pwrite)
+  RSpec.describe UringIO::Scheduler, "#io_pwrite" do
+    each_backend do |_backend|
+      it "returns the bytes written at the position given, and leaves the file's own" do
+        scheduled do |scheduler|
+          file = closing(File.open(file_with("0123456789"), "r+"))
+          file.sysseek(1)
+          expect(scheduler.io_pwrite(file, IO::Buffer.for("abcd"), 3, 0, 0)).to eq(4)
+          expect(file.sysread(9)).to eq("12abcd789")
+        end
+      end
+
+      it "writes from the offset on, whatever the length" do
+        scheduled do |scheduler|
+          file = closing(File.open(free_path, "w+"))
+          expect(scheduler.io_pwrite(file, IO::Buffer.for("abcdef"), 2, 1, 4)).to eq(2)
+          expect(File.binread(file.path)).to eq("\0\0ef")
+          expect(scheduler.io_pwrite(file, IO::Buffer.for("abcdef"), 0, 0, 6)).to eq(0)
+        end
+      end
+
+      it "writes at several places at once" do
+        data = pattern(200_000)
+        path = free_path
+        scheduled do
+          file = closing(File.open(path, "w"))
+          20.times { |index| Fiber.schedule { file.pwrite(data[index * 10_000, 10_000], index * 10_000) } }
+        end
+        expect(File.binread(path)).to eq(data.b)
+      end
+
+      it "answers with the negative errno of what has no positions or cannot be written" do
+        scheduled do |scheduler|
+          data = IO::Buffer.for("x")
+          expect(scheduler.io_pwrite(pipe.last, data, 0, 0, 0)).to eq(-Errno::ESPIPE::Errno)
+          expect(scheduler.io_pwrite(closing(File.open(file_with(""))), data, 0, 0, 0)).to eq(-Errno::EBADF::Errno)
+          expect(scheduler.io_pwrite(closing(File.open("/dev/full", "w")), data, 0, 0, 0)).to eq(-Errno::ENOSPC::Errno)
+        end
+      end
+
+      it "answers -EINVAL and writes nothing for an extent beyond the buffer, or a position beyond any file" do
+        scheduled do |scheduler|
+          file = closing(File.open(file_with("0123"), "r+"))
+          [[0, 5, 0], [0, 0, 5], [2**63, 0, 0], [(2**64) - 1, 0, 0]].each do |extent|
+            expect(scheduler.io_pwrite(file, IO::Buffer.for("abcd"), *extent)).to eq(-Errno::EINVAL::Errno)
+          end
+          expect(File.read(file.path)).to eq("0123")
+        end
+      end
+
+      it "refuses negative positions, what is no buffer and a closed file" do
+        scheduled do |scheduler|
+          file = closing(File.open(free_path, "w"))
+          expect { scheduler.io_pwrite(file, IO::Buffer.for("x"), -1, 0, 0) }.to raise_error(RangeError)
+          expect { scheduler.io_pwrite(file, "string", 0, 0, 0) }.to raise_error(TypeError)
+          file.close
+          expect { scheduler.io_pwrite(file, IO::Buffer.for("x"), 0, 0, 0) }.to raise_error(IOError)
+        end
+      end
+    end
+  end
+end
