@@ -60,6 +60,11 @@ module Resources
     end
   end
 
+  # Takes what there is from a socket, without a hook.
+  def drain(socket)
+    nil until socket.recv_nonblock(65_536, exception: false) == :wait_readable
+  end
+
   def release_resources
     opened.each do |io|
       io.close

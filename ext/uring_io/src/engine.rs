@@ -479,7 +479,7 @@ impl Engine {
                 continue;
             }
             ruby.get_inner(home).transfer::<_, Value>(())?;
-            if self.closed.get() {
+            if self.is_closed() {
                 return Err(errors::closed(ruby, "selector"));
             }
             return Ok(self.driver.take_wakeup(token).unwrap_or(Wakeup::Woken));

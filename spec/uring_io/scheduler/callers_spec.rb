@@ -34,11 +34,6 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
     calls.map { |call| [call.hook, *call.arguments] }
   end
 
-  # Takes what there is from a socket, without a hook.
-  def drain(socket)
-    nil until socket.recv_nonblock(65_536, exception: false) == :wait_readable
-  end
-
   # Sockets of which the first has no room left.
   def full_pair
     unix_pair.tap { |socket, _| fill(socket) }

@@ -109,6 +109,20 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
+    it "waits for room although the peer sends no more" do
+      socket, peer = unix_pair
+      reader, = pipe
+      fill(socket)
+      peer.close_write
+      selected = scheduled do
+        one = IO.select(nil, [socket], nil, 0.01)
+        two = IO.select([reader], [socket], nil, 0.01)
+        Fiber.schedule { drain(peer) }
+        [one, two, IO.select([reader], [socket], nil)]
+      end
+      expect(selected).to eq([nil, nil, [[], [socket], []]])
+    end
+
     it "watches the same IO twice, and from several fibers" do
       seen = []
       scheduled do

@@ -168,6 +168,22 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
         end
       end
 
+      it "leaves a writer without room waiting when the peer only sends no more" do
+        socket, peer = unix_pair
+        fill(socket)
+        order = []
+        scheduled do |scheduler|
+          Fiber.schedule { order << [:writer, scheduler.io_wait(socket, IO::WRITABLE, nil)] }
+          peer.close_write
+          order << [:reader, scheduler.io_wait(socket, IO::READABLE, nil)]
+          order << [:writer, scheduler.io_wait(socket, IO::WRITABLE, 0.01)]
+          let_others_run
+          order << [:both, scheduler.io_wait(socket, IO::READABLE | IO::WRITABLE, nil)]
+          drain(peer)
+        end
+        expect(order).to eq([[:reader, IO::READABLE], [:writer, false], [:both, IO::READABLE], [:writer, IO::WRITABLE]])
+      end
+
       it "ends a wait for urgent data that cannot come any more" do
         scheduled do |scheduler|
           reader, writer = pipe
