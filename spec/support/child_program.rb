@@ -61,6 +61,8 @@ class ChildProgram
   # Ends the program and removes its files. Repeatable.
   def stop
     kill_group
+    # Time for what was killed to go, also when there is none left.
+    @deadline = [@deadline, Process.clock_gettime(Process::CLOCK_MONOTONIC) + 5].max
     wait
     @stdout.close
     @stderr.close!

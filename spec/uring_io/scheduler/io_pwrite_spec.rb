@@ -62,4 +62,22 @@ if UringIO::Scheduler.method_defined?(:io_pwrite)
       end
     end
   end
+else
+  RSpec.describe IO, "#pwrite" do
+    each_backend do |_backend|
+      it "is called where Ruby looks for no hook: it would without the GVL" do
+        schedulers = []
+        text = Object.new
+        text.define_singleton_method(:to_s) { "abc".tap { schedulers << Fiber.current_scheduler } }
+        path = free_path
+        written = scheduled do
+          schedulers << Fiber.current_scheduler.class
+          closing(File.open(path, "w")).pwrite(text, 2)
+        end
+        expect(written).to eq(3)
+        expect(File.binread(path)).to eq("\0\0abc")
+        expect(schedulers).to eq([UringIO::Scheduler, nil])
+      end
+    end
+  end
 end

@@ -1,0 +1,62 @@
+# frozen_string_literal: true
+
+# Runs spec/programs/every_hook.rb, on all backends at the same time, until Ctrl-C. URING_IO_SPEC_MINUTE=10 shortens its
+# minute to that many seconds.
+RSpec.describe "A program that uses every hook in three threads and four children, collected at every allocation by " \
+               "turns" do
+  seconds = Integer(ENV.fetch("URING_IO_SPEC_MINUTE", "60"))
+  # It takes its time to begin and to end: the machine has all of them to run.
+  limit = seconds + 90
+  # Even the longest step, on a machine that has other things to do, is done once in this many seconds.
+  slowest = 10
+
+  before(:context) do
+    script = "load #{File.expand_path('../programs/every_hook.rb', __dir__).dump}"
+    backends = Backends::CHOSEN.reject { |backend| Backends.missing(backend) }
+    @programs = backends.to_h { |backend| [backend, ChildProgram.new(script, backend, seconds, limit:)] }
+  end
+
+  after(:context) { @programs.each_value(&:stop) }
+
+  # What the program tells, by what it is about; in the order in which it is told.
+  def report(lines)
+    lines.to_h { |line| line.chomp.split(": ", 2) }
+  end
+
+  # "tcp 81 pipe 90" by name.
+  def counts(text)
+    text.split.each_slice(2).to_h.transform_values { |count| Integer(count) }
+  end
+
+  def group_left?(program)
+    Process.kill(0, -program.pid) && true
+  rescue Errno::ESRCH
+    false
+  end
+
+  each_backend(limit: limit + 10) do |backend|
+    it "works for #{seconds} s, and Ctrl-C ends all of it without a word of Ruby's" do
+      program = @programs.fetch(backend)
+      expect([program.gets, program.gets]).to eq(%W[ready\n worked\n])
+      Process.kill(:INT, -program.pid) # to the whole group, as a terminal does
+      result = program.finish
+
+      expect(result.stderr).to eq("")
+      # By the signal itself, not by exit(130): a shell makes 130 of it in $?, and stops the script or loop that ran the
+      # program, because its death tells that Ctrl-C was not just taken for a key of its own.
+      expect(result.status.termsig).to eq(Signal.list["INT"])
+      eventually { !group_left?(program) }
+
+      told = report(result.stdout.lines)
+      expect(told.keys).to eq(["thread 1", "thread 2", "thread 3", "hooks", "collections",
+                               "child 1", "child 2", "child 3", "child 4", "never called", "stuck"])
+      expect(told.values_at("never called", "stuck")).to eq(%w[none none])
+      # What a child says besides its count is how it ended.
+      expect((1..4).map { |number| told["child #{number}"][/\D+ \d+\z/] }).to all(eq(" signal 2"))
+
+      done = told.slice("thread 1", "thread 2", "thread 3").transform_values { |text| counts(text) }
+      expect(done.values.flat_map(&:values)).to all(be >= seconds / slowest), done.inspect
+      expect(Integer(told["collections"])).to be >= seconds
+    end
+  end
+end
