@@ -20,8 +20,8 @@ require "uring_io"
 require_relative "selector/checked"
 
 module UringIO
-  # What follows io-event's contract for selectors.
-  module Selector
+  # See selector.rb.
+  class Selector
     # The oldest io-event that is known to work with our selectors, as Async 2.46 needs it too.
     IO_EVENT_NEEDED = "1.21"
     private_constant :IO_EVENT_NEEDED
@@ -52,7 +52,7 @@ module UringIO
     # @api private
     module Default
       # @param loop [Fiber] that will call +select+
-      # @return [Selector::URing, Selector::EPoll, Selector::Poll, Selector::Select, Checked]
+      # @return [Selector, Checked]
       def self.new(loop)
         selector = Selector.new(loop)
         ENV["URING_IO_CHECKED"] == "1" ? Checked.new(selector) : selector

@@ -1,17 +1,17 @@
 # frozen_string_literal: true
 
-require_relative "../errors"
+require "uring_io"
 
 module UringIO
-  module Selector
+  class Selector
     # Any selector that follows io-event's contract, watched for wrong use. For development: each call costs more.
     #
     #   selector = UringIO::Selector::Checked.new(UringIO::Selector.new(Fiber.current))
     #
-    # A selector by itself trusts its caller. This one raises ThreadError for a call from another thread than the one
-    # that made it, but for #push, #wakeup, #ready?, #loop and #closed?; FiberError when a fiber waits in the name of
-    # another one, or #select is called by another fiber than the loop's or within itself; ClosedError after #close and
-    # in a child made by fork; TypeError for something that cannot be resumed.
+    # It raises ThreadError for a call from another thread than the one that made it, but for #push, #wakeup, #ready?,
+    # #loop and #closed?; ArgumentError when a fiber waits in the name of another one; FiberError when #select is called
+    # by another fiber than the loop's, or within itself; ClosedError after #close, and in a child made by fork;
+    # TypeError when something is pushed that cannot be resumed.
     #
     # What a selector may have or not (#io_pread, #io_close, ...) is there when the one inside has it.
     class Checked
@@ -142,7 +142,7 @@ module UringIO
       def check_own(name, fiber)
         return if fiber.equal?(Fiber.current)
 
-        fail_with FiberError, "#{name} is called for #{fiber.inspect} by #{Fiber.current}"
+        fail_with ArgumentError, "#{name} is called for #{fiber.inspect} by #{Fiber.current}"
       end
 
       # What cannot be resumed would be found out by a select that has nothing to do with it.

@@ -1,0 +1,786 @@
+# frozen_string_literal: true
+
+RSpec.describe "UringIO::Selector#io_wait" do
+  readable = IO::READABLE
+  priority = IO::PRIORITY
+  writable = IO::WRITABLE
+
+  each_selector do
+    # A select that has nothing to do must sleep: a hang-up that concerns nobody must not keep it awake.
+    def expect_rest(selector)
+      run_what_can(selector)
+      rest = Array.new(3) do
+        selector.select(0.001)
+        selector.idle_duration >= 0.001
+      end
+      expect(rest.last).to be(true), "select spins"
+    end
+
+    describe "its answer" do
+      it "is what is ready of what was asked for, as an Integer" do
+        selecting do |selector, _|
+          socket, peer = unix_pair
+          expect(served(selector) { wait_for(selector, socket, writable) }).to eq(writable)
+          expect(served(selector) { wait_for(selector, socket, readable | writable) }).to eq(writable)
+          peer.write("x")
+          expect(served(selector) { wait_for(selector, socket, readable) }).to eq(readable)
+          expect(served(selector) { wait_for(selector, socket, readable | priority) }).to eq(readable)
+          expect(served(selector) { wait_for(selector, socket, writable) }).to eq(writable)
+          both = served(selector) { wait_for(selector, socket, readable | writable) }
+          expect(both).to be_an(Integer).and be_positive
+          expect(both & ~(readable | writable)).to eq(0)
+        end
+      end
+
+      it "tells urgent data only, where it was asked for with what is not there" do
+        selecting do |selector, _|
+          socket, peer = tcp_pair
+          waiter = started { wait_for(selector, socket, readable | priority) }
+          run_what_can(selector)
+          expect(waiter).not_to be_done
+          peer.send("!", Socket::MSG_OOB)
+          expect(finished(selector, waiter)).to eq(priority)
+        end
+      end
+
+      it "tells urgent data that comes during the wait, and that came before" do
+        selecting do |selector, _|
+          socket, peer = tcp_pair
+          waiter = started { wait_for(selector, socket, priority) }
+          run_what_can(selector)
+          expect(waiter).not_to be_done
+          peer.send("!", Socket::MSG_OOB)
+          expect(finished(selector, waiter)).to eq(priority)
+          expect(served(selector) { wait_for(selector, socket, priority) }).to eq(priority)
+        end
+      end
+
+      it "does not tell other data to one who waits for urgent data" do
+        selecting do |selector, _|
+          socket, peer = tcp_pair
+          waiter = started { wait_for(selector, socket, priority) }
+          selector.select(0)
+          peer.write("x")
+          expect(served(selector) { wait_for(selector, socket, readable) }).to eq(readable)
+          run_what_can(selector)
+          expect(waiter).not_to be_done
+          expect_rest(selector)
+        end
+      end
+
+      it "brings urgent and other data to the fibers that wait for them" do
+        selecting do |selector, _|
+          socket, peer = tcp_pair
+          data = nil
+          reader = started do
+            # A ring may take the urgent data for input, once.
+            until data.is_a?(String)
+              wait_for(selector, socket, readable)
+              data = socket.read_nonblock(1, exception: false)
+            end
+          end
+          urgent = started { wait_for(selector, socket, priority) }
+          run_what_can(selector)
+          peer.send("!", Socket::MSG_OOB)
+          expect(finished(selector, urgent)).to eq(priority)
+          run_what_can(selector)
+          expect(reader).not_to be_done
+          peer.write("x")
+          finished(selector, reader)
+          expect(data).to eq("x")
+        end
+      end
+    end
+
+    describe "when it returns" do
+      it "never does so before a select, also when the IO is ready" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          writer.write("x")
+          order = []
+          started { order << wait_for(selector, reader, readable) }
+          started { order << wait_for(selector, writer, writable) }
+          order << :loop
+          run_until(selector) { order.size == 3 }
+          expect(order.first).to eq(:loop)
+          expect(order.drop(1)).to contain_exactly(readable, writable)
+        end
+      end
+
+      it "waits until the IO is ready, however many selects pass" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          waiter = started { wait_for(selector, reader, readable) }
+          10.times { selector.select(0) }
+          expect(waiter).not_to be_done
+          writer.write("x")
+          expect(finished(selector, waiter)).to eq(readable)
+        end
+      end
+
+      it "does so once for each call: what remains readable wakes nobody who did not ask" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          writer.write("x")
+          later = []
+          started do
+            wait_for(selector, reader, readable)
+            loop { later << selector.transfer }
+          end
+          run_what_can(selector)
+          writer.write("y")
+          run_what_can(selector)
+          expect(later).to eq([])
+          expect_rest(selector)
+        end
+      end
+
+      it "does so again when asked again for what is still there" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          writer.write("x")
+          answers = served(selector) { Array.new(100) { wait_for(selector, reader, readable) } }
+          expect(answers).to all(eq(readable))
+        end
+      end
+
+      it "returns false at once on the loop fiber" do
+        selecting do |selector, loop_fiber|
+          reader, = pipe
+          expect(selector.io_wait(loop_fiber, reader, readable)).to be(false)
+          expect(selector.select(0)).to eq(0)
+        end
+      end
+    end
+
+    describe "a fiber that is resumed without an event" do
+      it "gets false, and not what comes later" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          [nil, 0, 1].each do |rounds|
+            later = []
+            fiber = Fiber.new do
+              later << wait_for(selector, reader, readable)
+              loop { later << selector.transfer }
+            end
+            fiber.transfer
+            run_what_can(selector, rounds) if rounds
+            fiber.transfer
+            expect(later).to eq([false])
+            writer.write("x")
+            run_what_can(selector)
+            reader.read_nonblock(1)
+            expect(later).to eq([false])
+          end
+        end
+      end
+
+      it "gets false through push too" do
+        selecting do |selector, _|
+          reader, = pipe
+          waiter = started { wait_for(selector, reader, readable) }
+          selector.push(waiter.fiber)
+          selector.select(0)
+          expect(waiter.value).to be(false)
+        end
+      end
+
+      it "is not resumed in its next wait by what the wait before was for" do
+        selecting do |selector, _|
+          first, second = Array.new(2) { pipe }
+          answers = []
+          fiber = Fiber.new do
+            answers << wait_for(selector, first[0], readable)
+            answers << wait_for(selector, second[0], readable)
+          end
+          fiber.transfer
+          selector.select(0)
+          first[1].write("x")
+          fiber.transfer
+          run_what_can(selector)
+          expect(answers).to eq([false])
+          second[1].write("x")
+          run_until(selector) { answers.size == 2 }
+          expect(answers).to eq([false, readable])
+        end
+      end
+
+      it "is not resumed by an event that select had in hand when it left" do
+        selecting do |selector, _|
+          pairs = Array.new(2) { pipe }
+          silent, = pipe
+          answers = []
+          # Whichever is woken first takes the other out of its wait, and that one begins another.
+          fibers = pairs.each_with_index.map do |(reader, _), index|
+            Fiber.new do
+              answers << wait_for(selector, reader, readable)
+              if answers.last
+                selector.resume(fibers[1 - index])
+              else
+                answers << wait_for(selector, silent, readable)
+              end
+            end
+          end
+          fibers.each(&:transfer)
+          selector.select(0)
+          pairs.each { |_, writer| writer.write("x") }
+          selector.select(nil)
+          run_what_can(selector)
+          expect(answers).to eq([readable, false])
+        end
+      end
+
+      it "may wait again for the same IO, and gets its answer" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          answers = []
+          fiber = Fiber.new { loop { answers << wait_for(selector, reader, readable) } }
+          fiber.transfer
+          10.times do
+            fiber.transfer
+            selector.select(0)
+          end
+          expect(answers).to eq([false] * 10)
+          writer.write("x")
+          selector.select(nil)
+          expect(answers.last).to eq(readable)
+        end
+      end
+
+      it "leaves nothing behind that wakes select, thousands of times" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          waiter = nil
+          3_000.times do |index|
+            waiter = started { wait_for(selector, reader, readable) }
+            selector.select(0) if index.even?
+            waiter.fiber.transfer
+          end
+          expect(waiter.value).to be(false)
+          expect_rest(selector)
+          writer.write("x")
+          expect_rest(selector)
+        end
+      end
+    end
+
+    describe "a fiber that is raised into, killed, or thrown out of its wait" do
+      { "raised into" => ->(fiber) { fiber.raise(IndexError, "from outside") },
+        "killed" => lambda(&:kill) }.each do |how, interrupt|
+        it "is not resumed by its event when it was #{how}" do
+          selecting do |selector, _|
+            reader, writer = pipe
+            [0, 2].each do |rounds|
+              later = []
+              fiber = Fiber.new do
+                wait_for(selector, reader, readable)
+              rescue IndexError => error
+                later << error.message
+                loop { later << selector.transfer }
+              ensure
+                later << :ensure
+              end
+              fiber.transfer
+              run_what_can(selector, rounds)
+              interrupt.call(fiber)
+              writer.write("x")
+              run_what_can(selector)
+              expect(later).to eq(how == "killed" ? [:ensure] : ["from outside"])
+              expect_rest(selector)
+              reader.read_nonblock(1)
+            end
+          end
+        end
+      end
+
+      it "gives way to others on the same IO" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          gone = started { wait_for(selector, reader, readable) }
+          stays = started { wait_for(selector, reader, readable) }
+          selector.select(0)
+          gone.fiber.raise(IndexError)
+          late = started { wait_for(selector, reader, readable) }
+          expect(gone.error).to be_a(IndexError)
+          run_what_can(selector)
+          writer.write("x")
+          run_until(selector) { stays.done? && late.done? }
+          expect([stays.value, late.value]).to eq([readable, readable])
+        end
+      end
+    end
+
+    describe "several fibers that wait for the same IO" do
+      it "all run in the same select, in both directions" do
+        selecting do |selector, _|
+          socket, peer = unix_pair
+          size = fill(socket)
+          readers = Array.new(3) { started { wait_for(selector, socket, readable) } }
+          writers = Array.new(2) { started { wait_for(selector, socket, writable) } }
+          selector.select(0)
+          peer.readpartial(size) while peer.wait_readable(0)
+          peer.write("x")
+          selector.select(nil)
+          expect((readers + writers).map(&:done?)).to all(be(true))
+          expect(readers.map(&:value)).to all(eq(readable))
+          expect(writers.map(&:value)).to all(eq(writable))
+        end
+      end
+
+      it "wake each for its own events, and leave the others waiting" do
+        selecting do |selector, _|
+          socket, peer = unix_pair
+          size = fill(socket)
+          reader = started { wait_for(selector, socket, readable) }
+          writer = started { wait_for(selector, socket, writable) }
+          both = started { wait_for(selector, socket, readable | writable) }
+          run_what_can(selector)
+          expect([reader, writer, both].map(&:done?)).to eq([false] * 3)
+          peer.write("x")
+          run_until(selector) { reader.done? && both.done? }
+          run_what_can(selector)
+          expect([reader.value, both.value, writer.done?]).to eq([readable, readable, false])
+          peer.readpartial(size) while peer.wait_readable(0)
+          expect(finished(selector, writer)).to eq(writable)
+        end
+      end
+
+      it "may join one that waits already, for another direction" do
+        selecting do |selector, _|
+          socket, peer = unix_pair
+          reader = started { wait_for(selector, socket, readable) }
+          run_what_can(selector)
+          5.times { expect(served(selector) { wait_for(selector, socket, writable) }).to eq(writable) }
+          expect(reader).not_to be_done
+          peer.write("x")
+          expect(finished(selector, reader)).to eq(readable)
+        end
+      end
+
+      it "may take each other out of the wait while they are served" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          tasks = []
+          answers = []
+          2.times do |index|
+            tasks << started do
+              answers << wait_for(selector, reader, readable)
+              selector.raise(tasks[1 - index].fiber, IndexError, "by another")
+            end
+          end
+          selector.select(0)
+          writer.write("x")
+          selector.select(nil)
+          run_what_can(selector)
+          expect(answers).to eq([readable])
+          expect(tasks).to all(be_done)
+          expect(tasks.map { |task| task.error.class }).to contain_exactly(NilClass, IndexError)
+          expect_rest(selector)
+        end
+      end
+
+      it "may resume each other while they are served, each of them once" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          tasks = []
+          answers = []
+          2.times do |index|
+            tasks << started do
+              answers << wait_for(selector, reader, readable)
+              other = tasks[1 - index]
+              selector.resume(other.fiber) if answers.size == 1
+              answers << [index, selector.transfer]
+            end
+          end
+          selector.select(0)
+          writer.write("x")
+          selector.select(nil)
+          run_what_can(selector)
+          expect(answers).to eq([readable, false])
+        end
+      end
+
+      it "may wait again at once, without being served twice in a select" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          counts = [0, 0, 0]
+          3.times { |index| started { loop { wait_for(selector, reader, readable) && (counts[index] += 1) } } }
+          selector.select(0)
+          writer.write("x")
+          selector.select(nil)
+          expect(counts).to eq([1, 1, 1])
+          selector.select(nil)
+          expect(counts).to eq([2, 2, 2])
+        end
+      end
+
+      it "are all found through different IO objects of one descriptor",
+         io_event_hangs: { EPoll: "keeps the waits of one IO object per descriptor" } do
+        selecting do |selector, _|
+          reader, writer = pipe
+          waiters = Array.new(3) do
+            started { wait_for(selector, IO.for_fd(reader.fileno, autoclose: false), readable) }
+          end
+          selector.select(0)
+          waiters << started { wait_for(selector, reader, readable) }
+          run_what_can(selector)
+          GC.start
+          writer.write("x")
+          run_until(selector) { waiters.all?(&:done?) }
+          expect(waiters.map(&:value)).to all(eq(readable))
+        end
+      end
+
+      it "may be thousands, on as many descriptors as there may be" do
+        selecting do |selector, _|
+          sockets = Array.new(100) { unix_pair }.flatten
+          waiters = (sockets * 10).map { |socket| started { wait_for(selector, socket, readable) } }
+          selector.select(0)
+          expect(waiters).to all(satisfy("wait") { |waiter| !waiter.done? })
+          sockets.each { |socket| socket.write("x") }
+          run_until(selector) { waiters.all?(&:done?) }
+          expect(waiters.map(&:value)).to all(eq(readable))
+        end
+      end
+    end
+
+    describe "a hang-up" do
+      it "of the writer makes a pipe readable" do
+        selecting do |selector, _|
+          reader, writer = pipe
+          waiter = started { wait_for(selector, reader, readable) }
+          selector.select(0)
+          writer.close
+          expect(finished(selector, waiter)).to eq(readable)
+          expect_rest(selector)
+        end
+      end
+
+      it "of the reader makes a full pipe writable", io_event_hangs: { EPoll: "spins" } do
+        selecting do |selector, _|
+          reader, writer = pipe
+          fill(writer)
+          waiter = started { wait_for(selector, writer, writable) }
+          run_what_can(selector)
+          expect(waiter).not_to be_done
+          reader.close
+          expect(finished(selector, waiter)).to eq(writable)
+          expect { writer.syswrite("x") }.to raise_error(Errno::EPIPE)
+          expect_rest(selector)
+        end
+      end
+
+      it "of the reader that came before the wait makes a full pipe writable",
+         io_event_hangs: { EPoll: "spins" } do
+        selecting do |selector, _|
+          reader, writer = pipe
+          fill(writer)
+          reader.close
+          expect(served(selector) { wait_for(selector, writer, writable) }).to eq(writable)
+        end
+      end
+
+      it "of the peer makes a socket readable" do
+        selecting do |selector, _|
+          [unix_pair, tcp_pair].each do |socket, peer|
+            waiter = started { wait_for(selector, socket, readable) }
+            selector.select(0)
+            peer.close
+            expect(finished(selector, waiter)).to eq(readable)
+            expect(socket.read(1)).to be_nil
+          end
+        end
+      end
+
+      it "of the peer makes a full socket writable" do
+        selecting do |selector, _|
+          [unix_pair, tcp_pair].each do |socket, peer|
+            fill(socket)
+            waiter = started { wait_for(selector, socket, writable) }
+            run_what_can(selector)
+            expect(waiter).not_to be_done
+            peer.close
+            expect(finished(selector, waiter)).to eq(writable)
+            expect_rest(selector)
+          end
+        end
+      end
+
+      it "wakes readers and writers of a socket, each for what they asked" do
+        selecting do |selector, _|
+          socket, peer = unix_pair
+          fill(socket)
+          waiters = [readable, writable, readable | writable].map do |events|
+            started { wait_for(selector, socket, events) }
+          end
+          run_what_can(selector)
+          peer.close
+          run_until(selector) { waiters.all?(&:done?) }
+          expect(waiters[0].value).to eq(readable)
+          expect(waiters[1].value).to eq(writable)
+          expect(waiters[2].value).to be_an(Integer).and be_positive
+          expect(waiters[2].value & ~(readable | writable)).to eq(0)
+        end
+      end
+
+      it "by half makes a socket readable, and leaves its writer waiting until there is room" do
+        selecting do |selector, _|
+          [unix_pair, tcp_pair].each do |socket, peer|
+            size = fill(socket)
+            reader = started { wait_for(selector, socket, readable) }
+            writer = started { wait_for(selector, socket, writable) }
+            run_what_can(selector)
+            peer.close_write
+            expect(finished(selector, reader)).to eq(readable)
+            run_what_can(selector)
+            expect(writer).not_to be_done
+            late = started { wait_for(selector, socket, writable) }
+            run_what_can(selector)
+            expect(late).not_to be_done
+            expect_rest(selector)
+            peer.readpartial(size) while peer.wait_readable(0)
+            expect([finished(selector, writer), finished(selector, late)]).to eq([writable, writable])
+          end
+        end
+      end
+
+      it "by a reset wakes readers and writers" do
+        selecting do |selector, _|
+          socket, peer = tcp_pair
+          fill(socket)
+          waiters = [readable, writable].map { |events| started { wait_for(selector, socket, events) } }
+          run_what_can(selector)
+          peer.setsockopt(Socket::SOL_SOCKET, Socket::SO_LINGER, [1, 0].pack("ii"))
+          peer.close
+          run_until(selector) { waiters.all?(&:done?) }
+          expect(waiters.map(&:value)).to eq([readable, writable])
+        end
+      end
+
+      it "that concerns nobody who waits does not keep select from sleeping",
+         io_event: { EPoll: "spins" } do
+        selecting do |selector, _|
+          socket, peer = unix_pair
+          waiter = started { wait_for(selector, socket, priority) }
+          run_what_can(selector)
+          peer.close
+          run_what_can(selector)
+          expect(waiter.done?).to be(false).or be(true)
+          expect_rest(selector)
+          waiter.fiber.transfer unless waiter.done?
+          expect_rest(selector)
+        end
+      end
+
+      it "does not hide what comes for others meanwhile", io_event_hangs: { EPoll: "spins" } do
+        selecting do |selector, _|
+          socket, peer = unix_pair
+          reader, writer = pipe
+          started { wait_for(selector, socket, priority) }
+          peer.close
+          run_what_can(selector)
+          expect_rest(selector)
+          waiter = started { wait_for(selector, reader, readable) }
+          in_background { |looping| until_asleep(looping) || writer.write("x") }
+          expect(finished(selector, waiter)).to eq(readable)
+          again = started { wait_for(selector, socket, readable) }
+          expect(finished(selector, again)).to eq(readable)
+        end
+      end
+    end
+
+    it "tells of a refused and of an established connection, and of one to accept" do
+      selecting do |selector, _|
+        server = tcp_server
+        address = server.local_address
+        accepting = started { wait_for(selector, server, readable) }
+        client = closing(Socket.new(:INET, :STREAM))
+        client.connect_nonblock(address, exception: false)
+        expect(served(selector) { wait_for(selector, client, readable | writable) }).to eq(writable)
+        expect(client.getsockopt(:SOCKET, :ERROR).int).to eq(0)
+        expect(finished(selector, accepting)).to eq(readable)
+        server.close
+        refused = closing(Socket.new(:INET, :STREAM))
+        refused.connect_nonblock(address, exception: false)
+        expect(served(selector) { wait_for(selector, refused, writable) }).to eq(writable)
+        expect(raised { refused.connect_nonblock(address) }).to be_a(SystemCallError)
+      end
+    end
+
+    it "finds regular files ready for all that is asked" do
+      selecting do |selector, _|
+        file = closing(File.open(free_path, "w+"))
+        [readable, writable, readable | writable].each do |events|
+          waiter = started { wait_for(selector, file, events) }
+          expect(waiter).not_to be_done
+          expect(finished(selector, waiter)).to eq(events)
+        end
+        waiters = Array.new(3) { started { wait_for(selector, file, readable) } }
+        run_until(selector) { waiters.all?(&:done?) }
+        expect(waiters.map(&:value)).to all(eq(readable))
+        expect_rest(selector)
+      end
+    end
+
+    it "finds /dev/null and directories ready" do
+      selecting do |selector, _|
+        [closing(File.open(File::NULL)), closing(File.open("/"))].each do |io|
+          expect(served(selector) { wait_for(selector, io, readable) }).to eq(readable)
+        end
+      end
+    end
+
+    describe "an IO that is closed" do
+      it "before the call is refused with IOError, and nothing is waited for",
+         io_event: { Select: "lets the fiber wait for ever" } do
+        selecting do |selector, _|
+          reader, = pipe
+          reader.close
+          waiter = started { wait_for(selector, reader, readable) }
+          run_what_can(selector)
+          expect(waiter.error).to be_a(IOError)
+          expect_rest(selector)
+        end
+      end
+
+      it "during the wait raises nothing from select, and does not disturb other waits" do
+        selecting do |selector, _|
+          reader, = pipe
+          other_reader, other_writer = pipe
+          waiter = started { wait_for(selector, reader, readable) }
+          other = started { wait_for(selector, other_reader, readable) }
+          selector.select(0)
+          reader.close
+          run_what_can(selector)
+          other_writer.write("x")
+          expect(finished(selector, other)).to eq(readable)
+          expect_rest(selector)
+          waiter.fiber.transfer unless waiter.done?
+          run_what_can(selector)
+          expect(waiter.error).to be_nil.or be_a(IOError).or be_a(Errno::EBADF)
+        end
+      end
+
+      it "during the wait, and its fiber raised into as Ruby does, wakes with the exception" do
+        selecting do |selector, _|
+          reader, = pipe
+          waiter = started { wait_for(selector, reader, readable) }
+          selector.select(0)
+          reader.close
+          waiter.fiber.raise(IOError, "stream closed in another thread") unless waiter.done?
+          expect(waiter.error).to be_a(IOError).or be_a(Errno::EBADF)
+          expect_rest(selector)
+        end
+      end
+
+      it "lets the peer see it once the wait was given up" do
+        selecting do |selector, _|
+          socket, peer = unix_pair
+          waiter = started { wait_for(selector, socket, readable) }
+          selector.select(0)
+          waiter.fiber.raise(IndexError)
+          socket.close
+          expect(served(selector) { wait_for(selector, peer, readable) }).to eq(readable)
+          expect(peer.read(1)).to be_nil
+        end
+      end
+    end
+
+    describe "a descriptor's number that is used again" do
+      # A pipe whose reader has the number.
+      def pipe_at(number)
+        reader, writer = pipe
+        return [reader, writer] if reader.fileno == number
+
+        [closing(IO.for_fd(reader.fcntl(Fcntl::F_DUPFD, number))), writer].tap { reader.close }
+      end
+
+      it "after a wait that was answered is waited for anew" do
+        selecting do |selector, _|
+          10.times do
+            reader, writer = pipe
+            writer.write("x")
+            expect(served(selector) { wait_for(selector, reader, readable) }).to eq(readable)
+            number = reader.fileno
+            [reader, writer].each(&:close)
+            reader, writer = pipe_at(number)
+            expect(reader.fileno).to eq(number)
+            waiter = started { wait_for(selector, reader, readable) }
+            run_what_can(selector)
+            expect(waiter).not_to be_done
+            writer.write("x")
+            expect(finished(selector, waiter)).to eq(readable)
+            [reader, writer].each(&:close)
+          end
+        end
+      end
+
+      it "after a wait that was given up is waited for anew" do
+        selecting do |selector, _|
+          10.times do
+            reader, writer = pipe
+            given_up = started { wait_for(selector, reader, readable) }
+            selector.select(0)
+            given_up.fiber.transfer
+            number = reader.fileno
+            [reader, writer].each(&:close)
+            reader, writer = pipe_at(number)
+            waiter = started { wait_for(selector, reader, readable) }
+            run_what_can(selector)
+            expect(waiter).not_to be_done
+            writer.write("x")
+            expect(finished(selector, waiter)).to eq(readable)
+            [reader, writer].each(&:close)
+          end
+        end
+      end
+
+      it "during a wait wakes who waits for what it is now" do
+        selecting do |selector, _|
+          reader, = pipe
+          stale = started { wait_for(selector, reader, readable) }
+          selector.select(0)
+          number = reader.fileno
+          reader.close
+          reader, writer = pipe_at(number)
+          waiter = started { wait_for(selector, reader, readable) }
+          run_what_can(selector)
+          expect(waiter).not_to be_done
+          writer.write("x")
+          expect(finished(selector, waiter)).to eq(readable)
+          run_what_can(selector)
+          stale.fiber.transfer unless stale.done?
+          expect(stale).to be_done
+        end
+      end
+    end
+
+    it "ends with EBADF or false for an open IO whose descriptor is bad, and disturbs no other wait",
+       io_event_hangs: { Select: "waits for nothing any more" } do
+      selecting do |selector, _|
+        reader, = pipe
+        other_reader, other_writer = pipe
+        other = started { wait_for(selector, other_reader, readable) }
+        selector.select(0)
+        bad = IO.for_fd(reader.fileno, autoclose: false)
+        reader.close
+        waiter = started { wait_for(selector, bad, readable) }
+        run_until(selector) { waiter.done? }
+        expect(waiter.error || waiter.value).to be(false).or be_a(Errno::EBADF)
+        other_writer.write("x")
+        expect(finished(selector, other)).to eq(readable)
+        expect_rest(selector)
+      end
+    end
+
+    it "takes IOs only", io_event: { Select: "has its next select raise" } do
+      selecting do |selector, _|
+        ["reader", nil, Object.new].each do |wrong|
+          waiter = started { wait_for(selector, wrong, readable) }
+          expect(waiter.error).to be_a(StandardError)
+        end
+        expect(selector.select(0)).to eq(0)
+      end
+    end
+  end
+end

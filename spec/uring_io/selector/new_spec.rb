@@ -1,0 +1,113 @@
+# frozen_string_literal: true
+
+RSpec.describe "UringIO::Selector.new" do
+  def with_environment(value)
+    before = ENV.fetch("URING_IO_BACKEND", nil)
+    ENV["URING_IO_BACKEND"] = value
+    yield
+  ensure
+    ENV["URING_IO_BACKEND"] = before
+  end
+
+  # What a new selector of the class says about its backend.
+  def backend_of(selector_class = UringIO::Selector, **)
+    in_thread do
+      selector = selector_class.new(Fiber.current, **)
+      selector.backend
+    ensure
+      selector&.close
+    end
+  end
+
+  each_own_selector do
+    it "has the backend of its class, whatever URING_IO_BACKEND says" do
+      expect(backend_of(selector_class)).to eq(backend)
+      with_environment("poll") { expect(backend_of(selector_class)).to eq(backend) }
+      expect(selector_class).to be < UringIO::Selector
+    end
+
+    it "takes the backend's name as a Symbol or String" do
+      expect(backend_of(backend:)).to eq(backend)
+      expect(backend_of(backend: backend.to_s)).to eq(backend)
+    end
+
+    it "takes the backend from URING_IO_BACKEND unless it is told another" do
+      with_environment(backend.to_s) do
+        expect(backend_of).to eq(backend)
+        expect(backend_of(backend: nil)).to eq(backend)
+        expect(backend_of(backend: :poll)).to eq(:poll)
+      end
+    end
+
+    it "takes the size of the ring, which other backends need not have" do
+      [1, 8, 4096].each { |entries| expect(backend_of(selector_class, entries:)).to eq(backend) }
+      [0, -1, 2**31].each do |wrong|
+        expect { backend_of(selector_class, entries: wrong) }.to raise_error(ArgumentError, /entries/)
+      end
+      expect { backend_of(selector_class, depth: 1) }.to raise_error(ArgumentError, /depth/)
+    end
+
+    it "serves more fibers than the ring has entries" do
+      selecting(entries: 1) do |selector, _|
+        reader, writer = pipe
+        waiters = Array.new(100) { started { wait_for(selector, reader, IO::READABLE) } }
+        run_what_can(selector)
+        writer.write("x")
+        run_until(selector) { waiters.all?(&:done?) }
+        expect(waiters.map(&:value)).to all(eq(IO::READABLE))
+      end
+    end
+
+    it "refuses a loop that is no fiber" do
+      [nil, 1, Thread.current, Object.new].each do |wrong|
+        expect { selector_class.new(wrong) }.to raise_error(TypeError)
+      end
+      expect { selector_class.new(Fiber.current, Fiber.current) }.to raise_error(ArgumentError)
+    end
+
+    it "cannot be used before it is initialized, nor initialized twice" do
+      blank = selector_class.allocate
+      expect(blank).to be_closed
+      expect(blank.wakeup).to be(false)
+      expect(blank.close).to be_nil
+      expect { blank.push(Fiber.current) }.not_to raise_error
+      { loop: [], idle_duration: [], ready?: [], select: [0], transfer: [], yield: [] }.each do |name, arguments|
+        expect { blank.public_send(name, *arguments) }.to raise_error(UringIO::ClosedError)
+      end
+      selecting { |selector, fiber| expect { selector.send(:initialize, fiber) }.to raise_error(UringIO::Error) }
+    end
+
+    it "cannot be copied: two objects cannot own one backend" do
+      selecting do |selector, _|
+        copy = nil
+        error = raised { copy = selector.dup }
+        expect(error || copy).to be_a(TypeError).or be_a(NoMethodError).or(satisfy("be unusable", &:closed?))
+      end
+    end
+
+    it "may have a subclass" do
+      subclass = Class.new(selector_class) { def select(duration) = [super] }
+      in_thread do
+        selector = subclass.new(Fiber.current)
+        expect(selector.select(0)).to eq([0])
+        selector.close
+      end
+    end
+  end
+
+  it "takes the best backend that works when none is asked for, also for an empty variable" do
+    [nil, ""].each { |value| with_environment(value) { expect(backend_of).to eq(UringIO.support.best) } }
+  end
+
+  it "refuses names of no backend, from either source, and says which there are" do
+    expect { backend_of(backend: :kqueue) }.to raise_error(ArgumentError, /"kqueue".*:io_uring, :epoll/)
+    with_environment("bogus") { expect { backend_of }.to raise_error(ArgumentError, /URING_IO_BACKEND.*"bogus"/) }
+  end
+
+  it "raises UnsupportedError for a backend that was asked for and cannot work" do
+    missing = Backends::ALL.find { |name| Backends.missing(name) }
+    skip "every backend works here" unless missing
+
+    expect { backend_of(backend: missing) }.to raise_error(UringIO::UnsupportedError)
+  end
+end
