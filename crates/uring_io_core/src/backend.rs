@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend_kind::BackendKind;
+use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::operation::{Operation, Target, Transfer};
 use crate::readiness::Readiness;
@@ -22,6 +23,16 @@ pub(crate) enum Started {
     Submitted,
     /// This backend can only do it by blocking: for the worker pool.
     Blocking(Transfer),
+}
+
+/// What becomes of a call that was started.
+pub(crate) enum StartedCall {
+    /// It is over: its result. No completion comes.
+    Done(i32),
+    /// A completion will come.
+    Submitted,
+    /// This backend can only make it by blocking: for the worker pool.
+    Blocking,
 }
 
 /// One of the two families: completions, or readiness.
@@ -66,6 +77,34 @@ impl Backend {
                 }
                 let started = readiness.start(token, operation, counts)?;
                 Ok(started.map_or(Started::Submitted, Started::Done))
+            }
+            Self::Closed => Err(closed()),
+        }
+    }
+
+    /// Starts a call, which stays where it is until its completion.
+    pub fn start_call(
+        &mut self,
+        token: Token,
+        call: &mut Call,
+        counts: &Counts,
+    ) -> Result<StartedCall> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(ring) => {
+                ring.start_call(token, call, counts)?;
+                Ok(StartedCall::Submitted)
+            }
+            Self::Readiness(readiness) => {
+                counts.submissions.add(1);
+                if matches!(call, Call::Nop) {
+                    return Ok(StartedCall::Done(0));
+                }
+                if call.interest().is_none() {
+                    return Ok(StartedCall::Blocking);
+                }
+                let started = readiness.start_call(token, call, counts)?;
+                Ok(started.map_or(StartedCall::Submitted, StartedCall::Done))
             }
             Self::Closed => Err(closed()),
         }

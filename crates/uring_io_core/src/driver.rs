@@ -15,8 +15,10 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Started};
+use crate::backend::{Backend, Started, StartedCall};
 use crate::backend_kind::BackendKind;
+use crate::blocking_call::PinnedCall;
+use crate::call::Call;
 use crate::error::Result;
 use crate::in_flight::{InFlight, Wakeup};
 use crate::operation::{Operation, Target, Transfer};
@@ -204,6 +206,39 @@ impl<P> Driver<P> {
             Started::Blocking(transfer) => self.run_job(token, blocking(transfer), true)?,
         }
         Ok(None)
+    }
+
+    /// Starts a call for a parked party; it is woken by [`Wakeup::Completed`], and gets the call back
+    /// from [`take_call`](Self::take_call). A party that leaves first abandons it: what it opens is
+    /// closed again.
+    pub fn call(&self, token: Token, call: Call) -> Result<()> {
+        self.submitted.set(true);
+        let mut parks = self.parks.borrow_mut();
+        let Some(call) = parks.in_flight.keep(token, call) else {
+            return Ok(());
+        };
+        let started = self
+            .backend
+            .borrow_mut()
+            .start_call(token, call, &self.counts)?;
+        match started {
+            StartedCall::Submitted => parks.in_flight.submitted(token, true),
+            StartedCall::Done(result) => {
+                parks.in_flight.submitted(token, true);
+                parks.fire(token, Wakeup::Completed(result));
+            }
+            StartedCall::Blocking => {
+                let job = PinnedCall::new(call).job();
+                drop(parks);
+                self.run_job(token, job, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back the call of a party whose completion has come.
+    pub fn take_call(&self, token: Token) -> Option<Box<Call>> {
+        self.parks.borrow_mut().in_flight.take_call(token)
     }
 
     /// Whether one more operation may be over without its party parking. False once in a while:

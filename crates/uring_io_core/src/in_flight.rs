@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use crate::call::Call;
 use crate::token::Token;
 
 /// Why a party may go on.
@@ -33,6 +34,8 @@ struct Slot<P> {
     /// Whether the party is in the ready queue: it goes on when its turn comes.
     queued: bool,
     deadline: Option<Instant>,
+    /// The call that is in flight, with the memory that the kernel uses for it.
+    call: Option<Box<Call>>,
 }
 
 /// Slots by number, with a list of the free ones.
@@ -66,6 +69,7 @@ impl<P> InFlight<P> {
                 wakeup: None,
                 queued: false,
                 deadline: None,
+                call: None,
             });
             (self.slots.len() - 1) as u32
         });
@@ -109,6 +113,18 @@ impl<P> InFlight<P> {
         }
     }
 
+    /// Keeps a call until its completion. Returns it where it stays until then.
+    pub fn keep(&mut self, token: Token, call: Call) -> Option<&mut Call> {
+        let slot = self.slot_mut(token)?;
+        Some(slot.call.insert(Box::new(call)))
+    }
+
+    /// Gives back the call of a party, once its completion has come.
+    pub fn take_call(&mut self, token: Token) -> Option<Box<Call>> {
+        let slot = self.slot_mut(token).filter(|slot| !slot.submitted)?;
+        slot.call.take()
+    }
+
     /// Whether a completion for `token` is due.
     pub fn is_submitted(&self, token: Token) -> bool {
         self.slot(token).is_some_and(|slot| slot.submitted)
@@ -142,10 +158,14 @@ impl<P> InFlight<P> {
             slot.wakeup = Some(wakeup);
         }
         if completed && std::mem::take(&mut slot.submitted) {
-            self.awaited -= usize::from(slot.awaited);
+            let awaited = slot.awaited;
             if !parked {
+                if let (Some(call), Wakeup::Completed(result)) = (&slot.call, wakeup) {
+                    call.undo(result);
+                }
                 self.recycle(token);
             }
+            self.awaited -= usize::from(awaited);
         }
         must_queue
     }
@@ -199,6 +219,9 @@ impl<P> InFlight<P> {
     pub fn leave(&mut self, token: Token) -> Option<P> {
         let slot = self.slot_mut(token)?;
         let payload = slot.payload.take()?;
+        if let (Some(call), Some(Wakeup::Completed(result))) = (&slot.call, slot.wakeup) {
+            call.undo(result);
+        }
         slot.wakeup = None;
         slot.queued = false;
         slot.deadline = None;
@@ -211,6 +234,7 @@ impl<P> InFlight<P> {
     fn recycle(&mut self, token: Token) {
         let slot = &mut self.slots[token.slot()];
         debug_assert!(slot.payload.is_none() && !slot.submitted);
+        slot.call = None;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(token.slot() as u32);
     }

@@ -18,6 +18,8 @@
 
 mod backend;
 mod backend_kind;
+mod blocking_call;
+mod call;
 mod driver;
 mod error;
 mod in_flight;
@@ -37,6 +39,7 @@ mod waker;
 mod worker_pool;
 
 pub use backend_kind::{BackendKind, UnknownBackend};
+pub use call::{Address, Call, FileStatus, Memory};
 pub use driver::{Driver, Options, Turn};
 pub use error::{Error, Result};
 pub use in_flight::Wakeup;
@@ -45,8 +48,8 @@ pub use resolver::{resolve, ResolveError};
 pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED};
 pub use stats::Stats;
 pub use sys::{
-    check_seekable, close_descriptor, forks, pidfd_open, readiness_now, ready_now, target_of,
-    transfer_now as try_transfer, wait_for_child, watch,
+    check_seekable, close_descriptor, empty_status, forks, pidfd_open, readiness_now, ready_now,
+    target_of, transfer_now as try_transfer, wait_for_child, watch,
 };
 pub use token::Token;
 

@@ -127,6 +127,14 @@ impl LentBuffer {
         }
     }
 
+    /// The memory of `bytes`, which must stay where they are until the operation is over.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self {
+            address: bytes.as_ptr() as usize,
+            length: bytes.len(),
+        }
+    }
+
     /// Start of the memory.
     pub(crate) fn address(&self) -> *mut u8 {
         self.address as *mut u8
@@ -177,15 +185,17 @@ impl Interest {
         (Self::WRITABLE, libc::POLLOUT),
     ];
 
-    /// Whether the poll(2) events that an operation found tell what of this interest is satisfied.
-    ///
-    /// io_uring's do not always: it wakes everybody when the peer of a socket has closed its sending
-    /// side (`IO_POLL_UNMASK`, io_uring/poll.c), and what it tells of regular and urgent input is what
-    /// the socket said when it woke it: both of them.
+    /// Whether urgent input is asked for.
+    pub fn is_urgent(self) -> bool {
+        self.0 & Self::PRIORITY.0 != 0
+    }
+
+    /// Whether the poll(2) events that an operation found say something of this interest. io_uring
+    /// wakes everybody when the peer of a socket has closed its sending side (`IO_POLL_UNMASK`,
+    /// io_uring/poll.c).
     pub fn is_settled_by(self, found: i32) -> bool {
-        let mixed = self.0 & Self::PRIORITY.0 != 0 && self != Self::PRIORITY;
         let known = self.poll_events() | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
-        !mixed && found as i16 & known != 0
+        found as i16 & known != 0
     }
 
     /// What of this interest the poll(2) events `found` satisfy.
@@ -256,14 +266,6 @@ mod tests {
         assert!(!Interest::WRITABLE.is_settled_by(RDHUP));
         assert!(Interest::WRITABLE.is_settled_by(RDHUP | i32::from(libc::POLLOUT)));
         assert!(Interest::WRITABLE.is_settled_by(RDHUP | i32::from(libc::POLLHUP)));
-    }
-
-    #[test]
-    fn urgent_and_regular_input_together_are_not_told_apart() {
-        let both = i32::from(libc::POLLIN | libc::POLLPRI);
-        assert!(!Interest(3).is_settled_by(both));
-        assert!(Interest::PRIORITY.is_settled_by(both));
-        assert!(Interest::READABLE.is_settled_by(both));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Once;
 use std::time::Duration;
 
+use crate::call::{Address, FileStatus};
 use crate::error::{Error, Result};
 use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
 use crate::waker::owned;
@@ -99,6 +100,17 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> Resul
     Ok(found as usize)
 }
 
+/// poll(2) without waiting. A signal that is pending ends even that (`EINTR`), when nothing is ready.
+fn look(fds: &mut [libc::pollfd]) -> Result<()> {
+    loop {
+        match poll(fds, Some(Duration::ZERO)) {
+            Err(error) if error.errno == libc::EINTR => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
 /// What one descriptor is ready for now, as poll(2) events; 0 when for nothing.
 fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     let mut fds = [libc::pollfd {
@@ -106,7 +118,7 @@ fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
         events,
         revents: 0,
     }];
-    poll(&mut fds, Some(Duration::ZERO))?;
+    look(&mut fds)?;
     Ok(fds[0].revents)
 }
 
@@ -150,7 +162,7 @@ pub fn ready_now(watched: &[(RawFd, Interest)]) -> Result<Vec<bool>> {
         revents: 0,
     };
     let mut fds: Vec<_> = watched.iter().map(entry).collect();
-    poll(&mut fds, Some(Duration::ZERO))?;
+    look(&mut fds)?;
     if fds.iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
         return Err(Error::new("poll", libc::EBADF));
     }
@@ -326,6 +338,54 @@ pub fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd> {
 #[cfg(not(target_os = "linux"))]
 pub fn pidfd_open(_pid: libc::pid_t) -> Result<OwnedFd> {
     Err(Error::new("pidfd_open", libc::ENOSYS))
+}
+
+/// The errno that the last system call of this thread left.
+pub(crate) fn last_errno() -> i32 {
+    Error::last("").errno
+}
+
+/// A status for statx(2) to fill in.
+pub fn empty_status() -> FileStatus {
+    // SAFETY: it consists of integers only, for which all zeros are values.
+    unsafe { std::mem::zeroed() }
+}
+
+/// The socket address in these bytes; `None` when there are more than any has.
+pub(crate) fn address(bytes: &[u8]) -> Option<Address> {
+    // SAFETY: all zeros is an address of no family.
+    let mut storage = unsafe { std::mem::zeroed::<libc::sockaddr_storage>() };
+    if bytes.len() > size_of_val(&storage) {
+        return None;
+    }
+    let place = std::ptr::from_mut(&mut storage).cast::<u8>();
+    // SAFETY: the bytes fit, see above, and any bytes are an address.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
+    Some(Address {
+        storage,
+        length: bytes.len() as libc::socklen_t,
+    })
+}
+
+/// The error that a socket keeps for the next call (`SO_ERROR`), negative; 0 when there is none.
+pub(crate) fn socket_error(fd: RawFd) -> i32 {
+    let mut error: i32 = 0;
+    let mut length = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: writes one int to a local.
+    let asked = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            std::ptr::from_mut(&mut error).cast(),
+            &mut length,
+        )
+    };
+    if asked < 0 {
+        -last_errno()
+    } else {
+        -error
+    }
 }
 
 /// Whether the descriptor is open.

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend_kind::BackendKind;
+use crate::blocking_call::{self, PinnedCall};
+use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::operation::{Direction, Interest, Operation, Transfer};
 use crate::stats::Counts;
@@ -35,7 +37,15 @@ struct Waiting {
     token: Token,
     /// The poll(2) events it waits for.
     events: i16,
-    transfer: Option<Transfer>,
+    attempt: Attempt,
+}
+
+/// What to do when the descriptor is ready.
+enum Attempt {
+    /// Nothing: its readiness was all that was asked for.
+    Report,
+    Transfer(Transfer),
+    Call(PinnedCall),
 }
 
 impl Waiting {
@@ -47,11 +57,12 @@ impl Waiting {
         if found & (self.events | libc::POLLERR | libc::POLLHUP) == 0 {
             return None;
         }
-        let Some(transfer) = &self.transfer else {
-            return Some(i32::from(found));
+        let result = match &self.attempt {
+            Attempt::Report => return Some(i32::from(found)),
+            Attempt::Transfer(transfer) => sys::transfer_now(transfer),
+            Attempt::Call(call) => call.attempt(),
         };
         counts.direct_calls.add(1);
-        let result = sys::transfer_now(transfer);
         (result != -libc::EAGAIN && result != -libc::EINTR).then_some(result)
     }
 }
@@ -101,8 +112,8 @@ impl Readiness {
         operation: &Operation,
         counts: &Counts,
     ) -> Result<Option<i32>> {
-        let (fd, interest, transfer) = match *operation {
-            Operation::Poll { fd, interest } => (fd, interest, None),
+        let (fd, interest, attempt) = match *operation {
+            Operation::Poll { fd, interest } => (fd, interest, Attempt::Report),
             Operation::WaitChild(_) => return Ok(Some(-libc::ENOSYS)),
             Operation::Transfer(transfer) => {
                 counts.direct_calls.add(1);
@@ -114,9 +125,39 @@ impl Readiness {
                     Direction::Read => Interest::READABLE,
                     Direction::Write => Interest::WRITABLE,
                 };
-                (transfer.fd, interest, Some(transfer))
+                (transfer.fd, interest, Attempt::Transfer(transfer))
             }
         };
+        self.watch(token, fd, interest, attempt, counts)
+    }
+
+    /// As [`start`](Self::start), for a call that has an interest.
+    pub fn start_call(
+        &mut self,
+        token: Token,
+        call: &mut Call,
+        counts: &Counts,
+    ) -> Result<Option<i32>> {
+        let Some((fd, interest)) = call.interest() else {
+            return Ok(Some(-libc::EINVAL));
+        };
+        counts.direct_calls.add(1);
+        let result = blocking_call::start(call);
+        if result != -libc::EAGAIN && result != -libc::EINTR {
+            return Ok(Some(result));
+        }
+        let attempt = Attempt::Call(PinnedCall::new(call));
+        self.watch(token, fd, interest, attempt, counts)
+    }
+
+    fn watch(
+        &mut self,
+        token: Token,
+        fd: RawFd,
+        interest: Interest,
+        attempt: Attempt,
+        counts: &Counts,
+    ) -> Result<Option<i32>> {
         if matches!(self.waiter, Waiter::Select(_)) {
             if fd >= sys::DescriptorSet::SIZE {
                 return Err(Error::new("select", libc::EINVAL));
@@ -130,7 +171,7 @@ impl Readiness {
         let waiting = Waiting {
             token,
             events: interest.poll_events(),
-            transfer,
+            attempt,
         };
         self.descriptors.entry(fd).or_default().push(waiting);
         self.waits.insert(token, fd);

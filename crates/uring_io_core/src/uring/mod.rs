@@ -4,6 +4,7 @@
 //! and submitted by the one call that waits. What does not fit the submission queue is kept in a
 //! backlog, in order, so that a full queue is never an error.
 
+mod call;
 pub(crate) mod setup;
 mod submission;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use io_uring::{squeue::Entry, types, IoUring};
 
+use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::operation::Operation;
 use crate::ring_options::Options;
@@ -57,6 +59,11 @@ impl Ring {
     /// Queues an operation; its completion comes later.
     pub fn start(&mut self, token: Token, operation: &Operation, counts: &Counts) -> Result<()> {
         self.push(submission::entry(token, operation), counts)
+    }
+
+    /// Queues a call, which stays where it is until its completion.
+    pub fn start_call(&mut self, token: Token, call: &mut Call, counts: &Counts) -> Result<()> {
+        self.push(call::entry(token, call), counts)
     }
 
     /// Queues a request to end the operation of `token`; its completion still comes.

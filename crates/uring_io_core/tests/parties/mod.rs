@@ -130,6 +130,13 @@ pub fn sockets() -> (UnixStream, UnixStream) {
     (a, b)
 }
 
+/// A descriptor that nobody else owns.
+#[allow(unsafe_code)]
+pub fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller has just got the descriptor and gives it away.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// Reader and writer of a pipe that holds 64 KiB.
 #[allow(unsafe_code)]
 pub fn pipe() -> (File, File) {

@@ -1,0 +1,270 @@
+//! Calls as system calls of the calling thread: what readiness backends do in place of io_uring.
+#![allow(unsafe_code)]
+
+use std::os::fd::RawFd;
+
+use crate::call::{Call, Memory};
+use crate::operation::{Direction, Target, Transfer};
+use crate::sys;
+use crate::worker_pool::Job;
+
+/// A call that is in flight: the in-flight table keeps it at its place, and leaves it alone, until
+/// its completion has been taken.
+pub(crate) struct PinnedCall(*mut Call);
+
+// SAFETY: nobody else uses the call until its completion, see the type.
+unsafe impl Send for PinnedCall {}
+
+impl PinnedCall {
+    pub fn new(call: &mut Call) -> Self {
+        Self(std::ptr::from_mut(call))
+    }
+
+    /// The call as a job for a worker thread.
+    pub fn job(self) -> Job {
+        Box::new(move || self.make())
+    }
+
+    fn make(&self) -> i32 {
+        // SAFETY: the job is what completes the call, and runs once.
+        make(unsafe { &mut *self.0 })
+    }
+
+    /// Makes the call now that its descriptor became ready; `-EAGAIN` when it must wait on.
+    pub fn attempt(&self) -> i32 {
+        // SAFETY: what is attempted has not completed.
+        now(unsafe { &*self.0 }, Attempt::Later)
+    }
+}
+
+/// Makes a call that waits for readiness for the first time; `-EAGAIN` when it must wait.
+pub(crate) fn start(call: &Call) -> i32 {
+    now(call, Attempt::First)
+}
+
+/// Makes the call, as long as that takes: its result, or a negative errno.
+fn make(call: &mut Call) -> i32 {
+    // SAFETY: every pointer leads into the call, or to memory that is lent to it, for the length of
+    // this system call; descriptors may be any numbers.
+    let result = unsafe {
+        match call {
+            Call::Nop => 0,
+            Call::Read { fd, target, memory } => {
+                return transfer(*fd, Direction::Read, *target, memory)
+            }
+            Call::Write { fd, target, memory } => {
+                return transfer(*fd, Direction::Write, *target, memory)
+            }
+            Call::Open {
+                directory,
+                path,
+                flags,
+                mode,
+            } => libc::openat(*directory, path.as_ptr(), *flags, *mode),
+            Call::Close { fd } => libc::close(*fd),
+            Call::Stat {
+                directory,
+                path,
+                flags,
+                mask,
+                found,
+            } => libc::statx(*directory, path.as_ptr(), *flags, *mask, &mut **found),
+            Call::Sync {
+                fd,
+                data_only: true,
+            } => libc::fdatasync(*fd),
+            Call::Sync { fd, .. } => libc::fsync(*fd),
+            Call::SyncRange {
+                fd,
+                offset,
+                length,
+                flags,
+            } => libc::sync_file_range(*fd, *offset as i64, i64::from(*length), *flags),
+            Call::Allocate {
+                fd,
+                mode,
+                offset,
+                length,
+            } => libc::fallocate(*fd, *mode, *offset as i64, *length as i64),
+            Call::Truncate { fd, length } => libc::ftruncate(*fd, *length as i64),
+            // It answers with the errno itself.
+            Call::Advise {
+                fd,
+                offset,
+                length,
+                advice,
+            } => return -libc::posix_fadvise(*fd, *offset as i64, i64::from(*length), *advice),
+            Call::Rename { from, to, flags } => libc::syscall(
+                libc::SYS_renameat2,
+                from.0,
+                from.1.as_ptr(),
+                to.0,
+                to.1.as_ptr(),
+                *flags,
+            ) as i32,
+            Call::Unlink {
+                directory,
+                path,
+                flags,
+            } => libc::unlinkat(*directory, path.as_ptr(), *flags),
+            Call::MakeDirectory {
+                directory,
+                path,
+                mode,
+            } => libc::mkdirat(*directory, path.as_ptr(), *mode),
+            Call::Symlink {
+                target,
+                directory,
+                path,
+            } => libc::symlinkat(target.as_ptr(), *directory, path.as_ptr()),
+            Call::Link { from, to, flags } => {
+                libc::linkat(from.0, from.1.as_ptr(), to.0, to.1.as_ptr(), *flags)
+            }
+            Call::Splice {
+                from,
+                from_offset,
+                to,
+                to_offset,
+                length,
+                flags,
+            } => libc::splice(
+                *from,
+                position(from_offset),
+                *to,
+                position(to_offset),
+                *length as usize,
+                *flags,
+            ) as i32,
+            Call::Tee {
+                from,
+                to,
+                length,
+                flags,
+            } => libc::tee(*from, *to, *length as usize, *flags) as i32,
+            Call::Socket {
+                domain,
+                kind,
+                protocol,
+            } => libc::socket(*domain, *kind, *protocol),
+            Call::Bind { fd, address } => libc::bind(
+                *fd,
+                std::ptr::from_ref(&address.storage).cast(),
+                address.length,
+            ),
+            Call::Listen { fd, backlog } => libc::listen(*fd, *backlog),
+            Call::Shutdown { fd, how } => libc::shutdown(*fd, *how),
+            Call::Recv { .. } | Call::Send { .. } | Call::Accept { .. } | Call::Connect { .. } => {
+                return now(call, Attempt::First)
+            }
+        }
+    };
+    or_errno(result)
+}
+
+/// Which attempt at a call that waits for readiness it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// The first one.
+    First,
+    /// One of those after the descriptor became ready.
+    Later,
+}
+
+/// Makes a call that waits for readiness, without waiting: `-EAGAIN` when it would have to.
+fn now(call: &Call, attempt: Attempt) -> i32 {
+    match call {
+        Call::Read { fd, target, memory } => {
+            sys::transfer_now(&step(*fd, Direction::Read, *target, memory))
+        }
+        Call::Write { fd, target, memory } => {
+            sys::transfer_now(&step(*fd, Direction::Write, *target, memory))
+        }
+        Call::Recv { fd, memory, flags } => {
+            let buffer = memory.lend();
+            let flags = *flags | libc::MSG_DONTWAIT;
+            // SAFETY: the memory is the call's, or lent to it.
+            or_errno(unsafe {
+                libc::recv(*fd, buffer.address().cast(), buffer.length(), flags) as i32
+            })
+        }
+        Call::Send { fd, memory, flags } => {
+            let buffer = memory.lend();
+            let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: as above; the call only reads from it.
+            or_errno(unsafe {
+                libc::send(*fd, buffer.address().cast(), buffer.length(), flags) as i32
+            })
+        }
+        Call::Accept { fd, flags } => without_waiting(*fd, || {
+            let nowhere = std::ptr::null_mut();
+            // SAFETY: no address is asked for.
+            unsafe { libc::accept4(*fd, nowhere, nowhere.cast(), *flags) }
+        }),
+        Call::Connect { fd, .. } if attempt == Attempt::Later => sys::socket_error(*fd),
+        Call::Connect { fd, address } => {
+            let connected = without_waiting(*fd, || {
+                let address_place = std::ptr::from_ref(&address.storage).cast();
+                // SAFETY: the address is the call's own.
+                unsafe { libc::connect(*fd, address_place, address.length) }
+            });
+            if connected == -libc::EINPROGRESS {
+                -libc::EAGAIN
+            } else {
+                connected
+            }
+        }
+        _ => -libc::EINVAL,
+    }
+}
+
+/// Runs a system call on a descriptor that shall not wait in it.
+fn without_waiting(fd: RawFd, call: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: asks for the flags of a descriptor, which may be any number.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    let waits = flags >= 0 && flags & libc::O_NONBLOCK == 0;
+    if waits {
+        // SAFETY: sets the flags that it has, and one more.
+        unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) };
+    }
+    let result = or_errno(call());
+    if waits {
+        // SAFETY: sets the flags that it had.
+        unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
+    }
+    result
+}
+
+fn or_errno(result: i32) -> i32 {
+    if result < 0 {
+        -sys::last_errno()
+    } else {
+        result
+    }
+}
+
+fn step(fd: RawFd, direction: Direction, target: Target, memory: &Memory) -> Transfer {
+    Transfer {
+        direction,
+        fd,
+        target,
+        buffer: memory.lend(),
+    }
+}
+
+fn transfer(fd: RawFd, direction: Direction, target: Target, memory: &Memory) -> i32 {
+    let offset = match target {
+        Target::File { offset } => offset,
+        Target::Socket | Target::Stream => None,
+    };
+    let buffer = memory.lend();
+    sys::blocking_transfer(fd, direction, offset, buffer, buffer.length())
+}
+
+/// -1 stands for the descriptor's own position.
+fn position(offset: &mut i64) -> *mut i64 {
+    if *offset < 0 {
+        std::ptr::null_mut()
+    } else {
+        offset
+    }
+}
