@@ -16,7 +16,7 @@ use magnus::fiber::{Fiber, Storage};
 use magnus::rb_sys::AsRawValue;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Exception, Ruby, Value};
-use uring_io_core::{Driver, Interest, Operation, Token, Turn, Wakeup};
+use uring_io_core::{BackendKind, Driver, Interest, Operation, Token, Turn, Wakeup};
 
 use crate::io::OpenIo;
 use crate::{errors, gvl};
@@ -250,23 +250,33 @@ impl Engine {
         timeout: Option<Duration>,
     ) -> Result<Option<Interest>, Error> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let Some(found) = self.poll_once(ruby, fd, interest, timeout)? else {
-            return Ok(None);
+        let ready = || {
+            uring_io_core::readiness_now(fd, interest).map_err(|error| errors::errno(ruby, error))
         };
-        if interest.is_settled_by(found) {
-            return Ok(Some(interest.satisfied_by(found)));
+        if self.can_poll(interest) {
+            let Some(found) = self.poll_once(ruby, fd, interest, timeout)? else {
+                return Ok(None);
+            };
+            if interest.is_settled_by(found) {
+                return Ok(Some(interest.satisfied_by(found)));
+            }
+            if let Some(ready) = ready()? {
+                return Ok(Some(ready));
+            }
         }
         let watched = [(fd, interest)];
-        loop {
-            match uring_io_core::readiness_now(fd, interest) {
-                Ok(Some(ready)) => return Ok(Some(ready)),
-                Ok(None) => {}
-                Err(error) => return Err(errors::errno(ruby, error)),
-            }
-            if !self.watch(ruby, &watched, deadline)? {
-                return Ok(None);
+        while self.watch(ruby, &watched, deadline)? {
+            if let Some(ready) = ready()? {
+                return Ok(Some(ready));
             }
         }
+        Ok(None)
+    }
+
+    /// Whether a poll is right for this interest. A ring's poll for urgent input alone is not woken
+    /// by it (seen on Linux 6.18), and one for both kinds of input takes one for the other.
+    pub fn can_poll(&self, interest: Interest) -> bool {
+        !interest.is_urgent() || self.driver.backend() != BackendKind::IoUring
     }
 
     /// Waits until one of these descriptors is ready, also where a poll would be over at once and

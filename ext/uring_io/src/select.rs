@@ -43,7 +43,12 @@ pub fn select(
         return Ok(ruby.qnil().as_value());
     }
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut timed_out = wait_for_any(engine, ruby, &watched, timeout)?;
+    let polls = |(_, interest): &(RawFd, Interest)| engine.can_poll(*interest);
+    let mut timed_out = if watched.entries.iter().all(polls) {
+        wait_for_any(engine, ruby, &watched, timeout)?
+    } else {
+        !engine.watch(ruby, &watched.entries, deadline)?
+    };
     loop {
         if let Some(ready) = ready_now(engine, ruby, &watched)? {
             return Ok(ready);

@@ -67,14 +67,7 @@ pub fn buffered(
         numbers: (first, arguments.optional.0.unwrap_or(0)),
         contract,
     };
-    transfer(
-        engine,
-        ruby,
-        direction,
-        OpenIo::new(ruby, io)?,
-        buffer,
-        &extent,
-    )
+    transfer(engine, ruby, direction, io, buffer, &extent)
 }
 
 /// io_pread and io_pwrite: as [`buffered`], with a position in the file after the buffer.
@@ -93,14 +86,7 @@ pub fn positioned(
         numbers: (first, second),
         contract,
     };
-    transfer(
-        engine,
-        ruby,
-        direction,
-        OpenIo::new(ruby, io)?,
-        buffer,
-        &extent,
-    )
+    transfer(engine, ruby, direction, io, buffer, &extent)
 }
 
 /// Which part of a buffer, and of a file.
@@ -149,7 +135,7 @@ fn transfer(
     engine: &Engine,
     ruby: &Ruby,
     direction: Direction,
-    io: OpenIo,
+    io: Value,
     buffer: Value,
     extent: &Extent,
 ) -> Result<i64, Error> {
@@ -160,6 +146,7 @@ fn transfer(
     if span.most == 0 {
         return Ok(0);
     }
+    let io = OpenIo::new(ruby, io)?;
     let target = match target(engine, ruby, io, extent.from) {
         Ok(target) => target,
         Err(error) => return Ok(-i64::from(error.errno)),
