@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 # Ruby 3.3 and 3.4 crash when IO#pwrite is called in a non-blocking fiber while another thread runs: they look for the
-# hook, and make its IO::Buffer, without the GVL (io.c, internal_pwrite_func), whether the scheduler has that hook or not.
+# hook, and make its IO::Buffer, without the GVL (io.c, internal_pwrite_func), also when the scheduler has no such hook.
 module UringIO
   # Calls IO#pwrite as from a blocking fiber, where Ruby looks for no hook.
   # @api private

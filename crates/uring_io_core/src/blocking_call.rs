@@ -254,7 +254,7 @@ fn step(fd: RawFd, direction: Direction, target: Target, memory: &Memory) -> Tra
 fn transfer(fd: RawFd, direction: Direction, target: Target, memory: &Memory) -> i32 {
     let offset = match target {
         Target::File { offset } => offset,
-        Target::Socket | Target::Stream => None,
+        Target::Socket | Target::Stream { .. } => None,
     };
     let buffer = memory.lend();
     sys::blocking_transfer(fd, direction, offset, buffer, buffer.length())

@@ -384,7 +384,9 @@ impl<P> Driver<P> {
             return Ok(Turn::Idle(left));
         }
         let costly = self.backend.borrow().flush_is_costly();
-        if !costly || self.served.get() >= SERVED_MAX {
+        let overdue =
+            self.served.get() >= SERVED_MAX || self.done_at_once.get() >= DONE_AT_ONCE_MAX;
+        if !costly || overdue {
             self.look()?;
         }
         self.parks.borrow_mut().ready.begin_turn();
@@ -512,7 +514,7 @@ fn blocking(transfer: Transfer) -> Job {
     } = transfer;
     let offset = match target {
         Target::File { offset } => offset,
-        Target::Socket | Target::Stream => None,
+        Target::Socket | Target::Stream { .. } => None,
     };
     let length = buffer.length();
     Box::new(move || sys::blocking_transfer(fd, direction, offset, buffer, length))

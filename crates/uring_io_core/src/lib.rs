@@ -48,8 +48,8 @@ pub use resolver::{resolve, ResolveError};
 pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED};
 pub use stats::Stats;
 pub use sys::{
-    check_seekable, close_descriptor, empty_status, forks, pidfd_open, readiness_now, ready_now,
-    target_of, transfer_now as try_transfer, wait_for_child, watch,
+    check_seekable, close_descriptor, empty_status, forks, is_nonblocking, pidfd_open,
+    readiness_now, ready_now, target_of, transfer_now as try_transfer, wait_for_child, watch,
 };
 pub use token::Token;
 

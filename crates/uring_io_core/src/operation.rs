@@ -96,7 +96,10 @@ pub enum Target {
     /// A socket: recv(2) and send(2).
     Socket,
     /// A pipe, terminal or device: read(2) and write(2), and it may have to be waited for.
-    Stream,
+    Stream {
+        /// Whether its calls answer `EAGAIN` instead of waiting (`O_NONBLOCK`).
+        nonblocking: bool,
+    },
     /// A regular file or block device: always ready, but slow. `None` is the file's own position.
     File {
         /// Position in bytes from the start of the file.

@@ -216,6 +216,9 @@ pub fn transfer_now(transfer: &Transfer) -> i32 {
             let sent = unsafe { libc::send(fd, buffer.address().cast(), buffer.length(), flags) };
             value_or_errno("send", sent)
         }
+        (Target::Stream { nonblocking: true }, _) => {
+            blocking_transfer(fd, direction, None, buffer, buffer.length())
+        }
         _ => stream_now(fd, direction, buffer),
     }
 }
@@ -300,8 +303,15 @@ pub fn target_of(fd: RawFd) -> Result<Target> {
     Ok(match mode & libc::S_IFMT {
         libc::S_IFSOCK => Target::Socket,
         libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Target::File { offset: None },
-        _ => Target::Stream,
+        _ => Target::Stream { nonblocking: false },
     })
+}
+
+/// Whether calls on a descriptor answer `EAGAIN` instead of waiting (`O_NONBLOCK`).
+pub fn is_nonblocking(fd: RawFd) -> bool {
+    // SAFETY: asks for flags and changes nothing.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_NONBLOCK != 0
 }
 
 /// Whether the file has a position, or the errno of lseek(2): `ESPIPE` for pipes, sockets and

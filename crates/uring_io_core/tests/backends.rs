@@ -45,7 +45,11 @@ fn a_write_waits_for_room() {
         let mut written = 0;
         let mut received = vec![0; 1 << 16];
         while written < much.len() {
-            let operation = write(writer.as_raw_fd(), Target::Stream, &mut much[written..]);
+            let operation = write(
+                writer.as_raw_fd(),
+                Target::Stream { nonblocking: false },
+                &mut much[written..],
+            );
             let (token, started) = start(&driver, 0, &operation);
             let result = match started {
                 Some(result) => result,
@@ -224,7 +228,11 @@ fn input_that_never_runs_dry_leaves_others_their_turn() {
         let mut served = None;
         for round in 0..10_000 {
             let mut buffer = [0; 1];
-            let operation = read(fd(&zero), Target::Stream, &mut buffer);
+            let operation = read(
+                fd(&zero),
+                Target::Stream { nonblocking: false },
+                &mut buffer,
+            );
             let (token, started) = start(&driver, 1, &operation);
             if started.is_none() {
                 let (party, _) = next(&driver);

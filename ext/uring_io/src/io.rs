@@ -88,9 +88,16 @@ impl OpenIo {
 
     /// What kind of file the descriptor is. Asks the kernel for all but sockets, and then tells
     /// so by `asked`.
-    pub fn target(&self, ruby: &Ruby, asked: impl FnOnce()) -> Result<Target, CoreError> {
+    pub fn target(&self, ruby: &Ruby, asked: impl Fn()) -> Result<Target, CoreError> {
         if self.is_socket(ruby) {
             return Ok(Target::Socket);
+        }
+        // Ruby opens pipes like this, and files as a File. Asking for flags is the cheapest question.
+        if !self.value.is_kind_of(ruby.class_file()) {
+            asked();
+            if uring_io_core::is_nonblocking(self.fd) {
+                return Ok(Target::Stream { nonblocking: true });
+            }
         }
         asked();
         uring_io_core::target_of(self.fd)

@@ -3,6 +3,7 @@
 //! The binding owns everything that is Ruby's: fibers and their marking, IO::Buffer locks, the
 //! GVL, errors. What an operation is and how it is done belongs to the core.
 
+mod arguments;
 mod blocking;
 mod buffer;
 mod children;

@@ -19,6 +19,7 @@ use magnus::{
 };
 use uring_io_core::{Direction, Interest, Token};
 
+use crate::arguments::check_count;
 use crate::engine::{Engine, Purpose};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
@@ -164,9 +165,9 @@ impl Scheduler {
 
     fn kernel_sleep(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<bool> {
         let engine = this.engine(ruby)?;
-        let arguments = scan_args::<(), (Option<Value>,), (), (), (), ()>(arguments)?;
-        let timeout = match arguments.optional.0 {
-            Some(seconds) => duration::optional(ruby, seconds)?,
+        check_count(ruby, arguments, 0..=1)?;
+        let timeout = match arguments.first() {
+            Some(seconds) => duration::optional(ruby, *seconds)?,
             None => None,
         };
         if timeout.is_some_and(|timeout| timeout.is_zero()) {

@@ -6,10 +6,10 @@
 //! From Ruby 4.1 on (interface 4) they are `offset, length`: `length` is the most, and one transfer
 //! is made. Both report the number of bytes, or a negative errno.
 
-use magnus::scan_args::scan_args;
-use magnus::{prelude::*, Error, RClass, Ruby, Symbol, Value};
+use magnus::{prelude::*, Error, RClass, Ruby, Symbol, TryConvert, Value};
 use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
 
+use crate::arguments::check_count;
 use crate::buffer::BufferMemory;
 use crate::engine::{Engine, Purpose};
 use crate::errors;
@@ -59,15 +59,17 @@ pub fn buffered(
     arguments: &[Value],
     contract: Contract,
 ) -> Result<i64, Error> {
-    type Required = (Value, Value, usize);
-    let arguments = scan_args::<Required, (Option<usize>,), (), (), (), ()>(arguments)?;
-    let (io, buffer, first) = arguments.required;
+    check_count(ruby, arguments, 3..=4)?;
+    let second = arguments.get(3).copied().map(usize::try_convert);
     let extent = Extent {
         from: None,
-        numbers: (first, arguments.optional.0.unwrap_or(0)),
+        numbers: (
+            usize::try_convert(arguments[2])?,
+            second.transpose()?.unwrap_or(0),
+        ),
         contract,
     };
-    transfer(engine, ruby, direction, io, buffer, &extent)
+    transfer(engine, ruby, direction, arguments[0], arguments[1], &extent)
 }
 
 /// io_pread and io_pwrite: as [`buffered`], with a position in the file after the buffer.
@@ -78,15 +80,16 @@ pub fn positioned(
     arguments: &[Value],
     contract: Contract,
 ) -> Result<i64, Error> {
-    type Required = (Value, Value, u64, usize, usize);
-    let arguments = scan_args::<Required, (), (), (), (), ()>(arguments)?;
-    let (io, buffer, from, first, second) = arguments.required;
+    check_count(ruby, arguments, 5..=5)?;
     let extent = Extent {
-        from: Some(from),
-        numbers: (first, second),
+        from: Some(u64::try_convert(arguments[2])?),
+        numbers: (
+            usize::try_convert(arguments[3])?,
+            usize::try_convert(arguments[4])?,
+        ),
         contract,
     };
-    transfer(engine, ruby, direction, io, buffer, &extent)
+    transfer(engine, ruby, direction, arguments[0], arguments[1], &extent)
 }
 
 /// Which part of a buffer, and of a file.
@@ -199,7 +202,8 @@ fn target(
 
 /// One transfer. `tries` says that nothing has to be transferred: then a read that would wait for
 /// a pipe, terminal or device answers `-EAGAIN`, because `read_nonblock` on them comes here too
-/// and looks like any other read.
+/// and looks like any other read. A pipe seldom makes anybody wait, so one that does not wait by
+/// itself is asked first in any case.
 fn one(
     engine: &Engine,
     ruby: &Ruby,
@@ -207,12 +211,15 @@ fn one(
     step: &Transfer,
     tries: bool,
 ) -> Result<i32, Error> {
-    if tries && step.target == Target::Stream {
+    if matches!(step.target, Target::Stream { nonblocking } if tries || nonblocking) {
         if !engine.driver.may_do_at_once() {
             engine.yield_turn(ruby, Purpose::Turn)?;
         }
         engine.driver.count_direct_call();
-        return Ok(uring_io_core::try_transfer(step));
+        let result = uring_io_core::try_transfer(step);
+        if tries || result != -libc::EAGAIN {
+            return Ok(result);
+        }
     }
     let timeout = engine.timeout_of(ruby, io)?;
     let interest = match step.direction {

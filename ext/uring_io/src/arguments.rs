@@ -1,0 +1,28 @@
+//! Arguments of methods that take some or others, where magnus's scan_args would cost more than
+//! the method itself: it writes a format for rb_scan_args at each call.
+
+use std::ops::RangeInclusive;
+
+use magnus::{Error, Ruby, Value};
+
+use crate::errors;
+
+/// Raises ArgumentError, in Ruby's words, unless there are as many arguments as expected.
+pub fn check_count(
+    ruby: &Ruby,
+    arguments: &[Value],
+    expected: RangeInclusive<usize>,
+) -> Result<(), Error> {
+    let given = arguments.len();
+    if expected.contains(&given) {
+        return Ok(());
+    }
+    let (least, most) = expected.into_inner();
+    let expected = if least == most {
+        least.to_string()
+    } else {
+        format!("{least}..{most}")
+    };
+    let message = format!("wrong number of arguments (given {given}, expected {expected})");
+    Err(errors::argument(ruby, message))
+}
