@@ -36,7 +36,8 @@ def fetch(url, name, requests)
 end
 
 begin
-  trap("TERM") { raise Interrupt }
+  # Not raised in the handler itself: that may run in any task, which would keep it.
+  trap("TERM") { Thread.main.raise(Interrupt) }
   Sync do |task|
     socket = IO::Endpoint.tcp("127.0.0.1", options.port).bound
     url = "http://127.0.0.1:#{socket.sockets.first.local_address.ip_port}"

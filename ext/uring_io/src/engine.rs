@@ -9,7 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use magnus::fiber::{Fiber, Storage};
@@ -35,6 +35,8 @@ pub enum Purpose {
     Unblock,
     /// An operation.
     Operation,
+    /// An operation on this descriptor, which is closed when the place is given back.
+    Watch(#[expect(dead_code, reason = "kept to be closed in time")] OwnedFd),
     /// Its turn: it let another fiber run first.
     Turn,
     /// Nothing: a deadline that interrupts whatever the fiber waits for when it passes.
@@ -229,7 +231,17 @@ impl Engine {
         operation: &Operation,
         timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
-        let place = self.place(ruby, Purpose::Operation);
+        self.perform_for(ruby, Purpose::Operation, operation, timeout)
+    }
+
+    fn perform_for(
+        &self,
+        ruby: &Ruby,
+        purpose: Purpose,
+        operation: &Operation,
+        timeout: Option<Duration>,
+    ) -> Result<Option<i32>, Error> {
+        let place = self.place(ruby, purpose);
         let token = place.token;
         if let Some(result) = self.submit(ruby, token, operation)? {
             return Ok(Some(result));
@@ -254,7 +266,8 @@ impl Engine {
             uring_io_core::readiness_now(fd, interest).map_err(|error| errors::errno(ruby, error))
         };
         if self.can_poll(interest) {
-            let Some(found) = self.poll_once(ruby, fd, interest, timeout)? else {
+            let Some(found) = self.poll_once(ruby, Purpose::Operation, fd, interest, timeout)?
+            else {
                 return Ok(None);
             };
             if interest.is_settled_by(found) {
@@ -289,21 +302,23 @@ impl Engine {
     ) -> Result<bool, Error> {
         let set = uring_io_core::watch(watched).map_err(|error| errors::errno(ruby, error))?;
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let found = self.poll_once(ruby, set.as_raw_fd(), Interest::READABLE, left)?;
+        let fd = set.as_raw_fd();
+        let found = self.poll_once(ruby, Purpose::Watch(set), fd, Interest::READABLE, left)?;
         Ok(found.is_some())
     }
 
     fn poll_once(
         &self,
         ruby: &Ruby,
+        purpose: Purpose,
         fd: RawFd,
         interest: Interest,
         timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
         let operation = Operation::Poll { fd, interest };
         let found = match self.home {
-            None => self.perform(ruby, &operation, timeout)?,
-            Some(_) => self.attempt(ruby, &operation)?,
+            None => self.perform_for(ruby, purpose, &operation, timeout)?,
+            Some(_) => self.attempt(ruby, purpose, &operation)?,
         };
         match found {
             Some(errno) if errno < 0 => {
@@ -317,8 +332,13 @@ impl Engine {
     /// As [`perform`](Self::perform), for an operation without lent memory: whatever ends the wait
     /// leaves it to end by itself, and nobody hears of its completion. `None` when that was no
     /// completion.
-    fn attempt(&self, ruby: &Ruby, operation: &Operation) -> Result<Option<i32>, Error> {
-        let place = self.place(ruby, Purpose::Operation);
+    fn attempt(
+        &self,
+        ruby: &Ruby,
+        purpose: Purpose,
+        operation: &Operation,
+    ) -> Result<Option<i32>, Error> {
+        let place = self.place(ruby, purpose);
         if let Some(result) = self.submit(ruby, place.token, operation)? {
             return Ok(Some(result));
         }

@@ -20,6 +20,7 @@ use magnus::{
 };
 use uring_io_core::{Direction, Turn};
 
+use crate::arguments::check_count;
 use crate::engine::Engine;
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
@@ -111,8 +112,7 @@ impl ReadyList {
     }
 }
 
-static TRANSFER: LazyId = LazyId::new("transfer");
-static RAISE: LazyId = LazyId::new("raise");
+static PENDING_INTERRUPT: LazyId = LazyId::new("pending_interrupt?");
 
 /// Selects in a row that may leave a backend unasked whose look costs a system call.
 const NOT_LOOKED_MAX: u32 = 16;
@@ -215,20 +215,20 @@ impl Selector {
     fn resume(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Value> {
         let state = this.state(ruby)?;
         let (fiber, arguments) = fiber_and_arguments(ruby, arguments)?;
-        state.queued(ruby, || call(ruby, fiber, &TRANSFER, arguments))
+        state.queued(ruby, || transfer_to(fiber, arguments))
     }
 
     fn raise(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Value> {
         let state = this.state(ruby)?;
         let (fiber, arguments) = fiber_and_arguments(ruby, arguments)?;
-        state.queued(ruby, || call(ruby, fiber, &RAISE, arguments))
+        state.queued(ruby, || raise_in(ruby, fiber, arguments))
     }
 
     fn select(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<usize> {
         let state = this.state(ruby)?;
-        let arguments = scan_args::<(), (Option<Value>,), (), (), (), ()>(arguments)?;
-        let timeout = match arguments.optional.0 {
-            Some(seconds) => duration::optional(ruby, seconds)?,
+        check_count(ruby, arguments, 0..=1)?;
+        let timeout = match arguments.first() {
+            Some(seconds) => duration::optional(ruby, *seconds)?,
             None => None,
         };
         if !state.is_at_home(ruby) {
@@ -424,7 +424,8 @@ impl State {
     /// to run.
     fn wait(&self, ruby: &Ruby, timeout: Option<Duration>) -> uring_io_core::Result<()> {
         // Whether it is masked or not: whoever called `select` decides what becomes of it.
-        let pending = ruby.thread_current().funcall("pending_interrupt?", ());
+        let question = LazyId::get_inner_with(&PENDING_INTERRUPT, ruby);
+        let pending = ruby.thread_current().funcall(question, ());
         if pending.unwrap_or(true) || !self.ready.is_empty() {
             return self.engine.driver.look();
         }
@@ -461,15 +462,30 @@ fn fiber_and_arguments<'a>(ruby: &Ruby, arguments: &'a [Value]) -> Hook<(Fiber, 
     }
 }
 
-/// Calls a method of a fiber with the arguments as they came, keywords as keywords.
-fn call(ruby: &Ruby, fiber: Fiber, name: &LazyId, arguments: &[Value]) -> Hook<Value> {
-    let name = LazyId::get_inner_with(name, ruby);
+/// Transfers to a fiber with the arguments as they came, keywords as keywords.
+fn transfer_to(fiber: Fiber, arguments: &[Value]) -> Hook<Value> {
+    // SAFETY: a fiber, and arguments that are on the stack of the caller; what raises is caught.
+    let value = protect(|| unsafe {
+        rb_sys::rb_fiber_transfer_kw(
+            fiber.as_raw(),
+            arguments.len() as i32,
+            arguments.as_ptr().cast(),
+            rb_sys::rb_keyword_given_p(),
+        )
+    })?;
+    // SAFETY: the call returned a value.
+    Ok(unsafe { Value::from_raw(value) })
+}
+
+/// Raises in a fiber what the arguments say as they came, keywords as keywords.
+fn raise_in(ruby: &Ruby, fiber: Fiber, arguments: &[Value]) -> Hook<Value> {
+    let raise = ruby.intern("raise");
     // SAFETY: a fiber, the name of a method, and arguments that are on the stack of the caller;
     // what raises is caught.
     let value = protect(|| unsafe {
         rb_sys::rb_funcallv_kw(
             fiber.as_raw(),
-            name.as_raw(),
+            raise.as_raw(),
             arguments.len() as i32,
             arguments.as_ptr().cast(),
             rb_sys::rb_keyword_given_p(),
