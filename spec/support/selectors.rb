@@ -91,8 +91,18 @@ module Selectors
 
   # For use within examples.
   module Helpers
+    # Examples leave fibers behind that wait for ever. Each keeps its stack mapped until it is collected, and the
+    # more is mapped the longer a fork takes, for all the examples that follow.
+    COLLECT_EVERY = 25
+
+    def self.collect_at_times
+      @examples = (@examples || 0) + 1
+      GC.start if (@examples % COLLECT_EVERY).zero?
+    end
+
     # The block's value, from a thread of its own, on whose fiber a new selector loops.
     def selecting(**options)
+      Helpers.collect_at_times
       in_thread do
         selector = new_selector(**options)
         yield selector, Fiber.current

@@ -16,7 +16,7 @@ use magnus::fiber::{Fiber, Storage};
 use magnus::rb_sys::AsRawValue;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Exception, Ruby, Value};
-use uring_io_core::{BackendKind, Driver, Interest, Operation, Token, Turn, Wakeup};
+use uring_io_core::{BackendKind, Call, Driver, Interest, Operation, Token, Turn, Wakeup};
 
 use crate::io::OpenIo;
 use crate::{errors, gvl};
@@ -85,6 +85,20 @@ impl Hasher for AddressHasher {
 
 type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
 
+/// The result of a call, and the call with what the kernel filled in.
+pub type Outcome = (i32, Option<Box<Call>>);
+
+/// Who runs while a fiber waits.
+pub enum Flow {
+    /// The next fiber that can, which the waiting one chooses.
+    Next,
+    /// This fiber, a loop, which serves what [`Driver::next_ready`] hands out. The others get
+    /// control back from there, or for any other reason: then they see [`Wakeup::Woken`].
+    Home(Opaque<Fiber>),
+    /// Nobody: the thread waits.
+    Nobody,
+}
+
 /// The fibers of one thread.
 pub struct Engine {
     pub driver: Driver<Party>,
@@ -111,21 +125,12 @@ pub struct Engine {
     closed: Cell<bool>,
     /// See [`uring_io_core::forks`].
     forks: u32,
-    /// The fiber that parked ones give control to, where there is one that runs the others.
-    home: Option<Opaque<Fiber>>,
+    flow: Flow,
     pub switches: Cell<u64>,
 }
 
 impl Engine {
-    /// An engine without a loop fiber: a fiber that parks runs the next one.
-    pub fn new(ruby: &Ruby, driver: Driver<Party>) -> Self {
-        Self::with_home(ruby, driver, None)
-    }
-
-    /// An engine whose parked fibers give control to a loop fiber, which serves what
-    /// [`Driver::next_ready`] hands out. They get control back from there, or for any other reason:
-    /// then they see [`Wakeup::Woken`].
-    pub fn with_home(ruby: &Ruby, driver: Driver<Party>, home: Option<Fiber>) -> Self {
+    pub fn new(ruby: &Ruby, driver: Driver<Party>, flow: Flow) -> Self {
         Self {
             driver,
             owner: Opaque::from(ruby.thread_current().as_value()),
@@ -140,14 +145,14 @@ impl Engine {
             failed: Cell::new(false),
             closed: Cell::new(false),
             forks: uring_io_core::forks(),
-            home: home.map(Opaque::from),
+            flow,
             switches: Cell::new(0),
         }
     }
 
     pub fn mark(&self, marker: &gc::Marker) {
         marker.mark(self.owner);
-        if let Some(home) = self.home {
+        if let Flow::Home(home) = self.flow {
             marker.mark(home);
         }
         self.driver
@@ -198,9 +203,9 @@ impl Engine {
     /// The longest that one wait for this IO may take. With a loop fiber it is the business of
     /// whoever runs that.
     pub fn timeout_of(&self, ruby: &Ruby, io: OpenIo) -> Result<Option<Duration>, Error> {
-        match self.home {
-            Some(_) => Ok(None),
-            None => io.timeout(ruby),
+        match self.flow {
+            Flow::Home(_) => Ok(None),
+            Flow::Next | Flow::Nobody => io.timeout(ruby),
         }
     }
 
@@ -316,9 +321,9 @@ impl Engine {
         timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
         let operation = Operation::Poll { fd, interest };
-        let found = match self.home {
-            None => self.perform_for(ruby, purpose, &operation, timeout)?,
-            Some(_) => self.attempt(ruby, purpose, &operation)?,
+        let found = match self.flow {
+            Flow::Home(_) => self.attempt(ruby, purpose, &operation)?,
+            Flow::Next | Flow::Nobody => self.perform_for(ruby, purpose, &operation, timeout)?,
         };
         match found {
             Some(errno) if errno < 0 => {
@@ -352,6 +357,67 @@ impl Engine {
                 other.map(|_| None)
             }
         }
+    }
+
+    /// Makes a call for the current fiber, as [`perform`](Self::perform): its result, and the call with
+    /// what the kernel filled in.
+    pub fn call(
+        &self,
+        ruby: &Ruby,
+        call: Call,
+        timeout: Option<Duration>,
+    ) -> Result<(Option<i32>, Option<Box<Call>>), Error> {
+        let place = self.place(ruby, Purpose::Operation);
+        let token = place.token;
+        self.driver
+            .call(token, call)
+            .map_err(|error| self.failure(ruby, error))?;
+        if timeout.is_some() {
+            self.driver.set_timeout(token, timeout);
+        }
+        let result = self.await_completion(ruby, token, || ())?;
+        Ok((result, self.driver.take_call(token)))
+    }
+
+    /// Makes several calls at the same time, in no order: the result of each, and the call. Returns
+    /// when all are over, also when an exception is raised into the fiber: then what they opened is
+    /// closed again.
+    pub fn calls(&self, ruby: &Ruby, calls: Vec<Call>) -> Result<Vec<Outcome>, Error> {
+        let whole = self.place(ruby, Purpose::Operation);
+        let mut parts = Parts::new(self, calls.len());
+        for call in calls {
+            let token = self.park_beside(ruby.fiber_current(), Purpose::PartOf(whole.token));
+            parts.tokens.push(token);
+            self.driver
+                .call(token, call)
+                .map_err(|error| self.failure(ruby, error))?;
+        }
+        let mut raised = None;
+        while !parts.take_completed() {
+            let turn = match self.flow {
+                Flow::Nobody => self.run_nobody(ruby),
+                _ => self.await_wakeup(ruby, whole.token).map(|_| ()),
+            };
+            match turn {
+                Ok(()) => {}
+                Err(error) if self.failed.get() => return Err(error),
+                Err(error) => {
+                    if raised.replace(error).is_none() {
+                        parts.cancel().map_err(|error| self.failure(ruby, error))?;
+                    }
+                }
+            }
+        }
+        let outcomes = parts.into_outcomes();
+        let Some(error) = raised else {
+            return Ok(outcomes);
+        };
+        for (result, call) in outcomes {
+            if let Some(call) = call {
+                call.undo(result);
+            }
+        }
+        Err(error)
     }
 
     /// Has a worker thread do `job` for the current fiber. The job owns what it uses: a fiber
@@ -445,7 +511,12 @@ impl Engine {
             }
         };
         match raised {
-            Some(error) => Err(error),
+            Some(error) => {
+                if let Some(call) = self.driver.take_call(token) {
+                    call.undo(result);
+                }
+                Err(error)
+            }
             None if timed_out && result == -libc::ECANCELED => Ok(None),
             None => Ok(Some(result)),
         }
@@ -497,9 +568,16 @@ impl Engine {
                 }
                 return Ok(wakeup);
             }
-            let Some(home) = self.home else {
-                self.run_next(ruby, token)?;
-                continue;
+            let home = match self.flow {
+                Flow::Home(home) => home,
+                Flow::Next => {
+                    self.run_next(ruby, token)?;
+                    continue;
+                }
+                Flow::Nobody => {
+                    self.run_nobody(ruby)?;
+                    continue;
+                }
             };
             if self.is_home(ruby.fiber_current()) {
                 self.wait_here(ruby)?;
@@ -518,10 +596,30 @@ impl Engine {
 
     /// Whether a fiber is the one that parked fibers give control to.
     pub fn is_home(&self, fiber: Fiber) -> bool {
-        self.home.is_some_and(|home| {
-            let ruby = Ruby::get_with(fiber);
-            ruby.get_inner(home).as_raw() == fiber.as_raw()
-        })
+        let Flow::Home(home) = self.flow else {
+            return false;
+        };
+        Ruby::get_with(fiber).get_inner(home).as_raw() == fiber.as_raw()
+    }
+
+    /// One turn of a thread that has nobody else to run. Those whose wakeup has come take it
+    /// themselves.
+    fn run_nobody(&self, ruby: &Ruby) -> Result<(), Error> {
+        let mut handed_out = false;
+        while self.driver.next_ready().is_some() {
+            handed_out = true;
+        }
+        if handed_out {
+            return Ok(());
+        }
+        let turn = self.driver.begin_turn();
+        if let Turn::Idle(timeout) = turn.map_err(|error| self.failure(ruby, error))? {
+            if let Some(Err(error)) = gvl::wait(&self.driver, timeout) {
+                return Err(self.failure(ruby, error));
+            }
+            ruby.thread_check_ints()?;
+        }
+        Ok(())
     }
 
     /// Waits with the whole thread: there is nobody to give control to.
@@ -901,6 +999,63 @@ impl Engine {
     /// Whether the current fiber is a scheduled one.
     pub fn is_scheduled(&self, fiber: Fiber) -> bool {
         self.scheduled.borrow().contains_key(&fiber.as_raw())
+    }
+}
+
+/// Calls that are under way for one party.
+struct Parts<'a> {
+    engine: &'a Engine,
+    tokens: Vec<Token>,
+    outcomes: Vec<Option<Outcome>>,
+    completed: usize,
+}
+
+impl<'a> Parts<'a> {
+    fn new(engine: &'a Engine, count: usize) -> Self {
+        Self {
+            engine,
+            tokens: Vec::with_capacity(count),
+            outcomes: std::iter::repeat_with(|| None).take(count).collect(),
+            completed: 0,
+        }
+    }
+
+    /// Takes the outcomes that are there. Whether those were the last.
+    fn take_completed(&mut self) -> bool {
+        let driver = &self.engine.driver;
+        for (token, outcome) in self.tokens.iter().zip(&mut self.outcomes) {
+            if outcome.is_some() {
+                continue;
+            }
+            if let Some(Wakeup::Completed(result)) = driver.take_wakeup_early(*token) {
+                *outcome = Some((result, driver.take_call(*token)));
+                self.completed += 1;
+            }
+        }
+        self.completed == self.tokens.len()
+    }
+
+    fn cancel(&self) -> uring_io_core::Result<()> {
+        let waiting = self.tokens.iter().zip(&self.outcomes);
+        for (token, _) in waiting.filter(|(_, outcome)| outcome.is_none()) {
+            self.engine.driver.cancel(*token)?;
+        }
+        Ok(())
+    }
+
+    fn into_outcomes(mut self) -> Vec<Outcome> {
+        std::mem::take(&mut self.outcomes)
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+impl Drop for Parts<'_> {
+    fn drop(&mut self) {
+        for token in &self.tokens {
+            self.engine.driver.leave(*token);
+        }
     }
 }
 

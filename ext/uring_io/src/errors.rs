@@ -1,6 +1,6 @@
 //! Core errors as Ruby exceptions: the only such mapping.
 
-use magnus::{prelude::*, Error, ExceptionClass, RModule, Ruby};
+use magnus::{prelude::*, Error, ExceptionClass, RModule, Ruby, Value};
 use uring_io_core::support::Unavailable;
 
 /// The `Errno::*` exception of a core error, with the name of the call as its message.
@@ -9,6 +9,14 @@ pub fn errno(ruby: &Ruby, error: uring_io_core::Error) -> Error {
     match class.new_instance((error.call, error.errno)) {
         Ok(exception) => exception.into(),
         Err(error) => error,
+    }
+}
+
+/// As [`errno`], as an object that is not raised.
+pub fn exception(ruby: &Ruby, error: uring_io_core::Error) -> Value {
+    match errno(ruby, error).value() {
+        Some(exception) => exception,
+        None => ruby.qnil().as_value(),
     }
 }
 

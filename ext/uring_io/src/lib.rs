@@ -14,6 +14,7 @@ mod gvl;
 mod io;
 mod options;
 mod resolve;
+mod ring;
 mod scheduler;
 mod select;
 mod selector;
@@ -28,5 +29,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     let module = ruby.define_module("UringIO")?;
     support::init(ruby, module)?;
     scheduler::init(ruby, module)?;
-    selector::init(ruby, module)
+    selector::init(ruby, module)?;
+    ring::init(ruby, module)
 }

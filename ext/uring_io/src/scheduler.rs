@@ -20,7 +20,7 @@ use magnus::{
 use uring_io_core::{Direction, Interest, Token};
 
 use crate::arguments::check_count;
-use crate::engine::{Engine, Purpose};
+use crate::engine::{Engine, Flow, Purpose};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
 use crate::transfer::{self, Contract};
@@ -62,8 +62,16 @@ impl DataTypeFunctions for Scheduler {
 type Hook<T> = Result<T, Error>;
 
 impl Scheduler {
+    /// The scheduler that the current fiber runs under, when it is one of ours.
+    pub fn current(ruby: &Ruby) -> Option<Obj<Self>> {
+        // SAFETY: asks for a value of the calling thread.
+        let current = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
+        let scheduler = Obj::<Self>::try_convert(current).ok()?;
+        scheduler.engine(ruby).is_ok().then_some(scheduler)
+    }
+
     /// The engine, for the thread that owns it.
-    fn engine(&self, ruby: &Ruby) -> Hook<&Engine> {
+    pub fn engine(&self, ruby: &Ruby) -> Hook<&Engine> {
         let engine = self.engine.get();
         let engine = engine.ok_or_else(|| errors::closed(ruby, "scheduler"))?;
         engine.usable(ruby, "scheduler")
@@ -83,7 +91,7 @@ impl Scheduler {
         }
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
-        let _ = this.engine.set(Engine::new(ruby, driver));
+        let _ = this.engine.set(Engine::new(ruby, driver, Flow::Next));
         this.made.set(Some(Instant::now()));
         this.contract.set(Contract::of_ruby(ruby)?);
         Ok(())

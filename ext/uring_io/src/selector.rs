@@ -21,7 +21,7 @@ use magnus::{
 use uring_io_core::{Direction, Turn};
 
 use crate::arguments::check_count;
-use crate::engine::Engine;
+use crate::engine::{Engine, Flow};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
 use crate::transfer::{self, Contract};
@@ -131,7 +131,7 @@ impl Selector {
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.state.set(State {
-            engine: Engine::with_home(ruby, driver, Some(home)),
+            engine: Engine::new(ruby, driver, Flow::Home(Opaque::from(home))),
             home: Opaque::from(home),
             contract: Cell::new(Contract::of_ruby(ruby)?),
             ready: ReadyList::default(),
