@@ -10,7 +10,7 @@ module UringIO
   #
   #   ring = UringIO::Ring.new
   #   ring.stat("/etc/hosts").size
-  #   ring.batch { |b| paths.each { |path| b.stat(path) } }   # one io_uring_enter for all of them
+  #   ring.batch { |b| paths.each { |path| b.stat(path) } }   # one io_uring_enter submits them all
   #
   # In a fiber of a UringIO::Scheduler a call parks that fiber, and uses the scheduler's own ring; elsewhere it
   # blocks the thread without the GVL, and signals and Thread#raise end it. Either way an operation that is ended
