@@ -241,6 +241,11 @@ impl Call {
         }
     }
 
+    /// The descriptor that the call may have to wait for.
+    pub fn waits_for(&self) -> Option<RawFd> {
+        self.interest().map(|(fd, _)| fd)
+    }
+
     /// What a readiness backend waits for before it makes the call; `None` for a call that does not
     /// wait for readiness.
     pub(crate) fn interest(&self) -> Option<(RawFd, Interest)> {

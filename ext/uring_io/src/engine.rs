@@ -369,9 +369,7 @@ impl Engine {
     ) -> Result<(Option<i32>, Option<Box<Call>>), Error> {
         let place = self.place(ruby, Purpose::Operation);
         let token = place.token;
-        self.driver
-            .call(token, call)
-            .map_err(|error| self.failure(ruby, error))?;
+        self.start_call(ruby, token, call)?;
         if timeout.is_some() {
             self.driver.set_timeout(token, timeout);
         }
@@ -388,9 +386,7 @@ impl Engine {
         for call in calls {
             let token = self.park_beside(ruby.fiber_current(), Purpose::PartOf(whole.token));
             parts.tokens.push(token);
-            self.driver
-                .call(token, call)
-                .map_err(|error| self.failure(ruby, error))?;
+            self.start_call(ruby, token, call)?;
         }
         let mut raised = None;
         while !parts.take_completed() {
@@ -517,7 +513,8 @@ impl Engine {
                 }
                 Err(error)
             }
-            None if timed_out && result == -libc::ECANCELED => Ok(None),
+            // A worker of the ring that was told to end says EINTR.
+            None if timed_out && [-libc::ECANCELED, -libc::EINTR].contains(&result) => Ok(None),
             None => Ok(Some(result)),
         }
     }
@@ -529,19 +526,28 @@ impl Engine {
         token: Token,
         operation: &Operation,
     ) -> Result<Option<i32>, Error> {
-        let error = match self.driver.submit(token, operation) {
-            Ok(started) => return Ok(started),
-            Err(error) => error,
-        };
+        let started = self.driver.submit(token, operation);
+        started.map_err(|error| self.refusal(ruby, error, operation.fd()))
+    }
+
+    /// Starts a call under a token, see [`Driver::call`].
+    fn start_call(&self, ruby: &Ruby, token: Token, call: Call) -> Result<(), Error> {
+        let fd = call.waits_for();
+        let started = self.driver.call(token, call);
+        started.map_err(|error| self.refusal(ruby, error, fd))
+    }
+
+    /// The backend did not start an operation on this descriptor.
+    fn refusal(&self, ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> Error {
         if error.call != "select" {
-            return Err(self.failure(ruby, error));
+            return self.failure(ruby, error);
         }
-        let fd = operation.fd().unwrap_or(-1);
+        let fd = fd.unwrap_or(-1);
         let message = format!(
             "descriptor {fd} is beyond what select(2) can watch (0 to 1023): \
              use backend :io_uring, :epoll or :poll"
         );
-        Err(errors::unsupported(ruby, message))
+        errors::unsupported(ruby, message)
     }
 
     /// Takes a place for the current fiber, given back when the value is dropped.

@@ -17,14 +17,14 @@ pub struct Made {
     pub workers: Option<u32>,
 }
 
-/// backend: nil, entries: 1024, sqpoll: false, workers: nil
-pub fn driver(ruby: &Ruby, keywords: RHash) -> Result<Made, Error> {
+/// backend: nil, entries: the default given here, sqpoll: false, workers: nil
+pub fn driver(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made, Error> {
     type Optional = (Option<Value>, Option<Value>, Option<bool>, Option<Value>);
     let names = ["backend", "entries", "sqpoll", "workers"];
     let keywords = get_kwargs::<_, (), Optional, ()>(keywords, &[], &names)?;
     let (backend, entries, sqpoll, workers) = keywords.optional;
     let ring = RingOptions {
-        entries: whole_number(ruby, "entries", entries, 1024, 32_768)?,
+        entries: whole_number(ruby, "entries", entries, entries_default, 32_768)?,
         sqpoll: sqpoll.unwrap_or(false).then_some(Sqpoll {
             idle_ms: 1000,
             cpu: None,

@@ -50,7 +50,7 @@ impl Ring {
         if this.engine.get().is_some() {
             return Err(errors::base(ruby, "this ring is initialized already"));
         }
-        let Made { driver, .. } = options::driver(ruby, arguments.keywords)?;
+        let Made { driver, .. } = options::driver(ruby, arguments.keywords, 256)?;
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.engine.set(Engine::new(ruby, driver, Flow::Nobody));

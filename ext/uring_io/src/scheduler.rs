@@ -83,7 +83,7 @@ impl Scheduler {
         if this.engine.get().is_some() {
             return Err(errors::base(ruby, "this scheduler is initialized already"));
         }
-        let Made { driver, workers } = options::driver(ruby, arguments.keywords)?;
+        let Made { driver, workers } = options::driver(ruby, arguments.keywords, 1024)?;
         if let Some(workers) = workers {
             this.ivar_set("@workers_max", workers)?;
             let operations: RModule = this.class().const_get("BlockingOperations")?;

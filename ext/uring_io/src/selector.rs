@@ -127,7 +127,7 @@ impl Selector {
             return Err(errors::base(ruby, "this selector is initialized already"));
         }
         let (home,) = arguments.required;
-        let Made { driver, .. } = options::driver(ruby, arguments.keywords)?;
+        let Made { driver, .. } = options::driver(ruby, arguments.keywords, 1024)?;
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.state.set(State {
