@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "async_helper"
+require_relative "../support/certificates"
 require "net/http"
 require "openssl"
 
@@ -41,6 +42,8 @@ Serving = Struct.new(:task, :bound, :endpoint) do
 end
 
 RSpec.describe "async-http" do
+  include Certificates
+
   before(:context) { @key, @certificate = self_signed("localhost") }
 
   before { skip "the gem async-http is not installed" unless defined?(Async::HTTP) }
@@ -48,22 +51,6 @@ RSpec.describe "async-http" do
   # Of each: the scheme, and the version as the client asks for it.
   protocols = { "HTTP/1" => %w[http http/1.1], "HTTP/2" => %w[http h2],
                 "HTTP/1 over TLS" => %w[https http/1.1], "HTTP/2 over TLS" => %w[https h2] }
-
-  def self_signed(name)
-    key = OpenSSL::PKey::EC.generate("prime256v1")
-    certificate = OpenSSL::X509::Certificate.new
-    certificate.version = 2
-    certificate.serial = 1
-    certificate.subject = certificate.issuer = OpenSSL::X509::Name.new([["CN", name]])
-    certificate.public_key = key
-    certificate.not_before = Time.now - 60
-    certificate.not_after = Time.now + 3600
-    extensions = OpenSSL::X509::ExtensionFactory.new(certificate, certificate)
-    certificate.add_extension(extensions.create_extension("basicConstraints", "CA:TRUE", true))
-    certificate.add_extension(extensions.create_extension("subjectAltName", "DNS:#{name}"))
-    certificate.sign(key, "SHA256")
-    [key, certificate]
-  end
 
   def server_context
     context = OpenSSL::SSL::SSLContext.new

@@ -204,6 +204,28 @@ RSpec.describe "fork in a program that runs under the scheduler" do
                            *["body in the parent"] * 3, "at_exit in the parent"])
     end
 
+    it "lets the child raise into a parked fiber of the parent's, which touches nothing in flight" do
+      lines = output_of(<<~RUBY)
+        #{prelude}
+        scheduled do
+          reader, writer = UNIXSocket.pair
+          read = nil
+          parked = Fiber.schedule do
+            read = reader.read(1)
+          rescue IndexError
+            exit!(3)
+          end
+          pid = fork { parked.raise(IndexError) }
+          Process.wait(pid)
+          puts "child: \#{$?.exitstatus.inspect} \#{$?.termsig.inspect}"
+          writer.write("x")
+          sleep(0.001) until read
+          puts "parent: \#{read}"
+        end
+      RUBY
+      expect(lines).to eq(["child: 3 nil", "parent: x"])
+    end
+
     it "from several fibers at once and from children of children: the statuses go up as they should" do
       lines = output_of(<<~RUBY)
         #{prelude}

@@ -2,25 +2,12 @@
 
 require "net/http"
 require "openssl"
+require_relative "../support/certificates"
 
 RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
-  before(:context) { @key, @certificate = self_signed("localhost") }
+  include Certificates
 
-  def self_signed(name)
-    key = OpenSSL::PKey::EC.generate("prime256v1")
-    certificate = OpenSSL::X509::Certificate.new
-    certificate.version = 2
-    certificate.serial = 1
-    certificate.subject = certificate.issuer = OpenSSL::X509::Name.new([["CN", name]])
-    certificate.public_key = key
-    certificate.not_before = Time.now - 60
-    certificate.not_after = Time.now + 3600
-    extensions = OpenSSL::X509::ExtensionFactory.new(certificate, certificate)
-    certificate.add_extension(extensions.create_extension("basicConstraints", "CA:TRUE", true))
-    certificate.add_extension(extensions.create_extension("subjectAltName", "DNS:#{name}"))
-    certificate.sign(key, "SHA256")
-    [key, certificate]
-  end
+  before(:context) { @key, @certificate = self_signed("localhost") }
 
   # A TLS server on loopback.
   def tls_server(max_version: nil)

@@ -186,7 +186,17 @@ impl Engine {
 
     /// Whether it was closed, or belongs to the process that forked this one.
     pub fn is_closed(&self) -> bool {
-        self.closed.get() || self.forks != uring_io_core::forks()
+        self.closed.get() || self.is_inherited()
+    }
+
+    /// Whether it belongs to the process that forked this one: its ring is not mapped here.
+    fn is_inherited(&self) -> bool {
+        self.forks != uring_io_core::forks()
+    }
+
+    /// Whether nothing that is in flight will ever complete in this process.
+    fn is_lost(&self) -> bool {
+        self.failed.get() || self.is_inherited()
     }
 
     /// Itself, for the thread that owns it, while it is open. `what` names it in the error.
@@ -396,7 +406,7 @@ impl Engine {
             };
             match turn {
                 Ok(()) => {}
-                Err(error) if self.failed.get() => return Err(error),
+                Err(error) if self.is_lost() => return Err(error),
                 Err(error) => {
                     if raised.replace(error).is_none() {
                         parts.cancel().map_err(|error| self.failure(ruby, error))?;
@@ -488,7 +498,7 @@ impl Engine {
                 Ok(Wakeup::TimedOut) => timed_out = true,
                 Ok(Wakeup::Woken) => continue,
                 // The kernel takes no calls any more: there is nothing left to wait for.
-                Err(error) if self.failed.get() => return Err(error),
+                Err(error) if self.is_lost() => return Err(error),
                 // A killed fiber raises again at every resume: the first reason counts.
                 Err(error) => {
                     raised.get_or_insert(error);
@@ -756,6 +766,9 @@ impl Engine {
     }
 
     fn begin_turn(&self, ruby: &Ruby) -> Result<(), Error> {
+        if self.is_inherited() {
+            return Err(errors::closed(ruby, "scheduler"));
+        }
         if self.raise_in_proxy(ruby)? {
             return Ok(());
         }

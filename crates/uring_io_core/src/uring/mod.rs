@@ -77,7 +77,11 @@ impl Ring {
             return Ok(());
         }
         self.backlog.push_back(entry);
-        self.enter(0, None, counts)?;
+        if let Err(error) = self.enter(0, None, counts) {
+            // Whoever is refused frees what the entry points to.
+            self.backlog.pop_back();
+            return Err(error);
+        }
         self.drain_backlog();
         Ok(())
     }
