@@ -27,7 +27,7 @@ module Selectors
   #
   # What io-event's selectors do otherwise is said in the example's metadata, as a String for both or by the
   # selector's name: <tt>io_event: { EPoll: "..." }</tt> expects a failure, <tt>io_event_hangs:</tt> leaves the
-  # example out.
+  # example out, also where it fails at times only.
   def each_selector(**metadata, &)
     each_own_selector(**metadata, &)
     CONTROLS.each do |name|
