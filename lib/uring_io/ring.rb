@@ -2,11 +2,16 @@
 
 require "socket"
 require_relative "ring/operations"
+require_relative "ring/streams"
+require_relative "ring/batch"
+require_relative "ring/chain"
+require_relative "ring/child"
+require_relative "ring/messages"
 require_relative "ring/status"
 
 module UringIO
-  # Operations that no scheduler hook expresses: files and their metadata, names, sockets; one at a time, or many
-  # in one system call.
+  # Operations that no scheduler hook expresses: files and their metadata, names, sockets; one at a time, many in one
+  # system call (#batch), one after the other in one system call (#chain), or over and over (#accept_each, #recv_each).
   #
   #   ring = UringIO::Ring.new
   #   ring.stat("/etc/hosts").size
@@ -15,11 +20,13 @@ module UringIO
   # In a fiber of a UringIO::Scheduler a call parks that fiber, and uses the scheduler's own ring; elsewhere it
   # blocks the thread without the GVL, and signals and Thread#raise end it. Either way an operation that is ended
   # is cancelled and awaited, and what it opened is closed again. Without io_uring the same methods work on worker
-  # threads and readiness. A ring belongs to the thread that made it.
+  # threads and readiness; what cannot be imitated raises UnsupportedError. A ring belongs to the thread that made it.
   #
-  # The methods are those of Operations. They return what is said there, or raise the Errno of the system call.
+  # The methods are those of Operations and Streams. They return what is said there, or raise the Errno of the
+  # system call. Those that the kernel lacks raise UnsupportedError.
   class Ring
     include Operations
+    include Streams
 
     # What the kernel and the ring did so far.
     # @!attribute enters
@@ -28,15 +35,28 @@ module UringIO
     #   @return [Integer] operations handed to the kernel
     # @!attribute completions
     #   @return [Integer] operations that are over
-    Stats = Struct.new(:enters, :submissions, :completions)
+    # @!attribute direct_calls
+    #   @return [Integer] other system calls on behalf of operations, which the backends without io_uring make
+    Stats = Struct.new(:enters, :submissions, :completions, :direct_calls) do
+      # @return [Integer] system calls made, but for those that set something up once
+      def system_calls
+        enters + direct_calls
+      end
+    end
 
-    private_constant :Call
+    private_constant :Call, :Memory
 
-    # @!method initialize(entries: 256, backend: nil, sqpoll: false, workers: nil)
+    # @!method initialize(entries: 256, backend: nil, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil, workers: nil)
     #   @param entries [Integer] size of the submission queue; more calls than that in a batch take several
     #     system calls
     #   @param backend [Symbol, nil] as for Scheduler.new
-    #   @raise [UnsupportedError] when the backend that was asked for cannot be used here
+    #   @param sqpoll [Boolean] whether a thread of the kernel takes submissions from the queue, so that steady work
+    #     takes no system calls (Linux 5.11; unprivileged 5.13). It keeps a CPU busy, and warns where there are two or
+    #     fewer. This thread looks for completions for up to 20 ms before it sleeps.
+    #   @param sqpoll_idle [Numeric] seconds without work after which that thread sleeps
+    #   @param sqpoll_cpu [Integer, nil] the CPU that it is bound to
+    #   @param workers [Integer, nil] most threads that do blocking work where there is no io_uring
+    #   @raise [UnsupportedError] when the backend or polling thread that was asked for cannot be had here
 
     # @!method close
     #   Ends what is in flight and gives the ring back. Repeatable.
@@ -48,11 +68,8 @@ module UringIO
     # @yieldparam calls [Batch] has the methods of Operations; each returns the call's place among the results
     # @return [Array] what the method would return for each call, in their order; for one that failed the exception
     #   that it would raise
-    def batch
-      batch = Batch.new
-      yield batch
-      values = perform_all(batch.calls)
-      values.zip(batch.conversions).map { |value, convert| value.is_a?(Exception) ? value : convert.call(value) }
+    def batch(&)
+      Batch.new.fill(method(:discard), &).make { |calls, timeouts| perform_all(calls, timeouts) }
     end
 
     # As #batch, and raises the first exception, in the order of the calls.
@@ -65,33 +82,78 @@ module UringIO
       results
     end
 
+    # Makes the calls of the block one after the other, each when the one before has succeeded. On io_uring that is
+    # one submission, and the kernel does it alone (Linux 5.19). Steps can use a descriptor that an earlier step opens,
+    # and the bytes that one reads:
+    #
+    #   ring.chain do |c|
+    #     file = c.open("index.html")
+    #     c.send(socket, c.read(file, 1024))
+    #     c.close(file)
+    #   end
+    #
+    # A step that fails, or transfers less than was asked for, breaks the chain: the rest is not done. How much a step
+    # sends is settled before anything is read, so read what is there, or all of a known size. Descriptors that steps
+    # open are the chain's own: they are closed with it, whatever happens; Chain#install gives one to the process.
+    #
+    # @param timeout [Numeric, nil] seconds for all of it
+    # @param hardlink [Boolean] goes on after a failure or a short transfer. A step that sends then sends all that
+    #   was asked for, and what was not read are zero bytes
+    # @yieldparam steps [Chain]
+    # @return [Array] what each step came to, in their order
+    # @raise [ChainError] when the chain broke
+    # @raise [ArgumentError] when there are more steps than the ring has entries
+    def chain(timeout: nil, hardlink: false, &)
+      Chain.new.fill(method(:discard), &).make(hardlink) do |steps, descriptors|
+        perform_chain(steps, descriptors, hardlink, timeout)
+      end
+    end
+
+    # Ends the calls that other fibers of this thread make on a descriptor: they raise Errno::ECANCELED, unless they
+    # have succeeded by then. Closing a descriptor does not end what waits for it.
+    # @return [Integer] how many there were
+    def cancel(io)
+      cancel_on(descriptor(io))
+    end
+
+    # @!method register(buffer)
+    #   Registers the memory of a buffer with the ring: reading from disk past the page cache (O_DIRECT) and writing
+    #   there are faster with it. The buffer is locked until RegisteredBuffer#release. In a fiber of a scheduler it is
+    #   registered with the scheduler's ring. io_uring only (Linux 5.19).
+    #   @param buffer [IO::Buffer] one that owns its memory: IO::Buffer.new or IO::Buffer.map
+    #   @return [RegisteredBuffer]
+
+    # Memory that is registered with a ring, for Operations#read_fixed and Operations#write_fixed.
+    # @!method buffer
+    #   @return [IO::Buffer] locked: its content can be used, but it cannot be resized or freed
+    # @!method released?
+    #   @return [Boolean] whether it was released, or the ring closed
+    # @!method release
+    #   Takes the memory from the ring and unlocks the buffer. Repeatable.
+    #   @raise [Error] while a call uses it
+    class RegisteredBuffer; end # rubocop:disable Lint/EmptyClass -- native
+
+    # Gives an object to another ring, of whatever thread, where #receive returns it. Rings of io_uring wake each
+    # other in the kernel (IORING_OP_MSG_RING, Linux 5.18).
+    # @param ring [Ring]
+    # @return [nil]
+    def message(ring, object)
+      raise TypeError, "#{ring.class} given where a UringIO::Ring is needed" unless ring.is_a?(Ring)
+
+      give(ring, object)
+    end
+
+    # The next object that somebody has sent to this ring by #message; waits for one.
+    # @raise [IO::TimeoutError] when the timeout passes first
+    def receive(timeout: nil)
+      found = take(timeout) or raise IO::TimeoutError, "no message came for #{timeout} s"
+
+      found.first
+    end
+
     # @return [Stats] of this ring itself, not of the scheduler's that fibers use
     def stats
       Stats.new(*counts)
-    end
-
-    # Calls that are made together, see Ring#batch.
-    class Batch
-      include Operations
-
-      # @api private
-      attr_reader :calls, :conversions
-
-      # @api private
-      def initialize
-        @calls = []
-        @conversions = []
-      end
-
-      private
-
-      def run(call, timeout: nil, &convert)
-        raise ArgumentError, "timeout: is for single calls, not for those of a batch" if timeout
-
-        @calls << call
-        @conversions << (convert || :itself.to_proc)
-        @calls.size - 1
-      end
     end
 
     private

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend_kind::BackendKind;
-use crate::call::Call;
+use crate::call::{Call, Link};
 use crate::error::{Error, Result};
 use crate::operation::{Operation, Target, Transfer};
 use crate::readiness::Readiness;
@@ -33,13 +33,40 @@ pub(crate) enum StartedCall {
     Submitted,
     /// This backend can only make it by blocking: for the worker pool.
     Blocking,
+    /// It is a matter of time only.
+    Timer(Duration),
+}
+
+/// What the backend says of an operation.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    /// Bytes, events, a descriptor, or a negative errno.
+    pub result: i32,
+    /// Whether another completion of the same operation will come.
+    pub more: bool,
+    /// Whether it says no more than that memory which is lent is free: `result` is none.
+    pub notice: bool,
+    /// The bytes themselves, where they did not go into memory of the operation.
+    pub bytes: Vec<u8>,
+}
+
+impl Completion {
+    /// The only completion of an operation.
+    pub fn of(result: i32) -> Self {
+        Self {
+            result,
+            more: false,
+            notice: false,
+            bytes: Vec::new(),
+        }
+    }
 }
 
 /// One of the two families: completions, or readiness.
 pub(crate) enum Backend {
     #[cfg(target_os = "linux")]
-    Uring(Ring),
-    Readiness(Readiness),
+    Uring(Box<Ring>),
+    Readiness(Box<Readiness>),
     /// It was closed.
     Closed,
 }
@@ -49,10 +76,10 @@ impl Backend {
     pub fn new(kind: BackendKind, ring: &RingOptions, waker: Arc<Waker>) -> Result<Self> {
         #[cfg(target_os = "linux")]
         if kind == BackendKind::IoUring {
-            return Ok(Self::Uring(Ring::new(ring, waker)?));
+            return Ok(Self::Uring(Box::new(Ring::new(ring, waker)?)));
         }
         let _ = ring;
-        Ok(Self::Readiness(Readiness::new(kind, waker)?))
+        Ok(Self::Readiness(Box::new(Readiness::new(kind, waker)?)))
     }
 
     /// Starts an operation.
@@ -97,15 +124,44 @@ impl Backend {
             }
             Self::Readiness(readiness) => {
                 counts.submissions.add(1);
-                if matches!(call, Call::Nop) {
-                    return Ok(StartedCall::Done(0));
+                if let Err(error) = call.settle() {
+                    return Ok(StartedCall::Done(-error.errno));
                 }
-                if call.interest().is_none() {
-                    return Ok(StartedCall::Blocking);
+                match call {
+                    Call::Nop => return Ok(StartedCall::Done(0)),
+                    Call::Timeout { length } => return Ok(StartedCall::Timer((**length).into())),
+                    _ if call.needs_a_ring() => return Err(Error::without_ring(call.name())),
+                    _ if call.interest().is_none() => return Ok(StartedCall::Blocking),
+                    _ => {}
                 }
                 let started = readiness.start_call(token, call, counts)?;
                 Ok(started.map_or(StartedCall::Submitted, StartedCall::Done))
             }
+            Self::Closed => Err(closed()),
+        }
+    }
+
+    /// Puts a call into the chain that [`start_chain`](Self::start_chain) starts.
+    pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(ring) => ring.link(token, call, link, last),
+            Self::Readiness(_) => Err(Error::without_ring("a chain in the kernel")),
+            Self::Closed => Err(closed()),
+        }
+    }
+
+    /// Submits the chain as a whole, or nothing of it.
+    pub fn start_chain(&mut self, counts: &Counts) -> Result<()> {
+        self.ring()?.start_chain(counts)
+    }
+
+    /// The ring, for what only a ring has.
+    #[cfg(target_os = "linux")]
+    pub fn ring(&mut self) -> Result<&mut Ring> {
+        match self {
+            Self::Uring(ring) => Ok(ring),
+            Self::Readiness(_) => Err(Error::without_ring("this")),
             Self::Closed => Err(closed()),
         }
     }
@@ -133,9 +189,14 @@ impl Backend {
         }
     }
 
-    /// Whether [`flush`](Self::flush) costs a system call even when there is nothing to do.
-    pub fn flush_is_costly(&self) -> bool {
-        matches!(self, Self::Readiness(_))
+    /// Whether [`flush`](Self::flush) would make a system call that passes nothing on.
+    pub fn flush_is_costly(&mut self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(ring) => ring.has_nothing_queued(),
+            Self::Readiness(_) => true,
+            Self::Closed => false,
+        }
     }
 
     /// Waits for completions, a wakeup, a signal or the timeout; `None` waits for ever.
@@ -149,7 +210,7 @@ impl Backend {
     }
 
     /// Hands over the completions that are there.
-    pub fn completions(&mut self, counts: &Counts, take: impl FnMut(Token, i32)) {
+    pub fn completions(&mut self, counts: &Counts, take: impl FnMut(Token, Completion)) {
         match self {
             #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.completions(counts, take),

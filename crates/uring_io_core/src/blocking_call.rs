@@ -3,7 +3,8 @@
 
 use std::os::fd::RawFd;
 
-use crate::call::{Call, Memory};
+use crate::call::{Call, Subject};
+use crate::memory::{Memory, Vectors};
 use crate::operation::{Direction, Target, Transfer};
 use crate::sys;
 use crate::worker_pool::Job;
@@ -33,12 +34,12 @@ impl PinnedCall {
     /// Makes the call now that its descriptor became ready; `-EAGAIN` when it must wait on.
     pub fn attempt(&self) -> i32 {
         // SAFETY: what is attempted has not completed.
-        now(unsafe { &*self.0 }, Attempt::Later)
+        now(unsafe { &mut *self.0 }, Attempt::Later)
     }
 }
 
 /// Makes a call that waits for readiness for the first time; `-EAGAIN` when it must wait.
-pub(crate) fn start(call: &Call) -> i32 {
+pub(crate) fn start(call: &mut Call) -> i32 {
     now(call, Attempt::First)
 }
 
@@ -61,7 +62,29 @@ fn make(call: &mut Call) -> i32 {
                 flags,
                 mode,
             } => libc::openat(*directory, path.as_ptr(), *flags, *mode),
+            Call::ReadVectors {
+                fd,
+                target,
+                vectors,
+            } => return vectored(*fd, Direction::Read, offset(*target), vectors),
+            Call::WriteVectors {
+                fd,
+                target,
+                vectors,
+            } => return vectored(*fd, Direction::Write, offset(*target), vectors),
+            Call::OpenHow {
+                directory,
+                path,
+                how,
+            } => libc::syscall(
+                libc::SYS_openat2,
+                *directory,
+                path.as_ptr(),
+                std::ptr::from_ref(&**how),
+                size_of_val(&**how),
+            ) as i32,
             Call::Close { fd } => libc::close(*fd),
+            Call::Install { fd } => libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 0),
             Call::Stat {
                 directory,
                 path,
@@ -120,6 +143,38 @@ fn make(call: &mut Call) -> i32 {
             Call::Link { from, to, flags } => {
                 libc::linkat(from.0, from.1.as_ptr(), to.0, to.1.as_ptr(), *flags)
             }
+            Call::GetAttribute {
+                subject,
+                name,
+                memory,
+            } => {
+                let buffer = memory.lend();
+                let (name, room, size) = (name.as_ptr(), buffer.address().cast(), buffer.length());
+                (match subject {
+                    Subject::Descriptor(fd) => libc::fgetxattr(*fd, name, room, size),
+                    Subject::Path(path) => libc::getxattr(path.as_ptr(), name, room, size),
+                }) as i32
+            }
+            Call::SetAttribute {
+                subject,
+                name,
+                value,
+                flags,
+            } => {
+                let buffer = value.lend();
+                let (name, bytes, size) = (name.as_ptr(), buffer.address().cast(), buffer.length());
+                match subject {
+                    Subject::Descriptor(fd) => libc::fsetxattr(*fd, name, bytes, size, *flags),
+                    Subject::Path(path) => libc::setxattr(path.as_ptr(), name, bytes, size, *flags),
+                }
+            }
+            Call::Pipe { flags, ends } => libc::pipe2(ends.as_mut_ptr(), *flags),
+            Call::FutexWake { word, count } => libc::syscall(
+                libc::SYS_futex,
+                word.address(),
+                libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+                *count,
+            ) as i32,
             Call::Splice {
                 from,
                 from_offset,
@@ -153,9 +208,8 @@ fn make(call: &mut Call) -> i32 {
             ),
             Call::Listen { fd, backlog } => libc::listen(*fd, *backlog),
             Call::Shutdown { fd, how } => libc::shutdown(*fd, *how),
-            Call::Recv { .. } | Call::Send { .. } | Call::Accept { .. } | Call::Connect { .. } => {
-                return now(call, Attempt::First)
-            }
+            // These wait for readiness, or are not to be had without io_uring.
+            _ => return now(call, Attempt::First),
         }
     };
     or_errno(result)
@@ -171,13 +225,61 @@ enum Attempt {
 }
 
 /// Makes a call that waits for readiness, without waiting: `-EAGAIN` when it would have to.
-fn now(call: &Call, attempt: Attempt) -> i32 {
+fn now(call: &mut Call, attempt: Attempt) -> i32 {
     match call {
-        Call::Read { fd, target, memory } => {
-            sys::transfer_now(&step(*fd, Direction::Read, *target, memory))
+        Call::Read {
+            fd,
+            target: Some(target),
+            memory,
+        } => sys::transfer_now(&step(*fd, Direction::Read, *target, memory)),
+        Call::Write {
+            fd,
+            target: Some(target),
+            memory,
+        } => sys::transfer_now(&step(*fd, Direction::Write, *target, memory)),
+        Call::ReadVectors {
+            fd,
+            target: Some(target),
+            vectors,
+        } => vectors_now(*fd, Direction::Read, *target, vectors),
+        Call::WriteVectors {
+            fd,
+            target: Some(target),
+            vectors,
+        } => vectors_now(*fd, Direction::Write, *target, vectors),
+        Call::ReceiveMessage { fd, message, flags } => {
+            let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+            // SAFETY: the header leads into the message and the memory that is lent to it.
+            or_errno(unsafe { libc::recvmsg(*fd, message.header(), flags) } as i32)
         }
-        Call::Write { fd, target, memory } => {
-            sys::transfer_now(&step(*fd, Direction::Write, *target, memory))
+        Call::SendMessage { fd, message, flags } => {
+            let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: as above; the call only reads from it.
+            or_errno(unsafe { libc::sendmsg(*fd, message.header(), flags) } as i32)
+        }
+        Call::Poll { fd, interest } => match sys::poll_now(*fd, interest.poll_events()) {
+            Ok(0) => -libc::EAGAIN,
+            Ok(found) if found & libc::POLLNVAL != 0 => -libc::EBADF,
+            Ok(found) => found.into(),
+            Err(error) => -error.errno,
+        },
+        Call::WaitForChild {
+            kind,
+            id,
+            options,
+            found,
+            ..
+        } => {
+            // SAFETY: the call fills the structure, which is the call's own.
+            let waited = or_errno(unsafe {
+                libc::waitid(*kind, *id, &mut **found, *options | libc::WNOHANG)
+            });
+            // SAFETY: waitid(2) fills in a child, or zeros where there is none yet.
+            let nobody = unsafe { found.si_pid() } == 0;
+            match waited {
+                0 if nobody && *options & libc::WNOHANG == 0 => -libc::EAGAIN,
+                waited => waited,
+            }
         }
         Call::Recv { fd, memory, flags } => {
             let buffer = memory.lend();
@@ -198,14 +300,14 @@ fn now(call: &Call, attempt: Attempt) -> i32 {
         Call::Accept { fd, flags } => without_waiting(*fd, || {
             let nowhere = std::ptr::null_mut();
             // SAFETY: no address is asked for.
-            unsafe { libc::accept4(*fd, nowhere, nowhere.cast(), *flags) }
+            or_errno(unsafe { libc::accept4(*fd, nowhere, nowhere.cast(), *flags) })
         }),
         Call::Connect { fd, .. } if attempt == Attempt::Later => sys::socket_error(*fd),
         Call::Connect { fd, address } => {
             let connected = without_waiting(*fd, || {
                 let address_place = std::ptr::from_ref(&address.storage).cast();
                 // SAFETY: the address is the call's own.
-                unsafe { libc::connect(*fd, address_place, address.length) }
+                or_errno(unsafe { libc::connect(*fd, address_place, address.length) })
             });
             if connected == -libc::EINPROGRESS {
                 -libc::EAGAIN
@@ -217,7 +319,7 @@ fn now(call: &Call, attempt: Attempt) -> i32 {
     }
 }
 
-/// Runs a system call on a descriptor that shall not wait in it.
+/// Runs a system call on a descriptor that shall not wait in it: its result, or a negative errno.
 fn without_waiting(fd: RawFd, call: impl FnOnce() -> i32) -> i32 {
     // SAFETY: asks for the flags of a descriptor, which may be any number.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
@@ -226,7 +328,7 @@ fn without_waiting(fd: RawFd, call: impl FnOnce() -> i32) -> i32 {
         // SAFETY: sets the flags that it has, and one more.
         unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) };
     }
-    let result = or_errno(call());
+    let result = call();
     if waits {
         // SAFETY: sets the flags that it had.
         unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
@@ -251,13 +353,64 @@ fn step(fd: RawFd, direction: Direction, target: Target, memory: &Memory) -> Tra
     }
 }
 
-fn transfer(fd: RawFd, direction: Direction, target: Target, memory: &Memory) -> i32 {
-    let offset = match target {
-        Target::File { offset } => offset,
-        Target::Socket | Target::Stream { .. } => None,
-    };
+fn transfer(fd: RawFd, direction: Direction, target: Option<Target>, memory: &Memory) -> i32 {
     let buffer = memory.lend();
-    sys::blocking_transfer(fd, direction, offset, buffer, buffer.length())
+    sys::blocking_transfer(fd, direction, offset(target), buffer, buffer.length())
+}
+
+fn offset(target: Option<Target>) -> Option<u64> {
+    match target {
+        Some(Target::File { offset }) => offset,
+        _ => None,
+    }
+}
+
+/// A vectored transfer that may take as long as the file does.
+fn vectored(fd: RawFd, direction: Direction, offset: Option<u64>, vectors: &Vectors) -> i32 {
+    let (place, count) = vectors.place();
+    let count = count as i32;
+    // SAFETY: the segments lead into memory that is the call's or lent to it.
+    or_errno(unsafe {
+        match (direction, offset) {
+            (Direction::Read, None) => libc::readv(fd, place, count),
+            (Direction::Read, Some(at)) => libc::preadv(fd, place, count, at as _),
+            (Direction::Write, None) => libc::writev(fd, place, count),
+            (Direction::Write, Some(at)) => libc::pwritev(fd, place, count, at as _),
+        }
+    } as i32)
+}
+
+/// A vectored transfer that does not wait, whatever flags the descriptor has: `-EAGAIN` when it
+/// would have to.
+fn vectors_now(fd: RawFd, direction: Direction, target: Target, vectors: &Vectors) -> i32 {
+    let (place, count) = vectors.place();
+    if target == Target::Socket {
+        // SAFETY: all zeros is a header of nothing.
+        let mut header = unsafe { std::mem::zeroed::<libc::msghdr>() };
+        header.msg_iov = place.cast_mut();
+        header.msg_iovlen = count as _;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: the header is a local, its segments lead into memory that is the call's or lent to it.
+        return or_errno(unsafe {
+            match direction {
+                Direction::Read => libc::recvmsg(fd, &mut header, flags),
+                Direction::Write => libc::sendmsg(fd, &header, flags),
+            }
+        } as i32);
+    }
+    // SAFETY: the segments lead into memory that is the call's or lent to it.
+    let result = or_errno(unsafe {
+        let (count, nowait) = (count as i32, libc::RWF_NOWAIT);
+        match direction {
+            Direction::Read => libc::preadv2(fd, place, count, -1, nowait),
+            Direction::Write => libc::pwritev2(fd, place, count, -1, nowait),
+        }
+    } as i32);
+    if result != -libc::EOPNOTSUPP {
+        return result;
+    }
+    // Terminals and devices, and pipes before Linux 6.4.
+    without_waiting(fd, || vectored(fd, direction, None, vectors))
 }
 
 /// -1 stands for the descriptor's own position.

@@ -5,12 +5,16 @@
 //! freed or moved while the kernel may use it, whatever becomes of the party.
 
 use std::ffi::CString;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
+use crate::memory::{Memory, Message, Vectors};
 use crate::operation::{Interest, LentBuffer, Target};
 use crate::sys;
+use crate::token::Token;
 
-/// One call. The fields are the arguments of the system call, see its man page.
+/// One call. The fields are the arguments of the system call, see its man page. A target of `None` is
+/// found out where that is needed.
 #[allow(missing_docs)]
 #[derive(Debug)]
 pub enum Call {
@@ -19,14 +23,40 @@ pub enum Call {
     /// read(2), pread(2) or recv(2): bytes, 0 at the end.
     Read {
         fd: RawFd,
-        target: Target,
+        target: Option<Target>,
         memory: Memory,
     },
     /// write(2), pwrite(2) or send(2): bytes.
     Write {
         fd: RawFd,
-        target: Target,
+        target: Option<Target>,
         memory: Memory,
+    },
+    /// readv(2) or preadv(2): bytes, 0 at the end.
+    ReadVectors {
+        fd: RawFd,
+        target: Option<Target>,
+        vectors: Vectors,
+    },
+    /// writev(2) or pwritev(2): bytes.
+    WriteVectors {
+        fd: RawFd,
+        target: Option<Target>,
+        vectors: Vectors,
+    },
+    /// read(2) or pread(2) into registered memory: see [`Driver::register`](crate::Driver::register).
+    ReadFixed {
+        fd: RawFd,
+        offset: Option<u64>,
+        buffer: LentBuffer,
+        index: u16,
+    },
+    /// write(2) or pwrite(2) from registered memory.
+    WriteFixed {
+        fd: RawFd,
+        offset: Option<u64>,
+        buffer: LentBuffer,
+        index: u16,
     },
     /// recv(2) with flags: bytes, 0 at the end.
     Recv {
@@ -40,6 +70,25 @@ pub enum Call {
         memory: Memory,
         flags: i32,
     },
+    /// send(2) without a copy: bytes. The memory stays lent until the driver says that it is
+    /// [released](crate::Driver::take_released).
+    SendZeroCopy {
+        fd: RawFd,
+        buffer: LentBuffer,
+        flags: i32,
+    },
+    /// recvmsg(2): bytes, 0 at the end.
+    ReceiveMessage {
+        fd: RawFd,
+        message: Box<Message>,
+        flags: i32,
+    },
+    /// sendmsg(2): bytes.
+    SendMessage {
+        fd: RawFd,
+        message: Box<Message>,
+        flags: i32,
+    },
     /// openat(2): a descriptor.
     Open {
         directory: RawFd,
@@ -47,8 +96,16 @@ pub enum Call {
         flags: i32,
         mode: u32,
     },
+    /// openat2(2): a descriptor.
+    OpenHow {
+        directory: RawFd,
+        path: CString,
+        how: Box<OpenHow>,
+    },
     /// close(2).
     Close { fd: RawFd },
+    /// A descriptor of the process for a direct one; dup(2) where there are none of these.
+    Install { fd: RawFd },
     /// statx(2).
     Stat {
         directory: RawFd,
@@ -112,6 +169,19 @@ pub enum Call {
         to: (RawFd, CString),
         flags: i32,
     },
+    /// getxattr(2) or fgetxattr(2): bytes; those that there are when there is no room for any.
+    GetAttribute {
+        subject: Subject,
+        name: CString,
+        memory: Memory,
+    },
+    /// setxattr(2) or fsetxattr(2).
+    SetAttribute {
+        subject: Subject,
+        name: CString,
+        value: Memory,
+        flags: i32,
+    },
     /// splice(2): bytes. An offset of -1 is the descriptor's own position.
     Splice {
         from: RawFd,
@@ -128,6 +198,8 @@ pub enum Call {
         length: u32,
         flags: u32,
     },
+    /// pipe2(2): the ends to read from and to write to.
+    Pipe { flags: i32, ends: Box<[RawFd; 2]> },
     /// socket(2): a descriptor.
     Socket {
         domain: i32,
@@ -144,33 +216,93 @@ pub enum Call {
     Connect { fd: RawFd, address: Address },
     /// shutdown(2).
     Shutdown { fd: RawFd, how: i32 },
+    /// poll(2) of one descriptor: the events that were found, see [`Interest::satisfied_by`].
+    Poll { fd: RawFd, interest: Interest },
+    /// Time passes: `-ETIME` when it has.
+    Timeout { length: Box<Timespec> },
+    /// waitid(2).
+    WaitForChild {
+        kind: libc::idtype_t,
+        id: libc::id_t,
+        options: i32,
+        found: Box<libc::siginfo_t>,
+        /// What a readiness backend waits for.
+        pidfd: Option<OwnedFd>,
+    },
+    /// futex(2), to wait while a word has this value: 0 when woken, `-EAGAIN` when it has another.
+    FutexWait { word: LentBuffer, expected: u32 },
+    /// futex(2), to wake so many that wait: how many there were.
+    FutexWake { word: LentBuffer, count: u32 },
+    /// A completion of 0 for a token of another ring.
+    Nudge { ring: RawFd, token: Token },
+    /// accept4(2), over and over: a descriptor each time.
+    AcceptEach { fd: RawFd, flags: i32 },
+    /// recv(2), over and over: bytes each time, 0 at the end.
+    RecvEach { fd: RawFd, flags: i32 },
+    /// read(2), over and over: bytes each time, 0 at the end.
+    ReadEach { fd: RawFd },
+    /// poll(2) of one descriptor, over and over: the events each time.
+    PollEach { fd: RawFd, interest: Interest },
 }
 
 /// What statx(2) fills in.
 pub type FileStatus = libc::statx;
 
-/// Memory of a transfer.
-pub enum Memory {
-    /// The call's own.
-    Owned(Vec<u8>),
-    /// Somebody else's.
-    Lent(LentBuffer),
+/// What openat2(2) takes, as `struct open_how` has it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct OpenHow {
+    /// As for open(2).
+    pub flags: u64,
+    /// Permissions of a file that is made; 0 without `O_CREAT`.
+    pub mode: u64,
+    /// `RESOLVE_*`.
+    pub resolve: u64,
 }
 
-impl Memory {
-    /// Where it is and how much, at most what one system call takes.
-    pub(crate) fn lend(&self) -> LentBuffer {
-        match self {
-            Self::Owned(bytes) => LentBuffer::of(bytes),
-            Self::Lent(buffer) => *buffer,
+/// A length of time, as `struct __kernel_timespec` has it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Timespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl From<Duration> for Timespec {
+    fn from(length: Duration) -> Self {
+        Self {
+            seconds: i64::try_from(length.as_secs()).unwrap_or(i64::MAX),
+            nanoseconds: length.subsec_nanos().into(),
         }
     }
 }
 
-impl std::fmt::Debug for Memory {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.lend().length())
+impl From<Timespec> for Duration {
+    fn from(length: Timespec) -> Self {
+        Self::new(length.seconds as u64, length.nanoseconds as u32)
     }
+}
+
+/// A file that is open, or one by name.
+#[derive(Debug)]
+pub enum Subject {
+    /// The one behind this descriptor.
+    Descriptor(RawFd),
+    /// The one of this name.
+    Path(CString),
+}
+
+/// How a call is one of a chain: it begins when the one before has succeeded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Link {
+    /// Whether the calls after it are made also when it fails.
+    pub hard: bool,
+    /// Whether its descriptor is a direct one of the ring: see [`Driver::take_slots`](crate::Driver::take_slots).
+    pub direct: bool,
+    /// Whether the source of a splice or tee is one.
+    pub direct_source: bool,
+    /// The direct descriptor that it opens.
+    pub into: Option<u32>,
 }
 
 /// A socket address as the kernel has it.
@@ -198,6 +330,25 @@ impl Call {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Nop => "nop",
+            Self::ReadVectors { .. } => "readv",
+            Self::WriteVectors { .. } => "writev",
+            Self::ReadEach { .. } | Self::ReadFixed { .. } => "read",
+            Self::WriteFixed { .. } => "write",
+            Self::RecvEach { .. } => "recv",
+            Self::SendZeroCopy { .. } => "send_zc",
+            Self::ReceiveMessage { .. } => "recvmsg",
+            Self::SendMessage { .. } => "sendmsg",
+            Self::OpenHow { .. } => "openat2",
+            Self::Install { .. } => "install",
+            Self::GetAttribute { .. } => "getxattr",
+            Self::SetAttribute { .. } => "setxattr",
+            Self::Pipe { .. } => "pipe",
+            Self::AcceptEach { .. } => "accept",
+            Self::Poll { .. } | Self::PollEach { .. } => "poll",
+            Self::Timeout { .. } => "timeout",
+            Self::WaitForChild { .. } => "waitid",
+            Self::FutexWait { .. } | Self::FutexWake { .. } => "futex",
+            Self::Nudge { .. } => "msg_ring",
             Self::Read { .. } => "read",
             Self::Write { .. } => "write",
             Self::Recv { .. } => "recv",
@@ -229,35 +380,212 @@ impl Call {
         }
     }
 
-    /// Takes back what a call did whose caller does not want it any more: a descriptor that nobody
+    /// Takes back what a call did whose caller does not want it any more: descriptors that nobody
     /// will ever learn of.
     pub fn undo(&self, result: i32) {
-        let opened = matches!(
-            self,
-            Self::Open { .. } | Self::Socket { .. } | Self::Accept { .. }
-        );
-        if opened && result >= 0 {
-            sys::close_descriptor(result);
+        if result < 0 {
+            return;
+        }
+        match self {
+            Self::Open { .. }
+            | Self::OpenHow { .. }
+            | Self::Socket { .. }
+            | Self::Accept { .. }
+            | Self::AcceptEach { .. }
+            | Self::Install { .. } => sys::close_descriptor(result),
+            Self::Pipe { ends, .. } => ends.iter().copied().for_each(sys::close_descriptor),
+            Self::ReceiveMessage { message, .. } => {
+                let descriptors = message.descriptors();
+                descriptors.into_iter().for_each(sys::close_descriptor);
+            }
+            _ => {}
         }
     }
 
-    /// The descriptor that the call may have to wait for.
-    pub fn waits_for(&self) -> Option<RawFd> {
-        self.interest().map(|(fd, _)| fd)
+    /// Whether it goes on after a completion until it is cancelled or says that it has ended.
+    pub fn is_stream(&self) -> bool {
+        matches!(
+            self,
+            Self::AcceptEach { .. }
+                | Self::RecvEach { .. }
+                | Self::ReadEach { .. }
+                | Self::PollEach { .. }
+        )
+    }
+
+    /// The same call once more, where that is one that goes on.
+    pub fn again(&self) -> Option<Self> {
+        Some(match *self {
+            Self::AcceptEach { fd, flags } => Self::AcceptEach { fd, flags },
+            Self::RecvEach { fd, flags } => Self::RecvEach { fd, flags },
+            Self::ReadEach { fd } => Self::ReadEach { fd },
+            Self::PollEach { fd, interest } => Self::PollEach { fd, interest },
+            _ => return None,
+        })
+    }
+
+    /// Whether a result breaks the chain that the call is in: a failure, or fewer bytes than were
+    /// asked for (io_uring_linked_requests(7)).
+    pub fn is_broken_by(&self, result: i32) -> bool {
+        let short_of = |length: usize| (result as usize) < length;
+        match self {
+            Self::Timeout { .. } => result < 0 && result != -libc::ETIME,
+            _ if result < 0 => true,
+            Self::Read { memory, .. } | Self::Write { memory, .. } => {
+                short_of(memory.lend().length())
+            }
+            Self::ReadVectors { vectors, .. } | Self::WriteVectors { vectors, .. } => {
+                short_of(vectors.length())
+            }
+            Self::ReadFixed { buffer, .. } | Self::WriteFixed { buffer, .. } => {
+                short_of(buffer.length())
+            }
+            Self::Recv { memory, flags, .. } | Self::Send { memory, flags, .. } => {
+                flags & libc::MSG_WAITALL != 0 && short_of(memory.lend().length())
+            }
+            Self::ReceiveMessage { message, flags, .. }
+            | Self::SendMessage { message, flags, .. } => {
+                flags & libc::MSG_WAITALL != 0 && short_of(message.memory().lend().length())
+            }
+            Self::Splice { length, .. } | Self::Tee { length, .. } => short_of(*length as usize),
+            _ => false,
+        }
+    }
+
+    /// The descriptors that may be direct ones in a chain, in the order of the system call's
+    /// arguments; none where the kernel takes none.
+    pub fn descriptors(&mut self) -> Vec<&mut RawFd> {
+        match self {
+            Self::Read { fd, .. }
+            | Self::Write { fd, .. }
+            | Self::ReadVectors { fd, .. }
+            | Self::WriteVectors { fd, .. }
+            | Self::ReadFixed { fd, .. }
+            | Self::WriteFixed { fd, .. }
+            | Self::Recv { fd, .. }
+            | Self::Send { fd, .. }
+            | Self::SendZeroCopy { fd, .. }
+            | Self::ReceiveMessage { fd, .. }
+            | Self::SendMessage { fd, .. }
+            | Self::Close { fd }
+            | Self::Install { fd }
+            | Self::Sync { fd, .. }
+            | Self::SyncRange { fd, .. }
+            | Self::Allocate { fd, .. }
+            | Self::Truncate { fd, .. }
+            | Self::Advise { fd, .. }
+            | Self::GetAttribute {
+                subject: Subject::Descriptor(fd),
+                ..
+            }
+            | Self::SetAttribute {
+                subject: Subject::Descriptor(fd),
+                ..
+            }
+            | Self::Bind { fd, .. }
+            | Self::Listen { fd, .. }
+            | Self::Accept { fd, .. }
+            | Self::Connect { fd, .. }
+            | Self::Shutdown { fd, .. }
+            | Self::Poll { fd, .. } => vec![fd],
+            Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => vec![from, to],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it opens one descriptor, which may become a direct one.
+    pub fn opens(&self) -> bool {
+        matches!(
+            self,
+            Self::Open { .. } | Self::OpenHow { .. } | Self::Socket { .. } | Self::Accept { .. }
+        )
+    }
+
+    /// The descriptor that it is made on, where it may have to wait for that: what
+    /// [`Driver::cancel_on`](crate::Driver::cancel_on) looks for.
+    pub fn waits_on(&self) -> Option<RawFd> {
+        match self {
+            Self::AcceptEach { fd, .. }
+            | Self::RecvEach { fd, .. }
+            | Self::ReadEach { fd }
+            | Self::PollEach { fd, .. }
+            | Self::Read { fd, .. }
+            | Self::Write { fd, .. }
+            | Self::ReadVectors { fd, .. }
+            | Self::WriteVectors { fd, .. }
+            | Self::ReadFixed { fd, .. }
+            | Self::WriteFixed { fd, .. }
+            | Self::SendZeroCopy { fd, .. } => Some(*fd),
+            _ => self.interest().map(|(fd, _)| fd),
+        }
+    }
+
+    /// Whether only io_uring can make it.
+    pub fn needs_a_ring(&self) -> bool {
+        self.is_stream()
+            || matches!(
+                self,
+                Self::ReadFixed { .. }
+                    | Self::WriteFixed { .. }
+                    | Self::SendZeroCopy { .. }
+                    | Self::FutexWait { .. }
+                    | Self::Nudge { .. }
+            )
+            || matches!(self, Self::WaitForChild { kind, .. } if *kind != libc::P_PID)
+    }
+
+    /// Finds out what it is about where only the caller's descriptor tells: for readiness backends.
+    pub(crate) fn settle(&mut self) -> crate::Result<()> {
+        match self {
+            Self::Read { fd, target, .. }
+            | Self::Write { fd, target, .. }
+            | Self::ReadVectors { fd, target, .. }
+            | Self::WriteVectors { fd, target, .. }
+                if target.is_none() =>
+            {
+                *target = Some(sys::target_of(*fd)?);
+            }
+            Self::WaitForChild {
+                kind, id, pidfd, ..
+            } if *kind == libc::P_PID => {
+                let opened = sys::pidfd_open(*id as libc::pid_t);
+                *pidfd = Some(opened.map_err(|error| match error.errno {
+                    // As waitid(2) says it.
+                    libc::ESRCH => crate::Error::new("waitid", libc::ECHILD),
+                    _ => error,
+                })?);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// What a readiness backend waits for before it makes the call; `None` for a call that does not
     /// wait for readiness.
     pub(crate) fn interest(&self) -> Option<(RawFd, Interest)> {
+        let is_waited_for =
+            |target: &Option<Target>| !matches!(target, Some(Target::File { .. }) | None);
         match self {
-            Self::Read { fd, target, .. } if !matches!(target, Target::File { .. }) => {
+            Self::Read { fd, target, .. } | Self::ReadVectors { fd, target, .. }
+                if is_waited_for(target) =>
+            {
                 Some((*fd, Interest::READABLE))
             }
-            Self::Write { fd, target, .. } if !matches!(target, Target::File { .. }) => {
+            Self::Write { fd, target, .. } | Self::WriteVectors { fd, target, .. }
+                if is_waited_for(target) =>
+            {
                 Some((*fd, Interest::WRITABLE))
             }
-            Self::Recv { fd, .. } | Self::Accept { fd, .. } => Some((*fd, Interest::READABLE)),
-            Self::Send { fd, .. } | Self::Connect { fd, .. } => Some((*fd, Interest::WRITABLE)),
+            Self::Recv { fd, .. } | Self::ReceiveMessage { fd, .. } | Self::Accept { fd, .. } => {
+                Some((*fd, Interest::READABLE))
+            }
+            Self::Send { fd, .. } | Self::SendMessage { fd, .. } | Self::Connect { fd, .. } => {
+                Some((*fd, Interest::WRITABLE))
+            }
+            Self::Poll { fd, interest } => Some((*fd, *interest)),
+            Self::WaitForChild {
+                pidfd: Some(pidfd), ..
+            } => Some((pidfd.as_raw_fd(), Interest::READABLE)),
             _ => None,
         }
     }

@@ -12,16 +12,17 @@
 //! and [`Driver::is_waiting`], which touch nothing that a wait uses.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Started, StartedCall};
+use crate::backend::{Backend, Completion, Started, StartedCall};
 use crate::backend_kind::BackendKind;
 use crate::blocking_call::PinnedCall;
-use crate::call::Call;
+use crate::call::{Call, Link};
 use crate::error::Result;
-use crate::in_flight::{InFlight, Wakeup};
-use crate::operation::{Operation, Target, Transfer};
+use crate::in_flight::{InFlight, Shot, Wakeup};
+use crate::operation::{LentBuffer, Operation, Target, Transfer};
 use crate::ready_queue::ReadyQueue;
 use crate::ring_options::Options as RingOptions;
 use crate::stats::{Counts, Stats};
@@ -64,6 +65,12 @@ impl<P> Parks<P> {
         }
     }
 
+    fn complete(&mut self, token: Token, completion: Completion) {
+        if self.in_flight.complete(token, completion) {
+            self.ready.push(token);
+        }
+    }
+
     fn set_deadline(&mut self, token: Token, deadline: Option<Instant>) {
         let before = self.in_flight.set_deadline(token, deadline);
         if before.is_some() {
@@ -89,7 +96,12 @@ impl<P> Parks<P> {
                 .expire(now, |token, at| in_flight.has_deadline(token, at));
             let Some(token) = expired else { return };
             self.in_flight.set_deadline(token, None);
-            self.fire(token, Wakeup::TimedOut);
+            let passed = if self.in_flight.is_alarm(token) {
+                Wakeup::Completed(-libc::ETIME)
+            } else {
+                Wakeup::TimedOut
+            };
+            self.fire(token, passed);
         }
     }
 
@@ -103,6 +115,7 @@ impl<P> Parks<P> {
 /// Operations, timers and wakeups of one thread. `P` is what the owner keeps with each party.
 pub struct Driver<P> {
     kind: BackendKind,
+    ring_descriptor: Option<RawFd>,
     parks: RefCell<Parks<P>>,
     backend: RefCell<Backend>,
     waker: Arc<Waker>,
@@ -119,7 +132,8 @@ pub struct Driver<P> {
     counts: Counts,
 }
 
-/// Entries served from the ready queue before a backend whose look costs a system call is asked.
+/// Entries served from the ready queue before a backend is asked where that costs a system call and
+/// passes nothing on.
 const SERVED_MAX: usize = 64;
 
 /// Operations that may complete at once before one is made to wait its turn, so that a party
@@ -130,9 +144,10 @@ impl<P> Driver<P> {
     /// Makes a driver that belongs to the calling thread.
     pub fn new(options: &Options) -> Result<Self> {
         let waker = Arc::new(Waker::new()?);
-        let backend = Backend::new(options.backend, &options.ring, Arc::clone(&waker))?;
+        let mut backend = Backend::new(options.backend, &options.ring, Arc::clone(&waker))?;
         Ok(Self {
             kind: options.backend,
+            ring_descriptor: backend.ring().ok().map(|ring| ring.descriptor()),
             parks: RefCell::new(Parks {
                 in_flight: InFlight::default(),
                 timers: Timers::default(),
@@ -223,6 +238,11 @@ impl<P> Driver<P> {
             .start_call(token, call, &self.counts)?;
         match started {
             StartedCall::Submitted => parks.in_flight.submitted(token, true),
+            StartedCall::Timer(length) => {
+                parks.in_flight.set_alarm(token);
+                let deadline = Instant::now().checked_add(length);
+                parks.set_deadline(token, deadline);
+            }
             StartedCall::Done(result) => {
                 parks.in_flight.submitted(token, true);
                 parks.fire(token, Wakeup::Completed(result));
@@ -234,6 +254,117 @@ impl<P> Driver<P> {
             }
         }
         Ok(())
+    }
+
+    /// Starts calls that follow each other in the kernel, each under its token: one begins when the one
+    /// before has succeeded. All go to the kernel in one submission, or none. io_uring only, and at
+    /// most [`chain_length_max`](Self::chain_length_max) of them.
+    pub fn chain(&self, calls: Vec<(Token, Call, Link)>) -> Result<()> {
+        self.submitted.set(true);
+        let mut parks = self.parks.borrow_mut();
+        let mut backend = self.backend.borrow_mut();
+        let tokens: Vec<Token> = calls.iter().map(|(token, ..)| *token).collect();
+        let last = tokens.len().wrapping_sub(1);
+        for (number, (token, call, link)) in calls.into_iter().enumerate() {
+            if let Some(call) = parks.in_flight.keep(token, call) {
+                backend.link(token, call, link, number == last)?;
+            }
+        }
+        backend.start_chain(&self.counts)?;
+        for token in tokens {
+            parks.in_flight.submitted(token, true);
+        }
+        Ok(())
+    }
+
+    /// The most calls that [`chain`](Self::chain) takes; `None` where it takes none.
+    pub fn chain_length_max(&self) -> Option<usize> {
+        let mut backend = self.backend.borrow_mut();
+        backend.ring().ok().map(|ring| ring.chain_length_max())
+    }
+
+    /// Takes so many direct descriptors of the ring that are free: `ENFILE` when there are not as many.
+    pub fn take_slots(&self, count: usize) -> Result<Vec<u32>> {
+        self.backend.borrow_mut().ring()?.take_slots(count)
+    }
+
+    /// Gives direct descriptors back, and closes those that `is_open` names.
+    pub fn give_slots(&self, slots: &[u32], is_open: impl Fn(u32) -> bool) -> Result<()> {
+        let mut backend = self.backend.borrow_mut();
+        backend.ring()?.give_slots(slots, is_open)
+    }
+
+    /// Registers memory with the ring, for [`Call::ReadFixed`] and [`Call::WriteFixed`]: its number. It
+    /// stays lent until [`unregister`](Self::unregister), or until the driver is closed.
+    pub fn register(&self, buffer: LentBuffer) -> Result<u16> {
+        self.backend.borrow_mut().ring()?.register(buffer)
+    }
+
+    /// Forgets memory that was registered, and that nothing in flight uses.
+    pub fn unregister(&self, number: u16) -> Result<()> {
+        self.backend.borrow_mut().ring()?.unregister(number)
+    }
+
+    /// Whether [`call`](Self::call) takes this one, a stream.
+    pub fn can_stream(&self, call: &Call) -> Result<bool> {
+        let mut backend = self.backend.borrow_mut();
+        backend
+            .ring()
+            .map_or(Ok(false), |ring| ring.can_stream(call))
+    }
+
+    /// The next of what a stream under `token` has brought. Its party is woken by [`Wakeup::Woken`] when
+    /// there is more.
+    pub fn take_shot(&self, token: Token) -> Option<Shot> {
+        self.parks.borrow_mut().in_flight.take_shot(token)
+    }
+
+    /// How much a stream has brought that was not taken.
+    pub fn shots_waiting(&self, token: Token) -> usize {
+        self.parks.borrow().in_flight.shots_waiting(token)
+    }
+
+    /// Tokens of calls whose party left while the kernel still used memory lent to them, and that it is
+    /// done with since.
+    pub fn take_released(&self) -> Vec<Token> {
+        self.parks.borrow_mut().in_flight.take_released()
+    }
+
+    /// The descriptor of the ring, for [`Call::Nudge`] from another one; `None` without io_uring. Any
+    /// thread, as [`wake`](Self::wake).
+    pub fn ring_descriptor(&self) -> Option<RawFd> {
+        self.ring_descriptor
+    }
+
+    /// Asks every call that is made on this descriptor to end: how many there were.
+    pub fn cancel_on(&self, fd: RawFd) -> Result<usize> {
+        let tokens: Vec<Token> = {
+            let parks = self.parks.borrow();
+            let calls = parks.in_flight.calls();
+            calls
+                .filter(|(_, call)| call.waits_on() == Some(fd))
+                .map(|(token, _)| token)
+                .collect()
+        };
+        for token in &tokens {
+            self.cancel(*token)?;
+        }
+        Ok(tokens.len())
+    }
+
+    /// Says how many completions the next wait is for, so that one system call brings them where that
+    /// takes no longer than a moment.
+    pub fn want(&self, completions: usize) {
+        if let Ok(ring) = self.backend.borrow_mut().ring() {
+            ring.want(completions);
+        }
+    }
+
+    /// Looks for completions for a moment without a system call, where the kernel has a thread that
+    /// brings them. Whether there are some.
+    pub fn spin(&self, most: Duration) -> bool {
+        let mut backend = self.backend.borrow_mut();
+        backend.ring().is_ok_and(|ring| ring.spin(most))
     }
 
     /// Gives back the call of a party whose completion has come.
@@ -268,6 +399,12 @@ impl<P> Driver<P> {
     /// had succeeded already. What a worker thread does is not interrupted.
     pub fn cancel(&self, token: Token) -> Result<()> {
         if !self.parks.borrow().in_flight.is_submitted(token) {
+            return Ok(());
+        }
+        if self.parks.borrow().in_flight.is_alarm(token) {
+            let mut parks = self.parks.borrow_mut();
+            parks.set_deadline(token, None);
+            parks.fire(token, Wakeup::Completed(-libc::ECANCELED));
             return Ok(());
         }
         self.backend.borrow_mut().cancel(token, &self.counts)
@@ -383,7 +520,7 @@ impl<P> Driver<P> {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             return Ok(Turn::Idle(left));
         }
-        let costly = self.backend.borrow().flush_is_costly();
+        let costly = self.backend.borrow_mut().flush_is_costly();
         let overdue =
             self.served.get() >= SERVED_MAX || self.done_at_once.get() >= DONE_AT_ONCE_MAX;
         if !costly || overdue {
@@ -493,8 +630,14 @@ impl<P> Driver<P> {
 
     fn take_completions(&self) {
         let mut parks = self.parks.borrow_mut();
-        let take = |token, result| parks.fire(token, Wakeup::Completed(result));
-        self.backend.borrow_mut().completions(&self.counts, take);
+        let take = |token, completion| parks.complete(token, completion);
+        let mut backend = self.backend.borrow_mut();
+        backend.completions(&self.counts, take);
+        for token in parks.in_flight.take_crowded() {
+            // A ring that refuses this has failed, and says so at the next enter.
+            let _ = backend.cancel(token, &self.counts);
+        }
+        drop(backend);
         if let Some(workers) = self.workers.borrow().as_ref() {
             for (token, result) in workers.completions() {
                 self.counts.completions.add(1);

@@ -12,6 +12,17 @@ pub struct Error {
     pub call: &'static str,
     /// Positive errno, see errno(3).
     pub errno: i32,
+    /// What is lacking where the call cannot be made at all.
+    pub lack: Option<Lack>,
+}
+
+/// Why a call cannot be made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// The kernel is older than the first release (major, minor) that has it.
+    Kernel(u32, u32),
+    /// Only io_uring can make it, and the backend is another one.
+    Ring,
 }
 
 /// Result of everything in this crate that asks the kernel for something.
@@ -20,7 +31,27 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// The error `errno` of `call`.
     pub fn new(call: &'static str, errno: i32) -> Self {
-        Self { call, errno }
+        Self {
+            call,
+            errno,
+            lack: None,
+        }
+    }
+
+    /// `call` came with Linux `major.minor`, and this kernel does not have it (`ENOSYS`).
+    pub(crate) fn missing(call: &'static str, (major, minor): (u32, u32)) -> Self {
+        Self {
+            lack: Some(Lack::Kernel(major, minor)),
+            ..Self::new(call, libc::ENOSYS)
+        }
+    }
+
+    /// `call` is one that only io_uring can make (`EOPNOTSUPP`).
+    pub(crate) fn without_ring(call: &'static str) -> Self {
+        Self {
+            lack: Some(Lack::Ring),
+            ..Self::new(call, libc::EOPNOTSUPP)
+        }
     }
 
     /// The error that the last system call of this thread left in `errno`.

@@ -4,8 +4,10 @@
 //! operation, if there was one, has completed. An operation whose party left first is *abandoned*:
 //! nobody waits for it, but its slot stays taken until the completion says that the kernel is done.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::backend::Completion;
 use crate::call::Call;
 use crate::token::Token;
 
@@ -18,6 +20,15 @@ pub enum Wakeup {
     TimedOut,
     /// The operation completed: bytes, events, or a negative errno.
     Completed(i32),
+}
+
+/// One of the completions of a call that goes on: see [`Call::is_stream`].
+#[derive(Debug)]
+pub struct Shot {
+    /// What it came to: a descriptor, events, a number of bytes, or a negative errno.
+    pub result: i32,
+    /// The bytes, where it brought some.
+    pub bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -36,6 +47,27 @@ struct Slot<P> {
     deadline: Option<Instant>,
     /// The call that is in flight, with the memory that the kernel uses for it.
     call: Option<Box<Call>>,
+    /// What a call that goes on has brought and nobody has taken. Present for such calls only.
+    shots: Option<VecDeque<Shot>>,
+    /// Whether such a call was told to end because it has brought too much that nobody takes.
+    crowded: bool,
+    /// Whether the deadline is the operation itself, and not a limit to it.
+    alarm: bool,
+}
+
+impl<P> Slot<P> {
+    /// Gives the party a reason to go on. True when it must be queued for that.
+    fn note(&mut self, wakeup: Wakeup) -> bool {
+        if self.payload.is_none() {
+            return false;
+        }
+        let must_queue = self.wakeup.is_none();
+        self.queued |= must_queue;
+        if must_queue || matches!(wakeup, Wakeup::Completed(_)) {
+            self.wakeup = Some(wakeup);
+        }
+        must_queue
+    }
 }
 
 /// Slots by number, with a list of the free ones.
@@ -45,7 +77,15 @@ pub(crate) struct InFlight<P> {
     free: Vec<u32>,
     /// Operations whose completion must be awaited before everything can be closed.
     awaited: usize,
+    /// Places of calls that had gone on using lent memory after their party had left, and do no more.
+    released: Vec<Token>,
+    /// Calls that go on and have just brought more than may wait to be taken.
+    crowded: Vec<Token>,
 }
+
+/// How many completions of a call that goes on may wait to be taken before it is ended for the time
+/// being: a party that is slower than its peer must not make us keep all that the peer sends.
+const SHOTS_MAX: usize = 256;
 
 impl<P> Default for InFlight<P> {
     fn default() -> Self {
@@ -53,6 +93,8 @@ impl<P> Default for InFlight<P> {
             slots: Vec::new(),
             free: Vec::new(),
             awaited: 0,
+            released: Vec::new(),
+            crowded: Vec::new(),
         }
     }
 }
@@ -70,6 +112,9 @@ impl<P> InFlight<P> {
                 queued: false,
                 deadline: None,
                 call: None,
+                shots: None,
+                crowded: false,
+                alarm: false,
             });
             (self.slots.len() - 1) as u32
         });
@@ -116,7 +161,47 @@ impl<P> InFlight<P> {
     /// Keeps a call until its completion. Returns it where it stays until then.
     pub fn keep(&mut self, token: Token, call: Call) -> Option<&mut Call> {
         let slot = self.slot_mut(token)?;
+        if call.is_stream() && slot.shots.is_none() {
+            slot.shots = Some(VecDeque::new());
+        }
         Some(slot.call.insert(Box::new(call)))
+    }
+
+    /// Takes the next of what a call that goes on has brought.
+    pub fn take_shot(&mut self, token: Token) -> Option<Shot> {
+        self.slot_mut(token)?.shots.as_mut()?.pop_front()
+    }
+
+    /// How much of that nobody has taken.
+    pub fn shots_waiting(&self, token: Token) -> usize {
+        let shots = self.slot(token).and_then(|slot| slot.shots.as_ref());
+        shots.map_or(0, VecDeque::len)
+    }
+
+    /// Takes the places of calls whose lent memory has become free after their party had left.
+    pub fn take_released(&mut self) -> Vec<Token> {
+        std::mem::take(&mut self.released)
+    }
+
+    /// Calls that are in flight, whoever waits for them.
+    pub fn calls(&self) -> impl Iterator<Item = (Token, &Call)> {
+        self.slots.iter().enumerate().filter_map(|(number, slot)| {
+            let call = slot.call.as_ref().filter(|_| slot.submitted)?;
+            Some((Token::new(number as u32, slot.generation), &**call))
+        })
+    }
+
+    /// Makes the deadline of `token`, which is set next, the operation itself.
+    pub fn set_alarm(&mut self, token: Token) {
+        self.submitted(token, false);
+        if let Some(slot) = self.slot_mut(token) {
+            slot.alarm = true;
+        }
+    }
+
+    /// Whether the deadline of `token` is the operation itself.
+    pub fn is_alarm(&self, token: Token) -> bool {
+        self.slot(token).is_some_and(|slot| slot.alarm)
     }
 
     /// Gives back the call of a party, once its completion has come.
@@ -147,27 +232,59 @@ impl<P> InFlight<P> {
     /// Notes a wakeup. True when the party was parked without one and must be queued to run. A
     /// completion is never lost: it takes the place of a timeout or wake that was not taken yet.
     pub fn fire(&mut self, token: Token, wakeup: Wakeup) -> bool {
+        if let Wakeup::Completed(result) = wakeup {
+            return self.complete(token, Completion::of(result));
+        }
+        self.slot_mut(token).is_some_and(|slot| slot.note(wakeup))
+    }
+
+    /// Notes a completion, as [`fire`](Self::fire).
+    pub fn complete(&mut self, token: Token, completion: Completion) -> bool {
         let Some(slot) = self.slot_mut(token) else {
             return false;
         };
-        let completed = matches!(wakeup, Wakeup::Completed(_));
         let parked = slot.payload.is_some();
-        let must_queue = parked && slot.wakeup.is_none();
-        slot.queued |= must_queue;
-        if parked && (must_queue || completed) {
-            slot.wakeup = Some(wakeup);
+        let result = completion.result;
+        let mut crowded = false;
+        let must_queue = if completion.notice {
+            false
+        } else if let (Some(shots), true) = (&mut slot.shots, parked) {
+            // Ended for want of buffers, or by us: it brought nothing, and is to be started again.
+            let paused = result == -libc::ENOBUFS || (slot.crowded && result == -libc::ECANCELED);
+            if !paused {
+                let bytes = completion.bytes;
+                shots.push_back(Shot { result, bytes });
+                crowded = completion.more && !slot.crowded && shots.len() >= SHOTS_MAX;
+            }
+            slot.crowded = completion.more && (slot.crowded || crowded);
+            slot.note(Wakeup::Woken)
+        } else {
+            slot.note(Wakeup::Completed(result))
+        };
+        if !parked && !completion.notice {
+            if let Some(call) = &slot.call {
+                call.undo(result);
+            }
         }
-        if completed && std::mem::take(&mut slot.submitted) {
+        if !completion.more && std::mem::take(&mut slot.submitted) {
             let awaited = slot.awaited;
             if !parked {
-                if let (Some(call), Wakeup::Completed(result)) = (&slot.call, wakeup) {
-                    call.undo(result);
+                if completion.notice {
+                    self.released.push(token);
                 }
                 self.recycle(token);
             }
             self.awaited -= usize::from(awaited);
         }
+        if crowded {
+            self.crowded.push(token);
+        }
         must_queue
+    }
+
+    /// Takes the calls that are to be ended for the time being.
+    pub fn take_crowded(&mut self) -> Vec<Token> {
+        std::mem::take(&mut self.crowded)
     }
 
     /// Notes that a token came out of the ready queue. False when it is of no use any more.
@@ -222,6 +339,12 @@ impl<P> InFlight<P> {
         if let (Some(call), Some(Wakeup::Completed(result))) = (&slot.call, slot.wakeup) {
             call.undo(result);
         }
+        if let (Some(call), Some(shots)) = (&slot.call, &slot.shots) {
+            shots.iter().for_each(|shot| call.undo(shot.result));
+        }
+        if let Some(shots) = &mut slot.shots {
+            shots.clear();
+        }
         slot.wakeup = None;
         slot.queued = false;
         slot.deadline = None;
@@ -235,6 +358,9 @@ impl<P> InFlight<P> {
         let slot = &mut self.slots[token.slot()];
         debug_assert!(slot.payload.is_none() && !slot.submitted);
         slot.call = None;
+        slot.shots = None;
+        slot.crowded = false;
+        slot.alarm = false;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(token.slot() as u32);
     }

@@ -23,6 +23,7 @@ mod call;
 mod driver;
 mod error;
 mod in_flight;
+mod memory;
 mod operation;
 mod readiness;
 mod ready_queue;
@@ -39,16 +40,17 @@ mod waker;
 mod worker_pool;
 
 pub use backend_kind::{BackendKind, UnknownBackend};
-pub use call::{Address, Call, FileStatus, Memory};
+pub use call::{Address, Call, FileStatus, Link, OpenHow, Subject, Timespec};
 pub use driver::{Driver, Options, Turn};
-pub use error::{Error, Result};
-pub use in_flight::Wakeup;
+pub use error::{Error, Lack, Result};
+pub use in_flight::{Shot, Wakeup};
+pub use memory::{Memory, Message, SharedMemory, Vectors};
 pub use operation::{Children, Direction, Interest, LentBuffer, Operation, Target, Transfer};
 pub use resolver::{resolve, ResolveError};
 pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED};
 pub use stats::Stats;
 pub use sys::{
-    check_seekable, close_descriptor, empty_status, forks, is_nonblocking, pidfd_open,
+    check_seekable, close_descriptor, empty_child, empty_status, forks, is_nonblocking, pidfd_open,
     readiness_now, ready_now, target_of, transfer_now as try_transfer, wait_for_child, watch,
 };
 pub use token::Token;

@@ -132,9 +132,14 @@ impl LentBuffer {
 
     /// The memory of `bytes`, which must stay where they are until the operation is over.
     pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self::at(bytes.as_ptr().cast_mut(), bytes.len())
+    }
+
+    /// So many bytes at an address that whoever makes the call knows to stay valid until it is over.
+    pub(crate) fn at(address: *mut u8, length: usize) -> Self {
         Self {
-            address: bytes.as_ptr() as usize,
-            length: bytes.len(),
+            address: address as usize,
+            length,
         }
     }
 
@@ -144,7 +149,7 @@ impl LentBuffer {
     }
 
     /// Size in bytes, at most what one system call takes on Linux (0x7ffff000).
-    pub(crate) fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.length.min(0x7fff_f000)
     }
 }

@@ -112,7 +112,7 @@ fn look(fds: &mut [libc::pollfd]) -> Result<()> {
 }
 
 /// What one descriptor is ready for now, as poll(2) events; 0 when for nothing.
-fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
+pub(crate) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     let mut fds = [libc::pollfd {
         fd,
         events,
@@ -353,6 +353,23 @@ pub fn pidfd_open(_pid: libc::pid_t) -> Result<OwnedFd> {
 /// The errno that the last system call of this thread left.
 pub(crate) fn last_errno() -> i32 {
     Error::last("").errno
+}
+
+/// How many descriptors the process may have open (`RLIMIT_NOFILE`).
+pub(crate) fn open_files_limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the call fills a local.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    limit.rlim_cur
+}
+
+/// What waitid(2) fills in, empty.
+pub fn empty_child() -> libc::siginfo_t {
+    // SAFETY: it consists of integers and unions of them, for which all zeros are values.
+    unsafe { std::mem::zeroed() }
 }
 
 /// A status for statx(2) to fill in.

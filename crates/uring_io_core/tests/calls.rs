@@ -84,7 +84,7 @@ fn a_file_is_opened_written_read_asked_and_closed() {
         let memory = Memory::Owned(b"hello".to_vec());
         let write = Call::Write {
             fd,
-            target: AT_START,
+            target: Some(AT_START),
             memory,
         };
         assert_eq!(result(&driver, write), 5);
@@ -92,7 +92,7 @@ fn a_file_is_opened_written_read_asked_and_closed() {
             &driver,
             Call::Read {
                 fd,
-                target: Target::File { offset: Some(1) },
+                target: Some(Target::File { offset: Some(1) }),
                 memory: Memory::Owned(vec![0; 10]),
             },
         );

@@ -1,7 +1,9 @@
 //! IO::Buffer: its memory, and keeping it in place while the kernel uses it.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use magnus::rb_sys::{protect, AsRawValue};
 use magnus::value::ReprValue;
@@ -21,6 +23,8 @@ use crate::errors;
 pub struct BufferMemory {
     base: *mut u8,
     size: usize,
+    /// Whether it belongs to the buffer, and not to a string or to the buffer that this is a slice of.
+    own: bool,
     /// The buffer to unlock.
     locked: Option<Value>,
 }
@@ -55,7 +59,8 @@ impl BufferMemory {
             }
             ruby.qnil().as_raw()
         })?;
-        let locked = if is_locked(buffer) {
+        let flags = flags(buffer);
+        let locked = if flags & LOCKED != 0 {
             None
         } else {
             // SAFETY: `buffer` is an IO::Buffer; what raises is caught by `protect`.
@@ -65,8 +70,63 @@ impl BufferMemory {
         Ok(Self {
             base: base.cast_mut().cast(),
             size: size as usize,
+            own: flags & (INTERNAL | MAPPED) != 0,
             locked,
         })
+    }
+
+    /// Whether the lock keeps the memory: that of a slice is its root's, and a string's is Ruby's.
+    pub fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// Leaves the buffer locked, until [`unlock`](Self::unlock) was called as often as this. False when
+    /// somebody else has locked it, who will unlock it without asking.
+    pub fn keep_locked(mut self, buffer: Value) -> bool {
+        let mut locks = locks();
+        let count = locks.entry(buffer.as_raw() as usize).or_default();
+        let ours = *count > 0 || self.locked.is_some();
+        *count += usize::from(ours);
+        if *count == 0 {
+            locks.remove(&(buffer.as_raw() as usize));
+        }
+        self.locked = None;
+        ours
+    }
+
+    /// Unlocks a buffer that was left locked, unless others left it locked too.
+    pub fn unlock(buffer: Value) {
+        let address = buffer.as_raw() as usize;
+        let mut locks = locks();
+        if let Some(count) = locks.get_mut(&address) {
+            *count -= 1;
+            if *count > 0 {
+                return;
+            }
+            locks.remove(&address);
+        }
+        drop(locks);
+        // A raise here would mean that somebody else unlocked our lock; there is nothing to undo then.
+        // SAFETY: `buffer` is an IO::Buffer that its holder keeps alive.
+        let _ = protect(|| unsafe { rb_io_buffer_unlock(buffer.as_raw()) });
+    }
+
+    /// The bytes themselves.
+    pub fn copy(&self) -> Vec<u8> {
+        if self.size == 0 {
+            return Vec::new();
+        }
+        // SAFETY: the buffer's memory, which nobody can change before this returns: we have the GVL.
+        unsafe { std::slice::from_raw_parts(self.base, self.size) }.to_vec()
+    }
+
+    /// Writes bytes to its beginning; there is room for them.
+    pub fn fill(&self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.size);
+        if !bytes.is_empty() {
+            // SAFETY: as above, and it was asked for in order to be written to.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base, bytes.len()) };
+        }
     }
 
     /// Size in bytes.
@@ -87,12 +147,16 @@ impl BufferMemory {
 impl Drop for BufferMemory {
     fn drop(&mut self) {
         if let Some(buffer) = self.locked {
-            // A raise here would mean that somebody else unlocked our lock; there is nothing to
-            // undo then.
-            // SAFETY: `buffer` is an IO::Buffer on the stack of this fiber.
-            let _ = protect(|| unsafe { rb_io_buffer_unlock(buffer.as_raw()) });
+            Self::unlock(buffer);
         }
     }
+}
+
+/// How often each buffer was left locked: Ruby's own lock is on or off. Those buffers are marked where
+/// they are held, so that they keep their addresses.
+fn locks() -> MutexGuard<'static, BTreeMap<usize, usize>> {
+    static LOCKS: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
+    LOCKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn buffer_class(ruby: &Ruby) -> Result<RClass, Error> {
@@ -104,11 +168,14 @@ fn buffer_class(ruby: &Ruby) -> Result<RClass, Error> {
     Ok(ruby.get_inner(&CLASS))
 }
 
-fn is_locked(buffer: Value) -> bool {
-    const LOCKED: i32 = 32;
+/// Flags of rb_io_buffer_flags (include/ruby/io/buffer.h).
+const INTERNAL: i32 = 2;
+const MAPPED: i32 = 4;
+const LOCKED: i32 = 32;
+
+fn flags(buffer: Value) -> i32 {
     let mut base = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: `buffer` is an IO::Buffer; both places are locals; this getter never raises.
-    let flags = unsafe { rb_io_buffer_get_bytes(buffer.as_raw(), &mut base, &mut size) };
-    flags as i32 & LOCKED != 0
+    unsafe { rb_io_buffer_get_bytes(buffer.as_raw(), &mut base, &mut size) as i32 }
 }

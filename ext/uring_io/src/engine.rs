@@ -18,6 +18,7 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Exception, Ruby, Value};
 use uring_io_core::{BackendKind, Call, Driver, Interest, Operation, Token, Turn, Wakeup};
 
+use crate::held::Held;
 use crate::io::OpenIo;
 use crate::{errors, gvl};
 
@@ -41,8 +42,8 @@ pub enum Purpose {
     Turn,
     /// Nothing: a deadline that interrupts whatever the fiber waits for when it passes.
     Deadline,
-    /// One operation of several that another party waits for.
-    PartOf(Token),
+    /// One operation of several that another party waits for: that of this token, when it waits.
+    PartOf(Cell<Option<Token>>),
     /// To be transferred back to: it is outside of the engine, in a `Fiber#raise` or `Fiber#kill`
     /// of another fiber, which Ruby does not return from by itself.
     Return,
@@ -83,10 +84,11 @@ impl Hasher for AddressHasher {
     }
 }
 
-type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
+/// How long a thread looks for completions before it lets go of the GVL, where the kernel has a thread
+/// that brings them meanwhile (`sqpoll:`).
+const SPIN: Duration = Duration::from_micros(50);
 
-/// The result of a call, and the call with what the kernel filled in.
-pub type Outcome = (i32, Option<Box<Call>>);
+type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
 
 /// Who runs while a fiber waits.
 pub enum Flow {
@@ -125,8 +127,12 @@ pub struct Engine {
     closed: Cell<bool>,
     /// See [`uring_io_core::forks`].
     forks: u32,
-    flow: Flow,
+    pub flow: Flow,
     pub switches: Cell<u64>,
+    /// What the kernel goes on using after the call is over, by the place of the call.
+    pub held: RefCell<HashMap<Token, Held>>,
+    /// Buffers that are registered with the ring, by their number there.
+    pub registered: RefCell<HashMap<u16, Held>>,
 }
 
 impl Engine {
@@ -147,6 +153,8 @@ impl Engine {
             forks: uring_io_core::forks(),
             flow,
             switches: Cell::new(0),
+            held: RefCell::default(),
+            registered: RefCell::default(),
         }
     }
 
@@ -177,6 +185,12 @@ impl Engine {
             marker.mark(*proxy);
             marker.mark(*exception);
         }
+        for held in self.held.borrow().values() {
+            held.mark(marker);
+        }
+        for held in self.registered.borrow().values() {
+            held.mark(marker);
+        }
     }
 
     /// Whether the calling thread owns the engine.
@@ -195,7 +209,7 @@ impl Engine {
     }
 
     /// Whether nothing that is in flight will ever complete in this process.
-    fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         self.failed.get() || self.is_inherited()
     }
 
@@ -369,63 +383,6 @@ impl Engine {
         }
     }
 
-    /// Makes a call for the current fiber, as [`perform`](Self::perform): its result, and the call with
-    /// what the kernel filled in.
-    pub fn call(
-        &self,
-        ruby: &Ruby,
-        call: Call,
-        timeout: Option<Duration>,
-    ) -> Result<(Option<i32>, Option<Box<Call>>), Error> {
-        let place = self.place(ruby, Purpose::Operation);
-        let token = place.token;
-        self.start_call(ruby, token, call)?;
-        if timeout.is_some() {
-            self.driver.set_timeout(token, timeout);
-        }
-        let result = self.await_completion(ruby, token, || ())?;
-        Ok((result, self.driver.take_call(token)))
-    }
-
-    /// Makes several calls at the same time, in no order: the result of each, and the call. Returns
-    /// when all are over, also when an exception is raised into the fiber: then what they opened is
-    /// closed again.
-    pub fn calls(&self, ruby: &Ruby, calls: Vec<Call>) -> Result<Vec<Outcome>, Error> {
-        let whole = self.place(ruby, Purpose::Operation);
-        let mut parts = Parts::new(self, calls.len());
-        for call in calls {
-            let token = self.park_beside(ruby.fiber_current(), Purpose::PartOf(whole.token));
-            parts.tokens.push(token);
-            self.start_call(ruby, token, call)?;
-        }
-        let mut raised = None;
-        while !parts.take_completed() {
-            let turn = match self.flow {
-                Flow::Nobody => self.run_nobody(ruby),
-                _ => self.await_wakeup(ruby, whole.token).map(|_| ()),
-            };
-            match turn {
-                Ok(()) => {}
-                Err(error) if self.is_lost() => return Err(error),
-                Err(error) => {
-                    if raised.replace(error).is_none() {
-                        parts.cancel().map_err(|error| self.failure(ruby, error))?;
-                    }
-                }
-            }
-        }
-        let outcomes = parts.into_outcomes();
-        let Some(error) = raised else {
-            return Ok(outcomes);
-        };
-        for (result, call) in outcomes {
-            if let Some(call) = call {
-                call.undo(result);
-            }
-        }
-        Err(error)
-    }
-
     /// Has a worker thread do `job` for the current fiber. The job owns what it uses: a fiber
     /// that is interrupted does not wait for it.
     pub fn offload(&self, ruby: &Ruby, job: uring_io_core::Job) -> Result<i32, Error> {
@@ -480,10 +437,13 @@ impl Engine {
         self.driver
             .close()
             .map_err(|error| self.failure(ruby, error))?;
+        let held = self.held.take().into_values();
+        let registered = self.registered.take().into_values();
+        held.chain(registered).for_each(|held| held.release(ruby));
         raised.map_or(Ok(()), Err)
     }
 
-    fn await_completion(
+    pub fn await_completion(
         &self,
         ruby: &Ruby,
         token: Token,
@@ -541,14 +501,17 @@ impl Engine {
     }
 
     /// Starts a call under a token, see [`Driver::call`].
-    fn start_call(&self, ruby: &Ruby, token: Token, call: Call) -> Result<(), Error> {
-        let fd = call.waits_for();
+    pub fn start_call(&self, ruby: &Ruby, token: Token, call: Call) -> Result<(), Error> {
+        let fd = call.waits_on();
         let started = self.driver.call(token, call);
         started.map_err(|error| self.refusal(ruby, error, fd))
     }
 
     /// The backend did not start an operation on this descriptor.
-    fn refusal(&self, ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> Error {
+    pub fn refusal(&self, ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> Error {
+        if let Some(lack) = error.lack {
+            return errors::lack(ruby, error.call, lack);
+        }
         if error.call != "select" {
             return self.failure(ruby, error);
         }
@@ -620,7 +583,7 @@ impl Engine {
 
     /// One turn of a thread that has nobody else to run. Those whose wakeup has come take it
     /// themselves.
-    fn run_nobody(&self, ruby: &Ruby) -> Result<(), Error> {
+    pub fn run_nobody(&self, ruby: &Ruby) -> Result<(), Error> {
         let mut handed_out = false;
         while self.driver.next_ready().is_some() {
             handed_out = true;
@@ -630,6 +593,9 @@ impl Engine {
         }
         let turn = self.driver.begin_turn();
         if let Turn::Idle(timeout) = turn.map_err(|error| self.failure(ruby, error))? {
+            if self.driver.spin(SPIN) {
+                return Ok(());
+            }
             if let Some(Err(error)) = gvl::wait(&self.driver, timeout) {
                 return Err(self.failure(ruby, error));
             }
@@ -691,12 +657,12 @@ impl Engine {
         enum Next {
             Fiber(Opaque<Fiber>),
             Expired(Opaque<Fiber>),
-            Part(Token),
+            Part(Option<Token>),
             Return(Opaque<Fiber>),
         }
         let next_party = self.driver.with_payload(next, |party| match party.purpose {
             Purpose::Deadline => Next::Expired(party.fiber),
-            Purpose::PartOf(whole) => Next::Part(whole),
+            Purpose::PartOf(ref whole) => Next::Part(whole.get()),
             Purpose::Return => Next::Return(party.fiber),
             _ => Next::Fiber(party.fiber),
         });
@@ -711,7 +677,9 @@ impl Engine {
             }
             Some(Next::Expired(fiber)) => self.expire(ruby, ruby.get_inner(fiber), next),
             Some(Next::Part(whole)) => {
-                self.driver.wake(whole);
+                if let Some(whole) = whole {
+                    self.driver.wake(whole);
+                }
                 Ok(())
             }
             Some(Next::Return(fiber)) => {
@@ -1018,63 +986,6 @@ impl Engine {
     /// Whether the current fiber is a scheduled one.
     pub fn is_scheduled(&self, fiber: Fiber) -> bool {
         self.scheduled.borrow().contains_key(&fiber.as_raw())
-    }
-}
-
-/// Calls that are under way for one party.
-struct Parts<'a> {
-    engine: &'a Engine,
-    tokens: Vec<Token>,
-    outcomes: Vec<Option<Outcome>>,
-    completed: usize,
-}
-
-impl<'a> Parts<'a> {
-    fn new(engine: &'a Engine, count: usize) -> Self {
-        Self {
-            engine,
-            tokens: Vec::with_capacity(count),
-            outcomes: std::iter::repeat_with(|| None).take(count).collect(),
-            completed: 0,
-        }
-    }
-
-    /// Takes the outcomes that are there. Whether those were the last.
-    fn take_completed(&mut self) -> bool {
-        let driver = &self.engine.driver;
-        for (token, outcome) in self.tokens.iter().zip(&mut self.outcomes) {
-            if outcome.is_some() {
-                continue;
-            }
-            if let Some(Wakeup::Completed(result)) = driver.take_wakeup_early(*token) {
-                *outcome = Some((result, driver.take_call(*token)));
-                self.completed += 1;
-            }
-        }
-        self.completed == self.tokens.len()
-    }
-
-    fn cancel(&self) -> uring_io_core::Result<()> {
-        let waiting = self.tokens.iter().zip(&self.outcomes);
-        for (token, _) in waiting.filter(|(_, outcome)| outcome.is_none()) {
-            self.engine.driver.cancel(*token)?;
-        }
-        Ok(())
-    }
-
-    fn into_outcomes(mut self) -> Vec<Outcome> {
-        std::mem::take(&mut self.outcomes)
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-}
-
-impl Drop for Parts<'_> {
-    fn drop(&mut self) {
-        for token in &self.tokens {
-            self.engine.driver.leave(*token);
-        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Core errors as Ruby exceptions: the only such mapping.
 
+use magnus::error::ErrorType;
 use magnus::{prelude::*, Error, ExceptionClass, RModule, Ruby, Value};
 use uring_io_core::support::Unavailable;
+use uring_io_core::Lack;
 
 /// The `Errno::*` exception of a core error, with the name of the call as its message.
 pub fn errno(ruby: &Ruby, error: uring_io_core::Error) -> Error {
@@ -14,7 +16,17 @@ pub fn errno(ruby: &Ruby, error: uring_io_core::Error) -> Error {
 
 /// As [`errno`], as an object that is not raised.
 pub fn exception(ruby: &Ruby, error: uring_io_core::Error) -> Value {
-    match errno(ruby, error).value() {
+    object(ruby, errno(ruby, error))
+}
+
+/// An error as an exception that is not raised.
+pub fn object(ruby: &Ruby, error: Error) -> Value {
+    if let ErrorType::Error(class, message) = error.error_type() {
+        if let Ok(exception) = class.new_instance((message.as_ref(),)) {
+            return exception.as_value();
+        }
+    }
+    match error.value() {
         Some(exception) => exception,
         None => ruby.qnil().as_value(),
     }
@@ -65,6 +77,21 @@ pub fn backend_unavailable(ruby: &Ruby, backend: &str, why: &Unavailable) -> Err
     )
 }
 
+/// A call that cannot be made here: what it takes.
+pub fn lack(ruby: &Ruby, call: &str, lack: Lack) -> Error {
+    let message = match lack {
+        Lack::Kernel(major, minor) => format!(
+            "{call} on io_uring needs Linux {major}.{minor}, and this kernel does not have it: \
+             UringIO.support.operations tells what it has"
+        ),
+        Lack::Ring => format!(
+            "{call} is for io_uring alone, and this is another backend: \
+             UringIO.support.reason(:io_uring) tells why, and `uring_io doctor` what helps"
+        ),
+    };
+    unsupported(ruby, message)
+}
+
 /// An object of the wrong class.
 pub fn wrong_type(ruby: &Ruby, message: String) -> Error {
     Error::new(ruby.exception_type_error(), message)
@@ -73,6 +100,18 @@ pub fn wrong_type(ruby: &Ruby, message: String) -> Error {
 /// An argument that is out of place.
 pub fn argument(ruby: &Ruby, message: String) -> Error {
     Error::new(ruby.exception_arg_error(), message)
+}
+
+/// `IO::Buffer::LockedError`: the buffer is in use.
+pub fn buffer_locked(ruby: &Ruby, message: String) -> Error {
+    let class = ruby
+        .class_io()
+        .const_get::<_, RModule>("Buffer")
+        .and_then(|buffer| buffer.const_get::<_, ExceptionClass>("LockedError"));
+    match class {
+        Ok(class) => Error::new(class, message),
+        Err(error) => error,
+    }
 }
 
 /// `IO::TimeoutError`: an operation took longer than the IO's own timeout.

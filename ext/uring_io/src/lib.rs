@@ -6,13 +6,17 @@
 mod arguments;
 mod blocking;
 mod buffer;
+mod calls;
 mod children;
 mod duration;
 mod engine;
 mod errors;
 mod gvl;
+mod held;
 mod io;
 mod options;
+mod prepared;
+mod registered;
 mod resolve;
 mod ring;
 mod scheduler;

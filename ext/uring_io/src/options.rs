@@ -8,7 +8,7 @@ use uring_io_core::support;
 use uring_io_core::{BackendKind, Driver, Options, RingOptions, Sqpoll};
 
 use crate::engine::Party;
-use crate::errors;
+use crate::{duration, errors};
 
 /// A driver, and what else was asked for.
 pub struct Made {
@@ -17,18 +17,24 @@ pub struct Made {
     pub workers: Option<u32>,
 }
 
-/// backend: nil, entries: the default given here, sqpoll: false, workers: nil
+/// backend: nil, entries: the default given here, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil,
+/// workers: nil
 pub fn driver(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made, Error> {
-    type Optional = (Option<Value>, Option<Value>, Option<bool>, Option<Value>);
-    let names = ["backend", "entries", "sqpoll", "workers"];
+    type Given = Option<Value>;
+    type Optional = (Given, Given, Option<bool>, Given, Given, Given);
+    let names = [
+        "backend",
+        "entries",
+        "sqpoll",
+        "sqpoll_idle",
+        "sqpoll_cpu",
+        "workers",
+    ];
     let keywords = get_kwargs::<_, (), Optional, ()>(keywords, &[], &names)?;
-    let (backend, entries, sqpoll, workers) = keywords.optional;
+    let (backend, entries, sqpoll, idle, cpu, workers) = keywords.optional;
     let ring = RingOptions {
         entries: whole_number(ruby, "entries", entries, entries_default, 32_768)?,
-        sqpoll: sqpoll.unwrap_or(false).then_some(Sqpoll {
-            idle_ms: 1000,
-            cpu: None,
-        }),
+        sqpoll: polling_thread(ruby, sqpoll.unwrap_or(false), idle, cpu)?,
         ..RingOptions::default()
     };
     let workers = workers.filter(|workers| !workers.is_nil());
@@ -38,7 +44,20 @@ pub fn driver(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made
         ring: ring.clone(),
         workers_max: workers_max as usize,
     };
-    let driver = match asked_for(ruby, backend)? {
+    let asked = asked_for(ruby, backend)?;
+    // Nobody else can imitate the thread of the kernel, so there is no falling back from it.
+    let asked = asked.or(ring.sqpoll.map(|_| BackendKind::IoUring));
+    if let (Some(kind), true) = (asked, ring.sqpoll.is_some()) {
+        if kind != BackendKind::IoUring {
+            let message = format!(
+                "sqpoll: is for io_uring alone, and the backend is {kind}: leave it out, or ask for \
+                 backend: :io_uring"
+            );
+            return Err(errors::unsupported(ruby, message));
+        }
+        warn_of_few_cpus(ruby)?;
+    }
+    let driver = match asked {
         Some(kind) => driver_on(ruby, kind, &options(kind))?,
         None => best_driver(ruby, options)?,
     };
@@ -46,6 +65,51 @@ pub fn driver(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made
         driver,
         workers: workers.map(|_| workers_max),
     })
+}
+
+/// What sqpoll:, sqpoll_idle: in seconds and sqpoll_cpu: ask for.
+fn polling_thread(
+    ruby: &Ruby,
+    wanted: bool,
+    idle: Option<Value>,
+    cpu: Option<Value>,
+) -> Result<Option<Sqpoll>, Error> {
+    let idle = match idle.filter(|idle| !idle.is_nil()) {
+        Some(idle) => duration::required(ruby, idle)?.as_millis().max(1),
+        None => 1000,
+    };
+    let Ok(idle_ms) = u32::try_from(idle) else {
+        let message = format!(
+            "sqpoll_idle must be below 4294967 seconds, {} given",
+            idle / 1000
+        );
+        return Err(errors::argument(ruby, message));
+    };
+    let cpu = cpu.filter(|cpu| !cpu.is_nil());
+    let cpu = cpu.map(u32::try_convert).transpose()?;
+    if let Some(cpu) = cpu {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        // The number of those that are online may be larger where the process is confined to some.
+        if wanted && cpu > 4096.max(cpus as u32) {
+            let message = format!("sqpoll_cpu must be the number of a CPU, {cpu} given");
+            return Err(errors::argument(ruby, message));
+        }
+    }
+    Ok(wanted.then_some(Sqpoll { idle_ms, cpu }))
+}
+
+/// A thread of the kernel that never sleeps takes one of them from everybody else.
+fn warn_of_few_cpus(ruby: &Ruby) -> Result<(), Error> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    if cpus <= 2 {
+        let message = format!(
+            "uring_io: sqpoll: true keeps one CPU busy while there is IO, and this machine has {cpus}: \
+             it is likely to be slower than without"
+        );
+        let kernel: Value = ruby.module_kernel().as_value();
+        kernel.funcall::<_, _, Value>("warn", (message,))?;
+    }
+    Ok(())
 }
 
 /// A keyword that is a whole number from 1 on.

@@ -1,26 +1,35 @@
-//! Class UringIO::Ring: calls that no scheduler hook expresses, one at a time or many at once.
+//! Class UringIO::Ring: calls that no scheduler hook expresses, one at a time, many at once, in chains
+//! and in streams.
 //!
-//! `lib/uring_io/ring.rb` has the methods; here a call is prepared (class `UringIO::Ring::Call`),
-//! made, and its outcome turned into a Ruby value.
+//! `lib/uring_io/ring.rb` has the methods, which prepare calls (`prepared.rs`); here they are made, on
+//! the ring of the scheduler that the fiber runs under, or on the ring's own.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, OnceCell};
-use std::ffi::CString;
+use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use magnus::scan_args::scan_args;
-use magnus::value::ReprValue;
+use magnus::value::{Opaque, ReprValue};
 use magnus::{
-    function, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, RArray, RHash,
-    RModule, RString, Ruby, Symbol, TypedData, Value,
+    gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, RArray, RHash, RModule,
+    Ruby, Symbol, TypedData, Value,
 };
-use uring_io_core::{empty_status, Address, Call, FileStatus, Memory, Target};
+use uring_io_core::{Call, Shot, Token, Wakeup};
 
-use crate::engine::{Engine, Flow};
+use crate::calls::{Chain, Part, Step};
+use crate::engine::{Engine, Flow, Purpose};
+use crate::held::Held;
 use crate::options::{self, Made};
+use crate::prepared::{self, Prepared};
+use crate::registered::{self, Registered};
 use crate::scheduler::Scheduler;
 use crate::{duration, errors};
 
 type Hook<T> = Result<T, Error>;
+
+/// A step of a chain: see `Ring::perform_chain`.
+type Row = (Obj<Prepared>, Vec<Option<usize>>, Option<usize>);
 
 /// Memory behind a UringIO::Ring.
 #[derive(TypedData, Default)]
@@ -28,11 +37,20 @@ type Hook<T> = Result<T, Error>;
 pub struct Ring {
     /// Absent until `initialize` has run.
     engine: OnceCell<Engine>,
+    mailbox: Mailbox,
+}
+
+/// Objects that were sent to a ring, and who waits for some.
+#[derive(Default)]
+struct Mailbox {
+    objects: RefCell<VecDeque<Opaque<Value>>>,
+    /// The ring or scheduler whose engine each of them is parked at, and its place there.
+    waiting: RefCell<VecDeque<(Opaque<Value>, Token)>>,
 }
 
 // SAFETY: Ruby objects are used by whichever thread holds the GVL, one at a time; all methods but
-// questions refuse threads that do not own the ring. The GC's marking may run while the owner waits
-// without the GVL, and touches only what Driver::wait leaves alone.
+// questions and `message` refuse threads that do not own the ring. The GC's marking, and `message`, may
+// run while the owner waits without the GVL, and touch only what Driver::wait leaves alone.
 unsafe impl Send for Ring {}
 
 impl DataTypeFunctions for Ring {
@@ -40,11 +58,55 @@ impl DataTypeFunctions for Ring {
         if let Some(engine) = self.engine.get() {
             engine.mark(marker);
         }
+        for object in self.mailbox.objects.borrow().iter() {
+            marker.mark(*object);
+        }
+        for (home, _) in self.mailbox.waiting.borrow().iter() {
+            marker.mark(*home);
+        }
+    }
+}
+
+/// The engine that makes the calls of the current fiber.
+pub enum Home {
+    Own(Obj<Ring>),
+    Scheduler(Obj<Scheduler>),
+}
+
+impl Home {
+    /// What has the engine, as `value` gave it.
+    pub fn of(value: Value) -> Option<Self> {
+        let ring = Obj::<Ring>::try_convert(value).ok().map(Self::Own);
+        ring.or_else(|| Some(Self::Scheduler(Obj::try_convert(value).ok()?)))
+    }
+
+    /// The engine, for whatever thread holds the GVL.
+    pub fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
+        match self {
+            Self::Own(ring) => ring.made(ruby),
+            Self::Scheduler(scheduler) => scheduler.made(ruby),
+        }
+    }
+
+    /// The engine, for the thread that owns it.
+    pub fn engine(&self, ruby: &Ruby) -> Hook<&Engine> {
+        match self {
+            Self::Own(ring) => ring.own_engine(ruby),
+            Self::Scheduler(scheduler) => scheduler.engine(ruby),
+        }
+    }
+
+    pub fn value(&self) -> Value {
+        match self {
+            Self::Own(ring) => ring.as_value(),
+            Self::Scheduler(scheduler) => scheduler.as_value(),
+        }
     }
 }
 
 impl Ring {
-    /// UringIO::Ring.new(entries: 256, backend: nil, sqpoll: false, workers: nil)
+    /// UringIO::Ring.new(entries: 256, backend: nil, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil,
+    /// workers: nil)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
         if this.engine.get().is_some() {
@@ -63,8 +125,17 @@ impl Ring {
             .ok_or_else(|| errors::closed(ruby, "ring"))
     }
 
-    fn engine(&self, ruby: &Ruby) -> Hook<&Engine> {
+    fn own_engine(&self, ruby: &Ruby) -> Hook<&Engine> {
         self.made(ruby)?.usable(ruby, "ring")
+    }
+
+    /// Where the current fiber's calls are made.
+    fn home(ruby: &Ruby, this: Obj<Self>) -> Hook<Home> {
+        this.own_engine(ruby)?;
+        Ok(match Scheduler::current(ruby) {
+            Some(scheduler) => Home::Scheduler(scheduler),
+            None => Home::Own(this),
+        })
     }
 
     fn backend(ruby: &Ruby, this: Obj<Self>) -> Hook<Symbol> {
@@ -79,334 +150,311 @@ impl Ring {
         if this.is_closed() {
             return Ok(());
         }
-        this.engine(ruby)?.close(ruby)
+        this.own_engine(ruby)?.close(ruby)
     }
 
-    /// System calls that wait or submit, submissions and completions so far.
+    /// System calls that wait or submit, submissions, completions and other system calls so far.
     fn counts(ruby: &Ruby, this: Obj<Self>) -> Hook<RArray> {
-        let stats = this.engine(ruby)?.driver.stats();
-        Ok(ruby.ary_from_iter([stats.enters, stats.submissions, stats.completions]))
+        let stats = this.own_engine(ruby)?.driver.stats();
+        Ok(ruby.ary_from_iter([
+            stats.enters,
+            stats.submissions,
+            stats.completions,
+            stats.direct_calls,
+        ]))
     }
 
-    /// Makes a call, on the ring of the scheduler that the fiber runs under, if that is ours. The
-    /// result as `Prepared::value` says; nil when the timeout passed first.
+    /// Makes a call: what it came to, see `Prepared::value`; nil when the timeout passed first.
     fn perform(ruby: &Ruby, this: Obj<Self>, call: Obj<Prepared>, timeout: Value) -> Hook<Value> {
-        let own = this.engine(ruby)?;
+        let made = Self::made_call(ruby, this, &call, timeout);
+        call.held.release(ruby);
+        made
+    }
+
+    fn made_call(ruby: &Ruby, this: Obj<Self>, call: &Prepared, timeout: Value) -> Hook<Value> {
+        let home = Self::home(ruby, this)?;
         let timeout = duration::optional(ruby, timeout)?;
-        let request = call.take(ruby)?;
-        let scheduler = Scheduler::current(ruby);
-        let engine = match &scheduler {
-            Some(scheduler) => scheduler.engine(ruby)?,
-            None => own,
-        };
-        let (result, made) = engine.call(ruby, request, timeout)?;
-        match (result, made) {
-            (Some(result), Some(made)) => value(ruby, result, *made),
-            _ => Ok(ruby.qnil().as_value()),
+        let engine = home.engine(ruby)?;
+        let request = call.take(ruby, engine)?;
+        let outcome = engine.call(ruby, request, timeout, &call.held)?;
+        match outcome {
+            Some(outcome) => call.value(ruby, outcome),
+            None => Ok(ruby.qnil().as_value()),
         }
     }
 
-    /// Makes several calls at the same time. Their results, in the order of the calls.
-    fn perform_all(ruby: &Ruby, this: Obj<Self>, calls: RArray) -> Hook<RArray> {
-        let own = this.engine(ruby)?;
-        let mut requests = Vec::with_capacity(calls.len());
-        for index in 0..calls.len() {
-            let call: Obj<Prepared> = calls.entry(index as isize)?;
-            requests.push(call.take(ruby)?);
+    /// Makes several calls at the same time, with a timeout or nil for each: what they came to, in the
+    /// order of the calls.
+    fn perform_all(ruby: &Ruby, this: Obj<Self>, calls: RArray, timeouts: RArray) -> Hook<RArray> {
+        let prepared = Self::each(&calls)?;
+        let made = Self::made_calls(ruby, this, &prepared, timeouts);
+        Self::let_go(ruby, &prepared, made.is_err() && Self::is_lost(ruby, this));
+        made
+    }
+
+    fn made_calls(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        prepared: &[Obj<Prepared>],
+        timeouts: RArray,
+    ) -> Hook<RArray> {
+        let home = Self::home(ruby, this)?;
+        let engine = home.engine(ruby)?;
+        let mut parts = Vec::with_capacity(prepared.len());
+        for (index, call) in prepared.iter().enumerate() {
+            parts.push(Part {
+                timeout: duration::optional(ruby, timeouts.entry(index as isize)?)?,
+                call: call.take(ruby, engine)?,
+            });
         }
-        let scheduler = Scheduler::current(ruby);
-        let engine = match &scheduler {
-            Some(scheduler) => scheduler.engine(ruby)?,
-            None => own,
-        };
-        let values = ruby.ary_new_capa(requests.len());
-        for (result, made) in engine.calls(ruby, requests)? {
-            values.push(match made {
-                Some(made) => value(ruby, result, *made)?,
-                None => ruby.qnil().as_value(),
-            })?;
+        let values = ruby.ary_new_capa(parts.len());
+        let outcomes = engine.calls(ruby, parts)?;
+        for (call, outcome) in prepared.iter().zip(outcomes) {
+            values.push(call.value(ruby, outcome)?)?;
         }
         Ok(values)
     }
-}
 
-/// Memory behind a UringIO::Ring::Call: a call that has not been made.
-#[derive(TypedData)]
-#[magnus(class = "UringIO::Ring::Call", free_immediately, size)]
-pub struct Prepared(Cell<Option<Call>>);
-
-// SAFETY: used by whichever thread holds the GVL, one at a time. What it holds points nowhere else.
-unsafe impl Send for Prepared {}
-
-impl DataTypeFunctions for Prepared {}
-
-impl Prepared {
-    fn new(call: Call) -> Self {
-        Self(Cell::new(Some(call)))
+    /// Makes a chain: for each step what it came to and whether that broke the chain; then whether the
+    /// timeout passed. `steps` has for each the call, which of the chain's own descriptors each of its
+    /// descriptors is, and which of them it opens, by number or nil.
+    fn perform_chain(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        steps: RArray,
+        descriptors: usize,
+        hard: bool,
+        timeout: Value,
+    ) -> Hook<RArray> {
+        let mut rows = Vec::with_capacity(steps.len());
+        for index in 0..steps.len() {
+            rows.push(steps.entry::<Row>(index as isize)?);
+        }
+        let prepared: Vec<_> = rows.iter().map(|(call, ..)| *call).collect();
+        let made = Self::made_chain(ruby, this, rows, (descriptors, hard, timeout));
+        Self::let_go(ruby, &prepared, made.is_err() && Self::is_lost(ruby, this));
+        made
     }
 
-    fn take(&self, ruby: &Ruby) -> Hook<Call> {
-        self.0
-            .take()
-            .ok_or_else(|| errors::base(ruby, "this call was made already"))
+    fn made_chain(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        rows: Vec<Row>,
+        (descriptors, hard, timeout): (usize, bool, Value),
+    ) -> Hook<RArray> {
+        let home = Self::home(ruby, this)?;
+        let engine = home.engine(ruby)?;
+        let timeout = duration::optional(ruby, timeout)?;
+        let prepared: Vec<_> = rows.iter().map(|(call, ..)| *call).collect();
+        let mut steps = Vec::with_capacity(rows.len());
+        for (call, on, into) in rows {
+            let mut call = call.take(ruby, engine)?;
+            let inside = |slot: &Option<usize>| slot.is_none_or(|slot| slot < descriptors);
+            let fits = (on.iter().all(Option::is_none) || on.len() == call.descriptors().len())
+                && (into.is_none() || call.opens())
+                && on.iter().chain([&into]).all(inside);
+            if !fits {
+                let message = format!(
+                    "{} takes no descriptor that a step of the chain opens",
+                    call.name()
+                );
+                return Err(errors::argument(ruby, message));
+            }
+            steps.push(Step { call, on, into });
+        }
+        let chain = Chain {
+            steps,
+            descriptors,
+            hard,
+            timeout,
+        };
+        let made = engine.chain(ruby, chain)?;
+        let values = ruby.ary_new_capa(prepared.len() + 1);
+        for ((call, outcome), broken) in prepared.iter().zip(made.outcomes).zip(made.broken) {
+            values.push((call.value(ruby, outcome)?, broken))?;
+        }
+        values.push(made.timed_out)?;
+        Ok(values)
     }
 
-    fn nop() -> Self {
-        Self::new(Call::Nop)
+    /// Whether the kernel may go on using what the current fiber's calls hold, unheard.
+    fn is_lost(ruby: &Ruby, this: Obj<Self>) -> bool {
+        Self::home(ruby, this).is_ok_and(|home| home.engine(ruby).is_ok_and(Engine::is_lost))
     }
 
-    fn read(ruby: &Ruby, fd: i32, length: usize, offset: Option<u64>) -> Hook<Self> {
-        let memory = room(ruby, length)?;
-        let target = target(ruby, fd, offset)?;
-        Ok(Self::new(Call::Read { fd, target, memory }))
+    fn each(calls: &RArray) -> Hook<Vec<Obj<Prepared>>> {
+        (0..calls.len())
+            .map(|index| calls.entry(index as isize))
+            .collect()
     }
 
-    fn write(ruby: &Ruby, fd: i32, data: RString, offset: Option<u64>) -> Hook<Self> {
-        let target = target(ruby, fd, offset)?;
-        let memory = copied(data);
-        Ok(Self::new(Call::Write { fd, target, memory }))
+    fn let_go(ruby: &Ruby, calls: &[Obj<Prepared>], lost: bool) {
+        for call in calls {
+            if lost {
+                call.held.leak(ruby);
+            } else {
+                call.held.release(ruby);
+            }
+        }
     }
 
-    fn recv(ruby: &Ruby, fd: i32, length: usize, flags: i32) -> Hook<Self> {
-        let memory = room(ruby, length)?;
-        Ok(Self::new(Call::Recv { fd, memory, flags }))
+    /// Lets go of what calls hold that are not going to be made.
+    fn discard(ruby: &Ruby, _: Obj<Self>, calls: RArray) -> Hook<()> {
+        Self::let_go(ruby, &Self::each(&calls)?, false);
+        Ok(())
     }
 
-    fn send(fd: i32, data: RString, flags: i32) -> Self {
-        let memory = copied(data);
-        Self::new(Call::Send { fd, memory, flags })
+    /// Makes a call that goes on, and yields what it brings: bytes, events or a descriptor. False where
+    /// the kernel does not go on by itself: then nothing was done.
+    fn stream(ruby: &Ruby, this: Obj<Self>, call: Obj<Prepared>, timeout: Value) -> Hook<bool> {
+        let home = Self::home(ruby, this)?;
+        let engine = home.engine(ruby)?;
+        let timeout = duration::optional(ruby, timeout)?;
+        let call = call.take(ruby, engine)?;
+        let can = engine.driver.can_stream(&call);
+        if !can.map_err(|error| errors::errno(ruby, error))? {
+            return Ok(false);
+        }
+        let kind = Kind::of(&call);
+        let each = |shot| kind.yield_shot(ruby, call.name(), shot);
+        engine.stream(ruby, &call, timeout, each)?;
+        Ok(true)
     }
 
-    fn open(ruby: &Ruby, directory: i32, path: RString, flags: i32, mode: u32) -> Hook<Self> {
-        Ok(Self::new(Call::Open {
-            directory,
-            path: path_of(ruby, path)?,
-            flags: flags | libc::O_CLOEXEC,
-            mode,
-        }))
+    /// Tells every call on this descriptor to end: how many there were.
+    fn cancel_on(ruby: &Ruby, this: Obj<Self>, fd: i32) -> Hook<usize> {
+        let home = Self::home(ruby, this)?;
+        let engine = home.engine(ruby)?;
+        let cancelled = engine.driver.cancel_on(fd);
+        cancelled.map_err(|error| engine.failure(ruby, error))
     }
 
-    fn close(fd: i32) -> Self {
-        Self::new(Call::Close { fd })
+    /// Registers the memory of an IO::Buffer, which stays locked.
+    fn register(ruby: &Ruby, this: Obj<Self>, buffer: Value) -> Hook<Registered> {
+        Registered::new(ruby, &Self::home(ruby, this)?, buffer)
     }
 
-    fn stat(ruby: &Ruby, directory: i32, path: RString, flags: i32) -> Hook<Self> {
-        Ok(Self::new(Call::Stat {
-            directory,
-            path: path_of(ruby, path)?,
-            flags,
-            mask: libc::STATX_BASIC_STATS | libc::STATX_BTIME,
-            found: Box::new(empty_status()),
-        }))
+    /// Gives an object to another ring, and wakes whoever waits there for one.
+    fn message(ruby: &Ruby, this: Obj<Self>, other: Obj<Self>, object: Value) -> Hook<()> {
+        let home = Self::home(ruby, this)?;
+        if other.is_closed() {
+            return Err(errors::closed(ruby, "ring that the message is for"));
+        }
+        let mailbox = &other.mailbox;
+        mailbox.objects.borrow_mut().push_back(Opaque::from(object));
+        let Some((receiver, token)) = mailbox.waiting.borrow_mut().pop_front() else {
+            return Ok(());
+        };
+        let Some(receiver) = Home::of(ruby.get_inner(receiver)) else {
+            return Ok(());
+        };
+        let engine = receiver.made(ruby)?;
+        let own = home.engine(ruby)?;
+        match (
+            own.driver.ring_descriptor(),
+            engine.driver.ring_descriptor(),
+        ) {
+            (Some(from), Some(ring)) if from != ring => {
+                let nudge = Call::Nudge { ring, token };
+                let outcome = own.call(ruby, nudge, None, &Held::default())?;
+                if outcome.is_some_and(|outcome| outcome.result < 0) {
+                    engine.driver.wake(token);
+                }
+            }
+            _ => engine.driver.wake(token),
+        }
+        Ok(())
     }
 
-    fn sync(fd: i32, data_only: bool) -> Self {
-        Self::new(Call::Sync { fd, data_only })
-    }
-
-    fn allocate(fd: i32, mode: i32, offset: u64, length: u64) -> Self {
-        Self::new(Call::Allocate {
-            fd,
-            mode,
-            offset,
-            length,
-        })
-    }
-
-    fn truncate(fd: i32, length: u64) -> Self {
-        Self::new(Call::Truncate { fd, length })
-    }
-
-    fn advise(fd: i32, offset: u64, length: u32, advice: i32) -> Self {
-        Self::new(Call::Advise {
-            fd,
-            offset,
-            length,
-            advice,
-        })
-    }
-
-    fn rename(ruby: &Ruby, from: RString, to: RString) -> Hook<Self> {
-        Ok(Self::new(Call::Rename {
-            from: (libc::AT_FDCWD, path_of(ruby, from)?),
-            to: (libc::AT_FDCWD, path_of(ruby, to)?),
-            flags: 0,
-        }))
-    }
-
-    fn unlink(ruby: &Ruby, path: RString, flags: i32) -> Hook<Self> {
-        Ok(Self::new(Call::Unlink {
-            directory: libc::AT_FDCWD,
-            path: path_of(ruby, path)?,
-            flags,
-        }))
-    }
-
-    fn mkdir(ruby: &Ruby, path: RString, mode: u32) -> Hook<Self> {
-        Ok(Self::new(Call::MakeDirectory {
-            directory: libc::AT_FDCWD,
-            path: path_of(ruby, path)?,
-            mode,
-        }))
-    }
-
-    fn symlink(ruby: &Ruby, target: RString, path: RString) -> Hook<Self> {
-        Ok(Self::new(Call::Symlink {
-            target: path_of(ruby, target)?,
-            directory: libc::AT_FDCWD,
-            path: path_of(ruby, path)?,
-        }))
-    }
-
-    fn link(ruby: &Ruby, from: RString, to: RString) -> Hook<Self> {
-        Ok(Self::new(Call::Link {
-            from: (libc::AT_FDCWD, path_of(ruby, from)?),
-            to: (libc::AT_FDCWD, path_of(ruby, to)?),
-            flags: 0,
-        }))
-    }
-
-    fn splice(from: i32, from_offset: i64, to: i32, to_offset: i64, length: u32) -> Self {
-        Self::new(Call::Splice {
-            from,
-            from_offset,
-            to,
-            to_offset,
-            length,
-            flags: 0,
-        })
-    }
-
-    fn tee(from: i32, to: i32, length: u32) -> Self {
-        Self::new(Call::Tee {
-            from,
-            to,
-            length,
-            flags: 0,
-        })
-    }
-
-    fn socket(domain: i32, kind: i32, protocol: i32) -> Self {
-        Self::new(Call::Socket {
-            domain,
-            kind: kind | libc::SOCK_CLOEXEC,
-            protocol,
-        })
-    }
-
-    fn bind(ruby: &Ruby, fd: i32, address: RString) -> Hook<Self> {
-        let address = address_of(ruby, address)?;
-        Ok(Self::new(Call::Bind { fd, address }))
-    }
-
-    fn listen(fd: i32, backlog: i32) -> Self {
-        Self::new(Call::Listen { fd, backlog })
-    }
-
-    fn accept(fd: i32) -> Self {
-        Self::new(Call::Accept {
-            fd,
-            flags: libc::SOCK_CLOEXEC,
-        })
-    }
-
-    fn connect(ruby: &Ruby, fd: i32, address: RString) -> Hook<Self> {
-        let address = address_of(ruby, address)?;
-        Ok(Self::new(Call::Connect { fd, address }))
-    }
-
-    fn shutdown(fd: i32, how: i32) -> Self {
-        Self::new(Call::Shutdown { fd, how })
+    /// The next object that was given to this ring, in an Array; nil when the timeout passed first.
+    fn receive(ruby: &Ruby, this: Obj<Self>, timeout: Value) -> Hook<Option<RArray>> {
+        let home = Self::home(ruby, this)?;
+        let engine = home.engine(ruby)?;
+        let timeout = duration::optional(ruby, timeout)?;
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let object = this.mailbox.objects.borrow_mut().pop_front();
+            if let Some(object) = object {
+                let found = ruby.ary_new();
+                found.push(ruby.get_inner(object))?;
+                return Ok(Some(found));
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            let place = engine.place(ruby, Purpose::Turn);
+            let home = Opaque::from(home.value());
+            let mut waiting = this.mailbox.waiting.borrow_mut();
+            waiting.push_back((home, place.token));
+            drop(waiting);
+            engine.driver.set_timeout(place.token, left);
+            let woken = engine.await_wakeup(ruby, place.token);
+            let mut waiting = this.mailbox.waiting.borrow_mut();
+            waiting.retain(|(_, token)| *token != place.token);
+            drop(waiting);
+            if woken.is_err() {
+                // It may have been woken for an object that it does not take now.
+                this.mailbox.pass_on(ruby);
+            }
+            if woken? == Wakeup::TimedOut && this.mailbox.objects.borrow().is_empty() {
+                return Ok(None);
+            }
+        }
     }
 }
 
-/// What a call came to: its result, a String for what it read, an Array for what statx(2) told; the
-/// exception, not raised, when it failed.
-fn value(ruby: &Ruby, result: i32, call: Call) -> Hook<Value> {
-    if result < 0 {
-        let error = uring_io_core::Error::new(call.name(), -result);
-        return Ok(errors::exception(ruby, error));
+impl Mailbox {
+    /// Wakes the next who waits at this thread, if there is something to take.
+    fn pass_on(&self, ruby: &Ruby) {
+        if self.objects.borrow().is_empty() {
+            return;
+        }
+        let next = self.waiting.borrow_mut().pop_front();
+        let Some((home, token)) = next else { return };
+        if let Some(home) = Home::of(ruby.get_inner(home)) {
+            if let Ok(engine) = home.engine(ruby) {
+                engine.driver.wake(token);
+            }
+        }
     }
-    Ok(match call {
-        Call::Read { memory, .. } | Call::Recv { memory, .. } => match memory {
-            Memory::Owned(bytes) => ruby.str_from_slice(&bytes[..result as usize]).as_value(),
-            Memory::Lent(_) => ruby.integer_from_i64(result.into()).as_value(),
-        },
-        Call::Stat { found, .. } => status(ruby, &found)?.as_value(),
-        _ => ruby.integer_from_i64(result.into()).as_value(),
-    })
 }
 
-/// dev_major, dev_minor, ino, mode, nlink, uid, gid, size, blocks, blksize, then atime, mtime, ctime
-/// and btime as seconds and nanoseconds.
-fn status(ruby: &Ruby, found: &FileStatus) -> Hook<RArray> {
-    let fields = ruby.ary_new();
-    for number in [
-        found.stx_dev_major.into(),
-        found.stx_dev_minor.into(),
-        found.stx_ino,
-        found.stx_mode.into(),
-        found.stx_nlink.into(),
-        found.stx_uid.into(),
-        found.stx_gid.into(),
-        found.stx_size,
-        found.stx_blocks,
-        found.stx_blksize.into(),
-    ] {
-        fields.push(ruby.integer_from_u64(number))?;
+/// What a stream brings.
+#[derive(Clone, Copy)]
+enum Kind {
+    Descriptors,
+    Bytes,
+    Events(uring_io_core::Interest),
+}
+
+impl Kind {
+    fn of(call: &Call) -> Self {
+        match call {
+            Call::AcceptEach { .. } => Self::Descriptors,
+            Call::PollEach { interest, .. } => Self::Events(*interest),
+            _ => Self::Bytes,
+        }
     }
-    for time in [
-        found.stx_atime,
-        found.stx_mtime,
-        found.stx_ctime,
-        found.stx_btime,
-    ] {
-        fields.push(ruby.integer_from_i64(time.tv_sec))?;
-        fields.push(ruby.integer_from_u64(time.tv_nsec.into()))?;
-    }
-    Ok(fields)
-}
 
-/// Room for this many bytes.
-fn room(ruby: &Ruby, length: usize) -> Hook<Memory> {
-    let mut bytes = Vec::new();
-    if length > 0x7fff_f000 || bytes.try_reserve_exact(length).is_err() {
-        let message =
-            format!("length must be at most 2147479552 and fit in memory, {length} given");
-        return Err(errors::argument(ruby, message));
-    }
-    bytes.resize(length, 0);
-    Ok(Memory::Owned(bytes))
-}
-
-fn copied(data: RString) -> Memory {
-    // SAFETY: the bytes are copied before Ruby can change or free the string.
-    Memory::Owned(unsafe { data.as_slice() }.to_vec())
-}
-
-fn path_of(ruby: &Ruby, path: RString) -> Hook<CString> {
-    // SAFETY: the bytes are copied before Ruby can change or free the string.
-    let bytes = unsafe { path.as_slice() }.to_vec();
-    CString::new(bytes).map_err(|_| errors::argument(ruby, "string contains null byte".to_owned()))
-}
-
-fn address_of(ruby: &Ruby, address: RString) -> Hook<Address> {
-    // SAFETY: the bytes are copied before Ruby can change or free the string.
-    let bytes = unsafe { address.as_slice() }.to_vec();
-    Address::from_bytes(&bytes).ok_or_else(|| {
-        let message = format!(
-            "a socket address has at most 128 bytes, {} given",
-            bytes.len()
-        );
-        errors::argument(ruby, message)
-    })
-}
-
-/// A position makes it a file; otherwise the kernel says what it is.
-fn target(ruby: &Ruby, fd: i32, offset: Option<u64>) -> Hook<Target> {
-    match offset {
-        Some(_) => Ok(Target::File { offset }),
-        None => uring_io_core::target_of(fd).map_err(|error| errors::errno(ruby, error)),
+    /// Yields it. False when it was the end.
+    fn yield_shot(self, ruby: &Ruby, name: &'static str, shot: Shot) -> Hook<bool> {
+        match (self, shot.result) {
+            // The connection is gone already, which is its client's doing.
+            (Self::Descriptors, result) if result == -libc::ECONNABORTED => return Ok(true),
+            (_, result) if result < 0 => {
+                let error = uring_io_core::Error::new(name, -result);
+                return Err(errors::errno(ruby, error));
+            }
+            (Self::Bytes, 0) => return Ok(false),
+            _ => {}
+        }
+        let value = match self {
+            Self::Descriptors => ruby.integer_from_i64(shot.result.into()).as_value(),
+            Self::Bytes => ruby.str_from_slice(&shot.bytes).as_value(),
+            Self::Events(interest) => crate::io::events(ruby, interest.satisfied_by(shot.result)),
+        };
+        ruby.yield_value::<_, Value>(value).map(|_| true)
     }
 }
 
@@ -419,33 +467,14 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("close", method!(Ring::close, 0))?;
     class.define_private_method("counts", method!(Ring::counts, 0))?;
     class.define_private_method("perform", method!(Ring::perform, 2))?;
-    class.define_private_method("perform_all", method!(Ring::perform_all, 1))?;
-    let call = class.define_class("Call", ruby.class_object())?;
-    call.undef_default_alloc_func();
-    call.define_singleton_method("nop", function!(Prepared::nop, 0))?;
-    call.define_singleton_method("read", function!(Prepared::read, 3))?;
-    call.define_singleton_method("write", function!(Prepared::write, 3))?;
-    call.define_singleton_method("recv", function!(Prepared::recv, 3))?;
-    call.define_singleton_method("send", function!(Prepared::send, 3))?;
-    call.define_singleton_method("open", function!(Prepared::open, 4))?;
-    call.define_singleton_method("close", function!(Prepared::close, 1))?;
-    call.define_singleton_method("stat", function!(Prepared::stat, 3))?;
-    call.define_singleton_method("sync", function!(Prepared::sync, 2))?;
-    call.define_singleton_method("allocate", function!(Prepared::allocate, 4))?;
-    call.define_singleton_method("truncate", function!(Prepared::truncate, 2))?;
-    call.define_singleton_method("advise", function!(Prepared::advise, 4))?;
-    call.define_singleton_method("rename", function!(Prepared::rename, 2))?;
-    call.define_singleton_method("unlink", function!(Prepared::unlink, 2))?;
-    call.define_singleton_method("mkdir", function!(Prepared::mkdir, 2))?;
-    call.define_singleton_method("symlink", function!(Prepared::symlink, 2))?;
-    call.define_singleton_method("link", function!(Prepared::link, 2))?;
-    call.define_singleton_method("splice", function!(Prepared::splice, 5))?;
-    call.define_singleton_method("tee", function!(Prepared::tee, 3))?;
-    call.define_singleton_method("socket", function!(Prepared::socket, 3))?;
-    call.define_singleton_method("bind", function!(Prepared::bind, 2))?;
-    call.define_singleton_method("listen", function!(Prepared::listen, 2))?;
-    call.define_singleton_method("accept", function!(Prepared::accept, 1))?;
-    call.define_singleton_method("connect", function!(Prepared::connect, 2))?;
-    call.define_singleton_method("shutdown", function!(Prepared::shutdown, 2))?;
-    Ok(())
+    class.define_private_method("perform_all", method!(Ring::perform_all, 2))?;
+    class.define_private_method("perform_chain", method!(Ring::perform_chain, 4))?;
+    class.define_private_method("discard", method!(Ring::discard, 1))?;
+    class.define_private_method("stream", method!(Ring::stream, 2))?;
+    class.define_private_method("cancel_on", method!(Ring::cancel_on, 1))?;
+    class.define_method("register", method!(Ring::register, 1))?;
+    class.define_private_method("give", method!(Ring::message, 2))?;
+    class.define_private_method("take", method!(Ring::receive, 1))?;
+    registered::init(ruby, class)?;
+    prepared::init(ruby, class)
 }

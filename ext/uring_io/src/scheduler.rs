@@ -32,7 +32,7 @@ use crate::{blocking, children, duration, errors, resolve, select, timeout};
 pub struct Scheduler {
     /// Absent until `initialize` has run.
     engine: OnceCell<Engine>,
-    made: Cell<Option<Instant>>,
+    since: Cell<Option<Instant>>,
     contract: Cell<Contract>,
 }
 
@@ -40,7 +40,7 @@ impl Default for Scheduler {
     fn default() -> Self {
         Self {
             engine: OnceCell::new(),
-            made: Cell::new(None),
+            since: Cell::new(None),
             contract: Cell::new(Contract::LengthOffset),
         }
     }
@@ -70,11 +70,15 @@ impl Scheduler {
         scheduler.engine(ruby).is_ok().then_some(scheduler)
     }
 
+    /// The engine, for whatever thread holds the GVL.
+    pub fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
+        let engine = self.engine.get();
+        engine.ok_or_else(|| errors::closed(ruby, "scheduler"))
+    }
+
     /// The engine, for the thread that owns it.
     pub fn engine(&self, ruby: &Ruby) -> Hook<&Engine> {
-        let engine = self.engine.get();
-        let engine = engine.ok_or_else(|| errors::closed(ruby, "scheduler"))?;
-        engine.usable(ruby, "scheduler")
+        self.made(ruby)?.usable(ruby, "scheduler")
     }
 
     /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, workers: nil)
@@ -92,7 +96,7 @@ impl Scheduler {
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.engine.set(Engine::new(ruby, driver, Flow::Next));
-        this.made.set(Some(Instant::now()));
+        this.since.set(Some(Instant::now()));
         this.contract.set(Contract::of_ruby(ruby)?);
         Ok(())
     }
@@ -119,9 +123,9 @@ impl Scheduler {
         }
         let stats = engine.driver.stats();
         let alive = this
-            .made
+            .since
             .get()
-            .map_or(Duration::ZERO, |made| made.elapsed());
+            .map_or(Duration::ZERO, |since| since.elapsed());
         let hash = ruby.hash_new();
         for (name, count) in [
             ("enters", stats.enters),

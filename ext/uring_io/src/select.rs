@@ -1,5 +1,6 @@
 //! The io_select hook: several IOs at once.
 
+use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -184,7 +185,7 @@ impl<'a> Parts<'a> {
             tokens: Vec::with_capacity(watched.entries.len()),
         };
         for &(fd, interest) in &watched.entries {
-            let token = engine.park_beside(fiber, Purpose::PartOf(whole));
+            let token = engine.park_beside(fiber, Purpose::PartOf(Cell::new(Some(whole))));
             parts.tokens.push(token);
             let operation = Operation::Poll { fd, interest };
             if engine.submit(ruby, token, &operation)?.is_some() {

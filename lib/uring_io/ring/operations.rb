@@ -3,7 +3,9 @@
 module UringIO
   class Ring
     # One method per operation. Descriptors are IO objects, what converts to one, or Integers; paths are Strings or
-    # Pathnames. +timeout+ is in seconds: IO::TimeoutError when it passes first.
+    # Pathnames; sizes and offsets are in bytes. +timeout+ is in seconds: IO::TimeoutError when it passes first. What
+    # opens something answers with its descriptor, close-on-exec, which is the caller's to close. The kernel that each
+    # is said to need is for io_uring; the other backends make the system call.
     module Operations
       AT_FDCWD = -100
       AT_SYMLINK_NOFOLLOW = 0x100
@@ -13,6 +15,15 @@ module UringIO
 
       # What posix_fadvise(2) takes.
       ADVICE = { normal: 0, random: 1, sequential: 2, willneed: 3, dontneed: 4, noreuse: 5 }.freeze
+      # How openat2(2) may resolve a path.
+      RESOLVE = { no_xdev: 0x01, no_magiclinks: 0x02, no_symlinks: 0x04, beneath: 0x08, in_root: 0x10,
+                  cached: 0x20 }.freeze
+      # What renameat2(2) may do.
+      RENAME = { noreplace: 1, exchange: 2 }.freeze
+      # What sync_file_range(2) may wait for and do.
+      SYNC_RANGE = { wait_before: 1, write: 2, wait_after: 4 }.freeze
+      # What setxattr(2) may insist on.
+      XATTR = { create: 1, replace: 2 }.freeze
 
       # Nothing at all: for measuring.
       # @return [nil]
@@ -21,39 +32,109 @@ module UringIO
       end
 
       # read(2), or pread(2) with an offset (Linux 5.6). Ruby's own buffer of the IO is not looked at.
-      # @param length [Integer] at most that many bytes
+      # @param into [Integer, IO::Buffer] at most that many bytes, or a buffer to be filled from its beginning
       # @param offset [Integer, nil] position in the file; nil for the descriptor's own, which moves
-      # @return [String, nil] in binary; nil at the end
-      def read(io, length, offset: nil, timeout: nil)
-        run(Call.read(descriptor(io), length, offset), timeout:) { |bytes| bytes_or_end(bytes, length) }
+      # @return [String, nil] in binary, nil at the end; or the number of bytes in the buffer, 0 at the end
+      def read(io, into, offset: nil, timeout: nil)
+        run(Call.read(descriptor(io), room(into), offset), timeout:) { |bytes| bytes_or_end(bytes, into) }
       end
 
-      # write(2), or pwrite(2) with an offset. What Ruby has in the IO's own buffer is not written first.
-      # @param data [String]
+      # write(2), or pwrite(2) with an offset (Linux 5.6). What Ruby has in the IO's own buffer is not written first.
+      # @param data [String, IO::Buffer]
       # @return [Integer] bytes written, which may be fewer
       def write(io, data, offset: nil, timeout: nil)
-        run(Call.write(descriptor(io), string(data), offset), timeout:)
+        run(Call.write(descriptor(io), bytes(data), offset), timeout:)
+      end
+
+      # readv(2), or preadv(2) with an offset: fills one buffer after the other.
+      # @param buffers [Array<IO::Buffer>] at most 1024, which own their memory
+      # @return [Integer] bytes read, 0 at the end
+      def readv(io, buffers, offset: nil, timeout: nil)
+        run(Call.readv(descriptor(io), array(buffers), offset), timeout:)
+      end
+
+      # writev(2), or pwritev(2) with an offset.
+      # @param data [Array<String, IO::Buffer>] at most 1024
+      # @return [Integer] bytes written, which may be fewer
+      def writev(io, data, offset: nil, timeout: nil)
+        run(Call.writev(descriptor(io), array(data).map { |piece| bytes(piece) }, offset), timeout:)
+      end
+
+      # As #read, into registered memory: see Ring#register. io_uring only.
+      # @param buffer [RegisteredBuffer]
+      # @param length [Integer, nil] nil for the rest of the buffer
+      # @param at [Integer] position in the buffer
+      # @return [Integer] bytes read, 0 at the end
+      def read_fixed(io, buffer, length = nil, at: 0, offset: nil, timeout: nil)
+        run(Call.fixed(descriptor(io), buffer, range(buffer, at, length), offset, false), timeout:)
+      end
+
+      # As #write, from registered memory: see Ring#register. io_uring only.
+      # @param buffer [RegisteredBuffer]
+      # @param length [Integer, nil] nil for the rest of the buffer
+      # @param at [Integer] position in the buffer
+      # @return [Integer] bytes written, which may be fewer
+      def write_fixed(io, buffer, length = nil, at: 0, offset: nil, timeout: nil)
+        run(Call.fixed(descriptor(io), buffer, range(buffer, at, length), offset, true), timeout:)
       end
 
       # recv(2).
-      # @return [String, nil] nil at the end
-      def recv(io, length, flags = 0, timeout: nil)
-        run(Call.recv(descriptor(io), length, flags), timeout:) { |bytes| bytes_or_end(bytes, length) }
+      # @param into [Integer, IO::Buffer] as for #read
+      # @return [String, Integer, nil] as #read
+      def recv(io, into, flags = 0, timeout: nil)
+        run(Call.recv(descriptor(io), room(into), flags), timeout:) { |bytes| bytes_or_end(bytes, into) }
       end
 
       # send(2). A peer that has gone is Errno::EPIPE, without a signal.
-      # @return [Integer] bytes sent, which may be fewer
+      # @param data [String, IO::Buffer]
+      # @return [Integer] bytes sent, which may be fewer; with Socket::MSG_WAITALL all of them on io_uring (Linux 5.19)
       def send(io, data, flags = 0, timeout: nil)
-        run(Call.send(descriptor(io), string(data), flags), timeout:)
+        run(Call.send(descriptor(io), bytes(data), flags), timeout:)
       end
 
-      # openat(2), close-on-exec.
+      # As #send, without copying the data into the kernel (Linux 6.0). Worth it from some ten kilobytes on, to other
+      # machines only. An IO::Buffer stays locked until the peer has acknowledged what was sent: it is unlocked by the
+      # next call of the ring after that. io_uring only.
+      # @param data [String, IO::Buffer] a frozen String, or a buffer that owns its memory
+      # @param threshold [Integer] smaller data is copied after all
+      # @return [Integer] bytes sent, which may be fewer
+      def send_zc(io, data, flags = 0, threshold: 32_768, timeout: nil)
+        size = data.is_a?(IO::Buffer) ? data.size : string(data).bytesize
+        make = size < threshold ? :send : :send_zc
+        run(Call.public_send(make, descriptor(io), bytes(data), flags), timeout:)
+      end
+
+      # recvmsg(2), as BasicSocket#recvmsg. Descriptors that come along are closed, unless they are asked for.
+      # @param length [Integer] at most that many bytes of data
+      # @param controllen [Integer] at most that many bytes of ancillary data
+      # @param scm_rights [Boolean] whether descriptors are wanted: AncillaryData#unix_rights has them as IOs
+      # @return [Array(String, Addrinfo, Integer, *Socket::AncillaryData), nil] data, sender, flags, ancillary data;
+      #   nil at the end of a stream
+      def recvmsg(io, length, flags = 0, controllen: 4096, scm_rights: false, timeout: nil)
+        call = Call.recvmsg(descriptor(io), length, controllen, flags)
+        run(call, timeout:) { |found| Messages.received(io, found, scm_rights) }
+      end
+
+      # sendmsg(2), as BasicSocket#sendmsg.
+      # @param data [String, IO::Buffer]
+      # @param address [Addrinfo, String, nil] nil for a connected socket
+      # @param controls [Array<Socket::AncillaryData>]
+      # @return [Integer] bytes sent, which may be fewer
+      def sendmsg(io, data, flags = 0, address = nil, *controls, timeout: nil)
+        address &&= sockaddr(address)
+        packed = Messages.pack(controls)
+        run(Call.sendmsg(descriptor(io), bytes(data), address, packed, flags), timeout:)
+      end
+
+      # openat(2), or openat2(2) with +resolve+.
       # @param mode [String, Integer] as for File.open, without encodings
       # @param perm [Integer] of a new file
       # @param dir [IO, Integer, nil] what a relative path starts at; nil for the working directory
-      # @return [Integer] the descriptor, which is the caller's to close: IO.for_fd makes an IO of it
-      def open(path, mode = "r", perm = 0o666, dir: nil, timeout: nil)
-        call = Call.open(dir ? descriptor(dir) : AT_FDCWD, path(path), open_flags(mode), perm)
+      # @param resolve [Array<Symbol>, Symbol, Integer, nil] keys of RESOLVE: what the path must not do
+      # @return [Integer] the descriptor: IO.for_fd makes an IO of it
+      def open(path, mode = "r", perm = 0o666, dir: nil, resolve: nil, timeout: nil)
+        arguments = [directory(dir), path(path), open_flags(mode), perm]
+        call = resolve ? Call.openat2(*arguments, flags(resolve, RESOLVE, "resolve")) : Call.open(*arguments)
         run(call, timeout:)
       end
 
@@ -71,7 +152,7 @@ module UringIO
       # @return [Status]
       def stat(path_or_io, follow: true, timeout: nil)
         call = if path_or_io.is_a?(IO) || path_or_io.is_a?(Integer)
-                 Call.stat(descriptor(path_or_io), "", AT_EMPTY_PATH)
+                 Call.stat(directory(path_or_io), "", AT_EMPTY_PATH)
                else
                  Call.stat(AT_FDCWD, path(path_or_io), follow ? 0 : AT_SYMLINK_NOFOLLOW)
                end
@@ -90,6 +171,15 @@ module UringIO
         run(Call.sync(descriptor(io), true), timeout:) { nil }
       end
 
+      # sync_file_range(2), which says nothing of metadata: for a promise there is #fdatasync.
+      # @param length [Integer] 0 for the rest of the file
+      # @param flags [Array<Symbol>, Symbol, Integer] keys of SYNC_RANGE
+      # @return [nil]
+      def sync_file_range(io, offset: 0, length: 0, flags: %i[wait_before write wait_after], timeout: nil)
+        bits = flags(flags, SYNC_RANGE, "flags")
+        run(Call.sync_range(descriptor(io), offset, length, bits), timeout:) { nil }
+      end
+
       # fallocate(2).
       # @param mode [Integer] of fallocate(2): 0 to allocate, and grow the file when it is shorter
       # @return [nil]
@@ -97,7 +187,7 @@ module UringIO
         run(Call.allocate(descriptor(io), mode, offset, length), timeout:) { nil }
       end
 
-      # ftruncate(2) (io_uring: Linux 6.9).
+      # ftruncate(2) (Linux 6.9).
       # @return [nil]
       def ftruncate(io, length, timeout: nil)
         run(Call.truncate(descriptor(io), length), timeout:) { nil }
@@ -108,49 +198,64 @@ module UringIO
       # @param length [Integer] 0 for the rest of the file
       # @return [nil]
       def fadvise(io, advice, offset: 0, length: 0, timeout: nil)
-        number = ADVICE.fetch(advice) do
-          raise ArgumentError, "no advice #{advice.inspect}; there is #{ADVICE.keys.map(&:inspect).join(', ')}"
-        end
+        number = flags(advice, ADVICE, "advice")
         run(Call.advise(descriptor(io), offset, length, number), timeout:) { nil }
       end
 
-      # rename(2) (io_uring: Linux 5.11).
+      # rename(2), or renameat2(2) with flags (Linux 5.11).
+      # @param flags [Array<Symbol>, Symbol, Integer] keys of RENAME
       # @return [nil]
-      def rename(from, to, timeout: nil)
-        run(Call.rename(path(from), path(to)), timeout:) { nil }
+      def rename(from, to, flags: 0, timeout: nil)
+        run(Call.rename(path(from), path(to), flags(flags, RENAME, "flags")), timeout:) { nil }
       end
 
-      # unlink(2) (io_uring: Linux 5.11).
+      # unlink(2) (Linux 5.11).
       # @return [nil]
       def unlink(path, timeout: nil)
         run(Call.unlink(path(path), 0), timeout:) { nil }
       end
 
-      # rmdir(2) (io_uring: Linux 5.11).
+      # rmdir(2) (Linux 5.11).
       # @return [nil]
       def rmdir(path, timeout: nil)
         run(Call.unlink(path(path), AT_REMOVEDIR), timeout:) { nil }
       end
 
-      # mkdir(2) (io_uring: Linux 5.15).
+      # mkdir(2) (Linux 5.15).
       # @return [nil]
       def mkdir(path, perm = 0o777, timeout: nil)
         run(Call.mkdir(path(path), perm), timeout:) { nil }
       end
 
-      # symlink(2) (io_uring: Linux 5.15).
+      # symlink(2) (Linux 5.15).
       # @return [nil]
       def symlink(target, path, timeout: nil)
         run(Call.symlink(path(target), path(path)), timeout:) { nil }
       end
 
-      # link(2) (io_uring: Linux 5.15).
+      # link(2) (Linux 5.15).
       # @return [nil]
       def link(from, to, timeout: nil)
         run(Call.link(path(from), path(to)), timeout:) { nil }
       end
 
-      # splice(2): from one descriptor to another, one of which is a pipe (io_uring: Linux 5.7).
+      # getxattr(2), of a path or an open IO (Linux 5.19).
+      # @param size [Integer] at most that many bytes, Errno::ERANGE when there are more; 0 asks how many there are
+      # @return [String, Integer] in binary; the number of bytes for a size of 0
+      def getxattr(path_or_io, name, size = 65_536, timeout: nil)
+        run(Call.getxattr(subject(path_or_io), string(name), size), timeout:)
+      end
+
+      # setxattr(2), of a path or an open IO (Linux 5.19).
+      # @param value [String]
+      # @param flags [Array<Symbol>, Symbol, Integer] keys of XATTR
+      # @return [nil]
+      def setxattr(path_or_io, name, value, flags: 0, timeout: nil)
+        bits = flags(flags, XATTR, "flags")
+        run(Call.setxattr(subject(path_or_io), string(name), string(value), bits), timeout:) { nil }
+      end
+
+      # splice(2): from one descriptor to another, one of which is a pipe (Linux 5.7).
       # @param from_offset [Integer, nil] position; nil for the descriptor's own
       # @return [Integer] bytes moved
       def splice(from, to, length, from_offset: nil, to_offset: nil, timeout: nil)
@@ -158,34 +263,41 @@ module UringIO
         run(call, timeout:)
       end
 
-      # tee(2): from one pipe to another, and leaves it in the first (io_uring: Linux 5.8).
+      # tee(2): from one pipe to another, and leaves it in the first (Linux 5.8).
       # @return [Integer] bytes copied
       def tee(from, to, length, timeout: nil)
         run(Call.tee(descriptor(from), descriptor(to), length), timeout:)
       end
 
-      # socket(2), close-on-exec (io_uring: Linux 5.19).
+      # pipe2(2) (Linux 6.16).
+      # @param flags [Integer] File::NONBLOCK, or what else pipe2(2) takes
+      # @return [Array(Integer, Integer)] descriptors to read from and to write to: IO.for_fd makes IOs of them
+      def pipe(flags = 0, timeout: nil)
+        run(Call.pipe(flags), timeout:)
+      end
+
+      # socket(2) (Linux 5.19).
       # @param domain [Symbol, String, Integer] as for Socket.new
-      # @return [Integer] the descriptor, which is the caller's to close: Socket.for_fd makes a Socket of it
+      # @return [Integer] the descriptor: Socket.for_fd makes a Socket of it
       def socket(domain, type = :STREAM, protocol = 0, timeout: nil)
         run(Call.socket(constant(domain, "AF_"), constant(type, "SOCK_"), protocol), timeout:)
       end
 
-      # bind(2) (io_uring: Linux 6.11).
+      # bind(2) (Linux 6.11).
       # @param address [Addrinfo, String] a String as Socket.sockaddr_in makes it
       # @return [nil]
       def bind(io, address, timeout: nil)
         run(Call.bind(descriptor(io), sockaddr(address)), timeout:) { nil }
       end
 
-      # listen(2) (io_uring: Linux 6.11).
+      # listen(2) (Linux 6.11).
       # @return [nil]
       def listen(io, backlog = Socket::SOMAXCONN, timeout: nil)
         run(Call.listen(descriptor(io), backlog), timeout:) { nil }
       end
 
-      # accept(2), close-on-exec.
-      # @return [Integer] the descriptor, which is the caller's to close
+      # accept(2).
+      # @return [Integer] the descriptor: Socket.for_fd makes a Socket of it
       def accept(io, timeout: nil)
         run(Call.accept(descriptor(io)), timeout:)
       end
@@ -196,11 +308,55 @@ module UringIO
         run(Call.connect(descriptor(io), sockaddr(address)), timeout:) { nil }
       end
 
-      # shutdown(2) (io_uring: Linux 5.11).
+      # shutdown(2) (Linux 5.11).
       # @param how [Symbol, Integer] :RD, :WR or :RDWR
       # @return [nil]
       def shutdown(io, how = :RDWR, timeout: nil)
         run(Call.shutdown(descriptor(io), constant(how, "SHUT_")), timeout:) { nil }
+      end
+
+      # poll(2) of one descriptor.
+      # @param events [Integer] a sum of IO::READABLE, IO::PRIORITY and IO::WRITABLE
+      # @return [Integer] those that are there
+      def poll(io, events, timeout: nil)
+        run(Call.poll(descriptor(io), events), timeout:)
+      end
+
+      # Lets time pass.
+      # @param seconds [Numeric]
+      # @return [nil]
+      def timeout(seconds)
+        run(Call.timeout(seconds)) { nil }
+      end
+
+      # waitid(2): waits for a child of this process (Linux 6.7). On the other backends for one child by its number.
+      # @param kind [Symbol] :pid, :pgid, :pidfd or :all
+      # @param id [Integer] of the process or group, or the descriptor; 0 for :all and for the caller's own group
+      # @param events [Array<Symbol>, Symbol] of :exited, :stopped and :continued
+      # @param reap [Boolean] false leaves the child to be waited for again: Process.wait then sets $?
+      # @return [Child] what became of it
+      def waitid(kind, id = 0, events: :exited, reap: true, timeout: nil)
+        options = flags(events, Child::EVENTS, "events") | (reap ? 0 : Child::NOWAIT)
+        run(Call.waitid(flags(kind, Child::KINDS, "kind"), id, options), timeout:) { |fields| Child.from(fields) }
+      end
+
+      # futex(2): waits while a number of 32 bits has a value (Linux 6.7). io_uring only.
+      # @param buffer [IO::Buffer] one that owns its memory, and stays locked meanwhile
+      # @param value [Integer] of 32 bits without sign, in the byte order of this machine
+      # @param at [Integer] its position in the buffer, a multiple of 4
+      # @return [Boolean] true when somebody woke it, false when the number was another
+      def futex_wait(buffer, value, at: 0, timeout: nil)
+        call = Call.futex_wait(buffer, at, value)
+        run(call, timeout:) { true }
+      rescue Errno::EAGAIN
+        false
+      end
+
+      # futex(2): wakes those who wait for a number (Linux 6.7), of this process.
+      # @param count [Integer] at most that many
+      # @return [Integer] how many there were
+      def futex_wake(buffer, count = 1, at: 0, timeout: nil)
+        run(Call.futex_wake(buffer, at, count), timeout:)
       end
 
       private
@@ -214,12 +370,44 @@ module UringIO
         found.fileno
       end
 
+      def directory(io)
+        io ? descriptor(io) : AT_FDCWD
+      end
+
+      def subject(path_or_io)
+        path_or_io.is_a?(IO) || path_or_io.is_a?(Integer) ? descriptor(path_or_io) : path(path_or_io)
+      end
+
       def path(path)
         path.respond_to?(:to_path) ? path.to_path : string(path)
       end
 
       def string(object)
         String.try_convert(object) || raise(TypeError, "#{object.class} given where a String is needed")
+      end
+
+      def array(object)
+        Array.try_convert(object) || raise(TypeError, "#{object.class} given where an Array is needed")
+      end
+
+      # What is read into.
+      def room(into)
+        return into if into.is_a?(Integer) || into.is_a?(IO::Buffer)
+
+        raise TypeError, "#{into.class} given where a number of bytes or an IO::Buffer is needed"
+      end
+
+      # What is written.
+      def bytes(data)
+        data.is_a?(IO::Buffer) ? data : string(data)
+      end
+
+      def range(buffer, at, length)
+        unless buffer.is_a?(RegisteredBuffer)
+          raise TypeError, "#{buffer.class} given where a RegisteredBuffer is needed: see UringIO::Ring#register"
+        end
+
+        [at, length || [buffer.buffer.size - at, 0].max]
       end
 
       def sockaddr(address)
@@ -232,6 +420,17 @@ module UringIO
         Socket.const_get("#{prefix}#{name.to_s.delete_prefix(prefix)}")
       rescue NameError
         raise ArgumentError, "no constant #{prefix}#{name} in Socket"
+      end
+
+      # The sum of what the names stand for.
+      def flags(given, known, what)
+        return given if given.is_a?(Integer)
+
+        Array(given).sum do |name|
+          known.fetch(name) do
+            raise ArgumentError, "no #{what} #{name.inspect}; there is #{known.keys.map(&:inspect).join(', ')}"
+          end
+        end
       end
 
       # Ruby's own reading of modes, which it shows to nobody else.
@@ -249,8 +448,8 @@ module UringIO
         end
       end
 
-      def bytes_or_end(bytes, length)
-        bytes.empty? && length.positive? ? nil : bytes
+      def bytes_or_end(bytes, into)
+        bytes.is_a?(String) && bytes.empty? && into != 0 ? nil : bytes
       end
     end
   end

@@ -14,6 +14,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backend::Completion;
 use crate::backend_kind::BackendKind;
 use crate::blocking_call::{self, PinnedCall};
 use crate::call::Call;
@@ -276,11 +277,11 @@ impl Readiness {
     }
 
     /// Hands over the completions that are there.
-    pub fn completions(&mut self, counts: &Counts, mut take: impl FnMut(Token, i32)) {
+    pub fn completions(&mut self, counts: &Counts, mut take: impl FnMut(Token, Completion)) {
         self.attempt_found(counts);
         for (token, result) in self.completed.drain(..) {
             counts.completions.add(1);
-            take(token, result);
+            take(token, Completion::of(result));
         }
     }
 }

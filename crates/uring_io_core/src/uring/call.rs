@@ -1,10 +1,15 @@
 //! Calls as submission queue entries.
 
-use io_uring::{opcode, squeue::Entry, types};
+use io_uring::squeue::{Entry, Flags};
+use io_uring::{opcode, types};
 
-use crate::call::{Call, Memory};
+use crate::call::{Call, Link, Subject};
+use crate::memory::Memory;
 use crate::operation::Target;
 use crate::token::Token;
+
+/// The group of buffers that what is received over and over goes into.
+pub(super) const BUFFER_GROUP: u16 = 0;
 
 /// The entry for a call. Its pointers lead into the call, which the in-flight table keeps until the
 /// completion.
@@ -50,6 +55,157 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
             let (address, length) = place(memory);
             opcode::Send::new(fd(*to), address, length)
                 .flags(*flags | libc::MSG_NOSIGNAL)
+                .build()
+        }
+        Call::ReadVectors {
+            fd: from,
+            target,
+            vectors,
+        } => {
+            let (place, count) = vectors.place();
+            opcode::Readv::new(fd(*from), place, count)
+                .offset(position(*target))
+                .build()
+        }
+        Call::WriteVectors {
+            fd: to,
+            target,
+            vectors,
+        } => {
+            let (place, count) = vectors.place();
+            opcode::Writev::new(fd(*to), place, count)
+                .offset(position(*target))
+                .build()
+        }
+        Call::ReadFixed {
+            fd: from,
+            offset,
+            buffer,
+            index,
+        } => {
+            let (address, length) = (buffer.address(), buffer.length() as u32);
+            opcode::ReadFixed::new(fd(*from), address, length, *index)
+                .offset(offset.unwrap_or(u64::MAX))
+                .build()
+        }
+        Call::WriteFixed {
+            fd: to,
+            offset,
+            buffer,
+            index,
+        } => {
+            let (address, length) = (buffer.address(), buffer.length() as u32);
+            opcode::WriteFixed::new(fd(*to), address, length, *index)
+                .offset(offset.unwrap_or(u64::MAX))
+                .build()
+        }
+        Call::SendZeroCopy {
+            fd: to,
+            buffer,
+            flags,
+        } => opcode::SendZc::new(fd(*to), buffer.address(), buffer.length() as u32)
+            .flags(*flags | libc::MSG_NOSIGNAL)
+            .build(),
+        Call::ReceiveMessage {
+            fd: from,
+            message,
+            flags,
+        } => opcode::RecvMsg::new(fd(*from), message.header())
+            .flags((*flags | libc::MSG_CMSG_CLOEXEC) as u32)
+            .build(),
+        Call::SendMessage {
+            fd: to,
+            message,
+            flags,
+        } => opcode::SendMsg::new(fd(*to), message.header())
+            .flags((*flags | libc::MSG_NOSIGNAL) as u32)
+            .build(),
+        Call::OpenHow {
+            directory,
+            path,
+            how,
+        } => {
+            let how = std::ptr::from_ref(&**how).cast();
+            opcode::OpenAt2::new(fd(*directory), path.as_ptr(), how).build()
+        }
+        // A direct descriptor, whatever the link says.
+        Call::Install { fd: slot } => {
+            opcode::FixedFdInstall::new(types::Fixed(*slot as u32), 0).build()
+        }
+        Call::GetAttribute {
+            subject,
+            name,
+            memory,
+        } => {
+            let (address, length) = place(memory);
+            let (name, address) = (name.as_ptr(), address.cast());
+            match subject {
+                Subject::Descriptor(of) => {
+                    opcode::FGetXattr::new(fd(*of), name, address, length).build()
+                }
+                Subject::Path(path) => {
+                    opcode::GetXattr::new(name, address, path.as_ptr(), length).build()
+                }
+            }
+        }
+        Call::SetAttribute {
+            subject,
+            name,
+            value,
+            flags,
+        } => {
+            let (address, length) = place(value);
+            let (name, address) = (name.as_ptr(), address.cast());
+            match subject {
+                Subject::Descriptor(of) => opcode::FSetXattr::new(fd(*of), name, address, length)
+                    .flags(*flags)
+                    .build(),
+                Subject::Path(path) => opcode::SetXattr::new(name, address, path.as_ptr(), length)
+                    .flags(*flags)
+                    .build(),
+            }
+        }
+        Call::Pipe { flags, ends } => opcode::Pipe::new(ends.as_mut_ptr())
+            .flags(*flags as u32)
+            .build(),
+        Call::Poll { fd: of, interest } => {
+            opcode::PollAdd::new(fd(*of), interest.poll_events() as u32).build()
+        }
+        Call::Timeout { length } => {
+            opcode::Timeout::new(std::ptr::from_ref(&**length).cast()).build()
+        }
+        Call::WaitForChild {
+            kind,
+            id,
+            options,
+            found,
+            ..
+        } => opcode::WaitId::new(*kind, *id, *options)
+            .infop(std::ptr::from_mut(&mut **found).cast_const())
+            .build(),
+        Call::FutexWait { word, expected } => {
+            let value = u64::from(*expected);
+            opcode::FutexWait::new(word.address().cast(), value, ANY_BITS, FUTEX_FLAGS).build()
+        }
+        Call::FutexWake { word, count } => {
+            let count = u64::from(*count);
+            opcode::FutexWake::new(word.address().cast(), count, ANY_BITS, FUTEX_FLAGS).build()
+        }
+        Call::Nudge { ring, token } => {
+            opcode::MsgRingData::new(fd(*ring), 0, token.user_data(), None).build()
+        }
+        Call::AcceptEach { fd: it, flags } => {
+            opcode::AcceptMulti::new(fd(*it)).flags(*flags).build()
+        }
+        Call::RecvEach { fd: from, flags } => opcode::RecvMulti::new(fd(*from), BUFFER_GROUP)
+            .flags(*flags)
+            .build(),
+        Call::ReadEach { fd: from } => opcode::ReadMulti::new(fd(*from), 0, BUFFER_GROUP)
+            .offset(u64::MAX)
+            .build(),
+        Call::PollEach { fd: of, interest } => {
+            opcode::PollAdd::new(fd(*of), interest.poll_events() as u32)
+                .multi(true)
                 .build()
         }
         Call::Open {
@@ -182,17 +338,108 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
     entry.user_data(token.user_data())
 }
 
+/// The entry for a call of a chain. `last` is the one that the chain ends with.
+pub(super) fn linked_entry(token: Token, call: &mut Call, link: Link, last: bool) -> Entry {
+    const SPLICE_SOURCE_IS_DIRECT: u32 = 1 << 31;
+    if let Call::Splice { flags, .. } | Call::Tee { flags, .. } = call {
+        if link.direct_source {
+            *flags |= SPLICE_SOURCE_IS_DIRECT;
+        }
+    }
+    let slot = link
+        .into
+        .and_then(|slot| types::DestinationSlot::try_from_slot_target(slot).ok());
+    let mut flags = Flags::empty();
+    if link.direct {
+        flags |= Flags::FIXED_FILE;
+    }
+    let entry = match (&mut *call, slot) {
+        // The flag is not for these two: the kernel wants the slot in a field of its own.
+        (Call::Close { fd }, _) if link.direct => {
+            flags = Flags::empty();
+            opcode::Close::new(types::Fixed(*fd as u32)).build()
+        }
+        (Call::Install { .. }, _) => {
+            flags = Flags::empty();
+            entry(token, call)
+        }
+        // Otherwise the end of the time counts as a failure and breaks the chain (Linux 5.16).
+        (Call::Timeout { length }, _) => opcode::Timeout::new(std::ptr::from_ref(&**length).cast())
+            .flags(types::TimeoutFlags::ETIME_SUCCESS)
+            .build(),
+        // Neither of these may be close-on-exec: they are in no table that survives.
+        (
+            Call::Open {
+                directory,
+                path,
+                flags,
+                mode,
+            },
+            Some(slot),
+        ) => opcode::OpenAt::new(types::Fd(*directory), path.as_ptr())
+            .flags(*flags & !libc::O_CLOEXEC)
+            .mode(*mode)
+            .file_index(Some(slot))
+            .build(),
+        (
+            Call::OpenHow {
+                directory,
+                path,
+                how,
+            },
+            Some(slot),
+        ) => {
+            how.flags &= !(libc::O_CLOEXEC as u64);
+            let how = std::ptr::from_ref(&**how).cast();
+            opcode::OpenAt2::new(types::Fd(*directory), path.as_ptr(), how)
+                .file_index(Some(slot))
+                .build()
+        }
+        (
+            Call::Socket {
+                domain,
+                kind,
+                protocol,
+            },
+            Some(slot),
+        ) => opcode::Socket::new(*domain, *kind & !libc::SOCK_CLOEXEC, *protocol)
+            .file_index(Some(slot))
+            .build(),
+        (Call::Accept { fd, flags }, Some(slot)) => {
+            let nowhere = std::ptr::null_mut();
+            opcode::Accept::new(types::Fd(*fd), nowhere, nowhere.cast())
+                .flags(*flags & !libc::SOCK_CLOEXEC)
+                .file_index(Some(slot))
+                .build()
+        }
+        (call, _) => entry(token, call),
+    };
+    if !last {
+        flags |= if link.hard {
+            Flags::IO_HARDLINK
+        } else {
+            Flags::IO_LINK
+        };
+    }
+    entry.flags(flags).user_data(token.user_data())
+}
+
+/// `FUTEX_BITSET_MATCH_ANY`.
+const ANY_BITS: u64 = 0xffff_ffff;
+/// `FUTEX2_SIZE_U32 | FUTEX2_PRIVATE`.
+const FUTEX_FLAGS: u32 = 0x02 | 128;
+
 fn place(memory: &Memory) -> (*mut u8, u32) {
     let buffer = memory.lend();
     (buffer.address(), buffer.length() as u32)
 }
 
 /// Offset -1 means the file's own position (Linux 5.6), and is what sockets and pipes want.
-fn position(target: Target) -> u64 {
+fn position(target: Option<Target>) -> u64 {
     match target {
-        Target::File {
+        Some(Target::File {
             offset: Some(offset),
-        } => offset,
+        }) => offset,
         _ => u64::MAX,
     }
 }

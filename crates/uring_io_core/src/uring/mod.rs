@@ -4,27 +4,33 @@
 //! and submitted by the one call that waits. What does not fit the submission queue is kept in a
 //! backlog, in order, so that a full queue is never an error.
 
+mod buffers;
 mod call;
 pub(crate) mod setup;
 mod submission;
+mod tables;
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use io_uring::{squeue::Entry, types, IoUring};
+use io_uring::{cqueue, squeue::Entry, types, IoUring};
 
-use crate::call::Call;
+use crate::backend::Completion;
+use crate::call::{Call, Link};
 use crate::error::{Error, Result};
-use crate::operation::Operation;
-use crate::ring_options::Options;
+use crate::operation::{LentBuffer, Operation};
+use crate::ring_options::{Mask, Options};
 use crate::stats::Counts;
 use crate::sys;
 use crate::token::Token;
 use crate::waker::Waker;
-use submission::WakeBuffer;
+use buffers::BufferGroup;
+use setup::Operations;
+use submission::{WakeBuffer, Want};
+use tables::{Registered, Slots};
 
 /// One ring and what waits to get into it.
 pub(crate) struct Ring {
@@ -38,7 +44,28 @@ pub(crate) struct Ring {
     timed_enter: bool,
     /// The process that made the ring: a forked child must not touch it.
     owner: u32,
+    /// What the kernel can do, asked for once it matters, less what a test hides.
+    operations: Option<Operations>,
+    limits: Mask,
+    /// The entries of the chain that is being made.
+    chain: Vec<Entry>,
+    slots: Slots,
+    registered: Registered,
+    /// Made when first used.
+    buffers: Option<BufferGroup>,
+    /// Completions that the next wait is for, if they come soon.
+    wanted: u32,
+    /// How long to look for completions before waiting for them in the kernel: zero without a thread
+    /// of the kernel that brings them meanwhile.
+    spin: Duration,
 }
+
+/// How long a wait for several completions is content with all of them only.
+const PATIENCE_US: u32 = 1000;
+/// The longest that a wait looks for completions by itself where the kernel has a thread for them.
+const SPIN_MAX: Duration = Duration::from_millis(20);
+/// `IORING_FEAT_MIN_TIMEOUT`, Linux 6.12.
+const FEAT_MIN_TIMEOUT: u32 = 1 << 15;
 
 impl Ring {
     pub fn new(options: &Options, waker: Arc<Waker>) -> Result<Self> {
@@ -53,6 +80,20 @@ impl Ring {
             wake_armed: false,
             timed_enter,
             owner: std::process::id(),
+            operations: None,
+            limits: options.limits,
+            chain: Vec::new(),
+            slots: Slots::default(),
+            registered: Registered::default(),
+            buffers: None,
+            wanted: 1,
+            spin: options.sqpoll.map_or(Duration::ZERO, |sqpoll| {
+                Duration::from_millis(match sqpoll.idle_ms {
+                    0 => 1000,
+                    idle => idle.into(),
+                })
+                .min(SPIN_MAX)
+            }),
         })
     }
 
@@ -63,7 +104,146 @@ impl Ring {
 
     /// Queues a call, which stays where it is until its completion.
     pub fn start_call(&mut self, token: Token, call: &mut Call, counts: &Counts) -> Result<()> {
-        self.push(call::entry(token, call), counts)
+        if matches!(call, Call::RecvEach { .. } | Call::ReadEach { .. }) {
+            self.make_buffers()?;
+        }
+        let entry = call::entry(token, call);
+        self.check(&entry, call.name())?;
+        self.push(entry, counts)
+    }
+
+    /// Puts a call into the chain that `start_chain` starts.
+    pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
+        let entry = call::linked_entry(token, call, link, last);
+        let checked = self.check(&entry, call.name());
+        match checked {
+            Ok(()) => self.chain.push(entry),
+            Err(_) => self.chain.clear(),
+        }
+        checked
+    }
+
+    /// Submits the chain in one go, or nothing of it: a chain whose end is submitted later would be
+    /// two. `EBUSY` when the queue does not become empty enough.
+    pub fn start_chain(&mut self, counts: &Counts) -> Result<()> {
+        const TRIES_MAX: usize = 1000;
+        let chain = std::mem::take(&mut self.chain);
+        for _ in 0..TRIES_MAX {
+            self.drain_backlog();
+            if self.backlog.is_empty() && submission::push_all(&mut self.ring, &chain) {
+                counts.submissions.add(chain.len() as u64);
+                return Ok(());
+            }
+            self.enter(Want::NOTHING, counts)?;
+            if !self.ring.submission().is_empty() {
+                // Only with a thread of the kernel that has yet to take what is there.
+                std::thread::yield_now();
+            }
+        }
+        Err(Error::new("io_uring_enter", libc::EBUSY))
+    }
+
+    /// The most calls that a chain can have.
+    pub fn chain_length_max(&self) -> usize {
+        self.ring.params().sq_entries() as usize
+    }
+
+    /// Fails when the kernel does not know the operation of an entry.
+    fn check(&mut self, entry: &Entry, name: &'static str) -> Result<()> {
+        let code = entry.get_opcode() as u8;
+        if self.operations()?.supports(code) {
+            return Ok(());
+        }
+        Err(Error::missing(name, setup::first_release(code)))
+    }
+
+    fn operations(&mut self) -> Result<Operations> {
+        match self.operations {
+            Some(operations) => Ok(operations),
+            None => Ok(*self
+                .operations
+                .insert(setup::probe(&self.ring, &self.limits)?)),
+        }
+    }
+
+    /// Whether the kernel goes on with this call after its first completion. The probe tells
+    /// operations and not what they are capable of, but each of these came with an operation.
+    pub fn can_stream(&mut self, call: &Call) -> Result<bool> {
+        const LINKAT: u8 = 39;
+        const SOCKET: u8 = 45;
+        const SEND_ZC: u8 = 47;
+        const READ_MULTISHOT: u8 = 49;
+        let companion = match call {
+            Call::AcceptEach { .. } => SOCKET,
+            Call::RecvEach { .. } => SEND_ZC,
+            Call::ReadEach { .. } => READ_MULTISHOT,
+            Call::PollEach { .. } => LINKAT,
+            _ => return Ok(false),
+        };
+        Ok(self.operations()?.supports(companion))
+    }
+
+    fn make_buffers(&mut self) -> Result<()> {
+        if self.buffers.is_none() {
+            let made = BufferGroup::new(&self.ring);
+            let made = made.map_err(|error| match error.raw_os_error() {
+                Some(libc::EINVAL) => Error::missing("provided buffers", (5, 19)),
+                _ => Error::from_io("io_uring_register", &error),
+            })?;
+            self.buffers = Some(made);
+        }
+        Ok(())
+    }
+
+    /// Takes so many direct descriptors that are free.
+    pub fn take_slots(&mut self, count: usize) -> Result<Vec<u32>> {
+        self.slots.take(&self.ring, count)
+    }
+
+    /// Gives direct descriptors back, and closes those that are open.
+    pub fn give_slots(&mut self, slots: &[u32], is_open: impl Fn(u32) -> bool) -> Result<()> {
+        self.slots.give(&self.ring, slots, is_open)
+    }
+
+    /// Registers memory: its number.
+    pub fn register(&mut self, buffer: LentBuffer) -> Result<u16> {
+        self.registered.add(&self.ring, buffer)
+    }
+
+    /// Forgets memory that nothing in flight uses.
+    pub fn unregister(&mut self, number: u16) -> Result<()> {
+        self.registered.remove(&self.ring, number)
+    }
+
+    /// The descriptor of the ring.
+    pub fn descriptor(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    /// Tells the next wait that it is for so many completions, if they come soon.
+    pub fn want(&mut self, completions: usize) {
+        let most = self.ring.params().cq_entries() as usize;
+        self.wanted = completions.clamp(1, most) as u32;
+    }
+
+    /// Looks for completions for some time without a system call. Whether there are some.
+    pub fn spin(&mut self, most: Duration) -> bool {
+        let most = most.min(self.spin);
+        if most.is_zero() {
+            return false;
+        }
+        let start = Instant::now();
+        loop {
+            for _ in 0..64 {
+                if !self.ring.completion().is_empty() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if start.elapsed() >= most {
+                return false;
+            }
+        }
     }
 
     /// Queues a request to end the operation of `token`; its completion still comes.
@@ -77,7 +257,7 @@ impl Ring {
             return Ok(());
         }
         self.backlog.push_back(entry);
-        if let Err(error) = self.enter(0, None, counts) {
+        if let Err(error) = self.enter(Want::NOTHING, counts) {
             // Whoever is refused frees what the entry points to.
             self.backlog.pop_back();
             return Err(error);
@@ -95,6 +275,12 @@ impl Ring {
         }
     }
 
+    /// Whether there is nothing to submit. The kernel's word that it has work to run (`TASKRUN`) can be
+    /// out of date by then: it is taken back before the work is run that may add more.
+    pub fn has_nothing_queued(&mut self) -> bool {
+        self.backlog.is_empty() && self.ring.submission().is_empty()
+    }
+
     /// Submits what is queued, without waiting. No system call when there is nothing to do.
     pub fn flush(&mut self, counts: &Counts) -> Result<()> {
         loop {
@@ -104,7 +290,7 @@ impl Ring {
                 return Ok(());
             }
             drop(queue);
-            self.enter(0, None, counts)?;
+            self.enter(Want::NOTHING, counts)?;
             if self.backlog.is_empty() || self.ring.submission().is_full() {
                 return Ok(());
             }
@@ -123,17 +309,29 @@ impl Ring {
             // More is queued than fits: only completions can make room, so take those at hand.
             return self.flush(counts);
         }
-        match timeout {
-            None => self.enter(1, None, counts),
-            Some(timeout) if self.timed_enter => {
-                let timeout = types::Timespec::from(timeout.min(LONGEST_WAIT));
-                self.enter(1, Some(&timeout), counts)
-            }
-            Some(timeout) => {
-                self.enter(0, None, counts)?;
-                self.poll(timeout, counts)
+        let wanted = std::mem::replace(&mut self.wanted, 1);
+        if !self.spin.is_zero() {
+            self.enter(Want::NOTHING, counts)?;
+            if self.spin(timeout.unwrap_or(Duration::MAX)) {
+                return Ok(());
             }
         }
+        if timeout.is_some() && !self.timed_enter {
+            self.enter(Want::NOTHING, counts)?;
+            return self.poll(timeout.unwrap_or_default(), counts);
+        }
+        let timeout = timeout.map(|timeout| types::Timespec::from(timeout.min(LONGEST_WAIT)));
+        let patient = wanted > 1 && self.timed_enter && self.can_be_patient();
+        let want = Want {
+            completions: if patient { wanted } else { 1 },
+            timeout: timeout.as_ref(),
+            patience: if patient { PATIENCE_US } else { 0 },
+        };
+        self.enter(want, counts)
+    }
+
+    fn can_be_patient(&self) -> bool {
+        setup::features(&self.ring, &self.limits) & FEAT_MIN_TIMEOUT != 0
     }
 
     /// Waits on the ring's descriptor: kernels without timed enter have no deferred work that
@@ -152,14 +350,10 @@ impl Ring {
         }
     }
 
-    fn enter(
-        &mut self,
-        want: u32,
-        timeout: Option<&types::Timespec>,
-        counts: &Counts,
-    ) -> Result<()> {
-        counts.enters.add(1);
-        let Err(error) = submission::enter(&mut self.ring, want, timeout) else {
+    fn enter(&mut self, want: Want, counts: &Counts) -> Result<()> {
+        let entered = submission::enter(&mut self.ring, want);
+        counts.enters.add(u64::from(!matches!(entered, Ok(false))));
+        let Err(error) = entered else {
             return Ok(());
         };
         match error.raw_os_error() {
@@ -177,14 +371,30 @@ impl Ring {
     }
 
     /// Hands over the completions that are there.
-    pub fn completions(&mut self, counts: &Counts, mut take: impl FnMut(Token, i32)) {
+    pub fn completions(&mut self, counts: &Counts, mut take: impl FnMut(Token, Completion)) {
         for entry in self.ring.completion() {
             counts.completions.add(1);
-            match Token::from_user_data(entry.user_data()) {
-                Token::WAKER => self.wake_armed = false,
-                Token::CANCEL => {}
-                token => take(token, plain_result(entry.result())),
+            let token = match Token::from_user_data(entry.user_data()) {
+                Token::WAKER => {
+                    self.wake_armed = false;
+                    continue;
+                }
+                Token::CANCEL => continue,
+                token => token,
+            };
+            let flags = entry.flags();
+            let mut completion = Completion::of(plain_result(entry.result()));
+            if flags != 0 {
+                completion.more = cqueue::more(flags);
+                completion.notice = cqueue::notif(flags);
+                if let (Some(number), Some(buffers)) =
+                    (cqueue::buffer_select(flags), &mut self.buffers)
+                {
+                    let length = completion.result.max(0) as usize;
+                    completion.bytes = buffers.take(number, length);
+                }
             }
+            take(token, completion);
         }
     }
 
@@ -199,6 +409,9 @@ impl Ring {
             self.completions(counts, |_, _| {});
         }
         self.wake_buffer.free();
+        if let Some(buffers) = self.buffers.take() {
+            buffers.free(&self.ring);
+        }
     }
 }
 

@@ -159,6 +159,12 @@ impl Operations {
     }
 }
 
+/// The first release that has the operation `code`.
+pub(crate) fn first_release(code: u8) -> (u32, u32) {
+    let known = OPERATIONS.get(usize::from(code));
+    known.map_or((u32::MAX, 0), |(_, since)| *since)
+}
+
 /// Asks the kernel for its operations (`IORING_REGISTER_PROBE`, Linux 5.6).
 pub(crate) fn probe(ring: &IoUring, limits: &Mask) -> Result<Operations> {
     let mut probe = Probe::new();

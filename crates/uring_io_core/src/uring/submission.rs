@@ -64,13 +64,33 @@ pub(super) fn push(ring: &mut IoUring, entry: &Entry) -> bool {
     unsafe { ring.submission().push(entry) }.is_ok()
 }
 
-/// io_uring_enter(2): submits what is queued and waits for `want` completions, at most for
-/// `timeout`. Returns how many entries the kernel took.
-pub(super) fn enter(
-    ring: &mut IoUring,
-    want: u32,
-    timeout: Option<&types::Timespec>,
-) -> std::io::Result<usize> {
+/// Puts all entries into the submission queue, or none when there is no room for them.
+pub(super) fn push_all(ring: &mut IoUring, entries: &[Entry]) -> bool {
+    // SAFETY: as for `push`; the calls of a chain stay in the in-flight table until they are over.
+    unsafe { ring.submission().push_multiple(entries) }.is_ok()
+}
+
+/// What an enter waits for.
+#[derive(Clone, Copy)]
+pub(super) struct Want<'a> {
+    /// Completions; 0 for none.
+    pub completions: u32,
+    /// How long at most; `None` for ever.
+    pub timeout: Option<&'a types::Timespec>,
+    /// Microseconds after which one completion is enough (`IORING_FEAT_MIN_TIMEOUT`, Linux 6.12).
+    pub patience: u32,
+}
+
+impl Want<'_> {
+    pub(super) const NOTHING: Self = Self {
+        completions: 0,
+        timeout: None,
+        patience: 0,
+    };
+}
+
+/// io_uring_enter(2): submits what is queued and waits. Whether a system call was made for that.
+pub(super) fn enter(ring: &mut IoUring, want: Want) -> std::io::Result<bool> {
     const GETEVENTS: u32 = 1 << 0;
     const SQ_WAKEUP: u32 = 1 << 1;
     const EXT_ARG: u32 = 1 << 3;
@@ -81,6 +101,9 @@ pub(super) fn enter(
         parameters.is_setup_sqpoll(),
         parameters.is_feature_no_iowait(),
     );
+    let timeout = want.timeout;
+    let patience = want.patience;
+    let want = want.completions;
     let queue = ring.submission();
     let queued = queue.len();
     // Deferred work and overflowed completions only move on an enter that asks for events.
@@ -99,11 +122,15 @@ pub(super) fn enter(
         if queue.need_wakeup() {
             flags |= SQ_WAKEUP;
         } else if want == 0 && !kernel_has_work {
-            return Ok(queued);
+            return Ok(false);
         }
     }
     drop(queue);
-    let arguments = timeout.map(|timeout| types::SubmitArgs::new().timespec(timeout));
+    let arguments = match timeout {
+        Some(timeout) => Some(types::SubmitArgs::new().timespec(timeout)),
+        None => (patience > 0).then(types::SubmitArgs::new),
+    };
+    let arguments = arguments.map(|arguments| arguments.min_wait_usec(patience));
     // SAFETY: SubmitArgs is the kernel's argument structure of the size that EXT_ARG expects, and
     // it and the timespec it points to live until the call returns.
     unsafe {
@@ -117,6 +144,7 @@ pub(super) fn enter(
                 .enter::<libc::sigset_t>(queued as u32, want, flags, None),
         }
     }
+    .map(|_| true)
 }
 
 /// Eight bytes the kernel may write to at any time while a read of the waker is in flight.

@@ -1,0 +1,385 @@
+//! What only a ring has: chains, streams, direct descriptors, registered memory, zero copies.
+#![cfg(target_os = "linux")]
+
+mod parties;
+
+use std::ffi::CString;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use parties::*;
+use uring_io_core::{
+    Call, Driver, Error, Lack, LentBuffer, Link, Mask, Memory, SharedMemory, Token, Wakeup,
+};
+
+fn any_ring() -> Option<Driver<u32>> {
+    ring(16, Mask::NOTHING)
+}
+
+fn file(content: &[u8]) -> (CString, std::path::PathBuf) {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("uring_io-ring-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, content).unwrap();
+    (CString::new(path.to_str().unwrap()).unwrap(), path)
+}
+
+/// Starts a chain and waits for all of it: the results, in order.
+fn chain(driver: &Driver<u32>, calls: Vec<(Call, Link)>) -> Vec<i32> {
+    let tokens: Vec<Token> = (0..calls.len())
+        .map(|party| driver.park(party as u32))
+        .collect();
+    let calls = tokens.iter().zip(calls);
+    let calls = calls.map(|(token, (call, link))| (*token, call, link));
+    driver.chain(calls.collect()).unwrap();
+    let mut results = vec![None; tokens.len()];
+    while results.contains(&None) {
+        let (party, Wakeup::Completed(result)) = next(driver) else {
+            panic!("not completed")
+        };
+        results[party as usize] = Some(result);
+    }
+    for token in tokens {
+        driver.leave(token);
+    }
+    results.into_iter().flatten().collect()
+}
+
+/// Opens a file, reads it, writes what was read, and closes the file.
+fn copy(path: CString, slot: u32, length: usize, to: RawFd, hard: bool) -> Vec<(Call, Link)> {
+    let shared = Arc::new(SharedMemory::new(length).unwrap());
+    let memory = || Memory::Shared(Arc::clone(&shared));
+    let fd = slot as RawFd;
+    let link = Link {
+        hard,
+        ..Link::default()
+    };
+    let direct = Link {
+        direct: true,
+        ..link
+    };
+    let open = Call::Open {
+        directory: libc::AT_FDCWD,
+        path,
+        flags: libc::O_RDONLY | libc::O_CLOEXEC,
+        mode: 0,
+    };
+    let read = Call::Read {
+        fd,
+        target: None,
+        memory: memory(),
+    };
+    let write = Call::Write {
+        fd: to,
+        target: None,
+        memory: memory(),
+    };
+    let into = Link {
+        into: Some(slot),
+        ..link
+    };
+    vec![
+        (open, into),
+        (read, direct),
+        (write, link),
+        (Call::Close { fd }, direct),
+    ]
+}
+
+#[test]
+fn a_chain_is_one_submission_whose_calls_hand_on_what_they_have() {
+    let Some(driver) = any_ring() else { return };
+    let (path, name) = file(b"0123456789");
+    let (mut reader, writer) = pipe();
+    let slot = driver.take_slots(1).unwrap()[0];
+    let before = driver.stats();
+    let results = chain(&driver, copy(path, slot, 10, fd(&writer), false));
+    assert_eq!(results, [0, 10, 10, 0]);
+    assert!(driver.stats().submissions - before.submissions <= 5);
+    let mut bytes = [0; 10];
+    reader.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"0123456789");
+    driver.give_slots(&[slot], |_| false).unwrap();
+    std::fs::remove_file(name).unwrap();
+}
+
+#[test]
+fn a_short_read_breaks_a_chain_and_not_a_hard_one() {
+    let Some(driver) = any_ring() else { return };
+    let (path, name) = file(b"01234");
+    let (_reader, writer) = pipe();
+    let slot = driver.take_slots(1).unwrap()[0];
+    let results = chain(&driver, copy(path.clone(), slot, 10, fd(&writer), false));
+    assert_eq!(results, [0, 5, -libc::ECANCELED, -libc::ECANCELED]);
+    driver.give_slots(&[slot], |_| true).unwrap();
+    let slot = driver.take_slots(1).unwrap()[0];
+    let results = chain(&driver, copy(path, slot, 10, fd(&writer), true));
+    assert_eq!(results, [0, 5, 10, 0]);
+    driver.give_slots(&[slot], |_| false).unwrap();
+    std::fs::remove_file(name).unwrap();
+}
+
+#[test]
+fn slots_are_taken_all_or_none_and_closed_when_they_are_given_back_open() {
+    let Some(driver) = any_ring() else { return };
+    let slots = driver.take_slots(3).unwrap();
+    assert_eq!(
+        driver.take_slots(1 << 20),
+        Err(Error::new("direct descriptors", libc::ENFILE))
+    );
+    let (reader, mut writer) = sockets();
+    drop(reader);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let accept = Call::Accept {
+        fd: fd(&listener),
+        flags: libc::SOCK_CLOEXEC,
+    };
+    let into = Link {
+        into: Some(slots[0]),
+        ..Link::default()
+    };
+    assert_eq!(chain(&driver, vec![(accept, into)]), [0]);
+    driver.give_slots(&slots, |slot| slot == slots[0]).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    assert!(writer.write(&[0]).is_err());
+}
+
+/// What a stream brings until it has ended or brought `count`.
+fn shots(driver: &Driver<u32>, token: Token, count: usize) -> Vec<(i32, Vec<u8>)> {
+    let mut shots = Vec::new();
+    while shots.len() < count {
+        if let Some(shot) = driver.take_shot(token) {
+            shots.push((shot.result, shot.bytes));
+            continue;
+        }
+        if !driver.is_submitted(token) {
+            break;
+        }
+        next(driver);
+    }
+    shots
+}
+
+#[test]
+fn a_stream_brings_every_byte_in_order_and_the_end() {
+    let Some(driver) = any_ring() else { return };
+    let (reader, mut writer) = sockets();
+    writer.set_nonblocking(false).unwrap();
+    let receive = Call::RecvEach {
+        fd: fd(&reader),
+        flags: 0,
+    };
+    assert_eq!(driver.can_stream(&receive), Ok(true));
+    let token = driver.park(1);
+    let call = |call| driver.call(token, call).unwrap();
+    call(receive);
+    let sending = std::thread::spawn(move || {
+        for number in 0..1000_u32 {
+            let line = number.to_ne_bytes();
+            writer.write_all(&line.repeat(1000)).unwrap();
+        }
+    });
+    let mut bytes = Vec::new();
+    loop {
+        for (result, shot) in shots(&driver, token, 1) {
+            assert_eq!(result.max(0) as usize, shot.len());
+            bytes.extend(shot);
+        }
+        if driver.is_submitted(token) {
+            continue;
+        }
+        if bytes.len() == 4_000_000 {
+            break;
+        }
+        // All buffers were in use: nothing is lost.
+        call(Call::RecvEach {
+            fd: fd(&reader),
+            flags: 0,
+        });
+    }
+    sending.join().unwrap();
+    let numbers = bytes.chunks_exact(4000).zip(0..1000_u32);
+    for (chunk, number) in numbers {
+        assert_eq!(chunk, number.to_ne_bytes().repeat(1000));
+    }
+    driver.leave(token);
+}
+
+#[test]
+fn connections_that_nobody_takes_from_a_stream_are_closed() {
+    let Some(driver) = any_ring() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let token = driver.park(1);
+    let accept = Call::AcceptEach {
+        fd: fd(&listener),
+        flags: libc::SOCK_CLOEXEC,
+    };
+    driver.call(token, accept).unwrap();
+    let mut clients: Vec<TcpStream> = (0..3).map(|_| connect()).collect();
+    let taken = shots(&driver, token, 1);
+    let server = adopt(taken[0].0);
+    while driver.shots_waiting(token) < 2 {
+        driver.wait(None).unwrap();
+        driver.is_idle();
+    }
+    driver.cancel(token).unwrap();
+    driver.leave(token);
+    while !driver.is_idle() {
+        driver.wait(None).unwrap();
+    }
+    for client in &mut clients[1..] {
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+    drop(server);
+    assert_eq!(clients[0].read(&mut [0]).unwrap(), 0);
+    driver.close().unwrap();
+}
+
+#[allow(unsafe_code)]
+fn lent(bytes: &mut [u8]) -> LentBuffer {
+    // SAFETY: each test keeps the memory until it has taken the completion.
+    unsafe { LentBuffer::new(bytes.as_mut_ptr(), bytes.len()) }
+}
+
+#[test]
+fn registered_memory_is_read_into_and_written_from() {
+    let Some(driver) = any_ring() else { return };
+    let (path, name) = file(b"0123456789");
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&name)
+        .unwrap();
+    let mut memory = vec![0; 4096];
+    let index = driver.register(lent(&mut memory)).unwrap();
+    let make = |call| {
+        let token = driver.park(1);
+        driver.call(token, call).unwrap();
+        let (_, wakeup) = next(&driver);
+        driver.leave(token);
+        wakeup
+    };
+    let read = make(Call::ReadFixed {
+        fd: file.as_raw_fd(),
+        offset: Some(2),
+        buffer: lent(&mut memory[100..104]),
+        index,
+    });
+    assert_eq!(
+        (read, &memory[99..105]),
+        (Wakeup::Completed(4), &b"\x002345\0"[..])
+    );
+    let written = make(Call::WriteFixed {
+        fd: file.as_raw_fd(),
+        offset: Some(0),
+        buffer: lent(&mut memory[100..103]),
+        index,
+    });
+    assert_eq!(written, Wakeup::Completed(3));
+    assert_eq!(std::fs::read(&name).unwrap(), b"2343456789");
+    driver.unregister(index).unwrap();
+    let outside = make(Call::ReadFixed {
+        fd: file.as_raw_fd(),
+        offset: Some(0),
+        buffer: lent(&mut memory[..4]),
+        index,
+    });
+    assert_eq!(outside, Wakeup::Completed(-libc::EFAULT));
+    drop(path);
+    std::fs::remove_file(name).unwrap();
+}
+
+#[test]
+fn what_is_sent_without_a_copy_is_released_after_its_party_left() {
+    let Some(driver) = any_ring() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    let mut memory = vec![7; 1 << 16];
+    let token = driver.park(1);
+    let send = Call::SendZeroCopy {
+        fd: fd(&client),
+        buffer: lent(&mut memory),
+        flags: libc::MSG_WAITALL,
+    };
+    driver.call(token, send).unwrap();
+    assert_eq!(next(&driver), (1, Wakeup::Completed(1 << 16)));
+    let was_in_use = driver.is_submitted(token);
+    driver.leave(token);
+    let mut bytes = vec![0; 1 << 16];
+    server.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, memory);
+    while !driver.is_idle() {
+        driver.wait(None).unwrap();
+    }
+    assert_eq!(driver.take_released(), vec![token; usize::from(was_in_use)]);
+}
+
+#[test]
+fn what_a_kernel_lacks_is_said_with_the_first_one_that_has_it() {
+    let Some(driver) = ring(8, Mask::linux(5, 15)) else {
+        return;
+    };
+    let token = driver.park(1);
+    let socket = Call::Socket {
+        domain: libc::AF_INET,
+        kind: libc::SOCK_STREAM,
+        protocol: 0,
+    };
+    let refused = driver.call(token, socket).unwrap_err();
+    assert_eq!(
+        (refused.call, refused.lack),
+        ("socket", Some(Lack::Kernel(5, 19)))
+    );
+    driver.leave(token);
+    let stream = Call::RecvEach { fd: 0, flags: 0 };
+    assert_eq!(driver.can_stream(&stream), Ok(false));
+}
+
+#[test]
+fn a_wait_for_several_completions_is_one_system_call() {
+    let Some(driver) = any_ring() else { return };
+    let (path, name) = file(b"x");
+    for _ in 0..2 {
+        let before = driver.stats().enters;
+        let tokens: Vec<Token> = (0..10).map(|party| driver.park(party)).collect();
+        for token in &tokens {
+            let stat = Call::Stat {
+                directory: libc::AT_FDCWD,
+                path: path.clone(),
+                flags: 0,
+                mask: libc::STATX_SIZE,
+                found: Box::new(uring_io_core::empty_status()),
+            };
+            driver.call(*token, stat).unwrap();
+        }
+        driver.want(10);
+        driver.wait(None).unwrap();
+        // Workers of the kernel made the calls; how long they take is not for a test to say.
+        assert!(driver.stats().enters - before == 1);
+        for _ in &tokens {
+            next(&driver);
+        }
+        for token in tokens {
+            driver.leave(token);
+        }
+    }
+    std::fs::remove_file(name).unwrap();
+}
+
+#[test]
+fn the_end_of_a_time_is_a_success_in_a_chain() {
+    let Some(driver) = any_ring() else { return };
+    let length = std::time::Duration::from_millis(1);
+    let timeout = Call::Timeout {
+        length: Box::new(length.into()),
+    };
+    let link = Link::default();
+    let results = chain(&driver, vec![(timeout, link), (Call::Nop, link)]);
+    assert_eq!(results, [-libc::ETIME, 0]);
+}

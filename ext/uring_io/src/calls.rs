@@ -1,0 +1,582 @@
+//! Calls of the ring for the current fiber: one, many at the same time, chains, and streams.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use magnus::{Error, Ruby};
+use uring_io_core::{Call, Link, Shot, Token, Wakeup};
+
+use crate::engine::{Engine, Flow, Purpose};
+use crate::errors;
+use crate::held::Held;
+
+/// What a call came to.
+pub struct Outcome {
+    /// Its result, or a negative errno.
+    pub result: i32,
+    /// The call with what the kernel filled in; `None` where the kernel still uses its memory.
+    pub call: Option<Box<Call>>,
+    /// Whether it was ended because its own time was over.
+    pub timed_out: bool,
+    /// Why it was not made at all.
+    pub refused: Option<Error>,
+}
+
+impl Outcome {
+    fn of(result: i32, call: Option<Box<Call>>) -> Self {
+        Self {
+            result,
+            call,
+            timed_out: false,
+            refused: None,
+        }
+    }
+}
+
+/// A call to be made together with others.
+pub struct Part {
+    pub call: Call,
+    /// The longest that it may take.
+    pub timeout: Option<Duration>,
+}
+
+/// A call of a chain.
+pub struct Step {
+    pub call: Call,
+    /// Which of the chain's own descriptors each of the call's descriptors is; `None` for one of the
+    /// process, which the call names itself.
+    pub on: Vec<Option<usize>>,
+    /// Which of the chain's own descriptors it opens.
+    pub into: Option<usize>,
+}
+
+/// How a chain is made.
+pub struct Chain {
+    pub steps: Vec<Step>,
+    /// How many descriptors of its own it has.
+    pub descriptors: usize,
+    /// Whether it goes on after a failure.
+    pub hard: bool,
+    pub timeout: Option<Duration>,
+}
+
+/// What became of a chain.
+pub struct ChainOutcome {
+    pub outcomes: Vec<Outcome>,
+    /// For each whether it broke the chain.
+    pub broken: Vec<bool>,
+    pub timed_out: bool,
+}
+
+impl Engine {
+    /// Makes a call for the current fiber, as [`perform`](Self::perform). `None` when the timeout passed
+    /// first. `held` is what the call uses of Ruby's: it is released, unless the kernel goes on using it.
+    pub fn call(
+        &self,
+        ruby: &Ruby,
+        call: Call,
+        timeout: Option<Duration>,
+        held: &Held,
+    ) -> Result<Option<Outcome>, Error> {
+        self.release_held(ruby);
+        let place = self.place(ruby, Purpose::Operation);
+        let token = place.token;
+        self.start_call(ruby, token, call)?;
+        if timeout.is_some() {
+            self.driver.set_timeout(token, timeout);
+        }
+        let completed = self.await_completion(ruby, token, || ());
+        if completed.is_err() && self.is_lost() {
+            held.leak(ruby);
+            return Err(completed
+                .err()
+                .unwrap_or_else(|| errors::closed(ruby, "ring")));
+        }
+        if self.driver.is_submitted(token) {
+            self.held.borrow_mut().insert(token, held.take());
+        }
+        self.release_held(ruby);
+        Ok(completed?.map(|result| Outcome::of(result, self.driver.take_call(token))))
+    }
+
+    /// Releases what the kernel has finished with since.
+    fn release_held(&self, ruby: &Ruby) {
+        if self.held.borrow().is_empty() {
+            return;
+        }
+        for token in self.driver.take_released() {
+            let held = self.held.borrow_mut().remove(&token);
+            if let Some(held) = held {
+                held.release(ruby);
+            }
+        }
+    }
+
+    /// Makes several calls at the same time, in no order: the outcome of each. Returns when all are
+    /// over, also when an exception is raised into the fiber: then what they opened is closed again.
+    pub fn calls(&self, ruby: &Ruby, calls: Vec<Part>) -> Result<Vec<Outcome>, Error> {
+        self.release_held(ruby);
+        let whole = self.place(ruby, Purpose::Operation);
+        let mut parts = Parts::new(self, ruby, whole.token, calls.len());
+        for part in calls {
+            let token = parts.tokens[parts.started];
+            match self.start_call(ruby, token, part.call) {
+                Ok(()) => {
+                    if part.timeout.is_some() {
+                        self.driver.set_timeout(token, part.timeout);
+                    }
+                }
+                Err(error) if self.is_lost() => return Err(error),
+                Err(error) => parts.refuse(error),
+            }
+            parts.started += 1;
+        }
+        self.await_parts(ruby, whole.token, &mut parts, None)?;
+        parts.into_outcomes(ruby).map(|(outcomes, _)| outcomes)
+    }
+
+    /// Makes calls that follow each other: what became of each. On io_uring the kernel does that by
+    /// itself, in one submission; elsewhere they are made one after the other. The chain's own
+    /// descriptors are closed in the end.
+    pub fn chain(&self, ruby: &Ruby, chain: Chain) -> Result<ChainOutcome, Error> {
+        self.release_held(ruby);
+        let Some(most) = self.driver.chain_length_max() else {
+            return self.chain_in_steps(ruby, chain);
+        };
+        if chain.steps.len() > most {
+            let message = format!(
+                "a chain has at most {most} steps, the entries of the ring, {} given: make the ring \
+                 with more entries:",
+                chain.steps.len()
+            );
+            return Err(errors::argument(ruby, message));
+        }
+        let taken = match chain.descriptors {
+            0 => Ok(Vec::new()),
+            count => self.driver.take_slots(count),
+        };
+        let mut slots = Slots {
+            engine: self,
+            slots: taken.map_err(|error| self.chain_error(ruby, error))?,
+            open: Vec::new(),
+        };
+        let whole = self.place(ruby, Purpose::Operation);
+        let mut parts = Parts::new(self, ruby, whole.token, chain.steps.len());
+        let linked = parts.tokens.iter().zip(chain.steps);
+        let (calls, shape): (Vec<_>, Vec<_>) = linked
+            .map(|(token, step)| {
+                let shape = (
+                    step.into,
+                    matches!(step.call, Call::Close { .. }),
+                    step.on.clone(),
+                );
+                let (call, link) = slots.link(step, chain.hard);
+                ((*token, call, link), shape)
+            })
+            .unzip();
+        self.driver
+            .chain(calls)
+            .map_err(|error| self.chain_error(ruby, error))?;
+        parts.started = parts.tokens.len();
+        let waited = self.await_parts(ruby, whole.token, &mut parts, chain.timeout);
+        waited?;
+        let outcomes = parts.into_outcomes(ruby);
+        if let Ok((outcomes, _)) = &outcomes {
+            slots.note(outcomes, &shape);
+        } else {
+            // Which are open is of no interest: closing an empty one is nothing.
+            slots.open = (0..slots.slots.len()).collect();
+        }
+        let (outcomes, timed_out) = outcomes?;
+        let broken = outcomes.iter().map(|outcome| {
+            let call = outcome.call.as_ref();
+            call.map_or(outcome.result < 0, |call| call.is_broken_by(outcome.result))
+        });
+        Ok(ChainOutcome {
+            broken: broken.collect(),
+            outcomes,
+            timed_out,
+        })
+    }
+
+    fn chain_error(&self, ruby: &Ruby, error: uring_io_core::Error) -> Error {
+        match error.errno {
+            _ if error.lack.is_some() => self.refusal(ruby, error, None),
+            libc::ENFILE | libc::EBUSY => errors::errno(ruby, error),
+            _ => self.failure(ruby, error),
+        }
+    }
+
+    fn chain_in_steps(&self, ruby: &Ruby, chain: Chain) -> Result<ChainOutcome, Error> {
+        let end = chain
+            .timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut opened = Opened(vec![None; chain.descriptors]);
+        let mut ended = false;
+        let mut timed_out = false;
+        let mut outcomes = Vec::with_capacity(chain.steps.len());
+        let mut broken = Vec::with_capacity(chain.steps.len());
+        for mut step in chain.steps {
+            let mut outcome = Outcome::of(-libc::ECANCELED, None);
+            if !ended {
+                opened.name(&mut step);
+                let closes = matches!(step.call, Call::Close { .. });
+                let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+                match self.call(ruby, step.call, left, &Held::default())? {
+                    Some(made) => outcome = made,
+                    None => timed_out = true,
+                }
+                if let (Some(into), true) = (step.into, outcome.result >= 0) {
+                    opened.0[into] = Some(outcome.result);
+                    outcome.result = 0;
+                }
+                if let (Some(Some(closed)), true) = (step.on.first(), closes) {
+                    opened.0[*closed] = None;
+                }
+            }
+            let is_broken = match &outcome.call {
+                Some(call) => call.is_broken_by(outcome.result),
+                None => outcome.result < 0,
+            };
+            ended = ended || timed_out || (is_broken && !chain.hard);
+            broken.push(is_broken);
+            outcomes.push(outcome);
+        }
+        Ok(ChainOutcome {
+            outcomes,
+            broken,
+            timed_out,
+        })
+    }
+
+    /// Makes a call that goes on, and gives each of what it brings to `each`, until that says false or
+    /// fails, or the call has ended: with nothing more to come, or with a failure, which is raised.
+    /// Raises IO::TimeoutError when nothing comes for the length of the timeout.
+    pub fn stream(
+        &self,
+        ruby: &Ruby,
+        call: &Call,
+        timeout: Option<Duration>,
+        mut each: impl FnMut(Shot) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let stream = Stream::new(self, ruby);
+        let token = stream.token;
+        loop {
+            if let Some(shot) = self.driver.take_shot(token) {
+                if !each(shot)? {
+                    return stream.end(ruby);
+                }
+                continue;
+            }
+            self.engine_open(ruby)?;
+            if !self.driver.is_submitted(token) {
+                // For the first time, or because the kernel has ended it by itself.
+                let Some(call) = call.again() else {
+                    return Ok(());
+                };
+                self.driver.take_wakeup_early(token);
+                self.start_call(ruby, token, call)?;
+            }
+            let whole = self.place(ruby, Purpose::Operation);
+            stream.wait_at(Some(whole.token));
+            self.driver.set_timeout(whole.token, timeout);
+            while self.driver.is_submitted(token) && self.driver.shots_waiting(token) == 0 {
+                if self.turn(ruby, whole.token)? == Some(Wakeup::TimedOut) {
+                    let message = "nothing came for as long as the timeout";
+                    return Err(errors::io_timeout(ruby, message));
+                }
+                // So that the next shot wakes the fiber again.
+                self.driver.take_wakeup_early(token);
+            }
+        }
+    }
+
+    fn engine_open(&self, ruby: &Ruby) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(errors::closed(ruby, "ring"));
+        }
+        Ok(())
+    }
+
+    /// Lets others run, or waits where there are none: why this fiber goes on, if that is for it.
+    fn turn(&self, ruby: &Ruby, whole: Token) -> Result<Option<Wakeup>, Error> {
+        match self.flow {
+            Flow::Nobody => {
+                self.run_nobody(ruby)?;
+                Ok(self.driver.take_wakeup_early(whole))
+            }
+            _ => self.await_wakeup(ruby, whole).map(Some),
+        }
+    }
+
+    /// Waits until all parts are over. When an exception is raised into the fiber, or the timeout
+    /// passes, they are told to end. Fails only when there is nothing to wait for any more.
+    fn await_parts(
+        &self,
+        ruby: &Ruby,
+        whole: Token,
+        parts: &mut Parts,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        /// A call of a chain that begins after it was told to end does not know that.
+        const AGAIN: Duration = Duration::from_millis(5);
+        self.driver.set_timeout(whole, timeout);
+        if parts.end.is_some() {
+            parts.cancel(ruby)?;
+        }
+        while !parts.take_completed(ruby)? {
+            if matches!(self.flow, Flow::Nobody) {
+                self.driver.want(parts.left());
+            }
+            match self.turn(ruby, whole) {
+                Err(error) if self.is_lost() => return Err(error),
+                Err(error) => {
+                    parts.end.get_or_insert(End::Raised(error));
+                }
+                Ok(Some(Wakeup::TimedOut)) => {
+                    parts.end.get_or_insert(End::TimedOut);
+                }
+                Ok(_) => {}
+            }
+            if parts.end.is_some() {
+                parts.cancel(ruby)?;
+                self.driver.set_timeout(whole, Some(AGAIN));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why calls are told to end.
+enum End {
+    Raised(Error),
+    TimedOut,
+}
+
+/// Calls that are under way for one party.
+struct Parts<'a> {
+    engine: &'a Engine,
+    tokens: Vec<Token>,
+    /// How many of them were started.
+    started: usize,
+    outcomes: Vec<Option<Outcome>>,
+    timed_out: Vec<bool>,
+    completed: usize,
+    end: Option<End>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(engine: &'a Engine, ruby: &Ruby, whole: Token, count: usize) -> Self {
+        let fiber = ruby.fiber_current();
+        let part_of = || Purpose::PartOf(Cell::new(Some(whole)));
+        Self {
+            engine,
+            tokens: (0..count)
+                .map(|_| engine.park_beside(fiber, part_of()))
+                .collect(),
+            started: 0,
+            outcomes: std::iter::repeat_with(|| None).take(count).collect(),
+            timed_out: vec![false; count],
+            completed: 0,
+            end: None,
+        }
+    }
+
+    /// Notes that the next part was not started, and why.
+    fn refuse(&mut self, error: Error) {
+        let mut outcome = Outcome::of(-libc::ENOSYS, None);
+        outcome.refused = Some(error);
+        self.outcomes[self.started] = Some(outcome);
+        self.completed += 1;
+    }
+
+    fn left(&self) -> usize {
+        self.started - self.completed
+    }
+
+    /// Takes the outcomes that are there. Whether those were the last.
+    fn take_completed(&mut self, ruby: &Ruby) -> Result<bool, Error> {
+        let driver = &self.engine.driver;
+        for (number, token) in self.tokens[..self.started].iter().enumerate() {
+            if self.outcomes[number].is_some() {
+                continue;
+            }
+            match driver.take_wakeup_early(*token) {
+                Some(Wakeup::Completed(result)) => {
+                    let mut outcome = Outcome::of(result, driver.take_call(*token));
+                    outcome.timed_out = self.timed_out[number]
+                        && [-libc::ECANCELED, -libc::EINTR].contains(&result);
+                    self.outcomes[number] = Some(outcome);
+                    self.completed += 1;
+                }
+                Some(Wakeup::TimedOut) => {
+                    self.timed_out[number] = true;
+                    driver
+                        .cancel(*token)
+                        .map_err(|error| self.engine.failure(ruby, error))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(self.completed == self.started)
+    }
+
+    fn cancel(&self, ruby: &Ruby) -> Result<(), Error> {
+        let waiting = self.tokens[..self.started].iter().zip(&self.outcomes);
+        for (token, _) in waiting.filter(|(_, outcome)| outcome.is_none()) {
+            let cancelled = self.engine.driver.cancel(*token);
+            cancelled.map_err(|error| self.engine.failure(ruby, error))?;
+        }
+        Ok(())
+    }
+
+    /// The outcomes, and whether the time was over. Raises what was raised into the fiber, with all
+    /// taken back that can be.
+    fn into_outcomes(mut self, _ruby: &Ruby) -> Result<(Vec<Outcome>, bool), Error> {
+        let outcomes = std::mem::take(&mut self.outcomes).into_iter().flatten();
+        match self.end.take() {
+            Some(End::Raised(error)) => {
+                for outcome in outcomes {
+                    if let Some(call) = outcome.call {
+                        call.undo(outcome.result);
+                    }
+                }
+                Err(error)
+            }
+            end => Ok((outcomes.collect(), end.is_some())),
+        }
+    }
+}
+
+impl Drop for Parts<'_> {
+    fn drop(&mut self) {
+        for token in &self.tokens {
+            self.engine.driver.leave(*token);
+        }
+    }
+}
+
+/// What a step does with the chain's descriptors: which it opens, whether it closes one, and which it is
+/// on.
+type Shape = (Option<usize>, bool, Vec<Option<usize>>);
+
+/// Direct descriptors of a chain, given back when dropped.
+struct Slots<'a> {
+    engine: &'a Engine,
+    slots: Vec<u32>,
+    /// Which of them are open.
+    open: Vec<usize>,
+}
+
+impl Slots<'_> {
+    /// A step as a call of the kernel's chain.
+    fn link(&self, step: Step, hard: bool) -> (Call, Link) {
+        let mut call = step.call;
+        let number = |slot: Option<usize>| slot.map(|slot| self.slots[slot]);
+        for (fd, slot) in call.descriptors().into_iter().zip(&step.on) {
+            if let Some(slot) = number(*slot) {
+                *fd = slot as i32;
+            }
+        }
+        let direct = |place: usize| step.on.get(place).copied().flatten().is_some();
+        let last = step.on.len().saturating_sub(1);
+        let link = Link {
+            hard,
+            direct: direct(last),
+            direct_source: last > 0 && direct(0),
+            into: number(step.into),
+        };
+        (call, link)
+    }
+
+    /// Notes which descriptors are open by what their calls came to.
+    fn note(&mut self, outcomes: &[Outcome], shape: &[Shape]) {
+        let open = &mut self.open;
+        for (outcome, (into, closes, on)) in outcomes.iter().zip(shape) {
+            if outcome.result < 0 {
+                continue;
+            }
+            open.extend(*into);
+            if let (true, Some(Some(closed))) = (closes, on.first()) {
+                open.retain(|slot| slot != closed);
+            }
+        }
+    }
+}
+
+impl Drop for Slots<'_> {
+    fn drop(&mut self) {
+        if self.engine.is_lost() {
+            return;
+        }
+        let open: Vec<u32> = self.open.iter().map(|slot| self.slots[*slot]).collect();
+        // It fails only for a ring that has failed, whose slots nobody asks for again.
+        let _ = self
+            .engine
+            .driver
+            .give_slots(&self.slots, |slot| open.contains(&slot));
+    }
+}
+
+/// Descriptors of the process that a chain has opened, closed when dropped.
+struct Opened(Vec<Option<i32>>);
+
+impl Opened {
+    /// Puts them into a step. One that is not open stays the number that no descriptor has.
+    fn name(&self, step: &mut Step) {
+        for (fd, opened) in step.call.descriptors().into_iter().zip(&step.on) {
+            if let Some(opened) = *opened {
+                *fd = self.0[opened].unwrap_or(-1);
+            }
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let open = self.0.iter().flatten();
+        open.for_each(|fd| uring_io_core::close_descriptor(*fd));
+    }
+}
+
+/// A call that goes on, ended when dropped.
+struct Stream<'a> {
+    engine: &'a Engine,
+    token: Token,
+}
+
+impl<'a> Stream<'a> {
+    fn new(engine: &'a Engine, ruby: &Ruby) -> Self {
+        let purpose = Purpose::PartOf(Cell::new(None));
+        Self {
+            engine,
+            token: engine.park_beside(ruby.fiber_current(), purpose),
+        }
+    }
+
+    /// Says which place the fiber waits at.
+    fn wait_at(&self, whole: Option<Token>) {
+        self.engine.driver.with_payload(self.token, |party| {
+            if let Purpose::PartOf(place) = &party.purpose {
+                place.set(whole);
+            }
+        });
+    }
+
+    /// Ends it now, so that it takes nothing that comes for the next call on its descriptor.
+    fn end(&self, ruby: &Ruby) -> Result<(), Error> {
+        let ended = self.engine.driver.cancel_now(self.token);
+        ended.map_err(|error| self.engine.failure(ruby, error))?;
+        Ok(())
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        if !self.engine.is_lost() && self.engine.driver.is_submitted(self.token) {
+            // It fails only when the ring does, and then nothing goes on.
+            let _ = self.engine.driver.cancel_now(self.token);
+        }
+        self.engine.driver.leave(self.token);
+    }
+}

@@ -1,0 +1,226 @@
+//! Ruby's memory behind a call: strings and IO::Buffers that the kernel reads from or writes to, kept
+//! where they are until it is done with them.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+
+use magnus::rb_sys::{protect, AsRawValue};
+use magnus::typed_data::Obj;
+use magnus::value::{Opaque, ReprValue};
+use magnus::{gc, Error, RString, Ruby, Value};
+use uring_io_core::{Direction, LentBuffer, Memory};
+
+use crate::buffer::BufferMemory;
+use crate::engine::Engine;
+use crate::errors;
+use crate::registered::Registered;
+
+/// What a call holds on to, in the order in which its arguments came.
+#[derive(Default)]
+pub struct Held(RefCell<Vec<Piece>>);
+
+enum Piece {
+    /// A buffer that owns its memory: while it is locked nobody can free or move that.
+    Locked(Opaque<Value>),
+    /// A buffer over memory that others own: what was read is copied into it.
+    Copied(Opaque<Value>),
+    /// A new string, which nobody else knows of until it is full.
+    Filled(Opaque<RString>),
+    /// A frozen string.
+    Frozen(Opaque<RString>),
+    /// Memory that is registered with a ring, where it is locked.
+    Registered(Opaque<Obj<Registered>>),
+}
+
+impl Held {
+    /// Marks everything, so that it stays alive and at its place.
+    pub fn mark(&self, marker: &gc::Marker) {
+        for piece in self.0.borrow().iter() {
+            match piece {
+                Piece::Locked(buffer) | Piece::Copied(buffer) => marker.mark(*buffer),
+                Piece::Filled(string) | Piece::Frozen(string) => marker.mark(*string),
+                Piece::Registered(registered) => marker.mark(*registered),
+            }
+        }
+    }
+
+    fn add(&self, piece: Piece) {
+        self.0.borrow_mut().push(piece);
+    }
+
+    /// Room for a string of at most that many bytes: see [`filled`](Self::filled).
+    pub fn string(&self, ruby: &Ruby, length: usize) -> Result<Memory, Error> {
+        if length > LENGTH_MAX {
+            let message =
+                format!("length must be at most {LENGTH_MAX} (one system call), {length} given");
+            return Err(errors::argument(ruby, message));
+        }
+        let mut string = None;
+        // NoMemoryError is for the caller.
+        protect(|| {
+            let made = ruby.str_buf_new(length);
+            string = Some(made);
+            made.as_raw()
+        })?;
+        let Some(string) = string else {
+            return Err(errors::base(ruby, "no string was made"));
+        };
+        self.add(Piece::Filled(Opaque::from(string)));
+        // SAFETY: a string with room for `length` bytes. It is marked, so neither freed nor moved, and
+        // nobody changes it, because nobody has it, until `filled` gives it away.
+        let address = unsafe { rb_sys::RSTRING_PTR(string.as_raw()) };
+        // SAFETY: as above: the room lasts until the call is over.
+        Ok(Memory::Lent(unsafe {
+            LentBuffer::new(address.cast_mut().cast(), length)
+        }))
+    }
+
+    /// The bytes to write: of a frozen string itself, of any other a copy.
+    pub fn bytes(&self, string: RString) -> Memory {
+        if !string.is_frozen() {
+            // SAFETY: the bytes are copied before Ruby can change or free the string.
+            return Memory::Owned(unsafe { string.as_slice() }.to_vec());
+        }
+        self.add(Piece::Frozen(Opaque::from(string)));
+        // SAFETY: the string is marked, so neither freed nor moved, and frozen, so nobody changes it.
+        let bytes = unsafe { string.as_slice() };
+        // SAFETY: as above; it is only read from.
+        Memory::Lent(unsafe { LentBuffer::new(bytes.as_ptr().cast_mut(), bytes.len()) })
+    }
+
+    /// The memory of an IO::Buffer.
+    pub fn buffer(
+        &self,
+        ruby: &Ruby,
+        buffer: Value,
+        direction: Direction,
+    ) -> Result<Memory, Error> {
+        let memory = BufferMemory::new(ruby, buffer, direction)?;
+        if memory.is_own() {
+            let lent = memory.lend(0, memory.size());
+            self.lock(ruby, buffer, memory)?;
+            return Ok(Memory::Lent(lent));
+        }
+        // A slice, or a string's: locking it would not keep its memory.
+        if direction == Direction::Read {
+            self.add(Piece::Copied(Opaque::from(buffer)));
+        }
+        let size = memory.size();
+        Ok(Memory::Owned(match direction {
+            Direction::Read => vec![0; size],
+            Direction::Write => memory.copy(),
+        }))
+    }
+
+    /// The number of registered memory, and the memory.
+    pub fn registered(
+        &self,
+        ruby: &Ruby,
+        registered: Obj<Registered>,
+    ) -> Result<(u16, BufferMemory), Error> {
+        let (number, buffer) = registered.begin_use(ruby)?;
+        self.add(Piece::Registered(Opaque::from(registered)));
+        let memory = BufferMemory::new(ruby, buffer, Direction::Read);
+        if memory.is_err() {
+            self.release(ruby);
+        }
+        Ok((number, memory?))
+    }
+
+    /// Whether all registered memory is registered with this engine.
+    pub fn is_known_to(&self, ruby: &Ruby, engine: &Engine) -> bool {
+        self.0.borrow().iter().all(|piece| match piece {
+            Piece::Registered(registered) => ruby.get_inner(*registered).is_known_to(ruby, engine),
+            _ => true,
+        })
+    }
+
+    /// Keeps a buffer locked.
+    pub fn lock(&self, ruby: &Ruby, buffer: Value, memory: BufferMemory) -> Result<(), Error> {
+        if !memory.keep_locked(buffer) {
+            let message = "the buffer is locked, by IO#read or a block of IO::Buffer#locked";
+            return Err(errors::buffer_locked(ruby, message.to_owned()));
+        }
+        self.add(Piece::Locked(Opaque::from(buffer)));
+        Ok(())
+    }
+
+    /// The string that a call has read so many bytes into, of `room`.
+    pub fn filled(
+        &self,
+        ruby: &Ruby,
+        length: usize,
+        room: usize,
+    ) -> Result<Option<RString>, Error> {
+        let found = self.0.borrow().iter().find_map(|piece| match piece {
+            Piece::Filled(string) => Some(ruby.get_inner(*string)),
+            _ => None,
+        });
+        let Some(string) = found else {
+            return Ok(None);
+        };
+        protect(|| {
+            // SAFETY: a string that was made with room for as many bytes, all of which were written.
+            unsafe { rb_sys::rb_str_set_len(string.as_raw(), length as _) };
+            string.as_raw()
+        })?;
+        if length < room / 2 {
+            // SAFETY: the bytes are copied before Ruby can change or free the string.
+            return Ok(Some(ruby.str_from_slice(unsafe { string.as_slice() })));
+        }
+        Ok(Some(string))
+    }
+
+    /// Copies what a call has read into the buffers that it could not be read into directly; `read`
+    /// has the memory of the call.
+    pub fn copy_back(&self, ruby: &Ruby, read: &[u8]) -> Result<(), Error> {
+        let copied = self.0.borrow().iter().find_map(|piece| match piece {
+            Piece::Copied(buffer) => Some(ruby.get_inner(*buffer)),
+            _ => None,
+        });
+        let Some(buffer) = copied else { return Ok(()) };
+        let memory = BufferMemory::new(ruby, buffer, Direction::Read)?;
+        if memory.size() < read.len() {
+            let message = format!(
+                "the buffer has {} bytes left, too few for the {} that were read into it: it was \
+                 resized or freed meanwhile",
+                memory.size(),
+                read.len()
+            );
+            return Err(errors::base(ruby, &message));
+        }
+        memory.fill(read);
+        Ok(())
+    }
+
+    /// Lets go of everything: the call is over.
+    pub fn release(&self, ruby: &Ruby) {
+        for piece in self.0.take() {
+            match piece {
+                Piece::Locked(buffer) => BufferMemory::unlock(ruby.get_inner(buffer)),
+                Piece::Registered(registered) => ruby.get_inner(registered).end_use(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Keeps everything for good: nobody will ever hear that the kernel is done.
+    pub fn leak(&self, ruby: &Ruby) {
+        for piece in self.0.take() {
+            let value = match piece {
+                Piece::Locked(value) | Piece::Copied(value) => ruby.get_inner(value),
+                Piece::Filled(string) | Piece::Frozen(string) => ruby.get_inner(string).as_value(),
+                Piece::Registered(registered) => ruby.get_inner(registered).as_value(),
+            };
+            ruby.gc_register_mark_object(value);
+        }
+    }
+
+    /// Everything, for somebody else to hold.
+    pub fn take(&self) -> Self {
+        Self(RefCell::new(self.0.take()))
+    }
+}
+
+/// The most bytes that one system call transfers (`MAX_RW_COUNT`, include/linux/fs.h).
+pub const LENGTH_MAX: usize = 0x7fff_f000;

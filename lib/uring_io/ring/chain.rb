@@ -1,0 +1,179 @@
+# frozen_string_literal: true
+
+module UringIO
+  class Ring
+    # Calls that are made one after the other, see Ring#chain. Has the methods of Operations; each returns its Step.
+    class Chain
+      include Operations
+
+      # A step of a chain: its name, and what came of it.
+      class Step
+        # @return [Symbol] the method
+        attr_reader :name
+        # @return [Integer] from 0 on
+        attr_reader :index
+
+        # @api private
+        attr_reader :call, :slots, :into, :memory
+
+        # @api private
+        def initialize(name, index, call, slots, into:, memory:, convert:)
+          @name = name
+          @index = index
+          @call = call
+          @slots = slots
+          @into = into
+          @memory = memory
+          @convert = convert
+        end
+
+        # @api private
+        def converted(value)
+          value.is_a?(Exception) || @convert.nil? ? value : @convert.call(value)
+        end
+
+        # @return [String]
+        def inspect
+          "#<#{self.class} #{index}: #{name}>"
+        end
+      end
+
+      # @api private
+      def initialize
+        @steps = []
+        @ios = []
+        @slots = []
+        @opened = 0
+        @memory = nil
+      end
+
+      # @api private
+      def fill(discard)
+        yield self
+        self
+      rescue Exception # rubocop:disable Lint/RescueException
+        discard.call(@steps.map(&:call))
+        raise
+      end
+
+      # @api private
+      def make(hardlink)
+        return [] if @steps.empty?
+
+        rows = @steps.map { |step| [step.call, step.slots, step.into] }
+        *values, timed_out = yield rows, @opened
+        outcomes = @steps.zip(values).map { |step, (value, _)| step.converted(value) }
+        broken = hardlink ? outcomes.index { |outcome| outcome.is_a?(Exception) } : values.index { |_, broke| broke }
+        fail_at(broken, outcomes, timed_out) if broken
+        outcomes
+      end
+
+      # Opens a file as a descriptor of the chain's own, for later steps.
+      # @return [Step]
+      def open(*, **) = step(:open) { opening { super } }
+
+      # Makes a socket as a descriptor of the chain's own, for later steps.
+      # @return [Step]
+      def socket(*, **) = step(:socket) { opening { super } }
+
+      # Accepts a connection as a descriptor of the chain's own, for later steps.
+      # @return [Step]
+      def accept(*, **) = step(:accept) { opening { super } }
+
+      # Closes what an earlier step has opened.
+      # @param step [Step]
+      # @return [Step]
+      def close(step)
+        unless step.is_a?(Step) && step.into
+          raise TypeError, "#{step.class} given where a step that opens is needed: close_descriptor takes numbers"
+        end
+
+        step(:close) { run(Call.close(descriptor(step))) { nil } }
+      end
+
+      # Gives the process a descriptor for what an earlier step has opened, close-on-exec (io_uring: Linux 6.8). The
+      # step comes to it; it is the caller's to close.
+      # @param step [Step]
+      # @return [Step]
+      def install(step)
+        raise TypeError, "#{step.class} given where a step that opens is needed" unless step.is_a?(Step) && step.into
+
+        step(:install) { run(Call.install(descriptor(step))) }
+      end
+
+      (Operations.public_instance_methods(false) - public_instance_methods(false)).each do |name|
+        define_method(name) { |*arguments, **options| step(name) { super(*arguments, **options) } }
+      end
+
+      private
+
+      # One that goes with the name of the method which makes it.
+      def step(name)
+        @name = name
+        yield
+      end
+
+      def opening
+        @into = @opened
+        @opened += 1
+        yield
+      rescue Exception # rubocop:disable Lint/RescueException
+        @opened -= 1
+        @into = nil
+        raise
+      end
+
+      def run(call, timeout: nil, &convert)
+        raise ArgumentError, "timeout: is for a chain as a whole, not for its steps" if timeout
+
+        slots = @slots.any? ? @slots : []
+        step = Step.new(@name, @steps.size, call, slots, into: @into, memory: @memory, convert:)
+        @steps << step
+        step
+      ensure
+        @slots = []
+        @into = @memory = nil
+      end
+
+      # Descriptors come in the order of the call's own.
+      def descriptor(io)
+        unless io.is_a?(Step)
+          @ios << io
+          @slots << nil
+          return super
+        end
+        raise ArgumentError, "#{io.inspect} opens nothing" unless io.into && @steps[io.index].equal?(io)
+
+        @slots << io.into
+        -1
+      end
+
+      # A path of its own would be relative to a descriptor of the process.
+      def directory(io)
+        raise TypeError, "dir: takes no step of the chain" if io.is_a?(Step)
+
+        super.tap { @slots.pop if io }
+      end
+
+      def room(length)
+        return super unless length.is_a?(Integer)
+
+        @memory = Memory.new(length)
+      end
+
+      def bytes(data)
+        return super unless data.is_a?(Step)
+
+        data.memory or raise ArgumentError, "#{data.inspect} reads nothing that could be written"
+      end
+
+      def fail_at(broken, outcomes, timed_out)
+        outcome = outcomes[broken]
+        cause = outcome if outcome.is_a?(Exception)
+        cause = IO::TimeoutError.new("the chain took longer than its timeout") if timed_out
+        cause ||= Error.new("fewer bytes were transferred than it asked for")
+        raise ChainError.new(@steps[broken], outcomes, cause.message), cause:
+      end
+    end
+  end
+end

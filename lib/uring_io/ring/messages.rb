@@ -1,0 +1,69 @@
+# frozen_string_literal: true
+
+module UringIO
+  class Ring
+    # Ancillary data of messages between Ruby's objects and the layout of cmsg(3).
+    module Messages
+      # struct cmsghdr on Linux: size_t, int, int.
+      HEADER = "J i i"
+      HEADER_SIZE = [0, 0, 0].pack(HEADER).bytesize
+      WORD = [0].pack("J").bytesize
+
+      class << self
+        # @param controls [Array<Socket::AncillaryData>]
+        def pack(controls)
+          controls.map { |control| pack_one(control) }.join
+        end
+
+        # @param found [Array] data, address, flags, and level, type and data of each piece
+        def received(io, found, scm_rights)
+          data, address, flags, controls = found
+          family = family_of(io, address)
+          pieces = controls.map { |level, type, bytes| ancillary(family, level, type, bytes, scm_rights) }.compact
+          return if data.empty? && pieces.empty? && stream?(io)
+
+          [data, sender(address), flags, *pieces]
+        end
+
+        private
+
+        def pack_one(control)
+          unless control.is_a?(Socket::AncillaryData)
+            raise TypeError, "#{control.class} given where a Socket::AncillaryData is needed"
+          end
+
+          bytes = control.data
+          packed = [HEADER_SIZE + bytes.bytesize, control.level, control.type].pack(HEADER) + bytes
+          packed + ("\0" * (-packed.bytesize % WORD))
+        end
+
+        def ancillary(family, level, type, bytes, scm_rights)
+          unless level == Socket::SOL_SOCKET && type == Socket::SCM_RIGHTS
+            return Socket::AncillaryData.new(family, level, type, bytes)
+          end
+
+          ios = bytes.unpack("i*").map { |descriptor| IO.for_fd(descriptor) }
+          return Socket::AncillaryData.unix_rights(*ios) if scm_rights
+
+          ios.each(&:close)
+          nil
+        end
+
+        def sender(address)
+          Addrinfo.new(address.empty? ? [Socket::AF_UNSPEC].pack("S") : address)
+        end
+
+        def family_of(io, address)
+          return address.unpack1("S") if address.bytesize >= 2
+
+          io.is_a?(BasicSocket) ? io.local_address.afamily : Socket::AF_UNSPEC
+        end
+
+        def stream?(io)
+          !io.is_a?(BasicSocket) || io.getsockopt(:SOCKET, :TYPE).int == Socket::SOCK_STREAM
+        end
+      end
+    end
+    private_constant :Messages
+  end
+end
