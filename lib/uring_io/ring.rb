@@ -69,7 +69,7 @@ module UringIO
     # @return [Array] what the method would return for each call, in their order; for one that failed the exception
     #   that it would raise
     def batch(&)
-      Batch.new.fill(method(:discard), &).make { |calls, timeouts| perform_all(calls, timeouts) }
+      perform_all(Batch.new.fill(&))
     end
 
     # As #batch, and raises the first exception, in the order of the calls.
@@ -160,9 +160,6 @@ module UringIO
 
     def run(call, timeout: nil)
       value = perform(call, timeout)
-      raise value if value.is_a?(Exception)
-      raise IO::TimeoutError, "the operation took longer than #{timeout} s" if value.nil?
-
       block_given? ? yield(value) : value
     end
   end

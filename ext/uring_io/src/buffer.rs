@@ -33,7 +33,7 @@ impl BufferMemory {
     /// The memory of `buffer`, to be read into or written from. Raises TypeError for anything
     /// but an IO::Buffer, and IO::Buffer::AccessError for reading into a read-only one.
     pub fn new(ruby: &Ruby, buffer: Value, direction: Direction) -> Result<Self, Error> {
-        if !buffer.is_kind_of(buffer_class(ruby)?) {
+        if !buffer.is_kind_of(class(ruby)) {
             let message = format!("{} given where an IO::Buffer is needed", buffer.class());
             return Err(errors::wrong_type(ruby, message));
         }
@@ -159,13 +159,14 @@ fn locks() -> MutexGuard<'static, BTreeMap<usize, usize>> {
     LOCKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn buffer_class(ruby: &Ruby) -> Result<RClass, Error> {
+/// IO::Buffer.
+pub fn class(ruby: &Ruby) -> RClass {
     static CLASS: Lazy<RClass> = Lazy::new(|ruby| {
         let io = ruby.class_io();
         io.const_get("Buffer")
             .unwrap_or_else(|_| ruby.class_basic_object())
     });
-    Ok(ruby.get_inner(&CLASS))
+    ruby.get_inner(&CLASS)
 }
 
 /// Flags of rb_io_buffer_flags (include/ruby/io/buffer.h).

@@ -1,5 +1,7 @@
 //! Core errors as Ruby exceptions: the only such mapping.
 
+use std::borrow::Cow;
+
 use magnus::error::ErrorType;
 use magnus::{prelude::*, Error, ExceptionClass, RModule, Ruby, Value};
 use uring_io_core::support::Unavailable;
@@ -12,11 +14,6 @@ pub fn errno(ruby: &Ruby, error: uring_io_core::Error) -> Error {
         Ok(exception) => exception.into(),
         Err(error) => error,
     }
-}
-
-/// As [`errno`], as an object that is not raised.
-pub fn exception(ruby: &Ruby, error: uring_io_core::Error) -> Value {
-    object(ruby, errno(ruby, error))
 }
 
 /// An error as an exception that is not raised.
@@ -115,7 +112,7 @@ pub fn buffer_locked(ruby: &Ruby, message: String) -> Error {
 }
 
 /// `IO::TimeoutError`: an operation took longer than the IO's own timeout.
-pub fn io_timeout(ruby: &Ruby, message: &'static str) -> Error {
+pub fn io_timeout(ruby: &Ruby, message: impl Into<Cow<'static, str>>) -> Error {
     match ruby
         .class_io()
         .const_get::<_, ExceptionClass>("TimeoutError")

@@ -17,7 +17,20 @@ use crate::registered::Registered;
 
 /// What a call holds on to, in the order in which its arguments came.
 #[derive(Default)]
-pub struct Held(RefCell<Vec<Piece>>);
+pub struct Held(RefCell<Pieces>);
+
+/// Most calls have one.
+#[derive(Default)]
+struct Pieces {
+    first: Option<Piece>,
+    rest: Vec<Piece>,
+}
+
+impl Pieces {
+    fn iter(&self) -> impl Iterator<Item = &Piece> {
+        self.first.iter().chain(&self.rest)
+    }
+}
 
 enum Piece {
     /// A buffer that owns its memory: while it is locked nobody can free or move that.
@@ -45,7 +58,12 @@ impl Held {
     }
 
     fn add(&self, piece: Piece) {
-        self.0.borrow_mut().push(piece);
+        let mut pieces = self.0.borrow_mut();
+        if pieces.first.is_none() {
+            pieces.first = Some(piece);
+        } else {
+            pieces.rest.push(piece);
+        }
     }
 
     /// Room for a string of at most that many bytes: see [`filled`](Self::filled).
@@ -195,7 +213,8 @@ impl Held {
 
     /// Lets go of everything: the call is over.
     pub fn release(&self, ruby: &Ruby) {
-        for piece in self.0.take() {
+        let pieces = self.0.take();
+        for piece in pieces.first.into_iter().chain(pieces.rest) {
             match piece {
                 Piece::Locked(buffer) => BufferMemory::unlock(ruby.get_inner(buffer)),
                 Piece::Registered(registered) => ruby.get_inner(registered).end_use(),
@@ -206,7 +225,8 @@ impl Held {
 
     /// Keeps everything for good: nobody will ever hear that the kernel is done.
     pub fn leak(&self, ruby: &Ruby) {
-        for piece in self.0.take() {
+        let pieces = self.0.take();
+        for piece in pieces.first.into_iter().chain(pieces.rest) {
             let value = match piece {
                 Piece::Locked(value) | Piece::Copied(value) => ruby.get_inner(value),
                 Piece::Filled(string) | Piece::Frozen(string) => ruby.get_inner(string).as_value(),

@@ -4,6 +4,7 @@
 //! GVL, errors. What an operation is and how it is done belongs to the core.
 
 mod arguments;
+mod batch;
 mod blocking;
 mod buffer;
 mod calls;

@@ -93,46 +93,24 @@ impl Prepared {
         }
     }
 
-    /// The call, to be made by this engine.
-    pub fn take(&self, ruby: &Ruby, engine: &Engine) -> Result<Call, Error> {
-        if !self.held.is_known_to(ruby, engine) {
-            let message =
-                "this buffer is registered with another ring: inside of a fiber that is its \
-                           scheduler's, elsewhere the ring itself";
-            return Err(errors::base(ruby, message));
-        }
+    /// The call, which can be taken once.
+    pub fn take(&self, ruby: &Ruby) -> Result<Call, Error> {
         self.call
             .take()
             .ok_or_else(|| errors::base(ruby, "this call was made already"))
     }
 
-    /// What it came to as a Ruby value: see `value`. Lets go of what it holds, but for what the kernel
-    /// goes on using.
-    pub fn value(&self, ruby: &Ruby, outcome: Outcome) -> Result<Value, Error> {
-        let value = self.value_while_held(ruby, outcome);
-        self.held.release(ruby);
-        value
+    /// The call, to be made by this engine.
+    pub fn take_for(&self, ruby: &Ruby, engine: &Engine) -> Result<Call, Error> {
+        if !self.held.is_known_to(ruby, engine) {
+            return Err(registered_elsewhere(ruby));
+        }
+        self.take(ruby)
     }
 
-    fn value_while_held(&self, ruby: &Ruby, outcome: Outcome) -> Result<Value, Error> {
-        if let Some(error) = outcome.refused {
-            return Ok(errors::object(ruby, error));
-        }
-        if outcome.timed_out {
-            let message = "the operation took longer than its timeout";
-            return Ok(errors::object(ruby, errors::io_timeout(ruby, message)));
-        }
-        let result = outcome.result;
-        let is_end_of_time =
-            result == -libc::ETIME && matches!(outcome.call.as_deref(), Some(Call::Timeout { .. }));
-        if result < 0 && !is_end_of_time {
-            let error = uring_io_core::Error::new(self.name.get(), -result);
-            return Ok(errors::exception(ruby, error));
-        }
-        match outcome.call {
-            Some(call) => value(ruby, result, &call, &self.held),
-            None => Ok(ruby.integer_from_i64(result.into()).as_value()),
-        }
+    /// Of the call, for its errors.
+    pub fn name(&self) -> &'static str {
+        self.name.get()
     }
 
     fn nop() -> Self {
@@ -562,13 +540,51 @@ impl Prepared {
     }
 }
 
-/// What a call that has succeeded came to: its result, a String for what it read, an Array for what
-/// the kernel filled in.
-fn value(ruby: &Ruby, result: i32, call: &Call, held: &Held) -> Result<Value, Error> {
+/// A call uses memory that another ring knows.
+pub fn registered_elsewhere(ruby: &Ruby) -> Error {
+    let message = "this buffer is registered with another ring: inside of a fiber that is its \
+                   scheduler's, elsewhere the ring itself";
+    errors::base(ruby, message)
+}
+
+/// What a call came to: nothing, its result, a String for what it read or nil at the end, an Array for
+/// what the kernel filled in. Raises the exception of one that failed.
+pub fn value(
+    ruby: &Ruby,
+    outcome: Outcome,
+    name: &'static str,
+    held: &Held,
+) -> Result<Value, Error> {
+    if let Some(error) = outcome.refused {
+        return Err(error);
+    }
+    if outcome.timed_out {
+        let message = "the operation took longer than its timeout";
+        return Err(errors::io_timeout(ruby, message));
+    }
+    let result = outcome.result;
+    let timed = matches!(outcome.call.as_deref(), Some(Call::Timeout { .. }));
+    if result < 0 && !(timed && result == -libc::ETIME) {
+        return Err(errors::errno(
+            ruby,
+            uring_io_core::Error::new(name, -result),
+        ));
+    }
+    match outcome.call {
+        Some(call) => success(ruby, result, &call, held),
+        None => Ok(ruby.integer_from_i64(result.into()).as_value()),
+    }
+}
+
+fn success(ruby: &Ruby, result: i32, call: &Call, held: &Held) -> Result<Value, Error> {
     let integer = |number: i64| ruby.integer_from_i64(number).as_value();
     Ok(match call {
         Call::Read { memory, .. } | Call::Recv { memory, .. } => {
-            read_value(ruby, result as usize, memory, held)?
+            let is_end = result == 0 && memory_length(memory) > 0;
+            match read_value(ruby, result as usize, memory, held)? {
+                value if is_end && RString::from_value(value).is_some() => ruby.qnil().as_value(),
+                value => value,
+            }
         }
         // Asked for their length, attributes answer with it and fill nothing in.
         Call::GetAttribute { memory, .. } => match memory {
@@ -580,9 +596,34 @@ fn value(ruby: &Ruby, result: i32, call: &Call, held: &Held) -> Result<Value, Er
         Call::Pipe { ends, .. } => ruby.ary_from_iter(ends.iter().copied()).as_value(),
         Call::Poll { interest, .. } => io::events(ruby, interest.satisfied_by(result)),
         Call::WaitForChild { found, .. } => child(ruby, found)?.as_value(),
-        Call::Timeout { .. } => integer(0),
+        Call::Nop
+        | Call::Timeout { .. }
+        | Call::Close { .. }
+        | Call::Sync { .. }
+        | Call::SyncRange { .. }
+        | Call::Allocate { .. }
+        | Call::Truncate { .. }
+        | Call::Advise { .. }
+        | Call::Rename { .. }
+        | Call::Unlink { .. }
+        | Call::MakeDirectory { .. }
+        | Call::Symlink { .. }
+        | Call::Link { .. }
+        | Call::SetAttribute { .. }
+        | Call::Bind { .. }
+        | Call::Listen { .. }
+        | Call::Connect { .. }
+        | Call::Shutdown { .. } => ruby.qnil().as_value(),
         _ => integer(result.into()),
     })
+}
+
+fn memory_length(memory: &Memory) -> usize {
+    match memory {
+        Memory::Owned(bytes) => bytes.len(),
+        Memory::Shared(shared) => shared.length(),
+        Memory::Lent(room) => room.length(),
+    }
 }
 
 fn read_value(ruby: &Ruby, length: usize, memory: &Memory, held: &Held) -> Result<Value, Error> {
@@ -757,7 +798,7 @@ fn address_of(ruby: &Ruby, address: RString) -> Result<Address, Error> {
 }
 
 /// A position makes it a file; otherwise the kernel knows what it is.
-fn position(offset: Option<u64>) -> Option<Target> {
+pub fn position(offset: Option<u64>) -> Option<Target> {
     offset.map(|_| Target::File { offset })
 }
 

@@ -17,7 +17,8 @@ use magnus::{
 };
 use uring_io_core::{Call, Shot, Token, Wakeup};
 
-use crate::calls::{Chain, Part, Step};
+use crate::batch::{self, Batch};
+use crate::calls::{Chain, Step};
 use crate::engine::{Engine, Flow, Purpose};
 use crate::held::Held;
 use crate::options::{self, Made};
@@ -164,7 +165,7 @@ impl Ring {
         ]))
     }
 
-    /// Makes a call: what it came to, see `Prepared::value`; nil when the timeout passed first.
+    /// Makes a call: what it came to, see `prepared::value`.
     fn perform(ruby: &Ruby, this: Obj<Self>, call: Obj<Prepared>, timeout: Value) -> Hook<Value> {
         let made = Self::made_call(ruby, this, &call, timeout);
         call.held.release(ruby);
@@ -173,46 +174,22 @@ impl Ring {
 
     fn made_call(ruby: &Ruby, this: Obj<Self>, call: &Prepared, timeout: Value) -> Hook<Value> {
         let home = Self::home(ruby, this)?;
-        let timeout = duration::optional(ruby, timeout)?;
+        let limit = duration::optional(ruby, timeout)?;
         let engine = home.engine(ruby)?;
-        let request = call.take(ruby, engine)?;
-        let outcome = engine.call(ruby, request, timeout, &call.held)?;
-        match outcome {
-            Some(outcome) => call.value(ruby, outcome),
-            None => Ok(ruby.qnil().as_value()),
+        let request = call.take_for(ruby, engine)?;
+        match engine.call(ruby, request, limit, &call.held)? {
+            Some(outcome) => prepared::value(ruby, outcome, call.name(), &call.held),
+            None => Err(errors::io_timeout(
+                ruby,
+                format!("the operation took longer than {timeout} s"),
+            )),
         }
     }
 
-    /// Makes several calls at the same time, with a timeout or nil for each: what they came to, in the
-    /// order of the calls.
-    fn perform_all(ruby: &Ruby, this: Obj<Self>, calls: RArray, timeouts: RArray) -> Hook<RArray> {
-        let prepared = Self::each(&calls)?;
-        let made = Self::made_calls(ruby, this, &prepared, timeouts);
-        Self::let_go(ruby, &prepared, made.is_err() && Self::is_lost(ruby, this));
-        made
-    }
-
-    fn made_calls(
-        ruby: &Ruby,
-        this: Obj<Self>,
-        prepared: &[Obj<Prepared>],
-        timeouts: RArray,
-    ) -> Hook<RArray> {
+    /// Makes the calls of a batch at the same time: what they came to, in their order.
+    fn perform_all(ruby: &Ruby, this: Obj<Self>, batch: Obj<Batch>) -> Hook<RArray> {
         let home = Self::home(ruby, this)?;
-        let engine = home.engine(ruby)?;
-        let mut parts = Vec::with_capacity(prepared.len());
-        for (index, call) in prepared.iter().enumerate() {
-            parts.push(Part {
-                timeout: duration::optional(ruby, timeouts.entry(index as isize)?)?,
-                call: call.take(ruby, engine)?,
-            });
-        }
-        let values = ruby.ary_new_capa(parts.len());
-        let outcomes = engine.calls(ruby, parts)?;
-        for (call, outcome) in prepared.iter().zip(outcomes) {
-            values.push(call.value(ruby, outcome)?)?;
-        }
-        Ok(values)
+        Batch::make(ruby, batch, home.engine(ruby)?)
     }
 
     /// Makes a chain: for each step what it came to and whether that broke the chain; then whether the
@@ -248,7 +225,7 @@ impl Ring {
         let prepared: Vec<_> = rows.iter().map(|(call, ..)| *call).collect();
         let mut steps = Vec::with_capacity(rows.len());
         for (call, on, into) in rows {
-            let mut call = call.take(ruby, engine)?;
+            let mut call = call.take_for(ruby, engine)?;
             let inside = |slot: &Option<usize>| slot.is_none_or(|slot| slot < descriptors);
             let fits = (on.iter().all(Option::is_none) || on.len() == call.descriptors().len())
                 && (into.is_none() || call.opens())
@@ -271,7 +248,9 @@ impl Ring {
         let made = engine.chain(ruby, chain)?;
         let values = ruby.ary_new_capa(prepared.len() + 1);
         for ((call, outcome), broken) in prepared.iter().zip(made.outcomes).zip(made.broken) {
-            values.push((call.value(ruby, outcome)?, broken))?;
+            let value = prepared::value(ruby, outcome, call.name(), &call.held);
+            let value = value.unwrap_or_else(|error| errors::object(ruby, error));
+            values.push((value, broken))?;
         }
         values.push(made.timed_out)?;
         Ok(values)
@@ -310,7 +289,7 @@ impl Ring {
         let home = Self::home(ruby, this)?;
         let engine = home.engine(ruby)?;
         let timeout = duration::optional(ruby, timeout)?;
-        let call = call.take(ruby, engine)?;
+        let call = call.take(ruby)?;
         let can = engine.driver.can_stream(&call);
         if !can.map_err(|error| errors::errno(ruby, error))? {
             return Ok(false);
@@ -467,7 +446,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("close", method!(Ring::close, 0))?;
     class.define_private_method("counts", method!(Ring::counts, 0))?;
     class.define_private_method("perform", method!(Ring::perform, 2))?;
-    class.define_private_method("perform_all", method!(Ring::perform_all, 2))?;
+    class.define_private_method("perform_all", method!(Ring::perform_all, 1))?;
     class.define_private_method("perform_chain", method!(Ring::perform_chain, 4))?;
     class.define_private_method("discard", method!(Ring::discard, 1))?;
     class.define_private_method("stream", method!(Ring::stream, 2))?;
@@ -475,6 +454,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("register", method!(Ring::register, 1))?;
     class.define_private_method("give", method!(Ring::message, 2))?;
     class.define_private_method("take", method!(Ring::receive, 1))?;
+    batch::init(ruby, class)?;
     registered::init(ruby, class)?;
     prepared::init(ruby, class)
 }

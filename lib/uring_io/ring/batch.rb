@@ -2,50 +2,50 @@
 
 module UringIO
   class Ring
-    # Calls that are made together, see Ring#batch.
+    # Calls that are made together, see Ring#batch. Has the methods of Operations; each returns the call's place among
+    # the results.
     class Batch
       include Operations
 
       # @api private
-      def initialize
-        @calls = []
-        @timeouts = []
-        @conversions = []
-        # Whoever closes a file that nobody else holds would take it from the call.
-        @ios = []
-      end
-
-      # @api private
-      def fill(discard)
+      def fill
         yield self
         self
       rescue Exception # rubocop:disable Lint/RescueException
-        discard.call(@calls)
+        discard
         raise
       end
 
-      # @api private
-      def make
-        values = yield @calls, @timeouts
-        values.each_with_index.map { |value, index| value.is_a?(Exception) ? value : converted(value, index) }
+      # (see Operations#read)
+      def read(io, into, offset: nil, timeout: nil)
+        add_read(io, into, offset, timeout) || super
+      end
+
+      # (see Operations#write)
+      def write(io, data, offset: nil, timeout: nil)
+        add_write(io, data, offset, timeout) || super
+      end
+
+      # (see Operations#recv)
+      def recv(io, into, flags = 0, timeout: nil)
+        add_recv(io, into, flags, timeout) || super
+      end
+
+      # (see Operations#send)
+      def send(io, data, flags = 0, timeout: nil)
+        add_send(io, data, flags, timeout) || super
       end
 
       private
 
-      def converted(value, index)
-        convert = @conversions[index]
-        convert ? convert.call(value) : value
-      end
-
       def run(call, timeout: nil, &convert)
-        @calls << call
-        @timeouts << timeout
-        @conversions << convert
-        @calls.size - 1
+        add(call, timeout, @ios, convert)
+      ensure
+        @ios = nil
       end
 
       def descriptor(io)
-        @ios << io
+        (@ios ||= []) << io
         super
       end
     end

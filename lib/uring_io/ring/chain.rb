@@ -88,7 +88,7 @@ module UringIO
           raise TypeError, "#{step.class} given where a step that opens is needed: close_descriptor takes numbers"
         end
 
-        step(:close) { run(Call.close(descriptor(step))) { nil } }
+        step(:close) { run(Call.close(descriptor(step))) }
       end
 
       # Gives the process a descriptor for what an earlier step has opened, close-on-exec (io_uring: Linux 6.8). The

@@ -28,7 +28,7 @@ module UringIO
       # Nothing at all: for measuring.
       # @return [nil]
       def nop(timeout: nil)
-        run(Call.nop, timeout:) { nil }
+        run(Call.nop, timeout:)
       end
 
       # read(2), or pread(2) with an offset (Linux 5.6). Ruby's own buffer of the IO is not looked at.
@@ -36,7 +36,7 @@ module UringIO
       # @param offset [Integer, nil] position in the file; nil for the descriptor's own, which moves
       # @return [String, nil] in binary, nil at the end; or the number of bytes in the buffer, 0 at the end
       def read(io, into, offset: nil, timeout: nil)
-        run(Call.read(descriptor(io), room(into), offset), timeout:) { |bytes| bytes_or_end(bytes, into) }
+        run(Call.read(descriptor(io), room(into), offset), timeout:)
       end
 
       # write(2), or pwrite(2) with an offset (Linux 5.6). What Ruby has in the IO's own buffer is not written first.
@@ -82,7 +82,7 @@ module UringIO
       # @param into [Integer, IO::Buffer] as for #read
       # @return [String, Integer, nil] as #read
       def recv(io, into, flags = 0, timeout: nil)
-        run(Call.recv(descriptor(io), room(into), flags), timeout:) { |bytes| bytes_or_end(bytes, into) }
+        run(Call.recv(descriptor(io), room(into), flags), timeout:)
       end
 
       # send(2). A peer that has gone is Errno::EPIPE, without a signal.
@@ -144,7 +144,7 @@ module UringIO
       def close_descriptor(fd, timeout: nil)
         raise TypeError, "#{fd.class} given where a descriptor is needed: close an IO itself" unless fd.is_a?(Integer)
 
-        run(Call.close(fd), timeout:) { nil }
+        run(Call.close(fd), timeout:)
       end
 
       # statx(2), of a path or an open IO.
@@ -162,13 +162,13 @@ module UringIO
       # fsync(2).
       # @return [nil]
       def fsync(io, timeout: nil)
-        run(Call.sync(descriptor(io), false), timeout:) { nil }
+        run(Call.sync(descriptor(io), false), timeout:)
       end
 
       # fdatasync(2).
       # @return [nil]
       def fdatasync(io, timeout: nil)
-        run(Call.sync(descriptor(io), true), timeout:) { nil }
+        run(Call.sync(descriptor(io), true), timeout:)
       end
 
       # sync_file_range(2), which says nothing of metadata: for a promise there is #fdatasync.
@@ -177,20 +177,20 @@ module UringIO
       # @return [nil]
       def sync_file_range(io, offset: 0, length: 0, flags: %i[wait_before write wait_after], timeout: nil)
         bits = flags(flags, SYNC_RANGE, "flags")
-        run(Call.sync_range(descriptor(io), offset, length, bits), timeout:) { nil }
+        run(Call.sync_range(descriptor(io), offset, length, bits), timeout:)
       end
 
       # fallocate(2).
       # @param mode [Integer] of fallocate(2): 0 to allocate, and grow the file when it is shorter
       # @return [nil]
       def fallocate(io, length, offset: 0, mode: 0, timeout: nil)
-        run(Call.allocate(descriptor(io), mode, offset, length), timeout:) { nil }
+        run(Call.allocate(descriptor(io), mode, offset, length), timeout:)
       end
 
       # ftruncate(2) (Linux 6.9).
       # @return [nil]
       def ftruncate(io, length, timeout: nil)
-        run(Call.truncate(descriptor(io), length), timeout:) { nil }
+        run(Call.truncate(descriptor(io), length), timeout:)
       end
 
       # posix_fadvise(2).
@@ -199,44 +199,44 @@ module UringIO
       # @return [nil]
       def fadvise(io, advice, offset: 0, length: 0, timeout: nil)
         number = flags(advice, ADVICE, "advice")
-        run(Call.advise(descriptor(io), offset, length, number), timeout:) { nil }
+        run(Call.advise(descriptor(io), offset, length, number), timeout:)
       end
 
       # rename(2), or renameat2(2) with flags (Linux 5.11).
       # @param flags [Array<Symbol>, Symbol, Integer] keys of RENAME
       # @return [nil]
       def rename(from, to, flags: 0, timeout: nil)
-        run(Call.rename(path(from), path(to), flags(flags, RENAME, "flags")), timeout:) { nil }
+        run(Call.rename(path(from), path(to), flags(flags, RENAME, "flags")), timeout:)
       end
 
       # unlink(2) (Linux 5.11).
       # @return [nil]
       def unlink(path, timeout: nil)
-        run(Call.unlink(path(path), 0), timeout:) { nil }
+        run(Call.unlink(path(path), 0), timeout:)
       end
 
       # rmdir(2) (Linux 5.11).
       # @return [nil]
       def rmdir(path, timeout: nil)
-        run(Call.unlink(path(path), AT_REMOVEDIR), timeout:) { nil }
+        run(Call.unlink(path(path), AT_REMOVEDIR), timeout:)
       end
 
       # mkdir(2) (Linux 5.15).
       # @return [nil]
       def mkdir(path, perm = 0o777, timeout: nil)
-        run(Call.mkdir(path(path), perm), timeout:) { nil }
+        run(Call.mkdir(path(path), perm), timeout:)
       end
 
       # symlink(2) (Linux 5.15).
       # @return [nil]
       def symlink(target, path, timeout: nil)
-        run(Call.symlink(path(target), path(path)), timeout:) { nil }
+        run(Call.symlink(path(target), path(path)), timeout:)
       end
 
       # link(2) (Linux 5.15).
       # @return [nil]
       def link(from, to, timeout: nil)
-        run(Call.link(path(from), path(to)), timeout:) { nil }
+        run(Call.link(path(from), path(to)), timeout:)
       end
 
       # getxattr(2), of a path or an open IO (Linux 5.19).
@@ -252,7 +252,7 @@ module UringIO
       # @return [nil]
       def setxattr(path_or_io, name, value, flags: 0, timeout: nil)
         bits = flags(flags, XATTR, "flags")
-        run(Call.setxattr(subject(path_or_io), string(name), string(value), bits), timeout:) { nil }
+        run(Call.setxattr(subject(path_or_io), string(name), string(value), bits), timeout:)
       end
 
       # splice(2): from one descriptor to another, one of which is a pipe (Linux 5.7).
@@ -287,13 +287,13 @@ module UringIO
       # @param address [Addrinfo, String] a String as Socket.sockaddr_in makes it
       # @return [nil]
       def bind(io, address, timeout: nil)
-        run(Call.bind(descriptor(io), sockaddr(address)), timeout:) { nil }
+        run(Call.bind(descriptor(io), sockaddr(address)), timeout:)
       end
 
       # listen(2) (Linux 6.11).
       # @return [nil]
       def listen(io, backlog = Socket::SOMAXCONN, timeout: nil)
-        run(Call.listen(descriptor(io), backlog), timeout:) { nil }
+        run(Call.listen(descriptor(io), backlog), timeout:)
       end
 
       # accept(2).
@@ -305,14 +305,14 @@ module UringIO
       # connect(2).
       # @return [nil]
       def connect(io, address, timeout: nil)
-        run(Call.connect(descriptor(io), sockaddr(address)), timeout:) { nil }
+        run(Call.connect(descriptor(io), sockaddr(address)), timeout:)
       end
 
       # shutdown(2) (Linux 5.11).
       # @param how [Symbol, Integer] :RD, :WR or :RDWR
       # @return [nil]
       def shutdown(io, how = :RDWR, timeout: nil)
-        run(Call.shutdown(descriptor(io), constant(how, "SHUT_")), timeout:) { nil }
+        run(Call.shutdown(descriptor(io), constant(how, "SHUT_")), timeout:)
       end
 
       # poll(2) of one descriptor.
@@ -326,7 +326,7 @@ module UringIO
       # @param seconds [Numeric]
       # @return [nil]
       def timeout(seconds)
-        run(Call.timeout(seconds)) { nil }
+        run(Call.timeout(seconds))
       end
 
       # waitid(2): waits for a child of this process (Linux 6.7). On the other backends for one child by its number.
@@ -446,10 +446,6 @@ module UringIO
         MODES.fetch(string(mode).delete("bt")) do
           raise ArgumentError, "invalid access mode #{mode.inspect}; there are #{MODES.keys.join(', ')}"
         end
-      end
-
-      def bytes_or_end(bytes, into)
-        bytes.is_a?(String) && bytes.empty? && into != 0 ? nil : bytes
       end
     end
   end

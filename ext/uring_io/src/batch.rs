@@ -1,0 +1,256 @@
+//! Class UringIO::Ring::Batch: calls that are made at the same time.
+//!
+//! Transfers are what batches are mostly made of, so those are prepared here without an object for each.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use magnus::block::Proc;
+use magnus::value::{Opaque, ReprValue};
+use magnus::{
+    gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Integer, RArray, RClass,
+    RString, Ruby, TryConvert, TypedData, Value,
+};
+use uring_io_core::{Call, Direction, Memory};
+
+use crate::buffer;
+use crate::calls::{Outcome, Part};
+use crate::engine::Engine;
+use crate::held::Held;
+use crate::io::OpenIo;
+use crate::prepared::{self, Prepared};
+use crate::{duration, errors};
+
+/// Memory behind a UringIO::Ring::Batch.
+#[derive(TypedData, Default)]
+#[magnus(class = "UringIO::Ring::Batch", mark, size, free_immediately)]
+pub struct Batch {
+    /// Not borrowed while anything is allocated or anybody else runs, but for reading.
+    entries: RefCell<Vec<Entry>>,
+    /// Whether its calls were made, or are being made.
+    made: Cell<bool>,
+}
+
+struct Entry {
+    /// Taken out when it is made.
+    call: Option<Call>,
+    name: &'static str,
+    timeout: Option<Duration>,
+    held: Held,
+    /// Makes the value of what it came to.
+    convert: Option<Opaque<Proc>>,
+    /// The IO that it is made on: an IO that is collected closes its descriptor.
+    io: Opaque<Value>,
+}
+
+// SAFETY: used by whichever thread holds the GVL, one at a time. What its calls hold points nowhere but
+// to memory that `held` keeps.
+unsafe impl Send for Batch {}
+
+impl DataTypeFunctions for Batch {
+    fn mark(&self, marker: &gc::Marker) {
+        for entry in self.entries.borrow().iter() {
+            entry.held.mark(marker);
+            marker.mark(entry.io);
+            if let Some(convert) = entry.convert {
+                marker.mark(convert);
+            }
+        }
+    }
+}
+
+impl Batch {
+    /// Takes a place for a call: its number.
+    fn push(&self, ruby: &Ruby, entry: Entry) -> Result<usize, Error> {
+        if self.made.get() {
+            entry.held.release(ruby);
+            let message = "this batch was made already: calls are added to it in its block";
+            return Err(errors::base(ruby, message));
+        }
+        let mut entries = self.entries.borrow_mut();
+        entries.push(entry);
+        Ok(entries.len() - 1)
+    }
+
+    /// Adds a call that was prepared for it.
+    fn add(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        prepared: Obj<Prepared>,
+        timeout: Value,
+        io: Value,
+        convert: Option<Proc>,
+    ) -> Result<usize, Error> {
+        let timeout = duration::optional(ruby, timeout)?;
+        let entry = Entry {
+            call: Some(prepared.take(ruby)?),
+            name: prepared.name(),
+            timeout,
+            held: prepared.held.take(),
+            convert: convert.map(Opaque::from),
+            io: Opaque::from(io),
+        };
+        this.push(ruby, entry)
+    }
+
+    /// Adds a transfer with an IO or a descriptor, of a String, an IO::Buffer, or so many bytes. Nil for
+    /// any other objects, which somebody else has to convert or refuse.
+    fn add_transfer(
+        ruby: &Ruby,
+        this: &Self,
+        io: Value,
+        data: Value,
+        timeout: Value,
+        direction: Direction,
+        make: impl FnOnce(i32, Memory) -> Call,
+    ) -> Result<Option<usize>, Error> {
+        let fd = if let Some(number) = Integer::from_value(io) {
+            number.to_i32()?
+        } else if io.is_kind_of(ruby.class_io()) {
+            OpenIo::new(ruby, io)?.fd
+        } else {
+            return Ok(None);
+        };
+        let timeout = duration::optional(ruby, timeout)?;
+        let held = Held::default();
+        let memory = match (
+            direction,
+            Integer::from_value(data),
+            RString::from_value(data),
+        ) {
+            (Direction::Read, Some(length), _) => held.string(ruby, length.to_usize()?)?,
+            (Direction::Write, _, Some(string)) => held.bytes(string),
+            _ if data.is_kind_of(buffer::class(ruby)) => held.buffer(ruby, data, direction)?,
+            _ => return Ok(None),
+        };
+        let call = make(fd, memory);
+        let entry = Entry {
+            name: call.name(),
+            call: Some(call),
+            timeout,
+            held,
+            convert: None,
+            io: Opaque::from(io),
+        };
+        this.push(ruby, entry).map(Some)
+    }
+
+    fn add_read(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        io: Value,
+        into: Value,
+        offset: Value,
+        timeout: Value,
+    ) -> Result<Option<usize>, Error> {
+        let target = prepared::position(Option::<u64>::try_convert(offset)?);
+        let make = |fd, memory| Call::Read { fd, target, memory };
+        Self::add_transfer(ruby, &this, io, into, timeout, Direction::Read, make)
+    }
+
+    fn add_write(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        io: Value,
+        data: Value,
+        offset: Value,
+        timeout: Value,
+    ) -> Result<Option<usize>, Error> {
+        let target = prepared::position(Option::<u64>::try_convert(offset)?);
+        let make = |fd, memory| Call::Write { fd, target, memory };
+        Self::add_transfer(ruby, &this, io, data, timeout, Direction::Write, make)
+    }
+
+    fn add_recv(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        io: Value,
+        into: Value,
+        flags: i32,
+        timeout: Value,
+    ) -> Result<Option<usize>, Error> {
+        let make = |fd, memory| Call::Recv { fd, memory, flags };
+        Self::add_transfer(ruby, &this, io, into, timeout, Direction::Read, make)
+    }
+
+    fn add_send(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        io: Value,
+        data: Value,
+        flags: i32,
+        timeout: Value,
+    ) -> Result<Option<usize>, Error> {
+        let make = |fd, memory| Call::Send { fd, memory, flags };
+        Self::add_transfer(ruby, &this, io, data, timeout, Direction::Write, make)
+    }
+
+    /// Makes the calls on an engine: what they came to, in their order.
+    pub fn make(ruby: &Ruby, this: Obj<Self>, engine: &Engine) -> Result<RArray, Error> {
+        if this.made.replace(true) {
+            return Err(errors::base(ruby, "this batch was made already"));
+        }
+        let made = Self::made(ruby, this, engine);
+        this.let_go(ruby, made.is_err() && engine.is_lost());
+        made
+    }
+
+    fn made(ruby: &Ruby, this: Obj<Self>, engine: &Engine) -> Result<RArray, Error> {
+        let known = |entry: &Entry| entry.held.is_known_to(ruby, engine);
+        if !this.entries.borrow().iter().all(known) {
+            return Err(prepared::registered_elsewhere(ruby));
+        }
+        let mut parts = Vec::new();
+        for entry in this.entries.borrow_mut().iter_mut() {
+            let timeout = entry.timeout;
+            parts.extend(entry.call.take().map(|call| Part { call, timeout }));
+        }
+        let outcomes = engine.calls(ruby, parts)?;
+        let values = ruby.ary_new_capa(outcomes.len());
+        for (number, outcome) in outcomes.into_iter().enumerate() {
+            values.push(this.value(ruby, number, outcome)?)?;
+        }
+        Ok(values)
+    }
+
+    fn value(&self, ruby: &Ruby, number: usize, outcome: Outcome) -> Result<Value, Error> {
+        let entries = self.entries.borrow();
+        let entry = &entries[number];
+        let convert = entry.convert;
+        let value = prepared::value(ruby, outcome, entry.name, &entry.held);
+        drop(entries);
+        match (value, convert) {
+            (Ok(value), Some(convert)) => ruby.get_inner(convert).call((value,)),
+            (Err(error), _) => Ok(errors::object(ruby, error)),
+            (value, None) => value,
+        }
+    }
+
+    fn let_go(&self, ruby: &Ruby, lost: bool) {
+        for entry in self.entries.borrow().iter() {
+            if lost {
+                entry.held.leak(ruby);
+            } else {
+                entry.held.release(ruby);
+            }
+        }
+    }
+
+    /// Lets go of what the calls hold, which are not going to be made.
+    fn discard(ruby: &Ruby, this: Obj<Self>) {
+        this.made.set(true);
+        this.let_go(ruby, false);
+    }
+}
+
+pub fn init(ruby: &Ruby, ring: RClass) -> Result<(), Error> {
+    let class = ring.define_class("Batch", ruby.class_object())?;
+    class.define_alloc_func::<Batch>();
+    class.define_private_method("add", method!(Batch::add, 4))?;
+    class.define_private_method("add_read", method!(Batch::add_read, 4))?;
+    class.define_private_method("add_write", method!(Batch::add_write, 4))?;
+    class.define_private_method("add_recv", method!(Batch::add_recv, 4))?;
+    class.define_private_method("add_send", method!(Batch::add_send, 4))?;
+    class.define_private_method("discard", method!(Batch::discard, 0))
+}
