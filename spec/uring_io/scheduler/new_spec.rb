@@ -84,13 +84,26 @@ RSpec.describe UringIO::Scheduler, ".new" do
     skip Backends.missing(:io_uring) if Backends.missing(:io_uring)
 
     [1, 2, 3, 1000, 4096].each { |entries| expect(backend_of(backend: :io_uring, entries:)).to eq(:io_uring) }
-    in_thread do
-      UringIO.run(backend: :io_uring, sqpoll: true, entries: 8) do
+    polled = in_thread do
+      # It warns where there are few CPUs.
+      verbose = $VERBOSE
+      $VERBOSE = nil
+      UringIO.run(backend: :io_uring, sqpoll: true, sqpoll_idle: 0.1, entries: 8) do
         reader, writer = pipe
         Fiber.schedule { writer.write("polled") }
-        expect(reader.readpartial(10)).to eq("polled")
+        reader.readpartial(10)
       end
+    ensure
+      $VERBOSE = verbose
     end
+    expect(polled).to eq("polled")
+  end
+
+  it "does not fall back from a polling kernel thread that was asked for" do
+    expect { described_class.new(backend: :epoll, sqpoll: true) }.to raise_error(UringIO::UnsupportedError, /sqpoll/)
+    expect { described_class.new(sqpoll: true, sqpoll_idle: -1) }.to raise_error(ArgumentError)
+    expect { described_class.new(sqpoll: true, sqpoll_idle: 1e9) }.to raise_error(ArgumentError, /sqpoll_idle/)
+    expect { described_class.new(sqpoll: true, sqpoll_cpu: :first) }.to raise_error(TypeError)
   end
 
   it "cannot be used before it is initialized, nor initialized twice" do
