@@ -16,7 +16,8 @@ module UringIO
   class Selector
     include ProcessWait
 
-    # @!method initialize(loop, backend: nil, entries: 1024, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil, workers: nil)
+    # @!method initialize(loop, backend: nil, entries: 1024, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil,
+    #   workers: nil)
     #   @param loop [Fiber] the fiber that calls #select
     #   @param backend [Symbol, nil] :io_uring, :epoll, :poll or :select; URING_IO_BACKEND or else the
     #     best that works when nil
