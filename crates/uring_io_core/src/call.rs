@@ -413,6 +413,26 @@ impl Call {
         )
     }
 
+    /// Whether it moves bytes, which cannot be taken back.
+    pub fn is_transfer(&self) -> bool {
+        matches!(
+            self,
+            Self::Read { .. }
+                | Self::Write { .. }
+                | Self::ReadVectors { .. }
+                | Self::WriteVectors { .. }
+                | Self::ReadFixed { .. }
+                | Self::WriteFixed { .. }
+                | Self::Recv { .. }
+                | Self::Send { .. }
+                | Self::SendZeroCopy { .. }
+                | Self::ReceiveMessage { .. }
+                | Self::SendMessage { .. }
+                | Self::Splice { .. }
+                | Self::Tee { .. }
+        )
+    }
+
     /// The same call once more, where that is one that goes on.
     pub fn again(&self) -> Option<Self> {
         Some(match *self {

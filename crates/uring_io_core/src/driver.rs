@@ -132,8 +132,7 @@ pub struct Driver<P> {
     counts: Counts,
 }
 
-/// Entries served from the ready queue before a backend is asked where that costs a system call and
-/// passes nothing on.
+/// Entries served from the ready queue before a backend whose look costs a system call is asked.
 const SERVED_MAX: usize = 64;
 
 /// Operations that may complete at once before one is made to wait its turn, so that a party
@@ -509,9 +508,19 @@ impl<P> Driver<P> {
         }
     }
 
+    /// Lets everybody go on who may, for an owner that has no turns. Whether there was somebody.
+    pub fn hand_out_all(&self) -> bool {
+        let mut parks = self.parks.borrow_mut();
+        let mut any = false;
+        while let Some(token) = parks.ready.pop_any() {
+            any |= parks.in_flight.dequeued(token);
+        }
+        any
+    }
+
     /// Begins a turn: passes on what is queued, takes completions, expires deadlines.
     pub fn begin_turn(&self) -> Result<Turn> {
-        self.take_completions();
+        self.collect();
         if !self.parks.borrow().timers.is_empty() {
             self.expire()?;
         }
@@ -520,7 +529,7 @@ impl<P> Driver<P> {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             return Ok(Turn::Idle(left));
         }
-        let costly = self.backend.borrow_mut().flush_is_costly();
+        let costly = self.backend.borrow().flush_is_costly();
         let overdue =
             self.served.get() >= SERVED_MAX || self.done_at_once.get() >= DONE_AT_ONCE_MAX;
         if !costly || overdue {
@@ -582,7 +591,7 @@ impl<P> Driver<P> {
     /// Takes completions. True when the kernel and the workers are done with all memory lent to
     /// them.
     pub fn is_idle(&self) -> bool {
-        self.take_completions();
+        self.collect();
         self.parks.borrow().in_flight.awaited_count() == 0
     }
 
@@ -618,7 +627,7 @@ impl<P> Driver<P> {
     pub fn look(&self) -> Result<()> {
         self.looked();
         self.backend.borrow_mut().flush(&self.counts)?;
-        self.take_completions();
+        self.collect();
         Ok(())
     }
 
@@ -628,7 +637,8 @@ impl<P> Driver<P> {
         self.done_at_once.set(0);
     }
 
-    fn take_completions(&self) {
+    /// Takes the completions that are there, without asking the kernel for more.
+    pub fn collect(&self) {
         let mut parks = self.parks.borrow_mut();
         let take = |token, completion| parks.complete(token, completion);
         let mut backend = self.backend.borrow_mut();

@@ -81,6 +81,17 @@ pub struct Transfer {
     pub buffer: LentBuffer,
 }
 
+impl Transfer {
+    /// Whether this result is worth telling when the transfer was to be ended meanwhile: some input, or
+    /// all of the output.
+    pub fn is_enough(&self, result: i32) -> bool {
+        match self.direction {
+            Direction::Read => result > 0,
+            Direction::Write => usize::try_from(result) == Ok(self.buffer.length()),
+        }
+    }
+}
+
 /// Which way a transfer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {

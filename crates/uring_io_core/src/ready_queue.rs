@@ -30,6 +30,12 @@ impl ReadyQueue {
         self.tokens.pop_front()
     }
 
+    /// The next token of this turn or any later one.
+    pub fn pop_any(&mut self) -> Option<Token> {
+        self.left_in_turn = self.left_in_turn.saturating_sub(1);
+        self.tokens.pop_front()
+    }
+
     /// Begins a turn with all that is queued.
     pub fn begin_turn(&mut self) {
         self.left_in_turn = self.tokens.len();

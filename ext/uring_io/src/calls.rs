@@ -81,11 +81,13 @@ impl Engine {
         self.release_held(ruby);
         let place = self.place(ruby, Purpose::Operation);
         let token = place.token;
+        let transfers = call.is_transfer();
         self.start_call(ruby, token, call)?;
         if timeout.is_some() {
             self.driver.set_timeout(token, timeout);
         }
-        let completed = self.await_completion(ruby, token, || ());
+        let counts = |result| result > 0 && transfers;
+        let completed = self.await_completion(ruby, token, || (), counts);
         if completed.is_err() && self.is_lost() {
             held.leak(ruby);
             return Err(completed

@@ -113,6 +113,8 @@ pub struct Engine {
     pub timeouts: RefCell<HashMap<Token, Timeout>>,
     /// What is to be raised in which fiber at its next park.
     pending: RefCell<Vec<(Opaque<Fiber>, Interrupt)>>,
+    /// What of that was raised last, until somebody asks for it.
+    raised: Cell<Option<Interrupt>>,
     /// Objects that stand for a wait, to be told to raise an exception in it.
     proxies: RefCell<Vec<(Opaque<Value>, Opaque<Value>)>>,
     /// Whether Ruby has an interrupt for the thread's main flow.
@@ -144,6 +146,7 @@ impl Engine {
             scheduled: RefCell::default(),
             timeouts: RefCell::default(),
             pending: RefCell::default(),
+            raised: Cell::new(None),
             proxies: RefCell::default(),
             interrupted: Cell::new(false),
             running: Cell::new(None),
@@ -278,7 +281,12 @@ impl Engine {
         if timeout.is_some() {
             self.driver.set_timeout(token, timeout);
         }
-        self.await_completion(ruby, token, || ())
+        // Bytes that were moved cannot be taken back: they are gone from the stream.
+        let counts = |result| match operation {
+            Operation::Transfer(transfer) => transfer.is_enough(result),
+            _ => false,
+        };
+        self.await_completion(ruby, token, || (), counts)
     }
 
     /// Waits until a descriptor is ready for some of `interest`, and returns for which. `None` when
@@ -412,7 +420,8 @@ impl Engine {
             self.driver.complete(place.token, 0);
             return Err(error);
         }
-        self.await_completion(ruby, place.token, cancel).map(|_| ())
+        self.await_completion(ruby, place.token, cancel, |_| false)
+            .map(|_| ())
     }
 
     /// Ends all operations and gives the backend back; other threads run while it waits. Repeatable.
@@ -443,11 +452,16 @@ impl Engine {
         raised.map_or(Ok(()), Err)
     }
 
+    /// Parks until the operation of `token` is over, also when an exception is raised into the fiber or
+    /// the timeout passes: then it is told to end, by `cancel` too. The result; `None` when it was ended
+    /// by the timeout. Where a result `counts`, it is returned although an exception was raised, and the
+    /// exception is raised at the fiber's next park.
     pub fn await_completion(
         &self,
         ruby: &Ruby,
         token: Token,
         cancel: impl FnOnce(),
+        counts: impl FnOnce(i32) -> bool,
     ) -> Result<Option<i32>, Error> {
         let mut raised = None;
         let mut timed_out = false;
@@ -461,7 +475,8 @@ impl Engine {
                 Err(error) if self.is_lost() => return Err(error),
                 // A killed fiber raises again at every resume: the first reason counts.
                 Err(error) => {
-                    raised.get_or_insert(error);
+                    let interrupt = self.raised.take();
+                    raised.get_or_insert((error, interrupt));
                 }
             }
             let Some(cancel) = cancel.take() else {
@@ -477,7 +492,12 @@ impl Engine {
             }
         };
         match raised {
-            Some(error) => {
+            // A fiber that is killed has no next park.
+            Some((error, interrupt)) if error.value().is_some() && counts(result) => {
+                self.postpone(ruby, &error, interrupt);
+                Ok(Some(result))
+            }
+            Some((error, _)) => {
                 if let Some(call) = self.driver.take_call(token) {
                     call.undo(result);
                 }
@@ -486,6 +506,16 @@ impl Engine {
             // A worker of the ring that was told to end says EINTR.
             None if timed_out && [-libc::ECANCELED, -libc::EINTR].contains(&result) => Ok(None),
             None => Ok(Some(result)),
+        }
+    }
+
+    /// Has the current fiber raise at its next park what came too late for this one.
+    fn postpone(&self, ruby: &Ruby, error: &Error, interrupt: Option<Interrupt>) {
+        let exception = || Exception::from_value(error.value()?).map(Opaque::from);
+        let interrupt = interrupt.or_else(|| exception().map(Interrupt::Exception));
+        if let Some(interrupt) = interrupt {
+            let fiber = Opaque::from(ruby.fiber_current());
+            self.pending.borrow_mut().push((fiber, interrupt));
         }
     }
 
@@ -584,11 +614,7 @@ impl Engine {
     /// One turn of a thread that has nobody else to run. Those whose wakeup has come take it
     /// themselves.
     pub fn run_nobody(&self, ruby: &Ruby) -> Result<(), Error> {
-        let mut handed_out = false;
-        while self.driver.next_ready().is_some() {
-            handed_out = true;
-        }
-        if handed_out {
+        if self.driver.hand_out_all() {
             return Ok(());
         }
         let turn = self.driver.begin_turn();
@@ -599,6 +625,10 @@ impl Engine {
             if let Some(Err(error)) = gvl::wait(&self.driver, timeout) {
                 return Err(self.failure(ruby, error));
             }
+            // Often that is all. To begin a turn would be to ask the kernel once more, when its word that
+            // it has work (TASKRUN) is out of date: it takes it back before it does what adds some.
+            self.driver.collect();
+            self.driver.hand_out_all();
             ruby.thread_check_ints()?;
         }
         Ok(())
@@ -858,7 +888,7 @@ impl Engine {
     }
 
     /// Raises what is pending for the current fiber.
-    fn raise_pending(&self, ruby: &Ruby) -> Result<(), Error> {
+    pub fn raise_pending(&self, ruby: &Ruby) -> Result<(), Error> {
         if self.pending.borrow().is_empty() {
             return Ok(());
         }
@@ -871,6 +901,7 @@ impl Engine {
         };
         let (_, interrupt) = pending.remove(found);
         drop(pending);
+        self.raised.set(Some(interrupt));
         Err(self.exception(ruby, interrupt)?.into())
     }
 

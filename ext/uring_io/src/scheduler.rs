@@ -473,6 +473,13 @@ fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> 
     } else {
         call_with_keywords(block, splat, keywords)
     };
+    // What came too late for its last wait is not lost with it.
+    let pending = || {
+        this.engine
+            .get()
+            .map_or(Ok(()), |engine| engine.raise_pending(ruby))
+    };
+    let result = result.and_then(|value| pending().map(|()| value));
     let result = result.or_else(|error| report(ruby, this, error));
     if let Some(engine) = this.engine.get() {
         engine.ended(ruby.fiber_current());

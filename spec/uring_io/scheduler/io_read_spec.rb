@@ -361,6 +361,40 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
+    it "loses nothing that has come when its fiber is raised into" do
+      received = []
+      errors = []
+      scheduled do
+        input, output = unix_pair
+        fiber = Fiber.schedule do
+          2.times do
+            received << input.readpartial(10)
+          rescue IndexError => error
+            errors << error
+          end
+        end
+        output.write("one")
+        fiber.raise(IndexError)
+      end
+      expect([received, errors.size]).to eq([["one"], 1])
+    end
+
+    it "raises at the end of its fiber what came too late for its last wait" do
+      received = nil
+      reported = StringIO.new
+      scheduled do
+        input, output = unix_pair
+        stderr = $stderr
+        fiber = Fiber.schedule { received = input.readpartial(10) }
+        output.write("one")
+        $stderr = reported
+        fiber.raise(IndexError, "too late")
+        $stderr = stderr
+      end
+      expect(reported.string).to include("too late")
+      expect([nil, "one"]).to include(received)
+    end
+
     it "shares the input among several fibers that read the same descriptor" do
       lines = []
       scheduled do

@@ -275,12 +275,6 @@ impl Ring {
         }
     }
 
-    /// Whether there is nothing to submit. The kernel's word that it has work to run (`TASKRUN`) can be
-    /// out of date by then: it is taken back before the work is run that may add more.
-    pub fn has_nothing_queued(&mut self) -> bool {
-        self.backlog.is_empty() && self.ring.submission().is_empty()
-    }
-
     /// Submits what is queued, without waiting. No system call when there is nothing to do.
     pub fn flush(&mut self, counts: &Counts) -> Result<()> {
         loop {
