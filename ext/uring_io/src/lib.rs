@@ -24,6 +24,7 @@ mod scheduler;
 mod select;
 mod selector;
 mod support;
+mod switch;
 mod timeout;
 mod transfer;
 

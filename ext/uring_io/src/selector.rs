@@ -25,7 +25,7 @@ use crate::engine::{Engine, Flow};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
 use crate::transfer::{self, Contract};
-use crate::{children, duration, errors, gvl};
+use crate::{children, duration, errors, gvl, switch};
 
 /// Memory behind a UringIO::Selector.
 #[derive(TypedData, Default)]
@@ -389,22 +389,34 @@ impl State {
     /// Runs what the ready list holds now; what comes meanwhile is for the next time. Whether there
     /// was anything.
     fn flush(&self, ruby: &Ruby) -> Hook<bool> {
+        let mut left = self.ready.len();
         let mut ran = false;
-        for _ in 0..self.ready.len() {
-            let Some(entry) = self.ready.pop() else {
-                continue;
-            };
-            let entry = ruby.get_inner(entry);
-            ran = true;
-            if let Some(fiber) = Fiber::from_value(entry) {
-                if fiber.is_alive() {
-                    fiber.transfer::<_, Value>(())?;
+        loop {
+            let mut object = None;
+            let next_fiber = || {
+                while left > 0 && object.is_none() {
+                    left -= 1;
+                    let Some(entry) = self.ready.pop() else {
+                        continue;
+                    };
+                    let entry = ruby.get_inner(entry);
+                    ran = true;
+                    match Fiber::from_value(entry) {
+                        Some(fiber) if fiber.is_alive() => return Some(fiber),
+                        Some(_) => {}
+                        None => object = Some(entry),
+                    }
                 }
-            } else if entry.funcall::<_, _, bool>("alive?", ())? {
-                entry.funcall::<_, _, Value>("transfer", ())?;
+                None
+            };
+            switch::transfer_each(ruby, next_fiber)?;
+            let Some(object) = object else {
+                return Ok(ran);
+            };
+            if object.funcall::<_, _, bool>("alive?", ())? {
+                object.funcall::<_, _, Value>("transfer", ())?;
             }
         }
-        Ok(ran)
     }
 
     /// Looks at the backend without waiting. While more is ready to run, that can be put off for
@@ -440,16 +452,15 @@ impl State {
     fn dispatch(&self, ruby: &Ruby) -> Hook<usize> {
         let mut served = 0;
         let driver = &self.engine.driver;
-        while let Some(token) = driver.next_ready() {
+        let next_fiber = || loop {
+            let token = driver.next_ready()?;
             served += 1;
-            let Some(fiber) = driver.with_payload(token, |party| party.fiber) else {
-                continue;
-            };
-            let fiber = ruby.get_inner(fiber);
-            if fiber.is_alive() {
-                fiber.transfer::<_, Value>(())?;
+            let fiber = driver.with_payload(token, |party| ruby.get_inner(party.fiber));
+            if let Some(fiber) = fiber.filter(|fiber| fiber.is_alive()) {
+                return Some(fiber);
             }
-        }
+        };
+        switch::transfer_each(ruby, next_fiber)?;
         Ok(served)
     }
 }
