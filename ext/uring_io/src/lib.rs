@@ -17,6 +17,7 @@ mod held;
 mod io;
 mod options;
 mod prepared;
+mod receiver;
 mod registered;
 mod resolve;
 mod ring;

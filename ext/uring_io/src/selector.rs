@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicPtr;
 use std::time::{Duration, Instant};
 
 use magnus::fiber::Fiber;
@@ -18,12 +19,14 @@ use magnus::{
     gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, ExceptionClass, RHash,
     RModule, Ruby, Symbol, TryConvert, TypedData, Value,
 };
+use rb_sys::rb_data_type_t;
 use uring_io_core::{Direction, Turn};
 
 use crate::arguments::check_count;
 use crate::engine::{Engine, Flow};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
+use crate::receiver::{Receiver, Receives};
 use crate::transfer::{self, Contract};
 use crate::{children, duration, errors, gvl, switch};
 
@@ -50,6 +53,13 @@ struct State {
 // GC's marking, may run while the owner waits without the GVL, and touch only what Driver::wait
 // leaves alone.
 unsafe impl Send for Selector {}
+
+impl Receives for Selector {
+    fn known_type() -> &'static AtomicPtr<rb_data_type_t> {
+        static TYPE: AtomicPtr<rb_data_type_t> = AtomicPtr::new(std::ptr::null_mut());
+        &TYPE
+    }
+}
 
 impl DataTypeFunctions for Selector {
     fn mark(&self, marker: &gc::Marker) {
@@ -162,7 +172,7 @@ impl Selector {
         Ok(ruby.to_symbol(this.made(ruby)?.engine.driver.backend().name()))
     }
 
-    fn idle_duration(ruby: &Ruby, this: Obj<Self>) -> Hook<f64> {
+    fn idle_duration(ruby: &Ruby, this: Receiver<Self>) -> Hook<f64> {
         Ok(this.made(ruby)?.idle.get().as_secs_f64())
     }
 
@@ -185,15 +195,15 @@ impl Selector {
 
     /// Any thread that holds the GVL; it neither blocks nor raises, because Async calls it from
     /// wherever Ruby unblocks a fiber.
-    fn push(&self, entry: Value) {
-        if let Some(state) = self.state.get() {
+    fn push(this: Receiver<Self>, entry: Value) {
+        if let Some(state) = this.state.get() {
             state.ready.push(entry);
         }
     }
 
     /// Any thread, as `push`. Whether `select` was waiting.
-    fn wakeup(&self) -> bool {
-        let Some(state) = self.state.get() else {
+    fn wakeup(this: Receiver<Self>) -> bool {
+        let Some(state) = this.state.get() else {
             return false;
         };
         let waiting = !state.engine.is_closed() && state.engine.driver.is_waiting();
@@ -203,28 +213,31 @@ impl Selector {
         waiting
     }
 
-    fn transfer(ruby: &Ruby, this: Obj<Self>) -> Hook<Value> {
-        this.state(ruby)?.go_home(ruby)
+    /// The fiber that `transfer` gives control to; `None` when that is the caller.
+    fn home_to_go(ruby: &Ruby, this: Receiver<Self>) -> Hook<Option<Fiber>> {
+        let state = this.state(ruby)?;
+        let is_there = state.is_at_home(ruby);
+        Ok((!is_there).then(|| ruby.get_inner(state.home)))
     }
 
-    fn yield_turn(ruby: &Ruby, this: Obj<Self>) -> Hook<Value> {
+    fn yield_turn(ruby: &Ruby, this: Receiver<Self>) -> Hook<Value> {
         let state = this.state(ruby)?;
         state.queued(ruby, || state.go_home(ruby))
     }
 
-    fn resume(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Value> {
+    fn resume(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<Value> {
         let state = this.state(ruby)?;
         let (fiber, arguments) = fiber_and_arguments(ruby, arguments)?;
         state.queued(ruby, || transfer_to(fiber, arguments))
     }
 
-    fn raise(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Value> {
+    fn raise(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<Value> {
         let state = this.state(ruby)?;
         let (fiber, arguments) = fiber_and_arguments(ruby, arguments)?;
         state.queued(ruby, || raise_in(ruby, fiber, arguments))
     }
 
-    fn select(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<usize> {
+    fn select(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<usize> {
         let state = this.state(ruby)?;
         check_count(ruby, arguments, 0..=1)?;
         let timeout = match arguments.first() {
@@ -243,7 +256,7 @@ impl Selector {
 
     fn io_wait(
         ruby: &Ruby,
-        this: Obj<Self>,
+        this: Receiver<Self>,
         fiber: Value,
         io: Value,
         events: Value,
@@ -261,19 +274,19 @@ impl Selector {
         })
     }
 
-    fn io_read(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+    fn io_read(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<i64> {
         this.transfer_by(ruby, transfer::buffered, Direction::Read, arguments)
     }
 
-    fn io_write(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+    fn io_write(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<i64> {
         this.transfer_by(ruby, transfer::buffered, Direction::Write, arguments)
     }
 
-    fn io_pread(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+    fn io_pread(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<i64> {
         this.transfer_by(ruby, transfer::positioned, Direction::Read, arguments)
     }
 
-    fn io_pwrite(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+    fn io_pwrite(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<i64> {
         this.transfer_by(ruby, transfer::positioned, Direction::Write, arguments)
     }
 
@@ -506,6 +519,14 @@ fn raise_in(ruby: &Ruby, fiber: Fiber, arguments: &[Value]) -> Hook<Value> {
     Ok(unsafe { Value::from_raw(value) })
 }
 
+/// Selector#transfer. There is nothing left to do when control comes back, so a raise may go
+/// through.
+unsafe extern "C" fn transfer(this: Value) -> Value {
+    let home = |ruby: &Ruby| Selector::home_to_go(ruby, TryConvert::try_convert(this)?);
+    // SAFETY: Ruby calls its methods with the GVL, and nothing in this frame has to be dropped.
+    unsafe { switch::transfer_last(home) }
+}
+
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Selector", ruby.class_object())?;
     class.define_alloc_func::<Selector>();
@@ -518,7 +539,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("close", method!(Selector::close, 0))?;
     class.define_method("push", method!(Selector::push, 1))?;
     class.define_method("wakeup", method!(Selector::wakeup, 0))?;
-    class.define_method("transfer", method!(Selector::transfer, 0))?;
+    class.define_method("transfer", transfer as unsafe extern "C" fn(Value) -> Value)?;
     class.define_method("yield", method!(Selector::yield_turn, 0))?;
     class.define_method("resume", method!(Selector::resume, -1))?;
     class.define_method("raise", method!(Selector::raise, -1))?;
