@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, OnceCell};
+use std::sync::atomic::AtomicPtr;
 use std::time::{Duration, Instant};
 
 use magnus::error::ErrorType;
@@ -17,12 +18,14 @@ use magnus::{
     ExceptionClass, RArray, RClass, RHash, RModule, RString, Ruby, Symbol, TryConvert, TypedData,
     Value,
 };
+use rb_sys::rb_data_type_t;
 use uring_io_core::{Direction, Interest, Token};
 
 use crate::arguments::check_count;
 use crate::engine::{Engine, Flow, Purpose};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
+use crate::receiver::{Receiver, Receives};
 use crate::transfer::{self, Contract};
 use crate::{blocking, children, duration, errors, resolve, select, timeout};
 
@@ -50,6 +53,13 @@ impl Default for Scheduler {
 // `unblock` refuse threads that do not own the scheduler; `unblock` and the GC's marking may run
 // while the owner waits without the GVL, and touch only what Driver::wait leaves alone.
 unsafe impl Send for Scheduler {}
+
+impl Receives for Scheduler {
+    fn known_type() -> &'static AtomicPtr<rb_data_type_t> {
+        static TYPE: AtomicPtr<rb_data_type_t> = AtomicPtr::new(std::ptr::null_mut());
+        &TYPE
+    }
+}
 
 impl DataTypeFunctions for Scheduler {
     fn mark(&self, marker: &gc::Marker) {
@@ -160,14 +170,14 @@ impl Scheduler {
         Ok(fiber)
     }
 
-    fn block(ruby: &Ruby, this: Obj<Self>, _blocker: Value, timeout: Value) -> Hook<bool> {
+    fn block(ruby: &Ruby, this: Receiver<Self>, _blocker: Value, timeout: Value) -> Hook<bool> {
         let engine = this.engine(ruby)?;
         let timeout = duration::optional(ruby, timeout)?;
         let wakeup = engine.park(ruby, Purpose::Unblock, timeout)?;
         Ok(wakeup == uring_io_core::Wakeup::Woken)
     }
 
-    fn unblock(ruby: &Ruby, this: Obj<Self>, _blocker: Value, fiber: Fiber) -> Hook<()> {
+    fn unblock(ruby: &Ruby, this: Receiver<Self>, _blocker: Value, fiber: Fiber) -> Hook<()> {
         if let Some(engine) = this.engine.get().filter(|engine| !engine.is_closed()) {
             engine.unblock(fiber);
         }
@@ -175,7 +185,7 @@ impl Scheduler {
         Ok(())
     }
 
-    fn kernel_sleep(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<bool> {
+    fn kernel_sleep(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<bool> {
         let engine = this.engine(ruby)?;
         check_count(ruby, arguments, 0..=1)?;
         let timeout = match arguments.first() {
@@ -192,7 +202,7 @@ impl Scheduler {
 
     fn io_wait(
         ruby: &Ruby,
-        this: Obj<Self>,
+        this: Receiver<Self>,
         io: Value,
         events: Value,
         timeout: Value,
@@ -235,7 +245,7 @@ impl Scheduler {
             .funcall("current?", ())
     }
 
-    fn io_read(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+    fn io_read(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<i64> {
         transfer::buffered(
             this.engine(ruby)?,
             ruby,
@@ -245,7 +255,7 @@ impl Scheduler {
         )
     }
 
-    fn io_write(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+    fn io_write(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<i64> {
         transfer::buffered(
             this.engine(ruby)?,
             ruby,
@@ -255,7 +265,7 @@ impl Scheduler {
         )
     }
 
-    fn io_pread(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+    fn io_pread(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<i64> {
         transfer::positioned(
             this.engine(ruby)?,
             ruby,
@@ -267,7 +277,7 @@ impl Scheduler {
 
     /// Not for Ruby below 4.0, which calls it without the GVL (io.c, rb_io_pwrite).
     #[cfg(ruby_gte_4_0)]
-    fn io_pwrite(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<i64> {
+    fn io_pwrite(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<i64> {
         transfer::positioned(
             this.engine(ruby)?,
             ruby,
@@ -317,7 +327,7 @@ impl Scheduler {
     }
 
     /// Lets the other ready fibers run once: Ruby 4.0 asks for it after a trap handler ran.
-    fn yield_turn(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+    fn yield_turn(ruby: &Ruby, this: Receiver<Self>) -> Hook<()> {
         this.engine(ruby)?.yield_turn(ruby, Purpose::Turn)
     }
 
