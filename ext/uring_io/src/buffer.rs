@@ -37,30 +37,13 @@ impl BufferMemory {
             let message = format!("{} given where an IO::Buffer is needed", buffer.class());
             return Err(errors::wrong_type(ruby, message));
         }
-        let mut base: *const c_void = std::ptr::null();
-        let mut size = 0;
-        protect(|| {
-            // SAFETY: `buffer` is an IO::Buffer; both places are locals; `protect` catches a raise.
-            unsafe {
-                match direction {
-                    Direction::Read => {
-                        let mut writable = std::ptr::null_mut();
-                        rb_io_buffer_get_bytes_for_writing(
-                            buffer.as_raw(),
-                            &mut writable,
-                            &mut size,
-                        );
-                        base = writable;
-                    }
-                    Direction::Write => {
-                        rb_io_buffer_get_bytes_for_reading(buffer.as_raw(), &mut base, &mut size)
-                    }
-                }
-            }
-            ruby.qnil().as_raw()
-        })?;
-        let flags = flags(buffer);
-        let locked = if flags & LOCKED != 0 {
+        let known = Known::of(buffer);
+        let (base, size) = match direction {
+            // Asking for it to be read from, as below, would tell the same.
+            Direction::Write if !known.base.is_null() => (known.base, known.size),
+            Direction::Write | Direction::Read => memory(ruby, buffer, direction)?,
+        };
+        let locked = if known.is_locked {
             None
         } else {
             // SAFETY: `buffer` is an IO::Buffer; what raises is caught by `protect`.
@@ -68,9 +51,9 @@ impl BufferMemory {
             Some(buffer)
         };
         Ok(Self {
-            base: base.cast_mut().cast(),
-            size: size as usize,
-            own: flags & (INTERNAL | MAPPED) != 0,
+            base,
+            size,
+            own: known.is_own,
             locked,
         })
     }
@@ -169,14 +152,54 @@ pub fn class(ruby: &Ruby) -> RClass {
     ruby.get_inner(&CLASS)
 }
 
-/// Flags of rb_io_buffer_flags (include/ruby/io/buffer.h).
-const INTERNAL: i32 = 2;
-const MAPPED: i32 = 4;
-const LOCKED: i32 = 32;
-
-fn flags(buffer: Value) -> i32 {
-    let mut base = std::ptr::null_mut();
+/// The memory of an IO::Buffer, or what Ruby raises when it must not be used like this.
+fn memory(ruby: &Ruby, buffer: Value, direction: Direction) -> Result<(*mut u8, usize), Error> {
+    let mut base: *const c_void = std::ptr::null();
     let mut size = 0;
-    // SAFETY: `buffer` is an IO::Buffer; both places are locals; this getter never raises.
-    unsafe { rb_io_buffer_get_bytes(buffer.as_raw(), &mut base, &mut size) as i32 }
+    protect(|| {
+        // SAFETY: `buffer` is an IO::Buffer; both places are locals; `protect` catches a raise.
+        unsafe {
+            match direction {
+                Direction::Read => {
+                    let mut writable = std::ptr::null_mut();
+                    rb_io_buffer_get_bytes_for_writing(buffer.as_raw(), &mut writable, &mut size);
+                    base = writable;
+                }
+                Direction::Write => {
+                    rb_io_buffer_get_bytes_for_reading(buffer.as_raw(), &mut base, &mut size)
+                }
+            }
+        }
+        ruby.qnil().as_raw()
+    })?;
+    Ok((base.cast_mut().cast(), size as usize))
+}
+
+/// What Ruby tells about a buffer without raising.
+struct Known {
+    /// Null when there is none, or it is not valid any more.
+    base: *mut u8,
+    size: usize,
+    is_locked: bool,
+    /// Whether the memory is the buffer's own.
+    is_own: bool,
+}
+
+impl Known {
+    fn of(buffer: Value) -> Self {
+        // enum rb_io_buffer_flags (include/ruby/io/buffer.h)
+        const INTERNAL: i32 = 2;
+        const MAPPED: i32 = 4;
+        const LOCKED: i32 = 32;
+        let mut base = std::ptr::null_mut();
+        let mut size = 0;
+        // SAFETY: `buffer` is an IO::Buffer; both places are locals; this getter never raises.
+        let flags = unsafe { rb_io_buffer_get_bytes(buffer.as_raw(), &mut base, &mut size) } as i32;
+        Self {
+            base: base.cast(),
+            size: size as usize,
+            is_locked: flags & LOCKED != 0,
+            is_own: flags & (INTERNAL | MAPPED) != 0,
+        }
+    }
 }
