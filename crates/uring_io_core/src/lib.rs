@@ -51,7 +51,8 @@ pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_
 pub use stats::Stats;
 pub use sys::{
     check_seekable, close_descriptor, empty_child, empty_status, forks, is_nonblocking, pidfd_open,
-    readiness_now, ready_now, target_of, transfer_now as try_transfer, wait_for_child, watch,
+    readiness_now, ready_now, target_of, transfer_now as try_transfer,
+    transfer_unasked as try_unasked, wait_for_child, watch,
 };
 pub use token::Token;
 

@@ -4,7 +4,7 @@
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use crate::call::{Address, FileStatus};
@@ -261,6 +261,40 @@ fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
 #[cfg(not(target_os = "linux"))]
 fn nowait(_fd: RawFd, _direction: Direction, _buffer: LentBuffer) -> i32 {
     -libc::EOPNOTSUPP
+}
+
+/// As [`transfer_now`], on a descriptor whose kind nobody has asked for, which saves a call for
+/// pipes. `None`: the kind must be asked for first. A regular file may answer `-EAGAIN`, too.
+pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> Option<i32> {
+    static PIPES_CAN: OnceLock<bool> = OnceLock::new();
+    if !*PIPES_CAN.get_or_init(pipes_can_nowait) {
+        return None;
+    }
+    let result = nowait(fd, direction, buffer);
+    (![-libc::EOPNOTSUPP, -libc::ENOSYS, -libc::EINTR].contains(&result)).then_some(result)
+}
+
+/// Whether this kernel's pipes can be asked by [`nowait`].
+#[cfg(target_os = "linux")]
+fn pipes_can_nowait() -> bool {
+    use std::os::fd::AsRawFd;
+
+    let mut fds = [-1; 2];
+    // SAFETY: the array outlives the call, which fills both places or none.
+    if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } < 0 {
+        return false;
+    }
+    let [Ok(reader), Ok(_writer)] = fds.map(|fd| owned("pipe2", fd)) else {
+        return false;
+    };
+    let buffer = LentBuffer::of(&[0]);
+    // Nothing is read: the pipe is empty.
+    nowait(reader.as_raw_fd(), Direction::Read, buffer) == -libc::EAGAIN
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pipes_can_nowait() -> bool {
+    false
 }
 
 /// A transfer that may take as long as the file does: for worker threads, and after poll(2).

@@ -86,6 +86,12 @@ impl OpenIo {
         self.value.is_kind_of(ruby.get_inner(&SOCKET))
     }
 
+    /// Whether it can be a pipe for all that Ruby knows without asking the kernel: files are of class
+    /// File.
+    pub fn may_be_pipe(&self, ruby: &Ruby) -> bool {
+        !self.is_socket(ruby) && !self.value.is_kind_of(ruby.class_file())
+    }
+
     /// What kind of file the descriptor is. Asks the kernel for all but sockets, and then tells
     /// so by `asked`.
     pub fn target(&self, ruby: &Ruby, asked: impl Fn()) -> Result<Target, CoreError> {

@@ -150,21 +150,35 @@ fn transfer(
         return Ok(0);
     }
     let io = OpenIo::new(ruby, io)?;
-    let target = match target(engine, ruby, io, extent.from) {
-        Ok(target) => target,
-        Err(error) => return Ok(-i64::from(error.errno)),
-    };
+    let tries = span.least == 0;
+    let unasked = extent.from.is_none() && io.may_be_pipe(ruby);
+    let mut known = None;
     let mut done = 0;
     loop {
         let buffer = memory.lend(span.offset + done, span.most - done);
-        let at = advanced(target, done);
-        let step = Transfer {
-            direction,
-            fd: io.fd,
-            target: at,
-            buffer,
+        let attempted = if unasked {
+            let attempt = || uring_io_core::try_unasked(io.fd, direction, buffer);
+            at_once(engine, ruby, attempt)?
+        } else {
+            None
         };
-        let result = one(engine, ruby, io, &step, span.least == 0)?;
+        let refused = attempted == Some(-libc::EAGAIN);
+        let result = match attempted {
+            Some(result) if !refused => result,
+            _ => match known.map_or_else(|| target(engine, ruby, io, extent.from), Ok) {
+                Ok(target) => {
+                    known = Some(target);
+                    let step = Transfer {
+                        direction,
+                        fd: io.fd,
+                        target: advanced(target, done),
+                        buffer,
+                    };
+                    one(engine, ruby, io, &step, tries, refused)?
+                }
+                Err(error) => -error.errno,
+            },
+        };
         if result < 0 {
             // A write that is whole only in part must not look like one that is whole.
             let partial_read = direction == Direction::Read && done > 0;
@@ -203,20 +217,22 @@ fn target(
 /// One transfer. `tries` says that nothing has to be transferred: then a read that would wait for
 /// a pipe, terminal or device answers `-EAGAIN`, because `read_nonblock` on them comes here too
 /// and looks like any other read. A pipe seldom makes anybody wait, so one that does not wait by
-/// itself is asked first in any case.
+/// itself is asked first in any case; `refused` says that this was just done, and it would.
 fn one(
     engine: &Engine,
     ruby: &Ruby,
     io: OpenIo,
     step: &Transfer,
     tries: bool,
+    refused: bool,
 ) -> Result<i32, Error> {
     if matches!(step.target, Target::Stream { nonblocking } if tries || nonblocking) {
-        if !engine.driver.may_do_at_once() {
-            engine.yield_turn(ruby, Purpose::Turn)?;
-        }
-        engine.driver.count_direct_call();
-        let result = uring_io_core::try_transfer(step);
+        let attempted = if refused {
+            None
+        } else {
+            at_once(engine, ruby, || Some(uring_io_core::try_transfer(step)))?
+        };
+        let result = attempted.unwrap_or(-libc::EAGAIN);
         if tries || result != -libc::EAGAIN {
             return Ok(result);
         }
@@ -239,6 +255,22 @@ fn one(
             return Err(timed_out());
         }
     }
+}
+
+/// Makes an attempt that does not wait, after others had their turn when that is due.
+fn at_once(
+    engine: &Engine,
+    ruby: &Ruby,
+    attempt: impl FnOnce() -> Option<i32>,
+) -> Result<Option<i32>, Error> {
+    if !engine.driver.may_do_at_once() {
+        engine.yield_turn(ruby, Purpose::Turn)?;
+    }
+    let result = attempt();
+    if result.is_some() {
+        engine.driver.count_direct_call();
+    }
+    Ok(result)
 }
 
 /// What Ruby says when an IO's timeout passes (io.c, rb_io_timeout_error callers).
