@@ -3,11 +3,20 @@
 
 use std::ops::RangeInclusive;
 
-use magnus::{Error, Ruby, Value};
+use magnus::value::Fixnum;
+use magnus::{Error, Ruby, TryConvert, Value};
 
 use crate::errors;
 
+/// A number of bytes. As `usize::try_convert`, which asks for what else converts to one first.
+#[inline]
+pub fn size(value: Value) -> Result<usize, Error> {
+    let small = Fixnum::from_value(value).and_then(|number| number.to_usize().ok());
+    small.map_or_else(|| usize::try_convert(value), Ok)
+}
+
 /// Raises ArgumentError, in Ruby's words, unless there are as many arguments as expected.
+#[inline]
 pub fn check_count(
     ruby: &Ruby,
     arguments: &[Value],

@@ -89,7 +89,9 @@ impl OpenIo {
     /// Whether it can be a pipe for all that Ruby knows without asking the kernel: files are of class
     /// File.
     pub fn may_be_pipe(&self, ruby: &Ruby) -> bool {
-        !self.is_socket(ruby) && !self.value.is_kind_of(ruby.class_file())
+        // What IO.pipe returns, in the first place.
+        self.value.class().as_raw() == ruby.class_io().as_raw()
+            || !self.is_socket(ruby) && !self.value.is_kind_of(ruby.class_file())
     }
 
     /// What kind of file the descriptor is. Asks the kernel for all but sockets, and then tells

@@ -9,7 +9,7 @@
 use magnus::{prelude::*, Error, RClass, Ruby, Symbol, TryConvert, Value};
 use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
 
-use crate::arguments::check_count;
+use crate::arguments::{check_count, size};
 use crate::buffer::BufferMemory;
 use crate::engine::{Engine, Purpose};
 use crate::errors;
@@ -60,13 +60,10 @@ pub fn buffered(
     contract: Contract,
 ) -> Result<i64, Error> {
     check_count(ruby, arguments, 3..=4)?;
-    let second = arguments.get(3).copied().map(usize::try_convert);
+    let second = arguments.get(3).copied().map(size);
     let extent = Extent {
         from: None,
-        numbers: (
-            usize::try_convert(arguments[2])?,
-            second.transpose()?.unwrap_or(0),
-        ),
+        numbers: (size(arguments[2])?, second.transpose()?.unwrap_or(0)),
         contract,
     };
     transfer(engine, ruby, direction, arguments[0], arguments[1], &extent)
@@ -83,10 +80,7 @@ pub fn positioned(
     check_count(ruby, arguments, 5..=5)?;
     let extent = Extent {
         from: Some(u64::try_convert(arguments[2])?),
-        numbers: (
-            usize::try_convert(arguments[3])?,
-            usize::try_convert(arguments[4])?,
-        ),
+        numbers: (size(arguments[3])?, size(arguments[4])?),
         contract,
     };
     transfer(engine, ruby, direction, arguments[0], arguments[1], &extent)
