@@ -22,10 +22,14 @@ pub fn check_count(
     arguments: &[Value],
     expected: RangeInclusive<usize>,
 ) -> Result<(), Error> {
-    let given = arguments.len();
-    if expected.contains(&given) {
+    if expected.contains(&arguments.len()) {
         return Ok(());
     }
+    Err(wrong_count(ruby, arguments.len(), expected))
+}
+
+#[cold]
+fn wrong_count(ruby: &Ruby, given: usize, expected: RangeInclusive<usize>) -> Error {
     let (least, most) = expected.into_inner();
     let expected = if least == most {
         least.to_string()
@@ -33,5 +37,5 @@ pub fn check_count(
         format!("{least}..{most}")
     };
     let message = format!("wrong number of arguments (given {given}, expected {expected})");
-    Err(errors::argument(ruby, message))
+    errors::argument(ruby, message)
 }
