@@ -50,6 +50,17 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
+      it "reads a file that Ruby has as an IO, also when it is not in the cache, where a try would wait" do
+        path = file_with("0123456789")
+        File.open(path) { |file| file.fsync && file.advise(:dontneed) }
+        scheduled do |scheduler|
+          input = closing(IO.new(IO.sysopen(path)))
+          buffer = IO::Buffer.new(4)
+          contents = Array.new(4) { (count = scheduler.io_read(input, buffer, 0, 0)) && buffer.get_string(0, count) }
+          expect(contents).to eq(["0123", "4567", "89", ""])
+        end
+      end
+
       it "parks on a socket until data comes" do
         order = []
         scheduled do |scheduler|
