@@ -79,6 +79,7 @@ impl Engine {
         held: &Held,
     ) -> Result<Option<Outcome>, Error> {
         self.release_held(ruby);
+        self.raise_pending(ruby)?;
         let place = self.place(ruby, Purpose::Operation);
         let token = place.token;
         let transfers = call.is_transfer();

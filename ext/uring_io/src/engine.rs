@@ -273,6 +273,8 @@ impl Engine {
         operation: &Operation,
         timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
+        // Before the operation is started: it may succeed at once, and would put off what is pending again.
+        self.raise_pending(ruby)?;
         let place = self.place(ruby, purpose);
         let token = place.token;
         if let Some(result) = self.submit(ruby, token, operation)? {

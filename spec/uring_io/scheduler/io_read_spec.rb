@@ -390,6 +390,24 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       expect([received, errors.size]).to eq([["one"], 1])
     end
 
+    it "ends a fiber that is raised into although there is more input for it" do
+      reads = 0
+      error = nil
+      scheduled do
+        input, output = unix_pair
+        output.write("x" * 10_000)
+        fiber = Fiber.schedule do
+          loop { input.readpartial(1) && reads += 1 }
+        rescue IndexError => error
+          reads
+        end
+        before = reads
+        fiber.raise(IndexError)
+        expect(reads - before).to be <= 1
+      end
+      expect(error).to be_a(IndexError)
+    end
+
     it "raises at the end of its fiber what came too late for its last wait" do
       received = nil
       reported = StringIO.new
