@@ -1,4 +1,5 @@
 //! The address_resolve hook: the system's resolver in a worker thread.
+#![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,10 @@ use crate::errors;
 /// Numeric addresses of `hostname`, or nil when there is no such name: Ruby then raises what it
 /// raises for any name that is not known. Other failures raise Socket::ResolutionError.
 pub fn resolve(engine: &Engine, ruby: &Ruby, hostname: RString) -> Result<Value, Error> {
-    let host = CString::new(hostname.to_string()?)
+    // The bytes as they are, in whatever encoding: it is for the resolver to find nothing behind them.
+    // SAFETY: they are copied before Ruby runs again.
+    let bytes = unsafe { hostname.as_slice() }.to_vec();
+    let host = CString::new(bytes)
         .map_err(|_| errors::argument(ruby, "hostname contains a null byte".to_owned()))?;
     let answer = Arc::new(Mutex::new(None));
     let place = Arc::clone(&answer);
