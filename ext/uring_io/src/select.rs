@@ -33,11 +33,26 @@ pub fn select(
 ) -> Result<Value, Error> {
     let timeout = duration::optional(ruby, timeout)?;
     let watched = watched(ruby, arrays)?;
+    let selected = select_watched(engine, ruby, &watched, timeout);
+    let of_kernel = |error: &Error| error.is_kind_of(ruby.exception_system_call_error());
+    if selected.as_ref().err().is_none_or(of_kernel) {
+        // What was found out about a descriptor is of no use when it is another file's meanwhile.
+        watched.check_open(ruby)?;
+    }
+    selected
+}
+
+fn select_watched(
+    engine: &Engine,
+    ruby: &Ruby,
+    watched: &Watched,
+    timeout: Option<Duration>,
+) -> Result<Value, Error> {
     let waits = timeout.is_none_or(|timeout| !timeout.is_zero());
     if let ([(fd, interest)], true) = (&watched.entries[..], waits) {
-        return select_one(engine, ruby, &watched, (*fd, *interest), timeout);
+        return select_one(engine, ruby, watched, (*fd, *interest), timeout);
     }
-    if let Some(ready) = ready_now(engine, ruby, &watched)? {
+    if let Some(ready) = ready_now(engine, ruby, watched)? {
         return Ok(ready);
     }
     if timeout.is_some_and(|timeout| timeout.is_zero()) {
@@ -46,12 +61,12 @@ pub fn select(
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let polls = |(_, interest): &(RawFd, Interest)| engine.can_poll(*interest);
     let mut timed_out = if watched.entries.iter().all(polls) {
-        wait_for_any(engine, ruby, &watched, timeout)?
+        wait_for_any(engine, ruby, watched, timeout)?
     } else {
         !engine.watch(ruby, &watched.entries, deadline)?
     };
     loop {
-        if let Some(ready) = ready_now(engine, ruby, &watched)? {
+        if let Some(ready) = ready_now(engine, ruby, watched)? {
             return Ok(ready);
         }
         if timed_out {
@@ -98,6 +113,14 @@ fn select_one(
 }
 
 impl Watched {
+    /// Raises what IO.select raises for IOs that were closed while it waited.
+    fn check_open(&self, ruby: &Ruby) -> Result<(), Error> {
+        for index in 0..self.ios.len() {
+            OpenIo::new(ruby, self.ios.entry(index as isize)?)?;
+        }
+        Ok(())
+    }
+
     /// Whether an IO that is watched for input has some in Ruby's own buffer.
     fn has_buffered_input(&self, ruby: &Ruby, index: usize) -> Result<bool, Error> {
         if self.entries[index].1 != Interest::READABLE {

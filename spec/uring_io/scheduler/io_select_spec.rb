@@ -167,6 +167,22 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
+    it "raises IOError when an IO was closed under it, whatever is behind the descriptor by then" do
+      errors = []
+      scheduled do
+        reader, = pipe
+        [[], [reader]].each do |others|
+          closed, = pipe
+          fiber = Fiber.schedule { errors << raised { IO.select([closed, *others], nil, nil, 0.01) } }
+          closed.close
+          unix_pair.each { |socket| socket.write("x") } # one of them has its number
+          eventually { !fiber.alive? }
+        end
+      end
+      expect(errors).to all(be_an(IOError).and(have_attributes(message: "closed stream")))
+      expect(errors.size).to eq(2)
+    end
+
     it "refuses what IO.select refuses" do
       scheduled do
         reader, = pipe
