@@ -909,7 +909,7 @@ impl Engine {
 
     fn exception(&self, ruby: &Ruby, interrupt: Interrupt) -> Result<Exception, Error> {
         let deadline = match interrupt {
-            Interrupt::Exception(exception) => return Ok(ruby.get_inner(exception)),
+            Interrupt::Exception(exception) => return unfrozen(ruby.get_inner(exception)),
             Interrupt::Deadline(deadline) => deadline,
         };
         let timeouts = self.timeouts.borrow();
@@ -1020,6 +1020,15 @@ impl Engine {
     pub fn is_scheduled(&self, fiber: Fiber) -> bool {
         self.scheduled.borrow().contains_key(&fiber.as_raw())
     }
+}
+
+/// An exception that can be given the backtrace of where it is raised. Ruby has one frozen exception for
+/// all IOs that are closed under somebody (thread.c, ruby_error_stream_closed), and does not copy it.
+fn unfrozen(exception: Exception) -> Result<Exception, Error> {
+    if exception.is_frozen() {
+        return exception.funcall("dup", ());
+    }
+    Ok(exception)
 }
 
 /// A fiber that does nothing.

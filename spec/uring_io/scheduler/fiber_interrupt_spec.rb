@@ -22,6 +22,18 @@ RSpec.describe UringIO::Scheduler, "#fiber_interrupt and #yield" do
       expect(raised.sort).to eq((["other thread"] * 3) + ["same thread"])
     end
 
+    it "raises a copy of a frozen exception, with the backtrace of the wait: Ruby has one for all IOs that it closes" do
+      got = nil
+      error = IOError.new("stream closed").freeze
+      scheduled do |scheduler|
+        fiber = Fiber.schedule { got = raised { sleep } }
+        scheduler.fiber_interrupt(fiber, error)
+      end
+      expect(got).to have_attributes(class: IOError, message: "stream closed", frozen?: false)
+      expect(got.backtrace_locations.map(&:path)).to include(__FILE__)
+      expect(error.backtrace).to be_nil
+    end
+
     it "leaves a fiber alone that is about to go on, or has ended" do
       order = []
       scheduled do |scheduler|
