@@ -32,6 +32,7 @@ pub fn cancel(work: Value) {
 #[cfg(ruby_gte_4_0)]
 mod operation {
     use std::ffi::{c_int, c_void};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use magnus::rb_sys::{protect, AsRawValue};
     use magnus::Value;
@@ -47,6 +48,9 @@ mod operation {
         fn rb_fiber_scheduler_blocking_operation_execute(operation: *mut Opaque) -> c_int;
         fn rb_fiber_scheduler_blocking_operation_cancel(operation: *mut Opaque) -> c_int;
     }
+
+    /// How many threads are about to tell work to end.
+    static CANCELLING: AtomicU32 = AtomicU32::new(0);
 
     /// The work behind one of Ruby's objects; it lives as long as the object, which the fiber that
     /// waits for it keeps.
@@ -71,6 +75,12 @@ mod operation {
             unsafe extern "C" fn enter(operation: *mut c_void) -> *mut c_void {
                 // SAFETY: the handle is alive, see `Handle`, and this is a Ruby thread.
                 unsafe { rb_fiber_scheduler_blocking_operation_execute(operation.cast()) };
+                // Who cancels puts this thread on the list of those that are sent signals until they
+                // come back (thread_pthread.c, ubf_select). Ruby takes it off when it leaves here: it
+                // must be on it by then, or it stays on it beyond its end, and Ruby crashes.
+                while CANCELLING.load(Ordering::SeqCst) > 0 {
+                    std::thread::yield_now();
+                }
                 operation
             }
 
@@ -89,8 +99,11 @@ mod operation {
         }
 
         pub fn cancel(&self) {
-            // SAFETY: the handle is alive, see `Handle`; work that has ended is left alone.
+            CANCELLING.fetch_add(1, Ordering::SeqCst);
+            // SAFETY: the handle is alive, see `Handle`; work that has ended is left alone. It neither
+            // raises nor waits.
             unsafe { rb_fiber_scheduler_blocking_operation_cancel(self.0) };
+            CANCELLING.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }

@@ -90,6 +90,27 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
       end
     end
 
+    it "leaves no thread behind that Ruby goes on sending signals to when it has ended work" do
+      skip "Ruby #{RUBY_VERSION} has no way to cancel it" if RUBY_VERSION < "4.0"
+      result = child(<<~RUBY, backend)
+        require "timeout"
+        require "tmpdir"
+        Dir.mktmpdir do |folder|
+          File.mkfifo(fifo = File.join(folder, "fifo"))
+          300.times do
+            UringIO.run(backend: ARGV[0].to_sym, workers: 1) do
+              Timeout.timeout(0.0005) { File.open(fifo) }
+            rescue Timeout::Error
+              # that is how it ends
+            end
+          end
+          puts "all of them ended"
+        end
+      RUBY
+      expect(result.status).to be_success, result.stderr.lines.first(3).join
+      expect(result.stdout).to eq("all of them ended\n")
+    end
+
     it "copies from socket to socket in a thread, which waits there" do
       copied = scheduled(workers: 2) do
         source, input = unix_pair
