@@ -42,6 +42,26 @@ RSpec.describe "Ruby's own synchronization under the scheduler" do
       expect(Array.new(order.size) { order.pop }).to eq(%i[thread_in thread_out fiber_in])
     end
 
+    { "killed" => :kill.to_proc, "raised into" => ->(fiber) { fiber.raise(IndexError) } }.each do |name, ending|
+      it "Mutex goes to the next in line when the fiber that it was handed to is #{name} before it runs" do
+        order = []
+        scheduled do
+          mutex = Thread::Mutex.new.lock
+          fibers = Array.new(3) do |index|
+            Fiber.schedule do
+              mutex.synchronize { order << index }
+            rescue IndexError
+              order << :raised
+            end
+          end
+          mutex.unlock
+          ending.call(fibers.first)
+          expect(fibers.first).not_to be_alive
+        end
+        expect(order - [:raised]).to eq([1, 2])
+      end
+    end
+
     it "Monitor is reentrant for its fiber and closed to others; its conditions signal" do
       order = []
       scheduled do

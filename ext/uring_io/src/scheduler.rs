@@ -170,11 +170,16 @@ impl Scheduler {
         Ok(fiber)
     }
 
-    fn block(ruby: &Ruby, this: Receiver<Self>, _blocker: Value, timeout: Value) -> Hook<bool> {
+    fn block(ruby: &Ruby, this: Receiver<Self>, blocker: Value, timeout: Value) -> Hook<bool> {
         let engine = this.engine(ruby)?;
         let timeout = duration::optional(ruby, timeout)?;
-        let wakeup = engine.park(ruby, Purpose::Unblock, timeout)?;
-        Ok(wakeup == uring_io_core::Wakeup::Woken)
+        match engine.park(ruby, Purpose::Unblock, timeout) {
+            Ok(wakeup) => Ok(wakeup == uring_io_core::Wakeup::Woken),
+            Err(error) => {
+                hand_on(ruby, blocker)?;
+                Err(error)
+            }
+        }
     }
 
     fn unblock(ruby: &Ruby, this: Receiver<Self>, _blocker: Value, fiber: Fiber) -> Hook<()> {
@@ -442,6 +447,23 @@ impl Scheduler {
         }
         this.engine(ruby)?.close(ruby)
     }
+}
+
+/// Has the next fiber or thread in line try for a Mutex that is free. The caller gives up waiting for
+/// it, maybe after it was woken to take it; Ruby wakes one of them only (thread_sync.c,
+/// rb_mutex_unlock_th), and the others would wait for ever.
+fn hand_on(ruby: &Ruby, blocker: Value) -> Hook<()> {
+    let mutex_class: RClass = ruby.class_thread().const_get("Mutex")?;
+    if blocker.is_kind_of(mutex_class) {
+        // SAFETY: `blocker` is a Mutex; what raises is caught by `protect`.
+        protect(|| unsafe {
+            if rb_sys::rb_mutex_trylock(blocker.as_raw()) == ruby.qtrue().as_raw() {
+                rb_sys::rb_mutex_unlock(blocker.as_raw());
+            }
+            blocker.as_raw()
+        })?;
+    }
+    Ok(())
 }
 
 /// Whether an IO is ready, without waiting. Net::HTTP asks before it uses a connection again, so
