@@ -58,9 +58,9 @@ RSpec.describe "fork in a program that runs under the scheduler" do
         end
         puts "parent only: \#{Process.pid == parent}"
       RUBY
-      expect(lines.first).to eq("child: nil nil")
-      expect(lines[1..2]).to contain_exactly("parent waited: 3", "parent's other fiber")
-      expect(lines[3..]).to eq(["parent only: true"])
+      # The child may need more than the time that the other fiber sleeps.
+      expect(lines.count("parent's other fiber")).to eq(1)
+      expect(lines - ["parent's other fiber"]).to eq(["child: nil nil", "parent waited: 3", "parent only: true"])
     end
 
     it "leaves the child all it needs: IO of every kind, sleep, threads, children of its own, Timeout" do
