@@ -108,6 +108,15 @@ impl Prepared {
         self.take(ruby)
     }
 
+    /// Lets go of what it holds, or keeps that for good where the kernel may go on using it, unheard.
+    pub fn let_go(&self, ruby: &Ruby, lost: bool) {
+        if lost {
+            self.held.leak(ruby);
+        } else {
+            self.held.release(ruby);
+        }
+    }
+
     /// Of the call, for its errors.
     pub fn name(&self) -> &'static str {
         self.name.get()

@@ -203,28 +203,34 @@ impl Ring {
         hard: bool,
         timeout: Value,
     ) -> Hook<RArray> {
-        let mut rows = Vec::with_capacity(steps.len());
+        let made = Self::made_chain(ruby, this, steps, (descriptors, hard, timeout));
+        let lost = made.is_err() && Self::is_lost(ruby, this);
         for index in 0..steps.len() {
-            rows.push(steps.entry::<Row>(index as isize)?);
+            let (call, ..): Row = steps.entry(index as isize)?;
+            call.let_go(ruby, lost);
         }
-        let prepared: Vec<_> = rows.iter().map(|(call, ..)| *call).collect();
-        let made = Self::made_chain(ruby, this, rows, (descriptors, hard, timeout));
-        Self::let_go(ruby, &prepared, made.is_err() && Self::is_lost(ruby, this));
         made
     }
 
+    /// The calls stay in `steps` all the time, and are looked up there: only what is on the stack or
+    /// marked keeps its place when the collector moves objects.
     fn made_chain(
         ruby: &Ruby,
         this: Obj<Self>,
-        rows: Vec<Row>,
+        steps: RArray,
         (descriptors, hard, timeout): (usize, bool, Value),
     ) -> Hook<RArray> {
         let home = Self::home(ruby, this)?;
         let engine = home.engine(ruby)?;
         let timeout = duration::optional(ruby, timeout)?;
-        let prepared: Vec<_> = rows.iter().map(|(call, ..)| *call).collect();
-        let mut steps = Vec::with_capacity(rows.len());
-        for (call, on, into) in rows {
+        let mut chain = Chain {
+            steps: Vec::with_capacity(steps.len()),
+            descriptors,
+            hard,
+            timeout,
+        };
+        for index in 0..steps.len() {
+            let (call, on, into): Row = steps.entry(index as isize)?;
             let mut call = call.take_for(ruby, engine)?;
             let inside = |slot: &Option<usize>| slot.is_none_or(|slot| slot < descriptors);
             let fits = (on.iter().all(Option::is_none) || on.len() == call.descriptors().len())
@@ -237,17 +243,12 @@ impl Ring {
                 );
                 return Err(errors::argument(ruby, message));
             }
-            steps.push(Step { call, on, into });
+            chain.steps.push(Step { call, on, into });
         }
-        let chain = Chain {
-            steps,
-            descriptors,
-            hard,
-            timeout,
-        };
         let made = engine.chain(ruby, chain)?;
-        let values = ruby.ary_new_capa(prepared.len() + 1);
-        for ((call, outcome), broken) in prepared.iter().zip(made.outcomes).zip(made.broken) {
+        let values = ruby.ary_new_capa(steps.len() + 1);
+        for (index, (outcome, broken)) in made.outcomes.into_iter().zip(made.broken).enumerate() {
+            let (call, ..): Row = steps.entry(index as isize)?;
             let value = prepared::value(ruby, outcome, call.name(), &call.held);
             let value = value.unwrap_or_else(|error| errors::object(ruby, error));
             values.push((value, broken))?;
@@ -261,25 +262,12 @@ impl Ring {
         Self::home(ruby, this).is_ok_and(|home| home.engine(ruby).is_ok_and(Engine::is_lost))
     }
 
-    fn each(calls: &RArray) -> Hook<Vec<Obj<Prepared>>> {
-        (0..calls.len())
-            .map(|index| calls.entry(index as isize))
-            .collect()
-    }
-
-    fn let_go(ruby: &Ruby, calls: &[Obj<Prepared>], lost: bool) {
-        for call in calls {
-            if lost {
-                call.held.leak(ruby);
-            } else {
-                call.held.release(ruby);
-            }
-        }
-    }
-
     /// Lets go of what calls hold that are not going to be made.
     fn discard(ruby: &Ruby, _: Obj<Self>, calls: RArray) -> Hook<()> {
-        Self::let_go(ruby, &Self::each(&calls)?, false);
+        for index in 0..calls.len() {
+            let call: Obj<Prepared> = calls.entry(index as isize)?;
+            call.let_go(ruby, false);
+        }
         Ok(())
     }
 

@@ -418,8 +418,8 @@ module UringIO
         return name if name.is_a?(Integer)
 
         Socket.const_get("#{prefix}#{name.to_s.delete_prefix(prefix)}")
-      rescue NameError
-        raise ArgumentError, "no constant #{prefix}#{name} in Socket"
+      rescue NameError, EncodingError
+        raise ArgumentError, "no constant #{prefix}#{name.inspect} in Socket"
       end
 
       # The sum of what the names stand for.
