@@ -58,6 +58,22 @@ pub enum Interrupt {
     Exception(Opaque<Exception>),
 }
 
+/// Why a wait is over before its time.
+struct Raised {
+    error: Error,
+    /// What asked for it, where that was ours.
+    interrupt: Option<Interrupt>,
+}
+
+impl From<Error> for Raised {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            interrupt: None,
+        }
+    }
+}
+
 /// What the end of a timeout raises.
 pub struct Timeout {
     pub exception: Opaque<Value>,
@@ -113,8 +129,6 @@ pub struct Engine {
     pub timeouts: RefCell<HashMap<Token, Timeout>>,
     /// What is to be raised in which fiber at its next park.
     pending: RefCell<Vec<(Opaque<Fiber>, Interrupt)>>,
-    /// What of that was raised last, until somebody asks for it.
-    raised: Cell<Option<Interrupt>>,
     /// Objects that stand for a wait, to be told to raise an exception in it.
     proxies: RefCell<Vec<(Opaque<Value>, Opaque<Value>)>>,
     /// Whether Ruby has an interrupt for the thread's main flow.
@@ -146,7 +160,6 @@ impl Engine {
             scheduled: RefCell::default(),
             timeouts: RefCell::default(),
             pending: RefCell::default(),
-            raised: Cell::new(None),
             proxies: RefCell::default(),
             interrupted: Cell::new(false),
             running: Cell::new(None),
@@ -469,16 +482,15 @@ impl Engine {
         let mut timed_out = false;
         let mut cancel = Some(cancel);
         let result = loop {
-            match self.await_wakeup(ruby, token) {
+            match self.await_wakeup_or_raised(ruby, token) {
                 Ok(Wakeup::Completed(result)) => break result,
                 Ok(Wakeup::TimedOut) => timed_out = true,
                 Ok(Wakeup::Woken) => continue,
                 // The kernel takes no calls any more: there is nothing left to wait for.
-                Err(error) if self.is_lost() => return Err(error),
+                Err(reason) if self.is_lost() => return Err(reason.error),
                 // A killed fiber raises again at every resume: the first reason counts.
-                Err(error) => {
-                    let interrupt = self.raised.take();
-                    raised.get_or_insert((error, interrupt));
+                Err(reason) => {
+                    raised.get_or_insert(reason);
                 }
             }
             let Some(cancel) = cancel.take() else {
@@ -495,15 +507,15 @@ impl Engine {
         };
         match raised {
             // A fiber that is killed has no next park.
-            Some((error, interrupt)) if error.value().is_some() && counts(result) => {
-                self.postpone(ruby, &error, interrupt);
+            Some(raised) if raised.error.value().is_some() && counts(result) => {
+                self.postpone(ruby, &raised);
                 Ok(Some(result))
             }
-            Some((error, _)) => {
+            Some(raised) => {
                 if let Some(call) = self.driver.take_call(token) {
                     call.undo(result);
                 }
-                Err(error)
+                Err(raised.error)
             }
             // A worker of the ring that was told to end says EINTR.
             None if timed_out && [-libc::ECANCELED, -libc::EINTR].contains(&result) => Ok(None),
@@ -512,8 +524,9 @@ impl Engine {
     }
 
     /// Has the current fiber raise at its next park what came too late for this one.
-    fn postpone(&self, ruby: &Ruby, error: &Error, interrupt: Option<Interrupt>) {
-        let exception = || Exception::from_value(error.value()?).map(Opaque::from);
+    fn postpone(&self, ruby: &Ruby, raised: &Raised) {
+        let exception = || Exception::from_value(raised.error.value()?).map(Opaque::from);
+        let interrupt = raised.interrupt;
         let interrupt = interrupt.or_else(|| exception().map(Interrupt::Exception));
         if let Some(interrupt) = interrupt {
             let fiber = Opaque::from(ruby.fiber_current());
@@ -571,11 +584,16 @@ impl Engine {
 
     /// Runs others until the party of `token`, which is the current fiber, gets its turn.
     pub fn await_wakeup(&self, ruby: &Ruby, token: Token) -> Result<Wakeup, Error> {
-        self.raise_pending(ruby)?;
+        self.await_wakeup_or_raised(ruby, token)
+            .map_err(|raised| raised.error)
+    }
+
+    fn await_wakeup_or_raised(&self, ruby: &Ruby, token: Token) -> Result<Wakeup, Raised> {
+        self.take_pending(ruby)?;
         loop {
             if let Some(wakeup) = self.driver.take_wakeup(token) {
                 if wakeup == Wakeup::Woken && self.take_interrupted(token) {
-                    self.raise_pending(ruby)?;
+                    self.take_pending(ruby)?;
                 }
                 return Ok(wakeup);
             }
@@ -599,7 +617,7 @@ impl Engine {
             }
             ruby.get_inner(home).transfer::<_, Value>(())?;
             if self.is_closed() {
-                return Err(errors::closed(ruby, "selector"));
+                return Err(errors::closed(ruby, "selector").into());
             }
             return Ok(self.driver.take_wakeup(token).unwrap_or(Wakeup::Woken));
         }
@@ -891,6 +909,11 @@ impl Engine {
 
     /// Raises what is pending for the current fiber.
     pub fn raise_pending(&self, ruby: &Ruby) -> Result<(), Error> {
+        self.take_pending(ruby).map_err(|raised| raised.error)
+    }
+
+    /// As [`raise_pending`](Self::raise_pending), and tells what it was.
+    fn take_pending(&self, ruby: &Ruby) -> Result<(), Raised> {
         if self.pending.borrow().is_empty() {
             return Ok(());
         }
@@ -903,8 +926,10 @@ impl Engine {
         };
         let (_, interrupt) = pending.remove(found);
         drop(pending);
-        self.raised.set(Some(interrupt));
-        Err(self.exception(ruby, interrupt)?.into())
+        Err(Raised {
+            error: self.exception(ruby, interrupt)?.into(),
+            interrupt: Some(interrupt),
+        })
     }
 
     fn exception(&self, ruby: &Ruby, interrupt: Interrupt) -> Result<Exception, Error> {
