@@ -1,14 +1,14 @@
 //! Class UringIO::Ring::Call: a call of the ring that has not been made, and what it came to.
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::sync::Arc;
 
 use magnus::value::ReprValue;
 use magnus::{
-    function, gc, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Integer, RArray, RString,
-    Ruby, TryConvert, TypedData, Value,
+    function, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Integer, RArray,
+    RString, Ruby, TryConvert, TypedData, Value,
 };
 use uring_io_core::{
     empty_child, empty_status, Address, Call, Direction, FileStatus, LentBuffer, Memory, Message,
@@ -47,9 +47,13 @@ impl DataTypeFunctions for Prepared {
 /// Memory behind a UringIO::Ring::Memory: what the steps of a chain hand on.
 #[derive(TypedData)]
 #[magnus(class = "UringIO::Ring::Memory", size, free_immediately)]
-pub struct Handed(Arc<SharedMemory>);
+pub struct Handed(RefCell<Option<Arc<SharedMemory>>>);
 
-impl DataTypeFunctions for Handed {}
+impl DataTypeFunctions for Handed {
+    fn size(&self) -> usize {
+        self.0.borrow().as_ref().map_or(0, |memory| memory.length())
+    }
+}
 
 impl Handed {
     fn new(ruby: &Ruby, length: usize) -> Result<Self, Error> {
@@ -59,7 +63,22 @@ impl Handed {
                 format!("length must be at most {LENGTH_MAX} and fit in memory, {length} given");
             return Err(errors::argument(ruby, message));
         };
-        Ok(Self(Arc::new(memory)))
+        Ok(Self(RefCell::new(Some(Arc::new(memory)))))
+    }
+
+    /// The memory, for one more call.
+    fn share(&self, ruby: &Ruby) -> Result<Memory, Error> {
+        let shared = self.0.borrow().clone();
+        let message = "this memory was that of a chain which is over";
+        shared
+            .map(Memory::Shared)
+            .ok_or_else(|| errors::base(ruby, message))
+    }
+
+    /// Gives the memory back, once the calls that use it are over: the collector knows nothing of its
+    /// size, and would let much of it pile up.
+    fn free(&self) {
+        self.0.take();
     }
 }
 
@@ -720,7 +739,7 @@ fn room(ruby: &Ruby, into: Value, held: &Held) -> Result<Memory, Error> {
         return held.string(ruby, length.to_usize()?);
     }
     if let Ok(memory) = Obj::<Handed>::try_convert(into) {
-        return Ok(Memory::Shared(Arc::clone(&memory.0)));
+        return memory.share(ruby);
     }
     held.buffer(ruby, into, Direction::Read)
 }
@@ -731,7 +750,7 @@ fn bytes(ruby: &Ruby, from: Value, held: &Held) -> Result<Memory, Error> {
         return Ok(held.bytes(string));
     }
     if let Ok(memory) = Obj::<Handed>::try_convert(from) {
-        return Ok(Memory::Shared(Arc::clone(&memory.0)));
+        return memory.share(ruby);
     }
     held.buffer(ruby, from, Direction::Write)
 }
@@ -815,6 +834,7 @@ pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     let memory = ring.define_class("Memory", ruby.class_object())?;
     memory.undef_default_alloc_func();
     memory.define_singleton_method("new", function!(Handed::new, 1))?;
+    memory.define_method("free", method!(Handed::free, 0))?;
     let call = ring.define_class("Call", ruby.class_object())?;
     call.undef_default_alloc_func();
     call.define_singleton_method("nop", function!(Prepared::nop, 0))?;

@@ -66,6 +66,8 @@ module UringIO
         broken = hardlink ? outcomes.index { |outcome| outcome.is_a?(Exception) } : values.index { |_, broke| broke }
         fail_at(broken, outcomes, timed_out) if broken
         outcomes
+      ensure
+        @steps.each { |step| step.memory&.free }
       end
 
       # Opens a file as a descriptor of the chain's own, for later steps.
