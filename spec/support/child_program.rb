@@ -11,8 +11,8 @@ class ChildProgram
   Result = Struct.new(:stdout, :stderr, :status)
 
   # Runs the script to its end.
-  def self.run(script, *arguments, env: {}, limit: LIMIT)
-    program = new(script, *arguments, env:, limit:)
+  def self.run(script, *, **)
+    program = new(script, *, **)
     yield program if block_given?
     program.finish
   ensure
@@ -21,7 +21,8 @@ class ChildProgram
 
   attr_reader :pid
 
-  def initialize(script, *arguments, env: {}, limit: LIMIT)
+  # @param command [Array<String>] what Ruby is run by
+  def initialize(script, *arguments, env: {}, limit: LIMIT, command: [])
     @deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + limit
     @stderr = Tempfile.new("uring_io-spec-stderr")
     @script = Tempfile.new(["uring_io-spec", ".rb"])
@@ -29,7 +30,7 @@ class ChildProgram
     @script.close
     @stdout, writer = IO.pipe
     # A signal handler that the runner set would be inherited as "ignored" only: the child starts afresh.
-    @pid = Process.spawn(env, RbConfig.ruby, "-W1", "-I", LIB, @script.path, *arguments.map(&:to_s),
+    @pid = Process.spawn(env, *command, RbConfig.ruby, "-W1", "-I", LIB, @script.path, *arguments.map(&:to_s),
                          in: File::NULL, out: writer, err: @stderr.path, pgroup: true)
     writer.close
     @read = +""
