@@ -7,8 +7,8 @@ require "tempfile"
 module SystemCalls
   # What a program calls before and after the part that counts, and nowhere else.
   MARKER = "getpriority"
-  # Memory is asked for when it is needed, which is nobody's choice.
-  MEMORY = %w[brk mmap munmap madvise mprotect mremap].freeze
+  # Ruby asks for memory when it needs it, names it (3.4 up), and looks at the clock when it collects garbage.
+  MEMORY = %w[brk mmap munmap madvise mprotect mremap prctl clock_gettime].freeze
 
   class << self
     # Why they cannot be counted here; nil when they can.
