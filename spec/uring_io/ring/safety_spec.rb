@@ -1,0 +1,26 @@
+# frozen_string_literal: true
+
+# What must not crash, hang or be forgotten, whatever a program does.
+RSpec.describe UringIO::Ring do
+  each_backend do |_backend|
+    def with_ring(**)
+      ring = described_class.new(backend:, **)
+      yield ring
+    ensure
+      ring&.close
+    end
+
+    it "keeps the steps of a chain while objects are moved" do
+      result = child(<<~RUBY, backend)
+        Fiber.set_scheduler(UringIO::Scheduler.new(backend: ARGV[0].to_sym))
+        ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
+        pairs = Array.new(100) { UNIXSocket.pair }
+        Fiber.schedule { puts ring.chain { |c| pairs.each { |receiver, _| c.recv(receiver, 9) } }.tally.inspect }
+        sleep(0.01)
+        3.times { GC.verify_compaction_references(expand_heap: true, toward: :empty) }
+        pairs.each { |_, sender| sender.write("x") }
+      RUBY
+      expect(result).to have_attributes(stdout: "{\"x\"=>100}\n", status: be_success)
+    end
+  end
+end
