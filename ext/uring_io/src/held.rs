@@ -177,6 +177,8 @@ impl Held {
         let Some(string) = found else {
             return Ok(None);
         };
+        // With MSG_TRUNC the result is the size of the whole datagram.
+        let length = length.min(room);
         protect(|| {
             // SAFETY: a string that was made with room for as many bytes, all of which were written.
             unsafe { rb_sys::rb_str_set_len(string.as_raw(), length as _) };

@@ -22,5 +22,14 @@ RSpec.describe UringIO::Ring do
       RUBY
       expect(result).to have_attributes(stdout: "{\"x\"=>100}\n", status: be_success)
     end
+
+    it "takes no more of a datagram than there is room for" do
+      receiver, sender = UNIXSocket.pair(:DGRAM).each { |socket| closing(socket) }
+      with_ring do |ring|
+        2.times { sender.send("0123456789" * 100, 0) }
+        expect(ring.recv(receiver, 5, Socket::MSG_TRUNC)).to eq("01234")
+        expect(ring.recvmsg(receiver, 5, Socket::MSG_TRUNC).first).to eq("01234")
+      end
+    end
   end
 end
