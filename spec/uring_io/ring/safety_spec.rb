@@ -31,5 +31,30 @@ RSpec.describe UringIO::Ring do
         expect(ring.recvmsg(receiver, 5, Socket::MSG_TRUNC).first).to eq("01234")
       end
     end
+
+    it "goes on with a stream whose block waited while more came" do
+      received = []
+      scheduled do
+        with_ring do |ring|
+          receiver, sender = unix_pair
+          fiber = Fiber.schedule do
+            ring.recv_each(receiver) do |bytes|
+              received << bytes
+              sleep(0.02)
+            end
+          end
+          sender.write("1")
+          eventually { received.size == 1 }
+          sender.write("2")
+          eventually { received.size == 2 }
+          sleep(0.05)
+          sender.write("3")
+          eventually { received.size == 3 }
+          sender.close
+          eventually { !fiber.alive? }
+        end
+      end
+      expect(received).to eq(%w[1 2 3])
+    end
   end
 end
