@@ -634,6 +634,10 @@ impl Engine {
     /// One turn of a thread that has nobody else to run. Those whose wakeup has come take it
     /// themselves.
     pub fn run_nobody(&self, ruby: &Ruby) -> Result<(), Error> {
+        if self.is_inherited() {
+            // A handler of a signal has forked, and this is the child.
+            return Err(errors::closed(ruby, "ring"));
+        }
         if self.driver.hand_out_all() {
             return Ok(());
         }

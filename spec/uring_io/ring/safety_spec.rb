@@ -56,5 +56,42 @@ RSpec.describe UringIO::Ring do
       end
       expect(received).to eq(%w[1 2 3])
     end
+
+    it "is closed in a child that a handler of a signal forks in the middle of a call" do
+      result = child(<<~RUBY, backend)
+        ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
+        parent = Process.pid
+        calls = {
+          recv: ->(io) { ring.recv(io, 9) },
+          batch: ->(io) { ring.batch! { |b| b.recv(io, 9) }.first },
+          chain: ->(io) { ring.chain { |c| c.recv(io, 9) }.first },
+          stream: ->(io) { ring.recv_each(io) { |bytes| break bytes } },
+          message: ->(_) { ring.receive(timeout: 0.1) }
+        }
+        calls.each do |name, call|
+          receiver, sender = UNIXSocket.pair
+          child = nil
+          trap("USR1") { child = fork }
+          Thread.new do
+            sleep(0.01)
+            Process.kill("USR1", parent)
+            Thread.pass until child
+            Process.wait(child)
+            puts "\#{name} \#{$?.exitstatus}"
+            sender.write("x")
+          end.tap do |thread|
+            call[receiver]
+            exit!(1) unless Process.pid == parent
+          rescue UringIO::ClosedError
+            exit!(7)
+          rescue IO::TimeoutError
+            nil
+          ensure
+            thread.join
+          end
+        end
+      RUBY
+      expect(result.stdout.split("\n")).to eq(["recv 7", "batch 7", "chain 7", "stream 7", "message 7"])
+    end
   end
 end
