@@ -206,7 +206,9 @@ impl Batch {
             let timeout = entry.timeout;
             parts.extend(entry.call.take().map(|call| Part { call, timeout }));
         }
-        let outcomes = engine.calls(ruby, parts)?;
+        let outcomes = engine.calls(ruby, parts, |number| {
+            this.entries.borrow()[number].held.take()
+        })?;
         let values = ruby.ary_new_capa(outcomes.len());
         for (number, outcome) in outcomes.into_iter().enumerate() {
             values.push(this.value(ruby, number, outcome)?)?;

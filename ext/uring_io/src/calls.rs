@@ -117,7 +117,13 @@ impl Engine {
 
     /// Makes several calls at the same time, in no order: the outcome of each. Returns when all are
     /// over, also when an exception is raised into the fiber: then what they opened is closed again.
-    pub fn calls(&self, ruby: &Ruby, calls: Vec<Part>) -> Result<Vec<Outcome>, Error> {
+    /// `held` takes what the call of a number uses of Ruby's, where the kernel goes on using it.
+    pub fn calls(
+        &self,
+        ruby: &Ruby,
+        calls: Vec<Part>,
+        held: impl Fn(usize) -> Held,
+    ) -> Result<Vec<Outcome>, Error> {
         self.release_held(ruby);
         let whole = self.place(ruby, Purpose::Operation);
         let mut parts = Parts::new(self, ruby, whole.token, calls.len());
@@ -135,13 +141,19 @@ impl Engine {
             parts.started += 1;
         }
         self.await_parts(ruby, whole.token, &mut parts, None)?;
+        parts.keep_what_is_in_use(held);
         parts.into_outcomes(ruby).map(|(outcomes, _)| outcomes)
     }
 
     /// Makes calls that follow each other: what became of each. On io_uring the kernel does that by
     /// itself, in one submission; elsewhere they are made one after the other. The chain's own
-    /// descriptors are closed in the end.
-    pub fn chain(&self, ruby: &Ruby, chain: Chain) -> Result<ChainOutcome, Error> {
+    /// descriptors are closed in the end. `held` as for [`calls`](Self::calls).
+    pub fn chain(
+        &self,
+        ruby: &Ruby,
+        chain: Chain,
+        held: impl Fn(usize) -> Held,
+    ) -> Result<ChainOutcome, Error> {
         self.release_held(ruby);
         let Some(most) = self.driver.chain_length_max() else {
             return self.chain_in_steps(ruby, chain);
@@ -183,6 +195,7 @@ impl Engine {
         parts.started = parts.tokens.len();
         let waited = self.await_parts(ruby, whole.token, &mut parts, chain.timeout);
         waited?;
+        parts.keep_what_is_in_use(held);
         let outcomes = parts.into_outcomes(ruby);
         if let Ok((outcomes, _)) = &outcomes {
             slots.note(outcomes, &shape);
@@ -424,6 +437,16 @@ impl<'a> Parts<'a> {
             }
         }
         Ok(self.completed == self.started)
+    }
+
+    /// Has the engine hold what the kernel goes on using although the call is over.
+    fn keep_what_is_in_use(&self, held: impl Fn(usize) -> Held) {
+        for (number, token) in self.tokens.iter().enumerate() {
+            if self.engine.driver.is_submitted(*token) {
+                let mut kept = self.engine.held.borrow_mut();
+                kept.insert(*token, held(number));
+            }
+        }
     }
 
     fn cancel(&self, ruby: &Ruby) -> Result<(), Error> {

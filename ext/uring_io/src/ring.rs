@@ -245,7 +245,11 @@ impl Ring {
             }
             chain.steps.push(Step { call, on, into });
         }
-        let made = engine.chain(ruby, chain)?;
+        let held = |index: usize| {
+            let row = steps.entry::<Row>(index as isize);
+            row.map_or_else(|_| Held::default(), |(call, ..)| call.held.take())
+        };
+        let made = engine.chain(ruby, chain, held)?;
         let values = ruby.ary_new_capa(steps.len() + 1);
         for (index, (outcome, broken)) in made.outcomes.into_iter().zip(made.broken).enumerate() {
             let (call, ..): Row = steps.entry(index as isize)?;

@@ -93,5 +93,30 @@ RSpec.describe UringIO::Ring do
       RUBY
       expect(result.stdout.split("\n")).to eq(["recv 7", "batch 7", "chain 7", "stream 7", "message 7"])
     end
+
+    it "keeps what is sent without a copy locked until the kernel is done, also in batches and chains" do
+      skip "io_uring only" unless backend == :io_uring
+
+      receiver, sender = tcp_pair
+      ways = {
+        alone: ->(ring, data) { ring.send_zc(sender, data) },
+        batch: ->(ring, data) { ring.batch! { |b| b.send_zc(sender, data) }.first },
+        chain: ->(ring, data) { ring.chain { |c| c.send_zc(sender, data) }.first }
+      }
+      with_ring do |ring|
+        ways.each_value do |send|
+          # The kernel may be done sooner, but not each time.
+          were_locked = Array.new(10) do
+            buffer = IO::Buffer.new(1 << 16)
+            sent = send.call(ring, buffer)
+            locked = buffer.locked?
+            receiver.read(sent)
+            eventually { !ring.nop && !buffer.locked? }
+            locked
+          end
+          expect(were_locked).to include(true)
+        end
+      end
+    end
   end
 end
