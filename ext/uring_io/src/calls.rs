@@ -1,6 +1,7 @@
 //! Calls of the ring for the current fiber: one, many at the same time, chains, and streams.
 
 use std::cell::Cell;
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use magnus::{Error, Ruby};
@@ -19,8 +20,11 @@ pub struct Outcome {
     /// Whether it was ended because its own time was over.
     pub timed_out: bool,
     /// Why it was not made at all.
-    pub refused: Option<Error>,
+    pub refused: Option<Refusal>,
 }
+
+/// Why a call was not made, and the descriptor that it is on. An exception would have to be marked.
+pub type Refusal = (uring_io_core::Error, Option<RawFd>);
 
 impl Outcome {
     fn of(result: i32, call: Option<Box<Call>>) -> Self {
@@ -129,14 +133,20 @@ impl Engine {
         let mut parts = Parts::new(self, ruby, whole.token, calls.len());
         for part in calls {
             let token = parts.tokens[parts.started];
-            match self.start_call(ruby, token, part.call) {
+            let fd = part.call.waits_on();
+            match self.driver.call(token, part.call) {
                 Ok(()) => {
                     if part.timeout.is_some() {
                         self.driver.set_timeout(token, part.timeout);
                     }
                 }
-                Err(error) if self.is_lost() => return Err(error),
-                Err(error) => parts.refuse(error),
+                Err(error) => {
+                    self.note_failure(error);
+                    if self.is_lost() {
+                        return Err(errors::refusal(ruby, error, fd));
+                    }
+                    parts.refuse((error, fd));
+                }
             }
             parts.started += 1;
         }
@@ -217,9 +227,8 @@ impl Engine {
 
     fn chain_error(&self, ruby: &Ruby, error: uring_io_core::Error) -> Error {
         match error.errno {
-            _ if error.lack.is_some() => self.refusal(ruby, error, None),
             libc::ENFILE | libc::EBUSY => errors::errno(ruby, error),
-            _ => self.failure(ruby, error),
+            _ => self.refusal(ruby, error, None),
         }
     }
 
@@ -401,9 +410,9 @@ impl<'a> Parts<'a> {
     }
 
     /// Notes that the next part was not started, and why.
-    fn refuse(&mut self, error: Error) {
+    fn refuse(&mut self, why: Refusal) {
         let mut outcome = Outcome::of(-libc::ENOSYS, None);
-        outcome.refused = Some(error);
+        outcome.refused = Some(why);
         self.outcomes[self.started] = Some(outcome);
         self.completed += 1;
     }

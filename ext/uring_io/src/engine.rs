@@ -554,18 +554,17 @@ impl Engine {
 
     /// The backend did not start an operation on this descriptor.
     pub fn refusal(&self, ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> Error {
-        if let Some(lack) = error.lack {
-            return errors::lack(ruby, error.call, lack);
+        self.note_failure(error);
+        errors::refusal(ruby, error, fd)
+    }
+
+    /// Notes that the backend has failed for good, when that is why it did not start something. Not for
+    /// want of memory or threads: the rest goes on.
+    pub fn note_failure(&self, error: uring_io_core::Error) {
+        let of_one = ["select", "io_uring_register", "pthread_create"];
+        if error.lack.is_none() && !of_one.contains(&error.call) {
+            self.failed.set(true);
         }
-        if error.call != "select" {
-            return self.failure(ruby, error);
-        }
-        let fd = fd.unwrap_or(-1);
-        let message = format!(
-            "descriptor {fd} is beyond what select(2) can watch (0 to 1023): \
-             use backend :io_uring, :epoll or :poll"
-        );
-        errors::unsupported(ruby, message)
     }
 
     /// Takes a place for the current fiber, given back when the value is dropped.

@@ -1,6 +1,7 @@
 //! Core errors as Ruby exceptions: the only such mapping.
 
 use std::borrow::Cow;
+use std::os::fd::RawFd;
 
 use magnus::error::ErrorType;
 use magnus::{prelude::*, Error, ExceptionClass, RModule, Ruby, Value};
@@ -86,6 +87,22 @@ pub fn lack(ruby: &Ruby, call: &str, lack: Lack) -> Error {
              UringIO.support.reason(:io_uring) tells why, and `uring_io doctor` what helps"
         ),
     };
+    unsupported(ruby, message)
+}
+
+/// What could not be begun, on this descriptor where it is on one.
+pub fn refusal(ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> Error {
+    if let Some(lack) = error.lack {
+        return self::lack(ruby, error.call, lack);
+    }
+    if error.call != "select" {
+        return errno(ruby, error);
+    }
+    let fd = fd.unwrap_or(-1);
+    let message = format!(
+        "descriptor {fd} is beyond what select(2) can watch (0 to 1023): \
+         use backend :io_uring, :epoll or :poll"
+    );
     unsupported(ruby, message)
 }
 

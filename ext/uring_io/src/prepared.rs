@@ -583,8 +583,8 @@ pub fn value(
     name: &'static str,
     held: &Held,
 ) -> Result<Value, Error> {
-    if let Some(error) = outcome.refused {
-        return Err(error);
+    if let Some((error, fd)) = outcome.refused {
+        return Err(errors::refusal(ruby, error, fd));
     }
     if outcome.timed_out {
         let message = "the operation took longer than its timeout";

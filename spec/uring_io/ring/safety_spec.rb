@@ -118,5 +118,29 @@ RSpec.describe UringIO::Ring do
         end
       end
     end
+
+    it "goes on after a call that could not be begun for want of memory or threads" do
+      result = child(<<~RUBY, backend)
+        ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
+        receiver, sender = UNIXSocket.pair
+        needy = ring.backend == :io_uring ? -> { ring.recv_each(receiver) { nil } } : -> { ring.stat("/") }
+        kilobytes = File.read("/proc/self/status")[/VmSize:\\s+(\\d+)/, 1].to_i + 500
+        Process.setrlimit(:AS, kilobytes * 1024, Process::RLIM_INFINITY)
+        error = (needy.call rescue $!)
+        Process.setrlimit(:AS, Process::RLIM_INFINITY)
+        puts error.class
+        main = Thread.current
+        Thread.new do
+          Thread.pass until main.status == "sleep"
+          main.raise(IndexError)
+        end
+        ring.recv(receiver, 1) rescue puts $!.class
+        sender.write("x")
+        ring.nop
+        puts receiver.recv_nonblock(1)
+      RUBY
+      refused = backend == :io_uring ? "Errno::ENOMEM" : "Errno::EAGAIN"
+      expect(result).to have_attributes(stdout: "#{refused}\nIndexError\nx\n", stderr: "")
+    end
   end
 end
