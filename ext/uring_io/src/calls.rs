@@ -357,9 +357,11 @@ impl Engine {
             }
             match self.turn(ruby, whole) {
                 Err(error) if self.is_lost() => return Err(error),
-                Err(error) => {
-                    parts.end.get_or_insert(End::Raised(error));
+                // The first exception counts, and more than the end of the time.
+                Err(error) if !matches!(parts.end, Some(End::Raised(_))) => {
+                    parts.end = Some(End::Raised(error));
                 }
+                Err(_) => {}
                 Ok(Some(Wakeup::TimedOut)) => {
                     parts.end.get_or_insert(End::TimedOut);
                 }
