@@ -53,6 +53,8 @@ struct Slot<P> {
     crowded: bool,
     /// Whether the deadline is the operation itself, and not a limit to it.
     alarm: bool,
+    /// Whether the call's descriptor is a direct one, whose number says nothing outside of the ring.
+    direct: bool,
 }
 
 impl<P> Slot<P> {
@@ -115,6 +117,7 @@ impl<P> InFlight<P> {
                 shots: None,
                 crowded: false,
                 alarm: false,
+                direct: false,
             });
             (self.slots.len() - 1) as u32
         });
@@ -183,10 +186,18 @@ impl<P> InFlight<P> {
         std::mem::take(&mut self.released)
     }
 
-    /// Calls that are in flight, whoever waits for them.
+    /// Notes that the call of `token` is made on a direct descriptor.
+    pub fn set_direct(&mut self, token: Token) {
+        if let Some(slot) = self.slot_mut(token) {
+            slot.direct = true;
+        }
+    }
+
+    /// Calls that are in flight on descriptors of the process, whoever waits for them.
     pub fn calls(&self) -> impl Iterator<Item = (Token, &Call)> {
         self.slots.iter().enumerate().filter_map(|(number, slot)| {
-            let call = slot.call.as_ref().filter(|_| slot.submitted)?;
+            let call = slot.call.as_ref();
+            let call = call.filter(|_| slot.submitted && !slot.direct)?;
             Some((Token::new(number as u32, slot.generation), &**call))
         })
     }
@@ -361,6 +372,7 @@ impl<P> InFlight<P> {
         slot.shots = None;
         slot.crowded = false;
         slot.alarm = false;
+        slot.direct = false;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(token.slot() as u32);
     }

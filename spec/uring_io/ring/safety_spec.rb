@@ -142,5 +142,22 @@ RSpec.describe UringIO::Ring do
       refused = backend == :io_uring ? "Errno::ENOMEM" : "Errno::EAGAIN"
       expect(result).to have_attributes(stdout: "#{refused}\nIndexError\nx\n", stderr: "")
     end
+
+    it "takes the descriptors of a chain for no others when it cancels" do
+      received = cancelled = nil
+      server = tcp_server
+      scheduled do
+        with_ring do |ring|
+          Fiber.schedule { received = ring.chain { |c| c.recv(c.accept(server), 1) }.last }
+          client = closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
+          let_others_run
+          # Direct descriptors are counted from 0 on.
+          cancelled = [0, 1, 2].sum { |number| ring.cancel(number) }
+          client.write("x")
+          eventually { received }
+        end
+      end
+      expect([received, cancelled]).to eq(["x", 0])
+    end
   end
 end
