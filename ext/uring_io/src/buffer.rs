@@ -94,13 +94,13 @@ impl BufferMemory {
         let _ = protect(|| unsafe { rb_io_buffer_unlock(buffer.as_raw()) });
     }
 
-    /// The bytes themselves.
-    pub fn copy(&self) -> Vec<u8> {
-        if self.size == 0 {
-            return Vec::new();
+    /// Copies its beginning out; there is as much.
+    pub fn copy_to(&self, bytes: &mut [u8]) {
+        assert!(bytes.len() <= self.size);
+        if !bytes.is_empty() {
+            // SAFETY: the buffer's memory, which nobody can change before this returns: we have the GVL.
+            unsafe { std::ptr::copy_nonoverlapping(self.base, bytes.as_mut_ptr(), bytes.len()) };
         }
-        // SAFETY: the buffer's memory, which nobody can change before this returns: we have the GVL.
-        unsafe { std::slice::from_raw_parts(self.base, self.size) }.to_vec()
     }
 
     /// Writes bytes to its beginning; there is room for them.

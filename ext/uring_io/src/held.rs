@@ -2,6 +2,7 @@
 //! where they are until it is done with them.
 #![allow(unsafe_code)]
 
+use std::alloc::{alloc_zeroed, Layout};
 use std::cell::RefCell;
 
 use magnus::rb_sys::{protect, AsRawValue};
@@ -123,11 +124,14 @@ impl Held {
         if direction == Direction::Read {
             self.add(Piece::Copied(Opaque::from(buffer)));
         }
-        let size = memory.size();
-        Ok(Memory::Owned(match direction {
-            Direction::Read => vec![0; size],
-            Direction::Write => memory.copy(),
-        }))
+        let Some(mut bytes) = zeros(memory.size().min(LENGTH_MAX)) else {
+            let error = ruby.exception_no_mem_error();
+            return Err(Error::new(error, "failed to allocate memory"));
+        };
+        if direction == Direction::Write {
+            memory.copy_to(&mut bytes);
+        }
+        Ok(Memory::Owned(bytes))
     }
 
     /// The number of registered memory, and the memory.
@@ -242,6 +246,18 @@ impl Held {
     pub fn take(&self) -> Self {
         Self(RefCell::new(self.0.take()))
     }
+}
+
+/// That many bytes, all zero; `None` where there is no such memory.
+fn zeros(length: usize) -> Option<Vec<u8>> {
+    if length == 0 {
+        return Some(Vec::new());
+    }
+    let layout = Layout::array::<u8>(length).ok()?;
+    // SAFETY: the layout is not empty.
+    let bytes = unsafe { alloc_zeroed(layout) };
+    // SAFETY: the memory was just allocated as the vector does it, all of it initialised.
+    (!bytes.is_null()).then(|| unsafe { Vec::from_raw_parts(bytes, length, length) })
 }
 
 /// The most bytes that one system call transfers (`MAX_RW_COUNT`, include/linux/fs.h).

@@ -159,5 +159,23 @@ RSpec.describe UringIO::Ring do
       end
       expect([received, cancelled]).to eq(["x", 0])
     end
+
+    it "raises where there is no memory for a copy of a slice" do
+      result = child(<<~RUBY, backend)
+        require "tempfile"
+        ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
+        file = Tempfile.new.tap { |sparse| sparse.truncate(1 << 40) }
+        slice = IO::Buffer.map(file, 1 << 40).slice(0, 1 << 39)
+        null = File.open(File::NULL, "r+")
+        kilobytes = File.read("/proc/self/status")[/VmSize:\\s+(\\d+)/, 1].to_i + 100_000
+        Process.setrlimit(:AS, kilobytes * 1024, Process::RLIM_INFINITY)
+        [-> { ring.read(null, slice) }, -> { ring.write(null, slice) }].each do |call|
+          call.call
+        rescue NoMemoryError => error
+          puts error.class
+        end
+      RUBY
+      expect(result).to have_attributes(stdout: "NoMemoryError\n" * 2, status: be_success)
+    end
   end
 end
