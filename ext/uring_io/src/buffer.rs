@@ -43,17 +43,30 @@ impl BufferMemory {
             Direction::Write if !known.base.is_null() => (known.base, known.size),
             Direction::Write | Direction::Read => memory(ruby, buffer, direction)?,
         };
-        let locked = if known.is_locked {
-            None
-        } else {
+        let own = known.is_own;
+        let address = buffer.as_raw() as usize;
+        let locked = if !known.is_locked {
             // SAFETY: `buffer` is an IO::Buffer; what raises is caught by `protect`.
             protect(|| unsafe { rb_io_buffer_lock(buffer.as_raw()) })?;
+            if own {
+                locks().insert(address, 1);
+            }
             Some(buffer)
+        } else if own {
+            // Where the lock is ours it must outlast both.
+            let mut locks = locks();
+            let count = locks.get_mut(&address);
+            count.map(|count| {
+                *count += 1;
+                buffer
+            })
+        } else {
+            None
         };
         Ok(Self {
             base,
             size,
-            own: known.is_own,
+            own,
             locked,
         })
     }
@@ -65,19 +78,11 @@ impl BufferMemory {
 
     /// Leaves the buffer locked, until [`unlock`](Self::unlock) was called as often as this. False when
     /// somebody else has locked it, who will unlock it without asking.
-    pub fn keep_locked(mut self, buffer: Value) -> bool {
-        let mut locks = locks();
-        let count = locks.entry(buffer.as_raw() as usize).or_default();
-        let ours = *count > 0 || self.locked.is_some();
-        *count += usize::from(ours);
-        if *count == 0 {
-            locks.remove(&(buffer.as_raw() as usize));
-        }
-        self.locked = None;
-        ours
+    pub fn keep_locked(mut self) -> bool {
+        self.locked.take().is_some()
     }
 
-    /// Unlocks a buffer that was left locked, unless others left it locked too.
+    /// Unlocks a buffer that was left locked, unless others use it too.
     pub fn unlock(buffer: Value) {
         let address = buffer.as_raw() as usize;
         let mut locks = locks();
@@ -135,8 +140,8 @@ impl Drop for BufferMemory {
     }
 }
 
-/// How often each buffer was left locked: Ruby's own lock is on or off. Those buffers are marked where
-/// they are held, so that they keep their addresses.
+/// How many use each buffer that we have locked and that owns its memory: Ruby's own lock is on or off.
+/// Those buffers are marked where they are held, so that they keep their addresses.
 fn locks() -> MutexGuard<'static, BTreeMap<usize, usize>> {
     static LOCKS: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
     LOCKS.lock().unwrap_or_else(PoisonError::into_inner)

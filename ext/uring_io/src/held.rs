@@ -159,7 +159,7 @@ impl Held {
 
     /// Keeps a buffer locked.
     pub fn lock(&self, ruby: &Ruby, buffer: Value, memory: BufferMemory) -> Result<(), Error> {
-        if !memory.keep_locked(buffer) {
+        if !memory.keep_locked() {
             let message = "the buffer is locked, by IO#read or a block of IO::Buffer#locked";
             return Err(errors::buffer_locked(ruby, message.to_owned()));
         }

@@ -177,5 +177,26 @@ RSpec.describe UringIO::Ring do
       RUBY
       expect(result).to have_attributes(stdout: "NoMemoryError\n" * 2, status: be_success)
     end
+
+    it "keeps a buffer locked until all that use it are done" do
+      buffer = IO::Buffer.new(64)
+      were_locked = []
+      scheduled do |scheduler|
+        with_ring do |ring|
+          pairs = Array.new(3) { unix_pair }
+          Fiber.schedule { ring.recv(pairs[0].first, buffer) }
+          Fiber.schedule { scheduler.io_read(pairs[1].first, buffer, 1, 0) }
+          Fiber.schedule { scheduler.io_read(pairs[2].first, buffer, 1, 0) }
+          pairs.each do |_, sender|
+            let_others_run
+            were_locked << buffer.locked?
+            sender.write("x")
+          end
+          eventually { !buffer.locked? }
+        end
+      end
+      expect(were_locked).to eq([true, true, true])
+      buffer.free
+    end
   end
 end
