@@ -378,6 +378,16 @@ impl<P> InFlight<P> {
     }
 }
 
+impl<P> Drop for InFlight<P> {
+    /// What the kernel or a worker may still use, because nobody waited for it, is never freed.
+    fn drop(&mut self) {
+        let in_use = |slot: &&mut Slot<P>| slot.submitted && slot.awaited;
+        for slot in self.slots.iter_mut().filter(in_use) {
+            std::mem::forget(slot.call.take());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -415,6 +425,26 @@ mod tests {
         table.leave(token);
         assert!(!table.fire(token, Wakeup::Woken));
         assert_ne!(table.park("b").slot(), token.slot());
+    }
+
+    #[test]
+    fn memory_that_may_be_in_use_outlives_the_table() {
+        let memory = std::sync::Arc::new(crate::SharedMemory::new(1).unwrap());
+        let mut table = InFlight::default();
+        for is_submitted in [true, false] {
+            let token = table.park("a");
+            let call = Call::Read {
+                fd: 0,
+                target: None,
+                memory: crate::Memory::Shared(std::sync::Arc::clone(&memory)),
+            };
+            table.keep(token, call);
+            if is_submitted {
+                table.submitted(token, true);
+            }
+        }
+        drop(table);
+        assert_eq!(std::sync::Arc::strong_count(&memory), 2);
     }
 
     #[test]

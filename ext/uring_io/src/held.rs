@@ -231,15 +231,16 @@ impl Held {
 
     /// Keeps everything for good: nobody will ever hear that the kernel is done.
     pub fn leak(&self, ruby: &Ruby) {
-        let pieces = self.0.take();
-        for piece in pieces.first.into_iter().chain(pieces.rest) {
-            let value = match piece {
+        // They stay where they are marked until all are registered, which allocates.
+        for piece in self.0.borrow().iter() {
+            let value = match *piece {
                 Piece::Locked(value) | Piece::Copied(value) => ruby.get_inner(value),
                 Piece::Filled(string) | Piece::Frozen(string) => ruby.get_inner(string).as_value(),
                 Piece::Registered(registered) => ruby.get_inner(registered).as_value(),
             };
             ruby.gc_register_mark_object(value);
         }
+        self.0.take();
     }
 
     /// Everything, for somebody else to hold.
