@@ -311,30 +311,52 @@ impl Ring {
         if other.is_closed() {
             return Err(errors::closed(ruby, "ring that the message is for"));
         }
+        let own = home.engine(ruby)?;
         let mailbox = &other.mailbox;
         mailbox.objects.borrow_mut().push_back(Opaque::from(object));
-        let Some((receiver, token)) = mailbox.waiting.borrow_mut().pop_front() else {
-            return Ok(());
-        };
-        let Some(receiver) = Home::of(ruby.get_inner(receiver)) else {
-            return Ok(());
-        };
-        let engine = receiver.made(ruby)?;
-        let own = home.engine(ruby)?;
-        match (
+        loop {
+            let next = mailbox.waiting.borrow_mut().pop_front();
+            let Some((receiver, token)) = next else {
+                return Ok(());
+            };
+            let Some(receiver) = Home::of(ruby.get_inner(receiver)) else {
+                continue;
+            };
+            let engine = receiver.made(ruby)?;
+            if !engine.is_closed() {
+                return Self::wake(ruby, own, engine, token);
+            }
+        }
+    }
+
+    /// Wakes a party of another engine, by the kernel where both have a ring.
+    fn wake(ruby: &Ruby, own: &Engine, engine: &Engine, token: Token) -> Hook<()> {
+        let rings = (
             own.driver.ring_descriptor(),
             engine.driver.ring_descriptor(),
-        ) {
-            (Some(from), Some(ring)) if from != ring => {
-                let nudge = Call::Nudge { ring, token };
-                let outcome = own.call(ruby, nudge, None, &Held::default())?;
-                if outcome.is_some_and(|outcome| outcome.result < 0) {
-                    engine.driver.wake(token);
-                }
-            }
-            _ => engine.driver.wake(token),
+        );
+        let (Some(from), Some(ring)) = rings else {
+            engine.driver.wake(token);
+            return Ok(());
+        };
+        if from == ring {
+            engine.driver.wake(token);
+            return Ok(());
         }
-        Ok(())
+        let place = own.place(ruby, Purpose::Operation);
+        let nudge = own.driver.call(place.token, Call::Nudge { ring, token });
+        // At once: when others have run the descriptor may be that of some other ring.
+        let begun = nudge.and_then(|()| own.driver.look());
+        let nudged = match begun {
+            Ok(()) => own.await_completion(ruby, place.token, || ()),
+            // Before Linux 5.18 there is no such call.
+            Err(error) if error.lack.is_some() => Ok(None),
+            Err(error) => Err(own.refusal(ruby, error, None)),
+        };
+        if !matches!(nudged, Ok(Some(0..))) {
+            engine.driver.wake(token);
+        }
+        nudged.map(|_| ())
     }
 
     /// The next object that was given to this ring, in an Array; nil when the timeout passed first.
