@@ -88,14 +88,14 @@ module UringIO
     #
     #   ring.chain do |c|
     #     file = c.open("index.html")
-    #     c.send(socket, c.read(file, 1024), Socket::MSG_WAITALL)
+    #     c.send(socket, c.read(file, 1024))
     #     c.close(file)
     #   end
     #
     # A step that fails, or transfers less than was asked for, breaks the chain: the rest is not done. How much a step
-    # sends is settled before anything is read, so read what is there, or all of a known size. Sending and receiving
-    # less breaks it with Socket::MSG_WAITALL only: without that the step says how much it was. Descriptors that steps
-    # open are the chain's own: they are closed with it, whatever happens; Chain#install gives one to the process.
+    # sends is settled before anything is read, so read what is there, or all of a known size. Receiving less breaks it
+    # with Socket::MSG_WAITALL only. Descriptors that steps open are the chain's own: they are closed with it, whatever
+    # happens; Chain#install gives one to the process.
     #
     # @param timeout [Numeric, nil] seconds for all of it
     # @param hardlink [Boolean] goes on after a failure or a short transfer. A step that sends then sends all that

@@ -1,5 +1,6 @@
 //! The contract of a backend, and which one is behind a driver.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,6 +177,19 @@ impl Backend {
                 Ok(())
             }
             Self::Closed => Err(closed()),
+        }
+    }
+
+    /// Sees to it that nothing is carried out on another file that gets the number of this descriptor.
+    pub fn before_close(&mut self, fd: RawFd, counts: &Counts) -> Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Uring(ring) => ring.before_close(fd, counts),
+            Self::Readiness(readiness) => {
+                readiness.before_close(fd);
+                Ok(())
+            }
+            Self::Closed => Ok(()),
         }
     }
 

@@ -38,6 +38,17 @@ impl PinnedCall {
     }
 }
 
+impl PinnedCall {
+    /// What a call that is ended comes to: what it has transferred so far, or `-ECANCELED`.
+    pub fn ended(&self) -> i32 {
+        // SAFETY: what is ended has not completed.
+        match unsafe { &*self.0 } {
+            Call::Recv { done, .. } | Call::Send { done, .. } if *done > 0 => *done as i32,
+            _ => -libc::ECANCELED,
+        }
+    }
+}
+
 /// Makes a call that waits for readiness for the first time; `-EAGAIN` when it must wait.
 pub(crate) fn start(call: &mut Call) -> i32 {
     now(call, Attempt::First)
@@ -281,20 +292,32 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
                 waited => waited,
             }
         }
-        Call::Recv { fd, memory, flags } => {
+        Call::Recv {
+            fd,
+            memory,
+            flags,
+            done,
+        } => {
             let buffer = memory.lend();
             let flags = *flags | libc::MSG_DONTWAIT;
-            // SAFETY: the memory is the call's, or lent to it.
-            or_errno(unsafe {
-                libc::recv(*fd, buffer.address().cast(), buffer.length(), flags) as i32
+            whole(flags, done, buffer.length(), |done| {
+                let (address, left) = (buffer.address().wrapping_add(done), buffer.length() - done);
+                // SAFETY: the rest of memory that is the call's, or lent to it.
+                or_errno(unsafe { libc::recv(*fd, address.cast(), left, flags) as i32 })
             })
         }
-        Call::Send { fd, memory, flags } => {
+        Call::Send {
+            fd,
+            memory,
+            flags,
+            done,
+        } => {
             let buffer = memory.lend();
             let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            // SAFETY: as above; the call only reads from it.
-            or_errno(unsafe {
-                libc::send(*fd, buffer.address().cast(), buffer.length(), flags) as i32
+            whole(flags, done, buffer.length(), |done| {
+                let (address, left) = (buffer.address().wrapping_add(done), buffer.length() - done);
+                // SAFETY: as above; the call only reads from it.
+                or_errno(unsafe { libc::send(*fd, address.cast(), left, flags) as i32 })
             })
         }
         Call::Accept { fd, flags } => without_waiting(*fd, || {
@@ -316,6 +339,26 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             }
         }
         _ => -libc::EINVAL,
+    }
+}
+
+/// One step of a transfer; with `MSG_WAITALL` as many as there are until all is transferred, the input
+/// ends or the next one would have to wait. `done` counts over the attempts.
+fn whole(flags: i32, done: &mut usize, length: usize, step: impl Fn(usize) -> i32) -> i32 {
+    loop {
+        let moved = step(*done);
+        if flags & libc::MSG_WAITALL == 0 {
+            return moved;
+        }
+        match moved {
+            // A failure after a part is for the next call, as the kernel has it.
+            failed if failed < 0 && failed != -libc::EAGAIN && *done > 0 => return *done as i32,
+            failed if failed < 0 => return failed,
+            moved => *done += moved as usize,
+        }
+        if moved == 0 || *done >= length {
+            return *done as i32;
+        }
     }
 }
 

@@ -63,12 +63,16 @@ pub enum Call {
         fd: RawFd,
         memory: Memory,
         flags: i32,
+        /// Bytes received so far, for `MSG_WAITALL` on readiness backends.
+        done: usize,
     },
     /// send(2) with flags: bytes.
     Send {
         fd: RawFd,
         memory: Memory,
         flags: i32,
+        /// Bytes sent so far, for `MSG_WAITALL` on readiness backends.
+        done: usize,
     },
     /// send(2) without a copy: bytes. The memory stays lent until the driver says that it is
     /// [released](crate::Driver::take_released).

@@ -115,6 +115,8 @@ impl<P> Parks<P> {
 /// Operations, timers and wakeups of one thread. `P` is what the owner keeps with each party.
 pub struct Driver<P> {
     kind: BackendKind,
+    /// What was asked for: the ring may have more.
+    entries: u32,
     ring_descriptor: Option<RawFd>,
     parks: RefCell<Parks<P>>,
     backend: RefCell<Backend>,
@@ -146,6 +148,7 @@ impl<P> Driver<P> {
         let mut backend = Backend::new(options.backend, &options.ring, Arc::clone(&waker))?;
         Ok(Self {
             kind: options.backend,
+            entries: options.ring.entries,
             ring_descriptor: backend.ring().ok().map(|ring| ring.descriptor()),
             parks: RefCell::new(Parks {
                 in_flight: InFlight::default(),
@@ -279,10 +282,16 @@ impl<P> Driver<P> {
         Ok(())
     }
 
-    /// The most calls that [`chain`](Self::chain) takes; `None` where it takes none.
-    pub fn chain_length_max(&self) -> Option<usize> {
+    /// Whether the backend has chains: see [`chain`](Self::chain).
+    pub fn chains_in_kernel(&self) -> bool {
+        self.kind == BackendKind::IoUring
+    }
+
+    /// The most calls that a chain has: the entries of the ring, or those that were asked for.
+    pub fn chain_length_max(&self) -> usize {
         let mut backend = self.backend.borrow_mut();
-        backend.ring().ok().map(|ring| ring.chain_length_max())
+        let asked = self.entries.next_power_of_two() as usize;
+        backend.ring().map_or(asked, |ring| ring.chain_length_max())
     }
 
     /// Takes so many direct descriptors of the ring that are free: `ENFILE` when there are not as many.
@@ -352,6 +361,13 @@ impl<P> Driver<P> {
             self.cancel(*token)?;
         }
         Ok(tokens.len())
+    }
+
+    /// To be called before a descriptor is closed that somebody may have started an operation on, so that
+    /// it is not carried out on whatever has the number then. On io_uring it goes to the kernel, which
+    /// holds the file from there on; a readiness backend ends it with `-EBADF`.
+    pub fn before_close(&self, fd: RawFd) -> Result<()> {
+        self.backend.borrow_mut().before_close(fd, &self.counts)
     }
 
     /// Says how many completions the next wait is for, so that one system call brings them where that

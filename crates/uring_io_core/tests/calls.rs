@@ -265,12 +265,14 @@ fn sockets_are_made_connected_accepted_and_used() {
             fd: server.as_raw_fd(),
             memory: Memory::Owned(vec![0; 8]),
             flags: 0,
+            done: 0,
         };
         driver.call(receiving, recv).unwrap();
         let send = Call::Send {
             fd: client.as_raw_fd(),
             memory: Memory::Owned(b"ping".to_vec()),
             flags: 0,
+            done: 0,
         };
         let sending = driver.park(4);
         driver.call(sending, send).unwrap();
@@ -291,6 +293,7 @@ fn sockets_are_made_connected_accepted_and_used() {
             fd: server.as_raw_fd(),
             memory: Memory::Owned(vec![0; 8]),
             flags: 0,
+            done: 0,
         };
         assert_eq!(result(&driver, end), 0);
     });

@@ -170,7 +170,12 @@ impl Batch {
         flags: i32,
         timeout: Value,
     ) -> Result<Option<usize>, Error> {
-        let make = |fd, memory| Call::Recv { fd, memory, flags };
+        let make = |fd, memory| Call::Recv {
+            fd,
+            memory,
+            flags,
+            done: 0,
+        };
         Self::add_transfer(ruby, &this, io, into, timeout, Direction::Read, make)
     }
 
@@ -182,7 +187,12 @@ impl Batch {
         flags: i32,
         timeout: Value,
     ) -> Result<Option<usize>, Error> {
-        let make = |fd, memory| Call::Send { fd, memory, flags };
+        let make = |fd, memory| Call::Send {
+            fd,
+            memory,
+            flags,
+            done: 0,
+        };
         Self::add_transfer(ruby, &this, io, data, timeout, Direction::Write, make)
     }
 
@@ -229,8 +239,9 @@ impl Batch {
         }
     }
 
+    /// Lets go of everything: the collector, which knows nothing of its size, may come late.
     fn let_go(&self, ruby: &Ruby, lost: bool) {
-        for entry in self.entries.borrow().iter() {
+        for entry in self.entries.take() {
             if lost {
                 entry.held.leak(ruby);
             } else {

@@ -165,16 +165,17 @@ impl Engine {
         held: impl Fn(usize) -> Held,
     ) -> Result<ChainOutcome, Error> {
         self.release_held(ruby);
-        let Some(most) = self.driver.chain_length_max() else {
-            return self.chain_in_steps(ruby, chain);
-        };
+        let most = self.driver.chain_length_max();
         if chain.steps.len() > most {
             let message = format!(
-                "a chain has at most {most} steps, the entries of the ring, {} given: make the ring \
-                 with more entries:",
+                "a chain has at most {most} steps, the entries of the ring, and {} were given: make a \
+                 ring with more entries",
                 chain.steps.len()
             );
             return Err(errors::argument(ruby, message));
+        }
+        if !self.driver.chains_in_kernel() {
+            return self.chain_in_steps(ruby, chain);
         }
         let taken = match chain.descriptors {
             0 => Ok(Vec::new()),
@@ -276,13 +277,14 @@ impl Engine {
 
     /// Makes a call that goes on, and gives each of what it brings to `each`, until that says false or
     /// fails, or the call has ended: with nothing more to come, or with a failure, which is raised.
-    /// Raises IO::TimeoutError when nothing comes for the length of the timeout.
+    /// Fails with `waited` when nothing comes for the length of the timeout.
     pub fn stream(
         &self,
         ruby: &Ruby,
         call: &Call,
         timeout: Option<Duration>,
         mut each: impl FnMut(Shot) -> Result<bool, Error>,
+        waited: impl FnOnce() -> Error,
     ) -> Result<(), Error> {
         let stream = Stream::new(self, ruby);
         let token = stream.token;
@@ -309,8 +311,7 @@ impl Engine {
             self.driver.set_timeout(whole.token, timeout);
             while self.driver.is_submitted(token) && self.driver.shots_waiting(token) == 0 {
                 if self.turn(ruby, whole.token)? == Some(Wakeup::TimedOut) {
-                    let message = "nothing came for as long as the timeout";
-                    return Err(errors::io_timeout(ruby, message));
+                    return Err(waited());
                 }
                 // So that the next shot wakes the fiber again.
                 self.driver.take_wakeup_early(token);

@@ -406,6 +406,21 @@ impl Engine {
         }
     }
 
+    /// Closes a descriptor that Ruby has taken from an IO.
+    pub fn close_descriptor(&self, ruby: &Ruby, fd: RawFd) {
+        self.before_close(ruby, fd);
+        uring_io_core::close_descriptor(fd);
+    }
+
+    /// Sees to it that what was started on a descriptor, and has not gone to the kernel yet, goes there for
+    /// the file that the descriptor has now, and not for whatever has its number next.
+    pub fn before_close(&self, ruby: &Ruby, fd: RawFd) {
+        if self.is_owner(ruby) && !self.is_closed() {
+            // A ring that fails here says so to whoever waits for it.
+            let _ = self.driver.before_close(fd);
+        }
+    }
+
     /// Has a worker thread do `job` for the current fiber. The job owns what it uses: a fiber
     /// that is interrupted does not wait for it.
     pub fn offload(&self, ruby: &Ruby, job: uring_io_core::Job) -> Result<i32, Error> {

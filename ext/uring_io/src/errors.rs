@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::os::fd::RawFd;
 
 use magnus::error::ErrorType;
-use magnus::{prelude::*, Error, ExceptionClass, RModule, Ruby, Value};
+use magnus::{prelude::*, Error, ExceptionClass, RClass, RModule, Ruby, Value};
 use uring_io_core::support::Unavailable;
 use uring_io_core::Lack;
 
@@ -120,7 +120,7 @@ pub fn argument(ruby: &Ruby, message: String) -> Error {
 pub fn buffer_locked(ruby: &Ruby, message: String) -> Error {
     let class = ruby
         .class_io()
-        .const_get::<_, RModule>("Buffer")
+        .const_get::<_, RClass>("Buffer")
         .and_then(|buffer| buffer.const_get::<_, ExceptionClass>("LockedError"));
     match class {
         Ok(class) => Error::new(class, message),

@@ -15,7 +15,7 @@ use uring_io_core::{
     OpenHow, SharedMemory, Subject, Target, Vectors,
 };
 
-use crate::buffer::BufferMemory;
+use crate::buffer::{self, BufferMemory};
 use crate::calls::Outcome;
 use crate::engine::Engine;
 use crate::held::{Held, LENGTH_MAX};
@@ -236,14 +236,24 @@ impl Prepared {
     fn recv(ruby: &Ruby, fd: i32, into: Value, flags: i32) -> Made {
         Self::holding(ruby, |held| {
             let memory = room(ruby, into, held)?;
-            Ok(Call::Recv { fd, memory, flags })
+            Ok(Call::Recv {
+                fd,
+                memory,
+                flags,
+                done: 0,
+            })
         })
     }
 
     fn send(ruby: &Ruby, fd: i32, from: Value, flags: i32) -> Made {
         Self::holding(ruby, |held| {
             let memory = bytes(ruby, from, held)?;
-            Ok(Call::Send { fd, memory, flags })
+            Ok(Call::Send {
+                fd,
+                memory,
+                flags,
+                done: 0,
+            })
         })
     }
 
@@ -738,10 +748,22 @@ fn room(ruby: &Ruby, into: Value, held: &Held) -> Result<Memory, Error> {
     if let Some(length) = Integer::from_value(into) {
         return held.string(ruby, length.to_usize()?);
     }
-    if let Ok(memory) = Obj::<Handed>::try_convert(into) {
-        return memory.share(ruby);
+    handed_or_buffer(ruby, into, held, Direction::Read)
+}
+
+fn handed_or_buffer(
+    ruby: &Ruby,
+    object: Value,
+    held: &Held,
+    direction: Direction,
+) -> Result<Memory, Error> {
+    // First, because to try another class is to make an exception.
+    if !object.is_kind_of(buffer::class(ruby)) {
+        if let Ok(memory) = Obj::<Handed>::try_convert(object) {
+            return memory.share(ruby);
+        }
     }
-    held.buffer(ruby, into, Direction::Read)
+    held.buffer(ruby, object, direction)
 }
 
 /// Memory to write from: that of a String, an IO::Buffer, or a Memory.
@@ -749,10 +771,7 @@ fn bytes(ruby: &Ruby, from: Value, held: &Held) -> Result<Memory, Error> {
     if let Some(string) = RString::from_value(from) {
         return Ok(held.bytes(string));
     }
-    if let Ok(memory) = Obj::<Handed>::try_convert(from) {
-        return memory.share(ruby);
-    }
-    held.buffer(ruby, from, Direction::Write)
+    handed_or_buffer(ruby, from, held, Direction::Write)
 }
 
 fn vectors(

@@ -277,10 +277,10 @@ impl Ring {
 
     /// Makes a call that goes on, and yields what it brings: bytes, events or a descriptor. False where
     /// the kernel does not go on by itself: then nothing was done.
-    fn stream(ruby: &Ruby, this: Obj<Self>, call: Obj<Prepared>, timeout: Value) -> Hook<bool> {
+    fn stream(ruby: &Ruby, this: Obj<Self>, call: Obj<Prepared>, limit: Value) -> Hook<bool> {
         let home = Self::home(ruby, this)?;
         let engine = home.engine(ruby)?;
-        let timeout = duration::optional(ruby, timeout)?;
+        let timeout = duration::optional(ruby, limit)?;
         let call = call.take(ruby)?;
         let can = engine.driver.can_stream(&call);
         if !can.map_err(|error| errors::errno(ruby, error))? {
@@ -288,7 +288,9 @@ impl Ring {
         }
         let kind = Kind::of(&call);
         let each = |shot| kind.yield_shot(ruby, call.name(), shot);
-        engine.stream(ruby, &call, timeout, each)?;
+        let waited =
+            || errors::io_timeout(ruby, format!("the operation took longer than {limit} s"));
+        engine.stream(ruby, &call, timeout, each, waited)?;
         Ok(true)
     }
 
@@ -348,7 +350,7 @@ impl Ring {
         // At once: when others have run the descriptor may be that of some other ring.
         let begun = nudge.and_then(|()| own.driver.look());
         let nudged = match begun {
-            Ok(()) => own.await_completion(ruby, place.token, || ()),
+            Ok(()) => own.await_completion(ruby, place.token, || (), |_| false),
             // Before Linux 5.18 there is no such call.
             Err(error) if error.lack.is_some() => Ok(None),
             Err(error) => Err(own.refusal(ruby, error, None)),

@@ -301,9 +301,19 @@ impl Scheduler {
     /// Closes a descriptor that Ruby has taken from an IO. It switches no fibers and does not
     /// wait, because a finalizer may be the caller.
     #[cfg(ruby_gte_4_0)]
-    fn io_close(&self, fd: i32) -> bool {
-        uring_io_core::close_descriptor(fd);
+    fn io_close(ruby: &Ruby, this: Obj<Self>, fd: i32) -> bool {
+        match this.engine.get() {
+            Some(engine) => engine.close_descriptor(ruby, fd),
+            None => uring_io_core::close_descriptor(fd),
+        }
         true
+    }
+
+    /// See [`Engine::before_close`]: for Rubies without the hook above.
+    fn before_close(ruby: &Ruby, this: Obj<Self>, fd: i32) {
+        if let Some(engine) = this.engine.get() {
+            engine.before_close(ruby, fd);
+        }
     }
 
     /// Raises in a fiber at its wait. Any thread; the first argument may also stand for one wait
@@ -563,6 +573,7 @@ fn check_outside(ruby: &Ruby, engine: &Engine) -> Hook<()> {
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Scheduler", ruby.class_object())?;
     class.define_alloc_func::<Scheduler>();
+    class.define_method("before_close", method!(Scheduler::before_close, 1))?;
     class.define_method("initialize", method!(Scheduler::initialize, -1))?;
     class.define_method("backend", method!(Scheduler::backend, 0))?;
     class.define_method("closed?", method!(Scheduler::is_closed, 0))?;

@@ -321,8 +321,11 @@ impl Selector {
     }
 
     /// Closes a descriptor that Ruby has taken from an IO.
-    fn io_close(&self, fd: i32) -> bool {
-        uring_io_core::close_descriptor(fd);
+    fn io_close(ruby: &Ruby, this: Obj<Self>, fd: i32) -> bool {
+        match this.state.get() {
+            Some(state) => state.engine.close_descriptor(ruby, fd),
+            None => uring_io_core::close_descriptor(fd),
+        }
         true
     }
 

@@ -82,6 +82,10 @@ module UringIO
       # @return [Step]
       def accept(*, **) = step(:accept) { opening { super } }
 
+      # As Operations#send, of all the data: what would be a short transfer waits (Socket::MSG_WAITALL).
+      # @return [Step]
+      def send(io, data, flags = 0) = step(:send) { super(io, data, flags | Socket::MSG_WAITALL) }
+
       # Closes what an earlier step has opened.
       # @param step [Step]
       # @return [Step]

@@ -180,19 +180,32 @@ impl Readiness {
         Ok(None)
     }
 
-    /// Ends the wait of `token`: its completion is `-ECANCELED`.
+    /// Ends the wait of `token`: its completion is `-ECANCELED`, or what was transferred so far.
     pub fn cancel(&mut self, token: Token) {
         let Some(fd) = self.waits.remove(&token) else {
             return;
         };
+        let mut result = -libc::ECANCELED;
         if let Some(waiting) = self.descriptors.get_mut(&fd) {
-            waiting.retain(|waiting| waiting.token != token);
+            waiting.retain(|waiting| {
+                let other = waiting.token != token;
+                if let (false, Attempt::Call(call)) = (other, &waiting.attempt) {
+                    result = call.ended();
+                }
+                other
+            });
             if waiting.is_empty() {
                 // What is still armed reports once and finds nobody.
                 self.descriptors.remove(&fd);
             }
         }
-        self.completed.push_back((token, -libc::ECANCELED));
+        self.completed.push_back((token, result));
+    }
+
+    /// Ends every wait for a descriptor that is about to be closed: its number may be another's by the time
+    /// that it is ready.
+    pub fn before_close(&mut self, fd: RawFd) {
+        self.complete_all(fd, -libc::EBADF);
     }
 
     /// Waits until a watched descriptor is ready, a wakeup, a signal or the timeout.

@@ -41,6 +41,7 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
             fd: from,
             memory,
             flags,
+            ..
         } => {
             let (address, length) = place(memory);
             opcode::Recv::new(fd(*from), address, length)
@@ -51,6 +52,7 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
             fd: to,
             memory,
             flags,
+            ..
         } => {
             let (address, length) = place(memory);
             opcode::Send::new(fd(*to), address, length)

@@ -55,13 +55,16 @@ pub(crate) struct Ring {
     buffers: Option<BufferGroup>,
     /// Completions that the next wait is for, if they come soon.
     wanted: u32,
+    /// Descriptors of what was queued since the kernel was last entered: it looks them up only there.
+    queued: Vec<RawFd>,
     /// How long to look for completions before waiting for them in the kernel: zero without a thread
     /// of the kernel that brings them meanwhile.
     spin: Duration,
 }
 
-/// How long a wait for several completions is content with all of them only.
-const PATIENCE_US: u32 = 1000;
+/// How long a wait for several completions is content with all of them only. A wakeup by another thread
+/// waits as long.
+const PATIENCE_US: u32 = 10_000;
 /// The longest that a wait looks for completions by itself where the kernel has a thread for them.
 const SPIN_MAX: Duration = Duration::from_millis(20);
 /// `IORING_FEAT_MIN_TIMEOUT`, Linux 6.12.
@@ -87,6 +90,7 @@ impl Ring {
             registered: Registered::default(),
             buffers: None,
             wanted: 1,
+            queued: Vec::new(),
             spin: options.sqpoll.map_or(Duration::ZERO, |sqpoll| {
                 Duration::from_millis(match sqpoll.idle_ms {
                     0 => 1000,
@@ -99,6 +103,7 @@ impl Ring {
 
     /// Queues an operation; its completion comes later.
     pub fn start(&mut self, token: Token, operation: &Operation, counts: &Counts) -> Result<()> {
+        self.queued.extend(operation.fd());
         self.push(submission::entry(token, operation), counts)
     }
 
@@ -109,7 +114,22 @@ impl Ring {
         }
         let entry = call::entry(token, call);
         self.check(&entry, call.name())?;
+        self.queued.extend(call.waits_on());
         self.push(entry, counts)
+    }
+
+    /// Sees to it that what is queued for this descriptor has found its file: once it is closed the number
+    /// may be another's.
+    pub fn before_close(&mut self, fd: RawFd, counts: &Counts) -> Result<()> {
+        if !self.queued.contains(&fd) {
+            return Ok(());
+        }
+        self.flush(counts)?;
+        // A thread of the kernel takes entries when it comes to them.
+        while !self.spin.is_zero() && !self.ring.submission().is_empty() {
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Puts a call into the chain that `start_chain` starts.
@@ -346,6 +366,9 @@ impl Ring {
 
     fn enter(&mut self, want: Want, counts: &Counts) -> Result<()> {
         let entered = submission::enter(&mut self.ring, want);
+        if self.backlog.is_empty() {
+            self.queued.clear();
+        }
         counts.enters.add(u64::from(!matches!(entered, Ok(false))));
         let Err(error) = entered else {
             return Ok(());

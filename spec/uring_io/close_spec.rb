@@ -1,0 +1,34 @@
+# frozen_string_literal: true
+
+require "fcntl"
+
+RSpec.describe "IO#close under UringIO::Scheduler" do
+  each_backend do |_backend|
+    it "keeps a read that was begun from another file that gets the number of the descriptor" do
+      received = []
+      scheduled do
+        reader, writer = unix_pair
+        other, other_writer = unix_pair
+        other_writer.write("another's")
+        keeps_it_open = closing(reader.dup)
+        fiber = Fiber.schedule { received << raised { received << reader.readpartial(20) } }
+        number = reader.fileno
+        reader.close
+        taken = closing(IO.for_fd(other.fcntl(Fcntl::F_DUPFD, number)))
+        expect(taken.fileno).to eq(number)
+        let_others_run
+        writer.write("its own") if keeps_it_open
+        # On Ruby 3.x nobody tells the one who reads.
+        let_others_run
+        fiber.raise(IndexError) if fiber.alive?
+      end
+      expect(received).not_to include("another's")
+    end
+
+    it "closes as ever for others" do
+      reader, writer = pipe
+      expect([reader.close, reader.close, reader.closed?]).to eq([nil, nil, true])
+      expect { writer.write("x") }.to raise_error(Errno::EPIPE)
+    end
+  end
+end
