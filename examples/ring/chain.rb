@@ -23,7 +23,7 @@ abort "chain: --files must be from 1 to 32, #{options[:files]} given" unless opt
 def send_file(ring, path, socket)
   ring.chain do |c|
     file = c.open(path)
-    c.send(socket, c.read(file, SIZE), Socket::MSG_WAITALL)
+    c.send(socket, c.read(file, SIZE))
     c.close(file)
   end
 end
