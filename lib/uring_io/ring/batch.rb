@@ -10,10 +10,11 @@ module UringIO
       # @api private
       def fill
         yield self
+        filled = true
         self
-      rescue Exception # rubocop:disable Lint/RescueException
-        discard
-        raise
+      ensure
+        # It was raised, thrown or broken out of.
+        discard unless filled
       end
 
       # (see Operations#read)

@@ -50,10 +50,11 @@ module UringIO
       # @api private
       def fill(discard)
         yield self
+        filled = true
         self
-      rescue Exception # rubocop:disable Lint/RescueException
-        discard.call(@steps.map(&:call))
-        raise
+      ensure
+        # It was raised, thrown or broken out of.
+        discard.call(@steps.map(&:call)) unless filled
       end
 
       # @api private
