@@ -476,6 +476,27 @@ impl Call {
         }
     }
 
+    /// Whether the kernel goes on with a chain when this call has failed, as if it had not: those that
+    /// io_uring hands to other code without a look at what comes back (`req_set_fail` is missing for
+    /// them in io_uring/fs.c, statx.c, sync.c, truncate.c and xattr.c, up to Linux 6.18 at least).
+    pub fn fails_unnoticed(&self) -> bool {
+        matches!(
+            self,
+            Self::Stat { .. }
+                | Self::Sync { .. }
+                | Self::SyncRange { .. }
+                | Self::Allocate { .. }
+                | Self::Truncate { .. }
+                | Self::Rename { .. }
+                | Self::Unlink { .. }
+                | Self::MakeDirectory { .. }
+                | Self::Symlink { .. }
+                | Self::Link { .. }
+                | Self::GetAttribute { .. }
+                | Self::SetAttribute { .. }
+        )
+    }
+
     /// The descriptors that may be direct ones in a chain, in the order of the system call's
     /// arguments; none where the kernel takes none.
     pub fn descriptors(&mut self) -> Vec<&mut RawFd> {

@@ -268,10 +268,7 @@ impl<P> Driver<P> {
         let tokens: Vec<Token> = calls.iter().map(|(token, ..)| *token).collect();
         let last = tokens.len().wrapping_sub(1);
         for (number, (token, call, link)) in calls.into_iter().enumerate() {
-            if link.direct {
-                parks.in_flight.set_direct(token);
-            }
-            if let Some(call) = parks.in_flight.keep(token, call) {
+            if let Some(call) = parks.in_flight.keep_linked(token, call, link) {
                 backend.link(token, call, link, number == last)?;
             }
         }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::backend::Completion;
-use crate::call::Call;
+use crate::call::{Call, Link};
 use crate::token::Token;
 
 /// Why a party may go on.
@@ -47,17 +47,25 @@ struct Slot<P> {
     deadline: Option<Instant>,
     /// The call that is in flight, with the memory that the kernel uses for it.
     call: Option<Box<Call>>,
+    /// How that is one of a chain.
+    link: Link,
     /// What a call that goes on has brought and nobody has taken. Present for such calls only.
     shots: Option<VecDeque<Shot>>,
     /// Whether such a call was told to end because it has brought too much that nobody takes.
     crowded: bool,
     /// Whether the deadline is the operation itself, and not a limit to it.
     alarm: bool,
-    /// Whether the call's descriptor is a direct one, whose number says nothing outside of the ring.
-    direct: bool,
 }
 
 impl<P> Slot<P> {
+    /// Takes back what the call did. What it has opened as a direct descriptor is the chain's, and its
+    /// result is no descriptor of the process.
+    fn undo(&self, result: i32) {
+        if let (Some(call), None) = (&self.call, self.link.into) {
+            call.undo(result);
+        }
+    }
+
     /// Gives the party a reason to go on. True when it must be queued for that.
     fn note(&mut self, wakeup: Wakeup) -> bool {
         if self.payload.is_none() {
@@ -114,10 +122,10 @@ impl<P> InFlight<P> {
                 queued: false,
                 deadline: None,
                 call: None,
+                link: Link::default(),
                 shots: None,
                 crowded: false,
                 alarm: false,
-                direct: false,
             });
             (self.slots.len() - 1) as u32
         });
@@ -161,6 +169,12 @@ impl<P> InFlight<P> {
         }
     }
 
+    /// As [`keep`](Self::keep), for one of a chain.
+    pub fn keep_linked(&mut self, token: Token, call: Call, link: Link) -> Option<&mut Call> {
+        self.slot_mut(token)?.link = link;
+        self.keep(token, call)
+    }
+
     /// Keeps a call until its completion. Returns it where it stays until then.
     pub fn keep(&mut self, token: Token, call: Call) -> Option<&mut Call> {
         let slot = self.slot_mut(token)?;
@@ -186,18 +200,11 @@ impl<P> InFlight<P> {
         std::mem::take(&mut self.released)
     }
 
-    /// Notes that the call of `token` is made on a direct descriptor.
-    pub fn set_direct(&mut self, token: Token) {
-        if let Some(slot) = self.slot_mut(token) {
-            slot.direct = true;
-        }
-    }
-
-    /// Calls that are in flight on descriptors of the process, whoever waits for them.
+    /// Calls on descriptors of the process that are in flight, whoever waits for them.
     pub fn calls(&self) -> impl Iterator<Item = (Token, &Call)> {
         self.slots.iter().enumerate().filter_map(|(number, slot)| {
-            let call = slot.call.as_ref();
-            let call = call.filter(|_| slot.submitted && !slot.direct)?;
+            let counts = slot.submitted && !slot.link.direct;
+            let call = slot.call.as_ref().filter(|_| counts)?;
             Some((Token::new(number as u32, slot.generation), &**call))
         })
     }
@@ -273,9 +280,7 @@ impl<P> InFlight<P> {
             slot.note(Wakeup::Completed(result))
         };
         if !parked && !completion.notice {
-            if let Some(call) = &slot.call {
-                call.undo(result);
-            }
+            slot.undo(result);
         }
         if !completion.more && std::mem::take(&mut slot.submitted) {
             let awaited = slot.awaited;
@@ -347,8 +352,8 @@ impl<P> InFlight<P> {
     pub fn leave(&mut self, token: Token) -> Option<P> {
         let slot = self.slot_mut(token)?;
         let payload = slot.payload.take()?;
-        if let (Some(call), Some(Wakeup::Completed(result))) = (&slot.call, slot.wakeup) {
-            call.undo(result);
+        if let Some(Wakeup::Completed(result)) = slot.wakeup {
+            slot.undo(result);
         }
         if let (Some(call), Some(shots)) = (&slot.call, &slot.shots) {
             shots.iter().for_each(|shot| call.undo(shot.result));
@@ -369,10 +374,10 @@ impl<P> InFlight<P> {
         let slot = &mut self.slots[token.slot()];
         debug_assert!(slot.payload.is_none() && !slot.submitted);
         slot.call = None;
+        slot.link = Link::default();
         slot.shots = None;
         slot.crowded = false;
         slot.alarm = false;
-        slot.direct = false;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(token.slot() as u32);
     }

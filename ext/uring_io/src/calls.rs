@@ -35,6 +35,13 @@ impl Outcome {
             refused: None,
         }
     }
+
+    /// Takes back what the call did, for a party that has gone.
+    fn undo(&self) {
+        if let Some(call) = &self.call {
+            call.undo(self.result);
+        }
+    }
 }
 
 /// A call to be made together with others.
@@ -186,9 +193,39 @@ impl Engine {
             slots: taken.map_err(|error| self.chain_error(ruby, error))?,
             open: Vec::new(),
         };
+        let end = chain
+            .timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut made = Made::default();
+        for run in runs(chain.steps, chain.hard) {
+            if made.is_ended(chain.hard) {
+                made.leave_out(run.len());
+                continue;
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let first = made.outcomes.len();
+            let held = |number| held(first + number);
+            let (outcomes, timed_out) =
+                self.linked(ruby, &mut slots, run, chain.hard, left, held)?;
+            made.timed_out = timed_out;
+            outcomes.into_iter().for_each(|outcome| made.push(outcome));
+        }
+        Ok(made.into_outcome())
+    }
+
+    /// Makes steps in one submission: what became of each, and whether the time was over.
+    fn linked(
+        &self,
+        ruby: &Ruby,
+        slots: &mut Slots,
+        steps: Vec<Step>,
+        hard: bool,
+        timeout: Option<Duration>,
+        held: impl Fn(usize) -> Held,
+    ) -> Result<(Vec<Outcome>, bool), Error> {
         let whole = self.place(ruby, Purpose::Operation);
-        let mut parts = Parts::new(self, ruby, whole.token, chain.steps.len());
-        let linked = parts.tokens.iter().zip(chain.steps);
+        let mut parts = Parts::new(self, ruby, whole.token, steps.len());
+        let linked = parts.tokens.iter().zip(steps);
         let (calls, shape): (Vec<_>, Vec<_>) = linked
             .map(|(token, step)| {
                 let shape = (
@@ -196,15 +233,16 @@ impl Engine {
                     matches!(step.call, Call::Close { .. }),
                     step.on.clone(),
                 );
-                let (call, link) = slots.link(step, chain.hard);
+                let (call, link) = slots.link(step, hard);
                 ((*token, call, link), shape)
             })
             .unzip();
+        parts.direct = shape.iter().map(|(into, ..)| into.is_some()).collect();
         self.driver
             .chain(calls)
             .map_err(|error| self.chain_error(ruby, error))?;
         parts.started = parts.tokens.len();
-        let waited = self.await_parts(ruby, whole.token, &mut parts, chain.timeout);
+        let waited = self.await_parts(ruby, whole.token, &mut parts, timeout);
         waited?;
         parts.keep_what_is_in_use(held);
         let outcomes = parts.into_outcomes(ruby);
@@ -214,16 +252,7 @@ impl Engine {
             // Which are open is of no interest: closing an empty one is nothing.
             slots.open = (0..slots.slots.len()).collect();
         }
-        let (outcomes, timed_out) = outcomes?;
-        let broken = outcomes.iter().map(|outcome| {
-            let call = outcome.call.as_ref();
-            call.map_or(outcome.result < 0, |call| call.is_broken_by(outcome.result))
-        });
-        Ok(ChainOutcome {
-            broken: broken.collect(),
-            outcomes,
-            timed_out,
-        })
+        outcomes
     }
 
     fn chain_error(&self, ruby: &Ruby, error: uring_io_core::Error) -> Error {
@@ -238,41 +267,29 @@ impl Engine {
             .timeout
             .and_then(|timeout| Instant::now().checked_add(timeout));
         let mut opened = Opened(vec![None; chain.descriptors]);
-        let mut ended = false;
-        let mut timed_out = false;
-        let mut outcomes = Vec::with_capacity(chain.steps.len());
-        let mut broken = Vec::with_capacity(chain.steps.len());
+        let mut made = Made::default();
         for mut step in chain.steps {
-            let mut outcome = Outcome::of(-libc::ECANCELED, None);
-            if !ended {
-                opened.name(&mut step);
-                let closes = matches!(step.call, Call::Close { .. });
-                let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-                match self.call(ruby, step.call, left, &Held::default())? {
-                    Some(made) => outcome = made,
-                    None => timed_out = true,
-                }
-                if let (Some(into), true) = (step.into, outcome.result >= 0) {
-                    opened.0[into] = Some(outcome.result);
-                    outcome.result = 0;
-                }
-                if let (Some(Some(closed)), true) = (step.on.first(), closes) {
-                    opened.0[*closed] = None;
-                }
+            if made.is_ended(chain.hard) {
+                made.leave_out(1);
+                continue;
             }
-            let is_broken = match &outcome.call {
-                Some(call) => call.is_broken_by(outcome.result),
-                None => outcome.result < 0,
-            };
-            ended = ended || timed_out || (is_broken && !chain.hard);
-            broken.push(is_broken);
-            outcomes.push(outcome);
+            opened.name(&mut step);
+            let closes = matches!(step.call, Call::Close { .. });
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let called = self.call(ruby, step.call, left, &Held::default())?;
+            made.timed_out = called.is_none();
+            let mut outcome = called.unwrap_or_else(|| Outcome::of(-libc::ECANCELED, None));
+            if let (Some(into), true) = (step.into, outcome.result >= 0) {
+                opened.0[into] = Some(outcome.result);
+                // The descriptor is the chain's own, and no result.
+                outcome = Outcome::of(0, None);
+            }
+            if let (Some(Some(closed)), true) = (step.on.first(), closes) {
+                opened.0[*closed] = None;
+            }
+            made.push(outcome);
         }
-        Ok(ChainOutcome {
-            outcomes,
-            broken,
-            timed_out,
-        })
+        Ok(made.into_outcome())
     }
 
     /// Makes a call that goes on, and gives each of what it brings to `each`, until that says false or
@@ -377,6 +394,64 @@ impl Engine {
     }
 }
 
+/// The steps that are linked, in one submission each. Where the kernel would not notice that a step has
+/// failed, what follows it waits until we have looked.
+fn runs(steps: Vec<Step>, hard: bool) -> Vec<Vec<Step>> {
+    let mut runs = vec![Vec::new()];
+    for step in steps {
+        let ends = !hard && step.call.fails_unnoticed();
+        if let Some(run) = runs.last_mut() {
+            run.push(step);
+        }
+        if ends {
+            runs.push(Vec::new());
+        }
+    }
+    runs.retain(|run| !run.is_empty());
+    runs
+}
+
+/// What became of the steps of a chain so far. Taken back when it is dropped before the chain has ended.
+#[derive(Default)]
+struct Made {
+    outcomes: Vec<Outcome>,
+    broken: Vec<bool>,
+    timed_out: bool,
+}
+
+impl Made {
+    fn push(&mut self, outcome: Outcome) {
+        let call = outcome.call.as_ref();
+        self.broken
+            .push(call.map_or(outcome.result < 0, |call| call.is_broken_by(outcome.result)));
+        self.outcomes.push(outcome);
+    }
+
+    /// Notes so many steps that are not made.
+    fn leave_out(&mut self, count: usize) {
+        (0..count).for_each(|_| self.push(Outcome::of(-libc::ECANCELED, None)));
+    }
+
+    /// Whether the steps that follow are left out.
+    fn is_ended(&self, hard: bool) -> bool {
+        self.timed_out || (!hard && self.broken.contains(&true))
+    }
+
+    fn into_outcome(mut self) -> ChainOutcome {
+        ChainOutcome {
+            outcomes: std::mem::take(&mut self.outcomes),
+            broken: std::mem::take(&mut self.broken),
+            timed_out: self.timed_out,
+        }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.outcomes.iter().for_each(Outcome::undo);
+    }
+}
+
 /// Why calls are told to end.
 enum End {
     Raised(Error),
@@ -391,6 +466,8 @@ struct Parts<'a> {
     started: usize,
     outcomes: Vec<Option<Outcome>>,
     timed_out: Vec<bool>,
+    /// Which of them open a direct descriptor: their result is none of the process.
+    direct: Vec<bool>,
     completed: usize,
     end: Option<End>,
 }
@@ -407,6 +484,7 @@ impl<'a> Parts<'a> {
             started: 0,
             outcomes: std::iter::repeat_with(|| None).take(count).collect(),
             timed_out: vec![false; count],
+            direct: vec![false; count],
             completed: 0,
             end: None,
         }
@@ -433,7 +511,8 @@ impl<'a> Parts<'a> {
             }
             match driver.take_wakeup_early(*token) {
                 Some(Wakeup::Completed(result)) => {
-                    let mut outcome = Outcome::of(result, driver.take_call(*token));
+                    let call = driver.take_call(*token);
+                    let mut outcome = Outcome::of(result, call.filter(|_| !self.direct[number]));
                     outcome.timed_out = self.timed_out[number]
                         && [-libc::ECANCELED, -libc::EINTR].contains(&result);
                     self.outcomes[number] = Some(outcome);
@@ -476,11 +555,7 @@ impl<'a> Parts<'a> {
         let outcomes = std::mem::take(&mut self.outcomes).into_iter().flatten();
         match self.end.take() {
             Some(End::Raised(error)) => {
-                for outcome in outcomes {
-                    if let Some(call) = outcome.call {
-                        call.undo(outcome.result);
-                    }
-                }
+                outcomes.for_each(|outcome| outcome.undo());
                 Err(error)
             }
             end => Ok((outcomes.collect(), end.is_some())),
