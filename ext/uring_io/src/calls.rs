@@ -307,6 +307,10 @@ impl Engine {
         let token = stream.token;
         loop {
             if let Some(shot) = self.driver.take_shot(token) {
+                if shot.result == -libc::ECANCELED {
+                    // Closing the ring has ended it.
+                    self.engine_open(ruby)?;
+                }
                 if !each(shot)? {
                     return stream.end(ruby);
                 }
@@ -327,11 +331,12 @@ impl Engine {
             stream.wait_at(Some(whole.token));
             self.driver.set_timeout(whole.token, timeout);
             while self.driver.is_submitted(token) && self.driver.shots_waiting(token) == 0 {
+                // So that the next shot wakes the fiber. One may have done so already while it waited for
+                // something else in the block.
+                self.driver.take_wakeup_early(token);
                 if self.turn(ruby, whole.token)? == Some(Wakeup::TimedOut) {
                     return Err(waited());
                 }
-                // So that the next shot wakes the fiber again.
-                self.driver.take_wakeup_early(token);
             }
         }
     }
