@@ -75,10 +75,13 @@ pub enum Home {
 }
 
 impl Home {
-    /// What has the engine, as `value` gave it.
+    /// What has the engine, as `value` gave it. Raises nothing inside, not even to be caught here: that
+    /// would take the place of a kill that is on its way.
     pub fn of(value: Value) -> Option<Self> {
-        let ring = Obj::<Ring>::try_convert(value).ok().map(Self::Own);
-        ring.or_else(|| Some(Self::Scheduler(Obj::try_convert(value).ok()?)))
+        if value.is_kind_of(Ring::class(&Ruby::get_with(value))) {
+            return Obj::try_convert(value).ok().map(Self::Own);
+        }
+        Obj::try_convert(value).ok().map(Self::Scheduler)
     }
 
     /// The engine, for whatever thread holds the GVL.
