@@ -76,6 +76,11 @@ impl BufferMemory {
         self.own
     }
 
+    /// Whether there is none.
+    pub fn is_null(&self) -> bool {
+        self.base.is_null()
+    }
+
     /// Leaves the buffer locked, until [`unlock`](Self::unlock) was called as often as this. False when
     /// somebody else has locked it, who will unlock it without asking.
     pub fn keep_locked(mut self) -> bool {

@@ -118,10 +118,19 @@ pub fn argument(ruby: &Ruby, message: String) -> Error {
 
 /// `IO::Buffer::LockedError`: the buffer is in use.
 pub fn buffer_locked(ruby: &Ruby, message: String) -> Error {
+    of_buffer(ruby, "LockedError", message)
+}
+
+/// `IO::Buffer::AllocationError`: the buffer has no memory.
+pub fn buffer_unallocated(ruby: &Ruby, message: String) -> Error {
+    of_buffer(ruby, "AllocationError", message)
+}
+
+fn of_buffer(ruby: &Ruby, name: &str, message: String) -> Error {
     let class = ruby
         .class_io()
         .const_get::<_, RClass>("Buffer")
-        .and_then(|buffer| buffer.const_get::<_, ExceptionClass>("LockedError"));
+        .and_then(|buffer| buffer.const_get::<_, ExceptionClass>(name));
     match class {
         Ok(class) => Error::new(class, message),
         Err(error) => error,

@@ -115,6 +115,10 @@ impl Held {
         direction: Direction,
     ) -> Result<Memory, Error> {
         let memory = BufferMemory::new(ruby, buffer, direction)?;
+        if memory.is_null() {
+            let message = "the buffer has no memory: it was freed, or made with a size of 0";
+            return Err(errors::buffer_unallocated(ruby, message.to_owned()));
+        }
         if memory.is_own() {
             let lent = memory.lend(0, memory.size());
             self.lock(ruby, buffer, memory)?;
