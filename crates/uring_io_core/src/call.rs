@@ -565,6 +565,17 @@ impl Call {
         }
     }
 
+    /// Whether it is to fail with `EAGAIN` where it would have to wait.
+    pub fn never_waits(&self) -> bool {
+        match self {
+            Self::Recv { flags, .. }
+            | Self::Send { flags, .. }
+            | Self::ReceiveMessage { flags, .. }
+            | Self::SendMessage { flags, .. } => flags & libc::MSG_DONTWAIT != 0,
+            _ => false,
+        }
+    }
+
     /// Whether only io_uring can make it.
     pub fn needs_a_ring(&self) -> bool {
         self.is_stream()

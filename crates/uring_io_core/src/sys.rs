@@ -113,6 +113,10 @@ fn look(fds: &mut [libc::pollfd]) -> Result<()> {
 
 /// What one descriptor is ready for now, as poll(2) events; 0 when for nothing.
 pub(crate) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
+    if fd < 0 {
+        // poll(2) leaves these out, and would never find anything.
+        return Ok(libc::POLLNVAL);
+    }
     let mut fds = [libc::pollfd {
         fd,
         events,

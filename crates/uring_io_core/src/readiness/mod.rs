@@ -144,7 +144,8 @@ impl Readiness {
         };
         counts.direct_calls.add(1);
         let result = blocking_call::start(call);
-        if result != -libc::EAGAIN && result != -libc::EINTR {
+        let waits = result == -libc::EINTR || (result == -libc::EAGAIN && !call.never_waits());
+        if !waits {
             return Ok(Some(result));
         }
         let attempt = Attempt::Call(PinnedCall::new(call));

@@ -1,0 +1,232 @@
+# frozen_string_literal: true
+
+RSpec.describe UringIO::Ring do
+  each_backend do |_backend|
+    it "connects, accepts, sends, receives and shuts down" do
+      everywhere do |ring|
+        server = tcp_server
+        client = ring.socket(:INET, :STREAM)
+        expect(ring.connect(client, server.local_address)).to be_nil
+        accepted = ring.accept(server)
+        expect(ring.send(client, "ping")).to eq(4)
+        expect(ring.recv(accepted, 9)).to eq("ping")
+        expect(ring.shutdown(client, :WR)).to be_nil
+        expect(ring.recv(accepted, 9)).to be_nil
+        expect([client, accepted].map { |descriptor| IO.for_fd(descriptor, autoclose: false).close_on_exec? })
+          .to eq([true, true])
+        [client, accepted].each { |descriptor| ring.close_descriptor(descriptor) }
+      end
+    end
+
+    it "serves: makes a socket, binds it, and listens" do
+      everywhere do |ring|
+        server = adopted(ring.socket(:INET), Socket)
+        expect(ring.bind(server, Addrinfo.tcp("127.0.0.1", 0))).to be_nil
+        expect(ring.listen(server)).to be_nil
+        client = closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
+        accepted = adopted(ring.accept(server), Socket)
+        expect(accepted.remote_address.ip_port).to eq(client.local_address.ip_port)
+      end
+    end
+
+    it "takes what Socket.new does" do
+      everywhere do |ring|
+        [[:UNIX], %w[INET DGRAM], [Socket::AF_INET, Socket::SOCK_STREAM], %i[AF_INET SOCK_STREAM],
+         [:UNIX, :SEQPACKET, 0]].each do |arguments|
+          ours = adopted(ring.socket(*arguments), Socket)
+          rubys = closing(Socket.new(arguments[0], *(arguments[1] || :STREAM), *arguments[2]))
+          of_ours, of_rubys = [ours, rubys].map do |socket|
+            [socket.local_address.afamily, socket.getsockopt(:SOCKET, :TYPE).int]
+          end
+          expect(of_ours).to eq(of_rubys)
+        end
+      end
+    end
+
+    it "connects to names in the file system, and to packed addresses" do
+      everywhere do |ring|
+        server = closing(UNIXServer.new(free_path))
+        client = adopted(ring.socket(:UNIX), Socket)
+        ring.connect(client, Socket.sockaddr_un(server.path))
+        accepted = adopted(ring.accept(server), Socket)
+        ring.send(accepted, "hi")
+        expect(client.recv(2)).to eq("hi")
+      end
+    end
+
+    it "keeps the borders of datagrams" do
+      everywhere do |ring|
+        server, client = Array.new(2) { closing(UDPSocket.new).tap { |socket| socket.bind("127.0.0.1", 0) } }
+        ring.connect(client, server.local_address)
+        ["first", "", "third"].each { |data| expect(ring.send(client, data)).to eq(data.bytesize) }
+        expect([ring.recv(server, 3), ring.recv(server, 9), ring.recv(server, 9)]).to eq(["fir", nil, "third"])
+      end
+    end
+
+    it "passes flags on" do
+      everywhere do |ring|
+        receiver, sender = tcp_pair
+        ring.send(sender, "ab")
+        expect([ring.recv(receiver, 2, Socket::MSG_PEEK), ring.recv(receiver, 2)]).to eq(%w[ab ab])
+        expect(raised { ring.recv(receiver, 1, Socket::MSG_DONTWAIT) }).to be_a(Errno::EAGAIN)
+        ring.send(sender, "!", Socket::MSG_OOB)
+        expect(ring.recv(receiver, 1, Socket::MSG_OOB)).to eq("!")
+      end
+    end
+
+    it "waits in a fiber while others run" do
+      order = []
+      scheduled do
+        with_ring do |ring|
+          receiver, sender = unix_pair
+          Fiber.schedule { order << ring.recv(receiver, 9) }
+          order << :parked
+          sender.write("later")
+          eventually { order.size == 2 }
+        end
+      end
+      expect(order).to eq([:parked, "later"])
+    end
+
+    it "waits without the GVL outside of a scheduler" do
+      receiver, sender = unix_pair
+      thread = Thread.new { sender.write("from another thread") }
+      with_ring { |ring| expect(ring.recv(receiver, 99)).to eq("from another thread") }
+      thread.join
+    end
+
+    it "waits for a connection, and for room to send" do
+      scheduled do
+        with_ring do |ring|
+          server = tcp_server
+          accepted = nil
+          Fiber.schedule { accepted = ring.accept(server) }
+          client = closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
+          eventually { accepted }
+          socket = adopted(accepted, Socket)
+          filled = fill(client)
+          sent = nil
+          Fiber.schedule { sent = ring.send(client, "last") }
+          let_others_run
+          expect(sent).to be_nil
+          received = 0
+          received += ring.recv(socket, 1 << 20).bytesize until received == filled + 4
+          expect(sent).to eq(4)
+        end
+      end
+    end
+
+    it "ends when its timeout passes, and takes nothing then" do
+      everywhere do |ring|
+        receiver, sender = unix_pair
+        expect(raised { ring.recv(receiver, 1, timeout: 0.01) }).to be_a(IO::TimeoutError)
+        expect(raised { ring.accept(tcp_server, timeout: 0) }).to be_a(IO::TimeoutError)
+        fill(sender)
+        expect(raised { ring.send(sender, "x", timeout: 0.01) }).to be_a(IO::TimeoutError)
+        drain(receiver)
+        sender.write("x")
+        expect(ring.recv(receiver, 1, timeout: 10)).to eq("x")
+      end
+    end
+
+    it "ends when it is raised into, and takes nothing then" do
+      everywhere do |ring|
+        receiver, sender = unix_pair
+        endings.each do |way|
+          expect(ended_by(way) { ring.recv(receiver, 1) }).to be_a(IndexError).or be_nil
+          sender.write(way.to_s)
+          expect(ring.recv(receiver, 99)).to eq(way.to_s)
+        end
+      end
+    end
+
+    it "loses no connection and no descriptor when it is raised into" do
+      server = tcp_server
+      everywhere do |ring|
+        before = descriptors
+        endings.each { |way| ended_by(way) { ring.accept(server) } }
+        expect(descriptors).to eq(before)
+        client = closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
+        accepted = adopted(ring.accept(server), Socket)
+        expect(accepted.remote_address.ip_port).to eq(client.local_address.ip_port)
+      end
+    end
+
+    it "ends what other fibers wait for on a descriptor" do
+      scheduled do
+        with_ring do |ring|
+          receiver, sender = unix_pair
+          errors = []
+          2.times { Fiber.schedule { errors << raised { ring.recv(receiver, 1) } } }
+          other, = unix_pair
+          waiting = Fiber.schedule { raised { ring.recv(other, 1) } }
+          expect(ring.cancel(receiver)).to eq(2)
+          eventually { errors.size == 2 }
+          expect(errors).to all(be_a(Errno::ECANCELED))
+          expect([waiting.alive?, ring.cancel(receiver)]).to eq([true, 0])
+          waiting.kill
+          sender.write("x")
+          expect(ring.recv(receiver, 1)).to eq("x")
+        end
+      end
+    end
+
+    it "raises the errors of Ruby's methods" do
+      everywhere do |ring|
+        server = tcp_server
+        free = TCPServer.open("127.0.0.1", 0, &:local_address)
+        new_socket = -> { closing(Socket.new(:INET, :STREAM)) }
+        expect_same_errno(-> { ring.connect(new_socket.call, free) }, -> { new_socket.call.connect(free) })
+        expect_same_errno(-> { ring.bind(new_socket.call, server.local_address) },
+                          -> { new_socket.call.bind(server.local_address) })
+        expect_same_errno(-> { ring.socket(:INET, :STREAM, 255) }, -> { Socket.new(:INET, :STREAM, 255) })
+        expect_same_errno(-> { ring.accept(new_socket.call) }, -> { new_socket.call.accept })
+        expect_same_errno(-> { ring.shutdown(new_socket.call) }, -> { new_socket.call.shutdown })
+        expect_same_errno(-> { ring.recv(new_socket.call, 1) }, -> { new_socket.call.recv(1) })
+        missing = Addrinfo.unix(free_path)
+        unix = -> { closing(Socket.new(:UNIX, :STREAM)) }
+        expect_same_errno(-> { ring.connect(unix.call, missing) }, -> { unix.call.connect(missing) })
+        %i[recv accept shutdown listen].each do |name|
+          arguments = name == :recv ? [1] : []
+          expect(raised { ring.public_send(name, pipe.first, *arguments) }).to be_a(Errno::ENOTSOCK)
+          expect(raised { ring.public_send(name, 9999, *arguments) }).to be_a(Errno::EBADF)
+        end
+        expect(raised { ring.listen(closing(UDPSocket.new)) }).to be_a(Errno::EOPNOTSUPP)
+        expect(raised { ring.shutdown(server, 77) }).to be_a(Errno::EINVAL)
+      end
+    end
+
+    it "raises EPIPE without a signal, and ECONNRESET" do
+      everywhere do |ring|
+        receiver, sender = unix_pair
+        receiver.close
+        expect(raised { ring.send(sender, "x") }).to be_a(Errno::EPIPE)
+        one, other = tcp_pair
+        one.write("unread")
+        other.setsockopt(Socket::Option.linger(true, 0))
+        other.close
+        expect(raised { ring.recv(one, 1) }).to be_a(Errno::ECONNRESET)
+      end
+    end
+  end
+
+  # Elsewhere what has come is asked for without waiting, which overrides the flag.
+  each_backend(only: [:io_uring]) do
+    it "waits until all has come with MSG_WAITALL" do
+      scheduled do
+        with_ring do |ring|
+          receiver, sender = tcp_pair
+          got = nil
+          Fiber.schedule { got = ring.recv(receiver, 4, Socket::MSG_WAITALL) }
+          ring.send(sender, "ab")
+          # Long enough for a turn, in which half of it is there.
+          sleep(0.002)
+          expect(got).to be_nil
+          ring.send(sender, "cd")
+          eventually { got }
+          expect(got).to eq("abcd")
+        end
+      end
+    end
+  end
+end
