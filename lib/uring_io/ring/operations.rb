@@ -33,7 +33,8 @@ module UringIO
 
       # read(2), or pread(2) with an offset (Linux 5.6). Ruby's own buffer of the IO is not looked at.
       # @param into [Integer, IO::Buffer] at most that many bytes, or a buffer to be filled from its beginning
-      # @param offset [Integer, nil] position in the file; nil for the descriptor's own, which moves
+      # @param offset [Integer, nil] position in the file; nil for the descriptor's own, which moves. io_uring does not
+      #   look at it for what has no positions (pipes, sockets), where the other backends raise Errno::ESPIPE
       # @return [String, nil] in binary, nil at the end; or the number of bytes in the buffer, 0 at the end
       def read(io, into, offset: nil, timeout: nil)
         run(Call.read(descriptor(io), room(into), offset), timeout:)
@@ -80,6 +81,7 @@ module UringIO
 
       # recv(2).
       # @param into [Integer, IO::Buffer] as for #read
+      # @param flags [Integer] of recv(2); Socket::MSG_WAITALL waits for all of it on io_uring only
       # @return [String, Integer, nil] as #read
       def recv(io, into, flags = 0, timeout: nil)
         run(Call.recv(descriptor(io), room(into), flags), timeout:)

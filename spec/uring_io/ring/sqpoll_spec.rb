@@ -1,0 +1,93 @@
+# frozen_string_literal: true
+
+RSpec.describe UringIO::Ring do
+  each_backend(only: [:io_uring]) do
+    # A ring with a thread of the kernel's, which warns where that takes one of few CPUs.
+    def polled_ring(**)
+      ring = described_class.new(backend:, sqpoll: true, **)
+      $stderr.string.clear if $stderr.string.match?(/sqpoll/i)
+      yield ring
+    ensure
+      ring&.close
+    end
+
+    describe "sqpoll: true" do
+      it "warns on machines with two CPUs or fewer" do
+        described_class.new(backend:, sqpoll: true).close
+        if Etc.nprocessors <= 2
+          expect($stderr.string).to match(/CPU/)
+          $stderr.string.clear
+        else
+          expect($stderr.string).to eq("")
+        end
+      end
+
+      it "makes calls, batches, chains and streams as any other" do
+        path = file_with("0123456789")
+        polled_ring(sqpoll_idle: 0.05) do |ring|
+          file = closing(File.open(path))
+          receiver, sender = unix_pair
+          expect(ring.read(file, 4, offset: 2)).to eq("2345")
+          expect(ring.batch { |calls| 20.times { |at| calls.read(file, 1, offset: at % 10) } }.join)
+            .to eq("01234567890123456789")
+          results = ring.chain do |steps|
+            opened = steps.open(path)
+            steps.send(sender, steps.read(opened, 10))
+            steps.close(opened)
+          end
+          expect(results).to eq([0, "0123456789", 10, nil])
+          expect(ring.recv_each(receiver).first).to eq("0123456789")
+          expect(raised { ring.recv(receiver, 1, timeout: 0.01) }).to be_a(IO::TimeoutError)
+          expect(ended { ring.recv(receiver, 1) }).to be_a(IndexError)
+          expect(raised { ring.stat("/missing") }).to be_a(Errno::ENOENT)
+        end
+      end
+
+      it "wakes its thread when that has gone to sleep" do
+        polled_ring(sqpoll_idle: 0.001) do |ring|
+          results = Array.new(5) do
+            ring.timeout(0.005)
+            ring.nop
+          end
+          expect(results).to eq([nil] * 5)
+        end
+      end
+
+      it "does steady work with next to no system calls" do
+        file = closing(File.open(file_with("x" * 4096)))
+        polled_ring(sqpoll_idle: 2) do |ring|
+          100.times { ring.read(file, 64, offset: 0) }
+          before = ring.stats
+          500.times { ring.read(file, 64, offset: 0) }
+          after = ring.stats
+          expect(after.submissions - before.submissions).to be >= 500
+          expect(after.system_calls - before.system_calls).to be <= 50
+        end
+      end
+
+      it "is not for use in fibers of a scheduler without it, which have the scheduler's ring" do
+        scheduled do
+          polled_ring { |ring| expect(ring.nop).to be_nil }
+        end
+      end
+
+      it "refuses times and CPUs that make no sense" do
+        senseless = [{ sqpoll_idle: -1 }, { sqpoll_cpu: -1 }, { sqpoll_cpu: 100_000 }, { sqpoll_idle: Float::NAN }]
+        senseless.each do |options|
+          error = raised { described_class.new(backend:, sqpoll: true, **options).close }
+          expect(error).to be_a(ArgumentError).or be_a(RangeError).or be_a(SystemCallError)
+            .or be_a(UringIO::UnsupportedError)
+        end
+        expect(raised { described_class.new(backend:, sqpoll: true, sqpoll_idle: "x") }).to be_a(TypeError)
+        $stderr.string.clear
+      end
+    end
+  end
+
+  each_backend(only: %i[epoll poll select]) do
+    it "has no thread of the kernel's to submit, and says why" do
+      error = raised { described_class.new(backend:, sqpoll: true) }
+      expect([error.class, error.message]).to match([UringIO::UnsupportedError, /sqpoll/i])
+    end
+  end
+end
