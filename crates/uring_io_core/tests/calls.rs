@@ -4,13 +4,17 @@ mod parties;
 
 use std::ffi::CString;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use parties::*;
-use uring_io_core::{empty_status, Address, Call, Driver, Memory, Target, Wakeup};
+use uring_io_core::{
+    empty_child, empty_status, Address, BackendKind, Call, Driver, Interest, LentBuffer, Memory,
+    Message, OpenHow, Subject, Target, Vectors, Wakeup,
+};
 
 /// Makes a call, and returns its result and the call.
 fn make(driver: &Driver<u32>, call: Call) -> (i32, Box<Call>) {
@@ -402,5 +406,448 @@ fn what_an_abandoned_call_opens_is_closed_again() {
         }
         driver.leave(left_late);
         assert_eq!(second.read(&mut [0]).unwrap(), 0);
+    });
+}
+
+#[allow(unsafe_code)]
+fn lent(bytes: &mut [u8]) -> LentBuffer {
+    // SAFETY: each test keeps the memory until it has taken the completion.
+    unsafe { LentBuffer::new(bytes.as_mut_ptr(), bytes.len()) }
+}
+
+#[test]
+fn vectors_are_written_and_filled_one_after_the_other() {
+    each_backend(|driver| {
+        let folder = Folder::new();
+        let fd = result(
+            &driver,
+            open(folder.path("a"), libc::O_RDWR | libc::O_CREAT),
+        );
+        let file = owned(fd);
+        let (reader, writer) = pipe();
+        let (receiver, sender) = sockets();
+        let at = |offset| Some(Target::File { offset });
+        for (from, to, target) in [
+            (fd, fd, at(Some(0))),
+            (reader.as_raw_fd(), writer.as_raw_fd(), None),
+            (receiver.as_raw_fd(), sender.as_raw_fd(), None),
+        ] {
+            let mut lent_bytes = *b"cd";
+            let vectors = Vectors::new(vec![
+                Memory::Owned(b"ab".to_vec()),
+                Memory::Lent(lent(&mut lent_bytes)),
+                Memory::Owned(b"e".to_vec()),
+            ]);
+            let write = Call::WriteVectors {
+                fd: to,
+                target,
+                vectors,
+            };
+            assert_eq!(result(&driver, write), 5);
+            let mut first = [0; 3];
+            let mut second = [b'.'; 4];
+            let vectors = Vectors::new(vec![
+                Memory::Lent(lent(&mut first)),
+                Memory::Lent(lent(&mut second)),
+            ]);
+            let read = Call::ReadVectors {
+                fd: from,
+                target,
+                vectors,
+            };
+            assert_eq!(result(&driver, read), 5);
+            assert_eq!((&first, &second), (b"abc", b"de.."));
+        }
+        drop(file);
+    });
+}
+
+#[test]
+fn vectors_wait_for_what_comes_later() {
+    each_backend(|driver| {
+        let (reader, mut writer) = pipe();
+        let mut bytes = [0; 4];
+        let waiting = driver.park(7);
+        let read = Call::ReadVectors {
+            fd: reader.as_raw_fd(),
+            target: None,
+            vectors: Vectors::new(vec![Memory::Lent(lent(&mut bytes))]),
+        };
+        driver.call(waiting, read).unwrap();
+        assert_eq!(result(&driver, Call::Nop), 0);
+        writer.write_all(b"late").unwrap();
+        assert_eq!(next(&driver), (7, Wakeup::Completed(4)));
+        driver.leave(waiting);
+        assert_eq!(&bytes, b"late");
+    });
+}
+
+/// `SCM_RIGHTS` with these descriptors, as cmsg(3) lays it out.
+fn rights(descriptors: &[RawFd]) -> Vec<u8> {
+    let length = 16 + 4 * descriptors.len();
+    let mut control = length.to_ne_bytes().to_vec();
+    control.extend(libc::SOL_SOCKET.to_ne_bytes());
+    control.extend(libc::SCM_RIGHTS.to_ne_bytes());
+    descriptors
+        .iter()
+        .for_each(|fd| control.extend(fd.to_ne_bytes()));
+    control.resize(length.next_multiple_of(8), 0);
+    control
+}
+
+fn send_rights(driver: &Driver<u32>, fd: RawFd, descriptors: &[RawFd]) {
+    let memory = Memory::Owned(b"x".to_vec());
+    let message = Message::to_send(memory, None, &rights(descriptors));
+    let send = Call::SendMessage {
+        fd,
+        message: Box::new(message),
+        flags: 0,
+    };
+    assert_eq!(result(driver, send), 1);
+}
+
+fn receive_message(fd: RawFd, control: usize) -> Call {
+    let message = Message::to_receive(Memory::Owned(vec![0; 8]), control);
+    Call::ReceiveMessage {
+        fd,
+        message: Box::new(message),
+        flags: 0,
+    }
+}
+
+#[test]
+fn messages_carry_descriptors() {
+    each_backend(|driver| {
+        let (receiver, sender) = sockets();
+        let (mut reader, writer) = pipe();
+        send_rights(&driver, sender.as_raw_fd(), &[writer.as_raw_fd(); 2]);
+        let (length, call) = make(&driver, receive_message(receiver.as_raw_fd(), 64));
+        let Call::ReceiveMessage { message, .. } = *call else {
+            panic!()
+        };
+        let mut controls = Vec::new();
+        message.each_control(|level, kind, data| controls.push((level, kind, data.len())));
+        assert_eq!(
+            (length, controls),
+            (1, vec![(libc::SOL_SOCKET, libc::SCM_RIGHTS, 8)])
+        );
+        let passed: Vec<OwnedFd> = message.descriptors().into_iter().map(owned).collect();
+        assert_eq!(passed.len(), 2);
+        drop(writer);
+        let mut through = fs::File::from(passed.into_iter().next_back().unwrap());
+        through.write_all(b"through").unwrap();
+        drop(through);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+    });
+}
+
+#[test]
+fn descriptors_of_a_message_that_nobody_takes_are_closed() {
+    each_backend(|driver| {
+        let (receiver, sender) = sockets();
+        let (mut reader, writer) = pipe();
+        let token = driver.park(3);
+        driver
+            .call(token, receive_message(receiver.as_raw_fd(), 64))
+            .unwrap();
+        send_rights(&driver, sender.as_raw_fd(), &[writer.as_raw_fd()]);
+        while !driver.has_wakeup(token) {
+            driver.wait(None).unwrap();
+            driver.is_idle();
+        }
+        driver.leave(token);
+        drop(writer);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_message_says_who_has_sent_it_and_what_was_cut_off() {
+    each_backend(|driver| {
+        let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = |socket: &std::net::UdpSocket| socket.local_addr().unwrap().port();
+        let mut bytes = vec![0; 16];
+        bytes[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+        bytes[2..4].copy_from_slice(&port(&receiver).to_be_bytes());
+        bytes[4..8].copy_from_slice(&[127, 0, 0, 1]);
+        let memory = Memory::Owned(b"more than eight".to_vec());
+        let message = Message::to_send(memory, Address::from_bytes(&bytes), &[]);
+        let send = Call::SendMessage {
+            fd: sender.as_raw_fd(),
+            message: Box::new(message),
+            flags: 0,
+        };
+        assert_eq!(result(&driver, send), 15);
+        let (length, call) = make(&driver, receive_message(receiver.as_raw_fd(), 0));
+        let Call::ReceiveMessage { message, .. } = *call else {
+            panic!()
+        };
+        assert_eq!(
+            (length, message.flags() & libc::MSG_TRUNC),
+            (8, libc::MSG_TRUNC)
+        );
+        assert_eq!(message.address()[2..4], port(&sender).to_be_bytes());
+    });
+}
+
+#[test]
+fn what_must_not_wait_fails_in_place_of_that() {
+    each_backend(|driver| {
+        let (receiver, _sender) = sockets();
+        let recv = Call::Recv {
+            fd: receiver.as_raw_fd(),
+            memory: Memory::Owned(vec![0; 8]),
+            flags: libc::MSG_DONTWAIT,
+        };
+        assert_eq!(result(&driver, recv), -libc::EAGAIN);
+    });
+}
+
+#[test]
+fn attributes_are_set_and_asked_for() {
+    each_backend(|driver| {
+        let folder = Folder::new();
+        let path = folder.file("a", b"x");
+        let file = fs::File::open(folder.0.join("a")).unwrap();
+        let name = || CString::new("user.test").unwrap();
+        let set = |subject, flags| Call::SetAttribute {
+            subject,
+            name: name(),
+            value: Memory::Owned(b"value".to_vec()),
+            flags,
+        };
+        let set_new = result(
+            &driver,
+            set(Subject::Path(path.clone()), libc::XATTR_CREATE),
+        );
+        if set_new == -libc::EOPNOTSUPP {
+            println!("skipped: no attributes of users on this file system");
+            return;
+        }
+        assert_eq!(set_new, 0);
+        let by_descriptor = || Subject::Descriptor(file.as_raw_fd());
+        assert_eq!(
+            result(&driver, set(by_descriptor(), libc::XATTR_CREATE)),
+            -libc::EEXIST
+        );
+        for subject in [Subject::Path(path), by_descriptor()] {
+            let get = Call::GetAttribute {
+                subject,
+                name: name(),
+                memory: Memory::Owned(vec![0; 8]),
+            };
+            let (length, call) = make(&driver, get);
+            let Call::GetAttribute {
+                memory: Memory::Owned(bytes),
+                ..
+            } = *call
+            else {
+                panic!()
+            };
+            assert_eq!((length, &bytes[..5]), (5, &b"value"[..]));
+        }
+        let too_small = Call::GetAttribute {
+            subject: by_descriptor(),
+            name: name(),
+            memory: Memory::Owned(vec![0; 2]),
+        };
+        assert_eq!(result(&driver, too_small), -libc::ERANGE);
+    });
+}
+
+#[test]
+fn a_pipe_has_two_ends() {
+    each_backend(|driver| {
+        let pipe = || Call::Pipe {
+            flags: libc::O_CLOEXEC,
+            ends: Box::new([-1; 2]),
+        };
+        let token = driver.park(1);
+        if let Err(error) = driver.call(token, pipe()) {
+            println!("skipped: {error:?}");
+            driver.leave(token);
+            return;
+        }
+        assert_eq!(next(&driver), (1, Wakeup::Completed(0)));
+        let call = driver.take_call(token).unwrap();
+        driver.leave(token);
+        let Call::Pipe { ends, .. } = *call else {
+            panic!()
+        };
+        let [reader, writer] = ends.map(|end| fs::File::from(owned(end)));
+        (&writer).write_all(b"x").unwrap();
+        assert_eq!((&reader).read(&mut [0]).unwrap(), 1);
+    });
+}
+
+#[test]
+fn installing_is_another_number_for_the_same_file() {
+    each_backend(|driver| {
+        if driver.backend() == BackendKind::IoUring {
+            return; // Of direct descriptors only: tests/ring.rs.
+        }
+        let (mut reader, writer) = pipe();
+        let copy = result(
+            &driver,
+            Call::Install {
+                fd: writer.as_raw_fd(),
+            },
+        );
+        drop(writer);
+        fs::File::from(owned(copy)).write_all(b"x").unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "x");
+    });
+}
+
+#[test]
+fn a_path_can_be_kept_from_leading_elsewhere() {
+    const RESOLVE_BENEATH: u64 = 0x08;
+    each_backend(|driver| {
+        let folder = Folder::new();
+        folder.file("a", b"inside");
+        let directory = fs::File::open(&folder.0).unwrap();
+        let open = |path: &str, flags: i32, mode| Call::OpenHow {
+            directory: directory.as_raw_fd(),
+            path: CString::new(path).unwrap(),
+            how: Box::new(OpenHow {
+                flags: (flags | libc::O_CLOEXEC) as u64,
+                mode,
+                resolve: RESOLVE_BENEATH,
+            }),
+        };
+        let file = owned(result(&driver, open("a", libc::O_RDONLY, 0)));
+        let mut text = String::new();
+        fs::File::from(file).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "inside");
+        assert_eq!(
+            result(&driver, open("../a", libc::O_RDONLY, 0)),
+            -libc::EXDEV
+        );
+        assert_eq!(
+            result(&driver, open("a", libc::O_RDONLY, 0o600)),
+            -libc::EINVAL
+        );
+    });
+}
+
+#[test]
+fn a_poll_finds_what_is_there_or_comes_and_no_descriptor_below_zero() {
+    each_backend(|driver| {
+        let (reader, mut writer) = sockets();
+        let poll = |fd, interest| Call::Poll { fd, interest };
+        let fd = reader.as_raw_fd();
+        let found = result(&driver, poll(fd, Interest::WRITABLE));
+        assert_eq!(Interest::WRITABLE.satisfied_by(found), Interest::WRITABLE);
+        let waiting = driver.park(5);
+        driver.call(waiting, poll(fd, Interest::READABLE)).unwrap();
+        assert_eq!(result(&driver, Call::Nop), 0);
+        writer.write_all(b"x").unwrap();
+        let (5, Wakeup::Completed(found)) = next(&driver) else {
+            panic!()
+        };
+        assert_eq!(Interest::READABLE.satisfied_by(found), Interest::READABLE);
+        driver.leave(waiting);
+        assert_eq!(result(&driver, poll(-1, Interest::READABLE)), -libc::EBADF);
+    });
+}
+
+#[test]
+fn the_end_of_a_timeout_is_its_own_errno_and_it_can_be_cancelled() {
+    each_backend(|driver| {
+        let timeout = |length: Duration| Call::Timeout {
+            length: Box::new(length.into()),
+        };
+        assert_eq!(
+            result(&driver, timeout(Duration::from_millis(1))),
+            -libc::ETIME
+        );
+        let waiting = driver.park(5);
+        driver.call(waiting, timeout(PATIENCE)).unwrap();
+        assert_eq!(result(&driver, Call::Nop), 0);
+        driver.cancel(waiting).unwrap();
+        assert_eq!(next(&driver), (5, Wakeup::Completed(-libc::ECANCELED)));
+        driver.leave(waiting);
+    });
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn a_child_is_waited_for() {
+    each_backend(|driver| {
+        let wait = |id: u32| Call::WaitForChild {
+            kind: libc::P_PID,
+            id,
+            options: libc::WEXITED,
+            found: Box::new(empty_child()),
+            pidfd: None,
+        };
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let waiting = driver.park(5);
+        if let Err(error) = driver.call(waiting, wait(child.id())) {
+            println!("skipped: {error:?}");
+            driver.leave(waiting);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return;
+        }
+        assert_eq!(result(&driver, Call::Nop), 0);
+        drop(child.stdin.take());
+        assert_eq!(next(&driver), (5, Wakeup::Completed(0)));
+        let call = driver.take_call(waiting).unwrap();
+        driver.leave(waiting);
+        let Call::WaitForChild { found, .. } = *call else {
+            panic!()
+        };
+        // SAFETY: waitid(2) has filled in what it tells of a child.
+        let (pid, status) = unsafe { (found.si_pid(), found.si_status()) };
+        assert_eq!((pid as u32, status, found.si_code), (child.id(), 0, 1));
+        assert_eq!(result(&driver, wait(child.id())), -libc::ECHILD);
+        assert!(child.wait().is_err(), "it was reaped");
+    });
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn a_futex_is_waited_for_where_there_is_a_ring_and_woken_everywhere() {
+    each_backend(|driver| {
+        let mut memory = Box::new(7_u32);
+        let address = std::ptr::from_mut(&mut *memory).cast();
+        // SAFETY: the memory outlives every call of this test.
+        let word = || unsafe { LentBuffer::new(address, 4) };
+        let wake = |count| Call::FutexWake {
+            word: word(),
+            count,
+        };
+        let wait = |expected| Call::FutexWait {
+            word: word(),
+            expected,
+        };
+        let waiting = driver.park(5);
+        match driver.call(waiting, wait(7)) {
+            Ok(()) => {
+                assert_eq!(result(&driver, wait(8)), -libc::EAGAIN);
+                let waking = driver.park(6);
+                driver.call(waking, wake(1)).unwrap();
+                let mut woken = [next(&driver), next(&driver)];
+                woken.sort_by_key(|(party, _)| *party);
+                assert_eq!(
+                    woken,
+                    [(5, Wakeup::Completed(0)), (6, Wakeup::Completed(1))]
+                );
+                driver.leave(waking);
+            }
+            Err(error) => assert!(error.lack.is_some(), "{error:?}"),
+        }
+        driver.leave(waiting);
+        assert_eq!(result(&driver, wake(1)), 0);
     });
 }

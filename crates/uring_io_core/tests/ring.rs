@@ -383,3 +383,211 @@ fn the_end_of_a_time_is_a_success_in_a_chain() {
     let results = chain(&driver, vec![(timeout, link), (Call::Nop, link)]);
     assert_eq!(results, [-libc::ETIME, 0]);
 }
+
+/// What the process has under a number.
+fn behind(number: RawFd) -> Option<std::path::PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{number}")).ok()
+}
+
+#[test]
+fn what_a_chain_opens_is_no_descriptor_of_the_process() {
+    let Some(driver) = any_ring() else { return };
+    let before = behind(0);
+    let slot = driver.take_slots(1).unwrap()[0];
+    let open = || Call::Open {
+        directory: libc::AT_FDCWD,
+        path: CString::new("/").unwrap(),
+        flags: libc::O_RDONLY | libc::O_CLOEXEC,
+        mode: 0,
+    };
+    let link = Link {
+        into: Some(slot),
+        ..Link::default()
+    };
+    // Its party goes before, and after, it was made.
+    for leaves_early in [true, false] {
+        let token = driver.park(1);
+        driver.chain(vec![(token, open(), link)]).unwrap();
+        if leaves_early {
+            driver.leave(token);
+        }
+        while !driver.is_idle() {
+            driver.wait(None).unwrap();
+        }
+        driver.leave(token);
+        driver.give_slots(&[slot], |_| true).unwrap();
+        assert_eq!(driver.take_slots(1), Ok(vec![slot]));
+    }
+    assert!(before.is_some(), "this test needs a standard input");
+    assert_eq!(behind(0), before);
+}
+
+#[test]
+fn calls_on_direct_descriptors_are_not_those_of_the_process_that_have_the_number() {
+    let Some(driver) = any_ring() else { return };
+    let slot = driver.take_slots(1).unwrap()[0];
+    let (path, name) = file(b"");
+    let (reader, _writer) = pipe();
+    let open = Call::Open {
+        directory: libc::AT_FDCWD,
+        path,
+        flags: libc::O_RDONLY | libc::O_CLOEXEC,
+        mode: 0,
+    };
+    let into = Link {
+        into: Some(slot),
+        ..Link::default()
+    };
+    let direct = Link {
+        direct: true,
+        ..Link::default()
+    };
+    let read = |fd| Call::Read {
+        fd,
+        target: None,
+        memory: Memory::Owned(vec![0; 1]),
+    };
+    let tokens: Vec<Token> = (0..3).map(|party| driver.park(party)).collect();
+    let calls = [
+        (open, into),
+        (read(fd(&reader)), Link::default()),
+        (read(slot as RawFd), direct),
+    ];
+    let calls = tokens.iter().zip(calls);
+    driver
+        .chain(
+            calls
+                .map(|(token, (call, link))| (*token, call, link))
+                .collect(),
+        )
+        .unwrap();
+    assert_eq!(driver.cancel_on(slot as RawFd), Ok(0));
+    let mut results = Vec::new();
+    while results.len() < 3 {
+        // One that has not begun does not know that it was told to end.
+        driver.cancel_on(fd(&reader)).unwrap();
+        results.extend(next_within(&driver, std::time::Duration::from_millis(5)));
+    }
+    results.sort_by_key(|(party, _)| *party);
+    let cancelled = Wakeup::Completed(-libc::ECANCELED);
+    assert_eq!(
+        results,
+        [(0, Wakeup::Completed(0)), (1, cancelled), (2, cancelled)]
+    );
+    tokens.into_iter().for_each(|token| {
+        driver.leave(token);
+    });
+    driver.give_slots(&[slot], |_| true).unwrap();
+    std::fs::remove_file(name).unwrap();
+}
+
+#[test]
+fn the_kernel_goes_on_after_failures_that_it_does_not_notice_and_after_no_others() {
+    let Some(driver) = any_ring() else { return };
+    let missing = || CString::new("/nowhere/at/all").unwrap();
+    let at = libc::AT_FDCWD;
+    let failing: Vec<Call> = vec![
+        Call::Unlink {
+            directory: at,
+            path: missing(),
+            flags: 0,
+        },
+        Call::MakeDirectory {
+            directory: at,
+            path: missing(),
+            mode: 0o700,
+        },
+        Call::Rename {
+            from: (at, missing()),
+            to: (at, missing()),
+            flags: 0,
+        },
+        Call::Open {
+            directory: at,
+            path: missing(),
+            flags: libc::O_RDONLY,
+            mode: 0,
+        },
+        Call::Close { fd: -1 },
+        Call::Recv {
+            fd: -1,
+            memory: Memory::Owned(vec![0; 1]),
+            flags: 0,
+        },
+    ];
+    for call in failing {
+        let (name, unnoticed) = (call.name(), call.fails_unnoticed());
+        let link = Link::default();
+        let results = chain(&driver, vec![(call, link), (Call::Nop, link)]);
+        assert!(results[0] < 0, "{name}: {results:?}");
+        // Kernels may come to notice more, never less.
+        let goes_on = results[1] == 0;
+        assert!(unnoticed || !goes_on, "{name}: {results:?}");
+    }
+}
+
+#[test]
+fn a_chain_with_a_call_that_the_kernel_lacks_leaves_nothing_behind() {
+    const SOCKET: u32 = 45;
+    let limits = Mask {
+        operations: 1 << SOCKET,
+        ..Mask::NOTHING
+    };
+    let Some(driver) = ring(16, limits) else {
+        return;
+    };
+    let (path, name) = file(b"x");
+    let socket = Call::Socket {
+        domain: libc::AF_INET,
+        kind: libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
+        protocol: 0,
+    };
+    let unlink = Call::Unlink {
+        directory: libc::AT_FDCWD,
+        path,
+        flags: 0,
+    };
+    let tokens = [driver.park(8), driver.park(9)];
+    let link = Link::default();
+    let calls = vec![(tokens[0], unlink, link), (tokens[1], socket, link)];
+    let refused = driver.chain(calls).unwrap_err();
+    assert_eq!((refused.call, refused.lack.is_some()), ("socket", true));
+    for token in tokens {
+        driver.leave(token);
+    }
+    assert_eq!(
+        chain(&driver, vec![(Call::Nop, link), (Call::Nop, link)]),
+        [0, 0]
+    );
+    assert!(name.exists(), "nothing of it was done");
+    std::fs::remove_file(name).unwrap();
+}
+
+#[test]
+fn a_direct_descriptor_is_installed_as_one_of_the_process() {
+    let Some(driver) = any_ring() else { return };
+    let slot = driver.take_slots(1).unwrap()[0];
+    let (path, name) = file(b"content");
+    let open = Call::Open {
+        directory: libc::AT_FDCWD,
+        path,
+        flags: libc::O_RDONLY | libc::O_CLOEXEC,
+        mode: 0,
+    };
+    let into = Link {
+        into: Some(slot),
+        ..Link::default()
+    };
+    let direct = Link {
+        direct: true,
+        ..Link::default()
+    };
+    let install = Call::Install { fd: slot as RawFd };
+    let results = chain(&driver, vec![(open, into), (install, direct)]);
+    let mut text = String::new();
+    let mut installed = std::fs::File::from(adopt(results[1]));
+    installed.read_to_string(&mut text).unwrap();
+    assert_eq!((results[0], &*text), (0, "content"));
+    driver.give_slots(&[slot], |_| true).unwrap();
+    std::fs::remove_file(name).unwrap();
+}
