@@ -513,6 +513,7 @@ fn the_kernel_goes_on_after_failures_that_it_does_not_notice_and_after_no_others
             fd: -1,
             memory: Memory::Owned(vec![0; 1]),
             flags: 0,
+            done: 0,
         },
     ];
     for call in failing {

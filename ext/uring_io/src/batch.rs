@@ -251,7 +251,7 @@ impl Batch {
     }
 
     /// Lets go of what the calls hold, which are not going to be made.
-    fn discard(ruby: &Ruby, this: Obj<Self>) {
+    pub fn discard(ruby: &Ruby, this: Obj<Self>) {
         this.made.set(true);
         this.let_go(ruby, false);
     }

@@ -324,9 +324,6 @@ impl Engine {
                 };
                 self.start_call(ruby, token, call)?;
             }
-            // What came while the block ran has woken the stream's place, and was taken above: a place that
-            // is woken already is not queued again.
-            self.driver.take_wakeup_early(token);
             let whole = self.place(ruby, Purpose::Operation);
             stream.wait_at(Some(whole.token));
             self.driver.set_timeout(whole.token, timeout);

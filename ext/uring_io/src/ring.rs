@@ -191,8 +191,12 @@ impl Ring {
 
     /// Makes the calls of a batch at the same time: what they came to, in their order.
     fn perform_all(ruby: &Ruby, this: Obj<Self>, batch: Obj<Batch>) -> Hook<RArray> {
-        let home = Self::home(ruby, this)?;
-        Batch::make(ruby, batch, home.engine(ruby)?)
+        let home = Self::home(ruby, this);
+        let made = home.and_then(|home| Batch::make(ruby, batch, home.engine(ruby)?));
+        if made.is_err() {
+            Batch::discard(ruby, batch);
+        }
+        made
     }
 
     /// Makes a chain: for each step what it came to and whether that broke the chain; then whether the

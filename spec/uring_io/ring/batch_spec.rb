@@ -179,7 +179,7 @@ RSpec.describe UringIO::Ring do
           kept = nil
           ring.batch { |calls| kept = calls.tap(&:nop) }
           path = free_path
-          kept.mkdir(path)
+          expect(raised { kept.mkdir(path) }).to be_a(UringIO::Error)
           expect(File.exist?(path)).to be(false)
         end
       end
