@@ -601,8 +601,8 @@ fn what_must_not_wait_fails_in_place_of_that() {
             fd: receiver.as_raw_fd(),
             memory: Memory::Owned(vec![0; 8]),
             flags: libc::MSG_DONTWAIT,
-
-            done: 0,        };
+            done: 0,
+        };
         assert_eq!(result(&driver, recv), -libc::EAGAIN);
     });
 }
