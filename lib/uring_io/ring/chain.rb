@@ -171,7 +171,9 @@ module UringIO
       def bytes(data)
         return super unless data.is_a?(Step)
 
-        data.memory or raise ArgumentError, "#{data.inspect} reads nothing that could be written"
+        # Memory of another chain could be in use there.
+        memory = data.memory if @steps[data.index].equal?(data)
+        memory or raise ArgumentError, "#{data.inspect} reads nothing that could be written"
       end
 
       def fail_at(broken, outcomes, timed_out)

@@ -18,7 +18,7 @@ module UringIO
         server = descriptor(io)
         return if stream(Call.accept_each(server), timeout, &block)
 
-        loop { block.call(accept(server, timeout:)) }
+        repeat(block) { accept(server, timeout:) }
       end
 
       # What a socket receives, in pieces of up to 16 KiB (multishot: Linux 6.0).
@@ -55,7 +55,7 @@ module UringIO
         source = descriptor(io)
         return if stream(Call.poll_each(source, events), timeout, &block)
 
-        loop { block.call(poll(source, events, timeout:)) }
+        repeat(block) { poll(source, events, timeout:) }
       end
 
       PIECE = 16_384
@@ -69,8 +69,8 @@ module UringIO
       end
 
       def repeat(block)
-        while (bytes = yield)
-          block.call(bytes)
+        while (found = yield)
+          block.call(found)
         end
       end
     end

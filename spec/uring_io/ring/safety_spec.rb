@@ -198,5 +198,32 @@ RSpec.describe UringIO::Ring do
       expect(were_locked).to eq([true, true, true])
       buffer.free
     end
+
+    it "hands on the memory of a chain in that chain only" do
+      receiver, sender = unix_pair
+      with_ring do |ring|
+        read = nil
+        sender.write("x")
+        ring.chain { |c| read = c.recv(receiver, 1) }
+        message = "#{read.inspect} reads nothing that could be written"
+        error = raised { ring.chain { |c| c.send(sender, read) } }
+        expect(error).to be_a(ArgumentError).and(have_attributes(message:))
+      end
+    end
+
+    it "raises what the block of a stream raises, StopIteration too" do
+      server = tcp_server
+      client = closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
+      with_ring do |ring|
+        streams = [-> { ring.poll_each(client, IO::WRITABLE) { raise StopIteration } },
+                   lambda do
+                     ring.accept_each(server) do |descriptor|
+                       ring.close_descriptor(descriptor)
+                       raise StopIteration
+                     end
+                   end]
+        streams.each { |stream| expect(raised(&stream)).to be_a(StopIteration) }
+      end
+    end
   end
 end
