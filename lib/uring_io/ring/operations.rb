@@ -428,7 +428,7 @@ module UringIO
       def flags(given, known, what)
         return given if given.is_a?(Integer)
 
-        Array(given).sum do |name|
+        (given.is_a?(Array) ? given : [given]).sum do |name|
           known.fetch(name) do
             raise ArgumentError, "no #{what} #{name.inspect}; there is #{known.keys.map(&:inspect).join(', ')}"
           end

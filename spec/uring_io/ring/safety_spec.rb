@@ -225,5 +225,10 @@ RSpec.describe UringIO::Ring do
         streams.each { |stream| expect(raised(&stream)).to be_a(StopIteration) }
       end
     end
+
+    it "reads nothing from an IO that is given in place of a name" do
+      receiver, = unix_pair
+      with_ring { |ring| expect(raised { ring.waitid(receiver) }).to be_a(ArgumentError) }
+    end
   end
 end
