@@ -230,5 +230,24 @@ RSpec.describe UringIO::Ring do
       receiver, = unix_pair
       with_ring { |ring| expect(raised { ring.waitid(receiver) }).to be_a(ArgumentError) }
     end
+
+    it "makes chains while the kernel's own thread has yet to take others" do
+      skip "io_uring only" unless backend == :io_uring
+
+      result = child(<<~RUBY)
+        $VERBOSE = nil
+        scheduler = begin
+          UringIO::Scheduler.new(sqpoll: true, entries: 8)
+        rescue UringIO::UnsupportedError
+          puts("none") || exit
+        end
+        Fiber.set_scheduler(scheduler)
+        ring = UringIO::Ring.new
+        50.times { Fiber.schedule { 50.times { ring.chain { |c| 8.times { c.nop } } } } }
+        Fiber.set_scheduler(nil)
+      RUBY
+      skip "no thread of the kernel" if result.stdout == "none\n"
+      expect(result).to have_attributes(stderr: "", status: be_success)
+    end
   end
 end

@@ -146,9 +146,13 @@ impl Ring {
     /// Submits the chain in one go, or nothing of it: a chain whose end is submitted later would be
     /// two. `EBUSY` when the queue does not become empty enough.
     pub fn start_chain(&mut self, counts: &Counts) -> Result<()> {
-        const TRIES_MAX: usize = 1000;
+        const LONGEST: Duration = Duration::from_secs(1);
+        const SPINS: usize = 100;
         let chain = std::mem::take(&mut self.chain);
-        for _ in 0..TRIES_MAX {
+        let start = Instant::now();
+        let mut tries = 0;
+        while tries < SPINS || start.elapsed() < LONGEST {
+            tries += 1;
             self.drain_backlog();
             if self.backlog.is_empty() && submission::push_all(&mut self.ring, &chain) {
                 counts.submissions.add(chain.len() as u64);
@@ -156,8 +160,11 @@ impl Ring {
             }
             self.enter(Want::NOTHING, counts)?;
             if !self.ring.submission().is_empty() {
-                // Only with a thread of the kernel that has yet to take what is there.
-                std::thread::yield_now();
+                // Only with a thread of the kernel that has yet to take what is there: it may need this CPU.
+                match tries {
+                    ..SPINS => std::thread::yield_now(),
+                    _ => std::thread::sleep(Duration::from_micros(50)),
+                }
             }
         }
         Err(Error::new("io_uring_enter", libc::EBUSY))
