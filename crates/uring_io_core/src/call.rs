@@ -467,6 +467,9 @@ impl Call {
             Self::Recv { memory, flags, .. } | Self::Send { memory, flags, .. } => {
                 flags & libc::MSG_WAITALL != 0 && short_of(memory.lend().length())
             }
+            Self::SendZeroCopy { buffer, flags, .. } => {
+                flags & libc::MSG_WAITALL != 0 && short_of(buffer.length())
+            }
             Self::ReceiveMessage { message, flags, .. }
             | Self::SendMessage { message, flags, .. } => {
                 flags & libc::MSG_WAITALL != 0 && short_of(message.memory().lend().length())
