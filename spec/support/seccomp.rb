@@ -6,6 +6,8 @@ require "etc"
 # go to the beginning of a child program: a filter cannot be taken back.
 module Seccomp
   ARCHITECTURES = { "x86_64" => 0xC000003E, "aarch64" => 0xC00000B7 }.freeze
+  # What the three calls of io_uring are, on every architecture: setup, enter, register.
+  CALLS = (425..427)
 
   class << self
     # Why it cannot be done here; nil when it can.
@@ -20,7 +22,8 @@ module Seccomp
     end
 
     # @param errno [Integer] what the calls fail with
-    def denying_io_uring(errno)
+    # @param calls [Range] which of them do
+    def denying_io_uring(errno, calls = CALLS)
       architecture = ARCHITECTURES.fetch(Etc.uname[:machine])
       <<~RUBY
         require "fiddle"
@@ -30,8 +33,8 @@ module Seccomp
           instruction.(load, 0, 0, 4),
           instruction.(jump_if_equal, 0, 4, #{architecture}),
           instruction.(load, 0, 0, 0),
-          instruction.(jump_if_ge, 0, 2, 425),
-          instruction.(jump_if_ge, 1, 0, 428),
+          instruction.(jump_if_ge, 0, 2, #{calls.min}),
+          instruction.(jump_if_ge, 1, 0, #{calls.max + 1}),
           instruction.(give, 0, 0, 0x00050000 | #{errno}),
           instruction.(give, 0, 0, 0x7fff0000)
         ].join

@@ -95,6 +95,22 @@ RSpec.describe UringIO, ".support" do
       end
     end
 
+    it "does without io_uring as a whole when one of its calls is denied" do
+      %w[io_uring_setup io_uring_enter io_uring_register].zip(Seccomp::CALLS) do |name, number|
+        result = child(<<~RUBY)
+          #{Seccomp.denying_io_uring(Errno::EPERM::Errno, number..number)}
+          puts UringIO.run(&:backend), UringIO::Ring.new.backend, UringIO.support.backends[:io_uring].call
+          begin
+            UringIO::Ring.new(backend: :io_uring)
+          rescue UringIO::UnsupportedError => error
+            puts error.message
+          end
+        RUBY
+        expect(result.stderr).to eq("")
+        expect(result.stdout.lines(chomp: true)).to match(["epoll", "epoll", name, /seccomp filter .* #{name}/])
+      end
+    end
+
     it "does not deny anything to a program without the filter" do
       result = child("puts UringIO.support.best")
       expect(result.stdout).to eq("#{UringIO::Support.detect.best}\n")

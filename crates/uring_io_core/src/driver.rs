@@ -314,11 +314,11 @@ impl<P> Driver<P> {
     }
 
     /// Whether [`call`](Self::call) takes this one, a stream.
-    pub fn can_stream(&self, call: &Call) -> Result<bool> {
+    pub fn can_stream(&self, call: &Call) -> bool {
         let mut backend = self.backend.borrow_mut();
         backend
             .ring()
-            .map_or(Ok(false), |ring| ring.can_stream(call))
+            .is_ok_and(|ring| ring.can_stream(call))
     }
 
     /// The next of what a stream under `token` has brought. Its party is woken by [`Wakeup::Woken`] when

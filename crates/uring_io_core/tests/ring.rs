@@ -173,7 +173,7 @@ fn a_stream_brings_every_byte_in_order_and_the_end() {
         fd: fd(&reader),
         flags: 0,
     };
-    assert_eq!(driver.can_stream(&receive), Ok(true));
+    assert!(driver.can_stream(&receive));
     let token = driver.park(1);
     let call = |call| driver.call(token, call).unwrap();
     call(receive);
@@ -338,7 +338,7 @@ fn what_a_kernel_lacks_is_said_with_the_first_one_that_has_it() {
     );
     driver.leave(token);
     let stream = Call::RecvEach { fd: 0, flags: 0 };
-    assert_eq!(driver.can_stream(&stream), Ok(false));
+    assert!(!driver.can_stream(&stream));
 }
 
 #[test]

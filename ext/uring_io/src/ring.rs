@@ -289,8 +289,7 @@ impl Ring {
         let engine = home.engine(ruby)?;
         let timeout = duration::optional(ruby, limit)?;
         let call = call.take(ruby)?;
-        let can = engine.driver.can_stream(&call);
-        if !can.map_err(|error| errors::errno(ruby, error))? {
+        if !engine.driver.can_stream(&call) {
             return Ok(false);
         }
         let kind = Kind::of(&call);

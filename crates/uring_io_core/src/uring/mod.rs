@@ -44,8 +44,8 @@ pub(crate) struct Ring {
     timed_enter: bool,
     /// The process that made the ring: a forked child must not touch it.
     owner: u32,
-    /// What the kernel can do, asked for once it matters, less what a test hides.
-    operations: Option<Operations>,
+    /// What the kernel can do, less what a test hides.
+    operations: Operations,
     limits: Mask,
     /// The entries of the chain that is being made.
     chain: Vec<Entry>,
@@ -73,6 +73,8 @@ const FEAT_MIN_TIMEOUT: u32 = 1 << 15;
 impl Ring {
     pub fn new(options: &Options, waker: Arc<Waker>) -> Result<Self> {
         let mut ring = setup::create(options)?;
+        // A filter may deny one call alone: then the whole of it does without, not half.
+        let operations = setup::probe(&ring, &options.limits)?;
         setup::check_enter(&mut ring)?;
         let timed_enter = ring.params().is_feature_ext_arg() && !options.limits.hides_ext_arg();
         Ok(Self {
@@ -83,7 +85,7 @@ impl Ring {
             wake_armed: false,
             timed_enter,
             owner: std::process::id(),
-            operations: None,
+            operations,
             limits: options.limits,
             chain: Vec::new(),
             slots: Slots::default(),
@@ -176,26 +178,17 @@ impl Ring {
     }
 
     /// Fails when the kernel does not know the operation of an entry.
-    fn check(&mut self, entry: &Entry, name: &'static str) -> Result<()> {
+    fn check(&self, entry: &Entry, name: &'static str) -> Result<()> {
         let code = entry.get_opcode() as u8;
-        if self.operations()?.supports(code) {
+        if self.operations.supports(code) {
             return Ok(());
         }
         Err(Error::missing(name, setup::first_release(code)))
     }
 
-    fn operations(&mut self) -> Result<Operations> {
-        match self.operations {
-            Some(operations) => Ok(operations),
-            None => Ok(*self
-                .operations
-                .insert(setup::probe(&self.ring, &self.limits)?)),
-        }
-    }
-
     /// Whether the kernel goes on with this call after its first completion. The probe tells
     /// operations and not what they are capable of, but each of these came with an operation.
-    pub fn can_stream(&mut self, call: &Call) -> Result<bool> {
+    pub fn can_stream(&self, call: &Call) -> bool {
         const LINKAT: u8 = 39;
         const SOCKET: u8 = 45;
         const SEND_ZC: u8 = 47;
@@ -205,9 +198,9 @@ impl Ring {
             Call::RecvEach { .. } => SEND_ZC,
             Call::ReadEach { .. } => READ_MULTISHOT,
             Call::PollEach { .. } => LINKAT,
-            _ => return Ok(false),
+            _ => return false,
         };
-        Ok(self.operations()?.supports(companion))
+        self.operations.supports(companion)
     }
 
     fn make_buffers(&mut self) -> Result<()> {
