@@ -593,6 +593,28 @@ impl Call {
             || matches!(self, Self::WaitForChild { kind, .. } if *kind != libc::P_PID)
     }
 
+    /// Whether the kernel asks who makes it: for what has a path or an address in it. Whoever has a
+    /// descriptor open may use it.
+    pub(crate) fn depends_on_credentials(&self) -> bool {
+        matches!(
+            self,
+            Self::SendMessage { .. }
+                | Self::Open { .. }
+                | Self::OpenHow { .. }
+                | Self::Stat { .. }
+                | Self::Rename { .. }
+                | Self::Unlink { .. }
+                | Self::MakeDirectory { .. }
+                | Self::Symlink { .. }
+                | Self::Link { .. }
+                | Self::GetAttribute { .. }
+                | Self::SetAttribute { .. }
+                | Self::Socket { .. }
+                | Self::Bind { .. }
+                | Self::Connect { .. }
+        )
+    }
+
     /// Finds out what it is about where only the caller's descriptor tells: for readiness backends.
     pub(crate) fn settle(&mut self) -> crate::Result<()> {
         match self {

@@ -23,6 +23,9 @@ pub enum Lack {
     Kernel(u32, u32),
     /// Only io_uring can make it, and the backend is another one.
     Ring,
+    /// A thread of the kernel would make it with the credentials that the ring was made with, and this
+    /// process has others by now.
+    Credentials,
 }
 
 /// Result of everything in this crate that asks the kernel for something.
@@ -51,6 +54,14 @@ impl Error {
         Self {
             lack: Some(Lack::Ring),
             ..Self::new(call, libc::EOPNOTSUPP)
+        }
+    }
+
+    /// `call` would be made with credentials that this process has no more (`EPERM`).
+    pub(crate) fn of_another_user(call: &'static str) -> Self {
+        Self {
+            lack: Some(Lack::Credentials),
+            ..Self::new(call, libc::EPERM)
         }
     }
 

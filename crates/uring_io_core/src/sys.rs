@@ -393,6 +393,12 @@ pub(crate) fn last_errno() -> i32 {
     Error::last("").errno
 }
 
+/// As whom this thread does what it does: the effective user and group.
+pub(crate) fn user_and_group() -> (libc::uid_t, libc::gid_t) {
+    // SAFETY: neither call takes an argument or can fail.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
 /// How many descriptors the process may have open (`RLIMIT_NOFILE`).
 pub(crate) fn open_files_limit() -> u64 {
     let mut limit = libc::rlimit {

@@ -86,6 +86,10 @@ pub fn lack(ruby: &Ruby, call: &str, lack: Lack) -> Error {
             "{call} is for io_uring alone, and this is another backend: \
              UringIO.support.reason(:io_uring) tells why, and `uring_io doctor` what helps"
         ),
+        Lack::Credentials => format!(
+            "{call} would be made with the user and group that made this ring, whose polling thread (sqpoll:) \
+             keeps them, and this process has others by now: make another ring after changing them"
+        ),
     };
     unsupported(ruby, message)
 }

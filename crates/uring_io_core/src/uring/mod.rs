@@ -44,6 +44,9 @@ pub(crate) struct Ring {
     timed_enter: bool,
     /// The process that made the ring: a forked child must not touch it.
     owner: u32,
+    /// As whom a thread of the kernel makes the calls, where there is one: it keeps the user and group
+    /// that made the ring.
+    maker: Option<(libc::uid_t, libc::gid_t)>,
     /// What the kernel can do, less what a test hides.
     operations: Operations,
     limits: Mask,
@@ -85,6 +88,7 @@ impl Ring {
             wake_armed: false,
             timed_enter,
             owner: std::process::id(),
+            maker: options.sqpoll.map(|_| sys::user_and_group()),
             operations,
             limits: options.limits,
             chain: Vec::new(),
@@ -115,7 +119,7 @@ impl Ring {
             self.make_buffers()?;
         }
         let entry = call::entry(token, call);
-        self.check(&entry, call.name())?;
+        self.check(&entry, call)?;
         self.queued.extend(call.waits_on());
         self.push(entry, counts)
     }
@@ -137,7 +141,7 @@ impl Ring {
     /// Puts a call into the chain that `start_chain` starts.
     pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
         let entry = call::linked_entry(token, call, link, last);
-        let checked = self.check(&entry, call.name());
+        let checked = self.check(&entry, call);
         match checked {
             Ok(()) => self.chain.push(entry),
             Err(_) => self.chain.clear(),
@@ -177,13 +181,17 @@ impl Ring {
         self.ring.params().sq_entries() as usize
     }
 
-    /// Fails when the kernel does not know the operation of an entry.
-    fn check(&self, entry: &Entry, name: &'static str) -> Result<()> {
+    /// Fails when the kernel does not know the operation of an entry, or would do it as somebody else.
+    fn check(&self, entry: &Entry, call: &Call) -> Result<()> {
         let code = entry.get_opcode() as u8;
-        if self.operations.supports(code) {
-            return Ok(());
+        if !self.operations.supports(code) {
+            return Err(Error::missing(call.name(), setup::first_release(code)));
         }
-        Err(Error::missing(name, setup::first_release(code)))
+        let changed = |maker| maker != sys::user_and_group();
+        if call.depends_on_credentials() && self.maker.is_some_and(changed) {
+            return Err(Error::of_another_user(call.name()));
+        }
+        Ok(())
     }
 
     /// Whether the kernel goes on with this call after its first completion. The probe tells
