@@ -50,6 +50,7 @@ module Soak
       found = JSON.parse(output.lines.last || "{}", symbolize_names: true)
       violations = found.fetch(:violations, [])
       violations += ["it ended badly: #{status.inspect}\n#{errors.lines.last(15).join}"] unless status.success?
+      warn errors if status.success? && !errors.empty?
       Outcome.new(name, backend, found[:operations] || 0, found[:faults] || 0, violations)
     rescue JSON::ParserError
       Outcome.new(name, backend, 0, 0, ["it said #{output.inspect}\n#{errors.lines.last(15).join}"])
