@@ -33,8 +33,9 @@ class Case
   end
 
   def run(&)
+    give_up_in_time
     instance_exec(&)
-    puts JSON.generate(operations:, faults:, violations: @violations)
+    report
   end
 
   def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
@@ -65,4 +66,20 @@ class Case
 
   # KiB of memory that are resident.
   def resident = File.read("/proc/self/status")[/^VmRSS:\s+(\d+)/, 1].to_i
+
+  private
+
+  def report = puts(JSON.generate(operations:, faults:, violations: @violations))
+
+  # Tells where it hangs, before the runner kills it.
+  def give_up_in_time
+    Thread.new do
+      sleep(seconds + 40)
+      places = (Thread.list - [Thread.current]).map { |thread| thread.backtrace.to_a.first(5).join(" < ") }
+      violation("it does not end: #{places.join('; ')}")
+      report
+      $stdout.flush
+      exit!(1)
+    end
+  end
 end
