@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "fileutils"
 require "tempfile"
 require_relative "../case"
 
@@ -17,6 +18,7 @@ Case.run do
   options = -> { random.rand(10).zero? ? polled.sample || {} : {} }
   secret = Tempfile.create("privileges").tap { |file| file.write(SECRET) && file.close }
   File.chmod(0o600, secret.path)
+  victim = "#{secret.path}.victim"
 
   # Runs the block in a child, with a list for what is wrong: it must end by itself and with an empty one.
   apart = lambda do |what, &block|
@@ -135,8 +137,7 @@ Case.run do
   dropped = lambda do |wrong|
     attempts = { open: ->(ring) { ring.open(secret.path) }, batch: ->(ring) { ring.batch! { |b| b.open(secret.path) } },
                  chain: ->(ring) { ring.chain { |c| c.open(secret.path) } },
-                 unlink: ->(ring) { ring.unlink(secret.path) },
-                 rename: ->(ring) { ring.rename(secret.path, "#{secret.path}.other") } }
+                 unlink: ->(ring) { ring.unlink(victim) } }
     rings = [{}, *polled].map { |option| UringIO::Ring.new(backend:, **option) }
     opened = rings.map { |ring| ring.open(secret.path) }
     [-> { Process::UID.change_privilege(NOBODY) }, -> { Process::Sys.setresuid(-1, NOBODY, -1) },
@@ -165,6 +166,7 @@ Case.run do
   before = descriptors
   while more?
     name, round = rounds.to_a.sample(random:)
+    File.write(victim, "")
     # Its own, so that a child's choices do not depend on how many the ones before have made.
     dice = Random.new(random.rand(1 << 30))
     apart.call(name) do |wrong|
@@ -173,6 +175,6 @@ Case.run do
     end
     fault
   end
-  File.unlink(secret.path)
+  FileUtils.rm_f([victim, secret.path])
   expect(descriptors == before, "#{descriptors - before} descriptors were left")
 end
