@@ -77,17 +77,17 @@ class Client
     @latencies = []
   end
 
-  # Requests until the end; +pause+ is how long it is silent in between, at most.
+  # Asks until the end; +pause+ is how long it is silent in between, at most.
   def work(pause)
     socket = TCPSocket.new("127.0.0.1", @port)
-    until @ending.call
+    until @ending.closed?
       ask(socket)
-      wait(@soak.random.rand * pause)
+      @ending.pop(timeout: @soak.random.rand * pause)
     end
     @soak.expect(socket.read.empty?, "client #{@number} got more than it asked for")
   rescue SystemCallError, IOError => error
     trouble = "#{error.class} (#{error.message}) after #{@latencies.size} answers"
-    @soak.violation("client #{@number} got #{trouble}#{', while the server ended' if @ending.call}")
+    @soak.violation("client #{@number} got #{trouble}#{', while the server ended' if @ending.closed?}")
   ensure
     socket&.close
   end
@@ -115,12 +115,6 @@ class Client
     end
     socket.read(length)
   end
-
-  # In pieces, for the end not to wait for it.
-  def wait(seconds)
-    ends = @soak.now + seconds
-    sleep([ends - @soak.now, 0.2].min) while @soak.now < ends && !@ending.call
-  end
 end
 
 # One of those who do not behave.
@@ -134,13 +128,13 @@ class Nuisance
   end
 
   def work
-    until @ending.call
+    until @ending.closed?
       TCPSocket.open("127.0.0.1", @port) { |socket| public_send(MANNERS.sample(random: @soak.random), socket) }
       @soak.fault
     end
   rescue SystemCallError, IOError
     # The server may do what it wants with it.
-    @ending.call ? nil : retry
+    @ending.closed? ? nil : retry
   end
 
   def half(socket)
@@ -168,8 +162,8 @@ class Nuisance
   def slow(socket)
     "GET /0/1/slow HTTP/1.1\r\n\r\n".each_char do |char|
       socket.write(char)
-      10.times { sleep(0.1) unless @ending.call }
-      break if @ending.call
+      @ending.pop(timeout: 1)
+      break if @ending.closed?
     end
   end
 
@@ -192,8 +186,8 @@ Case.run do
   pause = count / 400.0
   starts = now
   ends = starts + seconds - [seconds * 0.2, 2].min
-  ended = false
-  ending = -> { ended || now > ends }
+  # Closed in the end: nobody waits for it any more.
+  ending = Thread::Queue.new
 
   scheduled { sleep(0.001) } # opens what Ruby keeps open
   before = descriptors
@@ -212,8 +206,8 @@ Case.run do
         end
       end
       nuisances = Array.new((count / 100.0).ceil) { Fiber.schedule { Nuisance.new(self, port, ending).work } }
-      sleep(0.01) until ending.call
-      ended = true
+      sleep(ends - now)
+      ending.close
       # The server's own process, and not the one that bounds its time.
       Process.kill(:TERM, Integer(File.read("/proc/#{server.pid}/task/#{server.pid}/children").split.first))
       told = now
