@@ -52,7 +52,9 @@ module UringIO
     #   @param backend [Symbol, nil] as for Scheduler.new
     #   @param sqpoll [Boolean] whether a thread of the kernel takes submissions from the queue, so that steady work
     #     takes no system calls (Linux 5.11; unprivileged 5.13). It keeps a CPU busy, and warns where there are two or
-    #     fewer. This thread looks for completions for up to 20 ms before it sleeps.
+    #     fewer. This thread looks for completions for up to 20 ms before it sleeps. The kernel's thread keeps the user
+    #     and group of whoever makes the ring: when the process has others by then, calls that name a file or an address
+    #     raise UnsupportedError.
     #   @param sqpoll_idle [Numeric] seconds without work after which that thread sleeps
     #   @param sqpoll_cpu [Integer, nil] the CPU that it is bound to
     #   @param workers [Integer, nil] most threads that do blocking work where there is no io_uring
