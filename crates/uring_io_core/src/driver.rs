@@ -316,9 +316,7 @@ impl<P> Driver<P> {
     /// Whether [`call`](Self::call) takes this one, a stream.
     pub fn can_stream(&self, call: &Call) -> bool {
         let mut backend = self.backend.borrow_mut();
-        backend
-            .ring()
-            .is_ok_and(|ring| ring.can_stream(call))
+        backend.ring().is_ok_and(|ring| ring.can_stream(call))
     }
 
     /// The next of what a stream under `token` has brought. Its party is woken by [`Wakeup::Woken`] when

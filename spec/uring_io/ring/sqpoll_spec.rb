@@ -13,30 +13,30 @@ RSpec.describe UringIO::Ring do
 
     describe "sqpoll: true" do
       it "refuses what its polling thread would do as the user that the process is no more" do
-      skip "only root may become somebody else" unless Process.euid.zero?
+        skip "only root may become somebody else" unless Process.euid.zero?
 
-      result = child(<<~RUBY, file_with("secret").tap { |path| File.chmod(0o600, path) })
-        $VERBOSE = nil # there may be few CPUs
-        path = ARGV[0]
-        polled, plain = UringIO::Ring.new(sqpoll: true), UringIO::Ring.new(backend: :io_uring)
-        opened = polled.open(path)
-        Process::UID.change_privilege(65_534)
-        puts polled.read(opened, 6)
-        attempts = [-> { polled.open(path) }, -> { polled.batch! { |b| b.open(path) } },
-                    -> { polled.chain { |c| c.open(path) } }, -> { plain.open(path) }]
-        attempts.each do |attempt|
-          attempt.call
-          puts "opened"
-        rescue SystemCallError, UringIO::Error => error
-          puts error.message
-        end
-      RUBY
-      expect(result.stderr).to eq("")
-      expect(result.stdout.lines(chomp: true)).to match(["secret", *[/openat would be made with the user .*sqpoll/] * 3,
-                                                         /Permission denied/])
-    end
+        result = child(<<~RUBY, file_with("secret").tap { |path| File.chmod(0o600, path) })
+          $VERBOSE = nil # there may be few CPUs
+          path = ARGV[0]
+          polled, plain = UringIO::Ring.new(sqpoll: true), UringIO::Ring.new(backend: :io_uring)
+          opened = polled.open(path)
+          Process::UID.change_privilege(65_534)
+          puts polled.read(opened, 6)
+          attempts = [-> { polled.open(path) }, -> { polled.batch! { |b| b.open(path) } },
+                      -> { polled.chain { |c| c.open(path) } }, -> { plain.open(path) }]
+          attempts.each do |attempt|
+            attempt.call
+            puts "opened"
+          rescue SystemCallError, UringIO::Error => error
+            puts error.message
+          end
+        RUBY
+        expect(result.stderr).to eq("")
+        expect(result.stdout.lines(chomp: true)).to match(["secret", *[/openat would be made with the user .*sqpoll/] * 3,
+                                                           /Permission denied/])
+      end
 
-    it "warns on machines with two CPUs or fewer" do
+      it "warns on machines with two CPUs or fewer" do
         described_class.new(backend:, sqpoll: true).close
         if Etc.nprocessors <= 2
           expect($stderr.string).to match(/CPU/)
