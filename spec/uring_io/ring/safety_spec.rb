@@ -15,12 +15,12 @@ RSpec.describe UringIO::Ring do
         Fiber.set_scheduler(UringIO::Scheduler.new(backend: ARGV[0].to_sym))
         ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
         pairs = Array.new(100) { UNIXSocket.pair }
-        Fiber.schedule { puts ring.chain { |c| pairs.each { |receiver, _| c.recv(receiver, 9) } }.tally.inspect }
+        Fiber.schedule { puts ring.chain { |c| pairs.each { |receiver, _| c.recv(receiver, 9) } }.join }
         sleep(0.01)
         3.times { GC.verify_compaction_references(expand_heap: true, toward: :empty) }
         pairs.each { |_, sender| sender.write("x") }
       RUBY
-      expect(result).to have_attributes(stdout: "{\"x\"=>100}\n", status: be_success)
+      expect(result).to have_attributes(stdout: "#{'x' * 100}\n", status: be_success)
     end
 
     it "takes no more of a datagram than there is room for" do
