@@ -110,6 +110,21 @@ impl Backend {
         }
     }
 
+    /// Does an operation at once where that is how this backend begins. None when it must be started.
+    pub fn attempt(&mut self, operation: &Operation, counts: &Counts) -> Option<i32> {
+        match (self, operation) {
+            (Self::Readiness(_), Operation::Transfer(transfer))
+                if matches!(transfer.target, Target::File { .. }) =>
+            {
+                None
+            }
+            (Self::Readiness(readiness), Operation::Transfer(transfer)) => {
+                readiness.attempt(transfer, counts)
+            }
+            _ => None,
+        }
+    }
+
     /// Starts a call, which stays where it is until its completion.
     pub fn start_call(
         &mut self,

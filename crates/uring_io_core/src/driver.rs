@@ -202,6 +202,18 @@ impl<P> Driver<P> {
         parks.in_flight.leave(token)
     }
 
+    /// Does an operation before its party parks, where the backend can and others have had their turn.
+    /// `None` when it is to be submitted.
+    pub fn attempt(&self, operation: &Operation) -> Option<i32> {
+        let done = self.done_at_once.get();
+        if done >= DONE_AT_ONCE_MAX || operation.fd().is_some_and(|fd| fd < 0) {
+            return None;
+        }
+        let result = self.backend.borrow_mut().attempt(operation, &self.counts)?;
+        self.done_at_once.set(done + 1);
+        Some(result)
+    }
+
     /// Starts an operation for a parked party. `Some` is its result, with no completion to come;
     /// `None` means that the party is woken by [`Wakeup::Completed`].
     pub fn submit(&self, token: Token, operation: &Operation) -> Result<Option<i32>> {

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use parties::*;
-use uring_io_core::{Interest, Target, Wakeup};
+use uring_io_core::{BackendKind, Interest, Target, Wakeup};
 
 #[test]
 fn a_read_brings_what_comes_later() {
@@ -258,5 +258,92 @@ fn what_is_ready_when_a_deadline_has_passed_counts_as_in_time() {
         driver.set_timeout(token, Some(Duration::ZERO));
         assert!(matches!(next(&driver), (1, Wakeup::Completed(_))));
         driver.leave(token);
+    });
+}
+
+#[test]
+fn an_empty_socket_is_asked_again_only_when_it_is_ready() {
+    const READS: u64 = 100;
+    each_backend(|driver| {
+        if driver.backend() == BackendKind::IoUring {
+            return; // the kernel asks by itself
+        }
+        let (ours, mut theirs) = sockets();
+        let before = driver.stats();
+        for number in 0..READS as u8 {
+            let mut buffer = [0; 4];
+            let operation = read(fd(&ours), Target::Socket, &mut buffer);
+            let (token, started) = start(&driver, number.into(), &operation);
+            assert_eq!(started, None);
+            theirs.write_all(&[number]).unwrap();
+            let woken = (number.into(), Wakeup::Completed(1));
+            assert_eq!(next(&driver), woken);
+            assert_eq!(buffer[0], number);
+            driver.leave(token);
+        }
+        let after = driver.stats();
+        let watched = if driver.backend() == BackendKind::Epoll {
+            READS
+        } else {
+            0
+        };
+        let asked = after.direct_calls - before.direct_calls - watched;
+        // Each when ready, and one in so many before: input may come as fast as it is read.
+        let most = match driver.backend() {
+            BackendKind::Select => 2 * READS + READS / 8, // it looks whether they are open, too
+            _ => READS + READS / 8,
+        };
+        assert!(asked > READS && asked < most, "{asked}");
+    });
+}
+
+#[test]
+fn input_that_keeps_coming_is_read_without_waiting() {
+    each_backend(|driver| {
+        if driver.backend() == BackendKind::IoUring {
+            return;
+        }
+        let (ours, mut theirs) = sockets();
+        let (token, started) = start(&driver, 1, &read(fd(&ours), Target::Socket, &mut [0; 1]));
+        assert_eq!(started, None);
+        theirs.write_all(&[0; 200]).unwrap();
+        next(&driver);
+        driver.leave(token);
+        let mut at_once = 0;
+        for _ in 1..200 {
+            let operation = read(fd(&ours), Target::Socket, &mut [0; 1]);
+            let (token, started) = start(&driver, 1, &operation);
+            match started {
+                Some(_) => at_once += 1,
+                None => drop(next(&driver)),
+            }
+            driver.leave(token);
+        }
+        assert!(at_once > 150, "{at_once}");
+    });
+}
+
+#[test]
+fn readers_of_one_socket_are_served_in_their_order_when_one_has_left() {
+    each_backend(|driver| {
+        if driver.backend() == BackendKind::IoUring {
+            return; // who gets what is the kernel's affair
+        }
+        let (ours, mut theirs) = sockets();
+        let mut buffers = [[0; 1]; 4];
+        let mut tokens = Vec::new();
+        for (number, buffer) in (0..).zip(&mut buffers) {
+            let operation = read(fd(&ours), Target::Socket, buffer);
+            tokens.push(start(&driver, number, &operation).0);
+        }
+        driver.cancel(tokens[0]).unwrap();
+        assert_eq!(next(&driver), (0, Wakeup::Completed(-libc::ECANCELED)));
+        theirs.write_all(&[1, 2, 3]).unwrap();
+        let order = [next(&driver).0, next(&driver).0, next(&driver).0];
+        assert_eq!(order, [1, 2, 3]);
+        assert_eq!(buffers, [[0], [1], [2], [3]]);
+        for token in tokens {
+            driver.leave(token);
+        }
     });
 }

@@ -288,6 +288,9 @@ impl Engine {
     ) -> Result<Option<i32>, Error> {
         // Before the operation is started: it may succeed at once, and would put off what is pending again.
         self.raise_pending(ruby)?;
+        if let Some(result) = self.driver.attempt(operation) {
+            return Ok(Some(result));
+        }
         let place = self.place(ruby, purpose);
         let token = place.token;
         if let Some(result) = self.submit(ruby, token, operation)? {

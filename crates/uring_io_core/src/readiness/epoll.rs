@@ -1,6 +1,5 @@
 //! Waiting with epoll(7).
 
-use std::collections::HashSet;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use crate::sys;
 pub(super) struct Epoll {
     set: OwnedFd,
     events: Vec<libc::epoll_event>,
-    /// Descriptors that were added. The kernel drops an entry when its file is closed, so this
+    /// Whether each descriptor was added. The kernel drops an entry when its file is closed, so this
     /// is a guess: `watch` corrects it.
-    added: HashSet<RawFd>,
+    added: Vec<bool>,
 }
 
 impl Epoll {
@@ -26,14 +25,18 @@ impl Epoll {
         Ok(Self {
             set,
             events,
-            added: HashSet::new(),
+            added: Vec::new(),
         })
     }
 
     /// Watches `fd` for `events`, once.
     pub fn watch(&mut self, fd: RawFd, events: i16) -> Result<()> {
         let events = events as u32 | libc::EPOLLONESHOT as u32;
-        let known = !self.added.insert(fd);
+        let number = fd as usize;
+        if number >= self.added.len() {
+            self.added.resize(number + 1, false);
+        }
+        let known = std::mem::replace(&mut self.added[number], true);
         let (first, second, wrong_guess) = if known {
             (libc::EPOLL_CTL_MOD, libc::EPOLL_CTL_ADD, libc::ENOENT)
         } else {
@@ -46,7 +49,7 @@ impl Epoll {
             result => result,
         };
         if watched.is_err() {
-            self.added.remove(&fd);
+            self.added[number] = false;
         }
         watched
     }

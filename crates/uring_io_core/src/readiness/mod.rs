@@ -2,14 +2,16 @@
 //! ways to wait (epoll, poll, select).
 //!
 //! A transfer is tried at once; only when it would wait does its descriptor get watched. Watching
-//! is one-shot: what is ready is taken off, and the waits that are left are armed again.
+//! is one-shot: what is ready is taken off, and the waits that are left are armed again. Reads of a
+//! socket that has lately been empty are watched without being tried.
 
+mod descriptors;
 #[cfg(target_os = "linux")]
 mod epoll;
 mod poll;
 mod select;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +21,12 @@ use crate::backend_kind::BackendKind;
 use crate::blocking_call::{self, PinnedCall};
 use crate::call::Call;
 use crate::error::{Error, Result};
-use crate::operation::{Direction, Interest, Operation, Transfer};
+use crate::operation::{Direction, Interest, Operation, Target, Transfer};
 use crate::stats::Counts;
 use crate::sys;
 use crate::token::Token;
 use crate::waker::Waker;
+use descriptors::Descriptors;
 
 /// One way to wait for readiness. Events are those of poll(2).
 enum Waiter {
@@ -72,9 +75,7 @@ impl Waiting {
 pub(crate) struct Readiness {
     waiter: Waiter,
     waker: Arc<Waker>,
-    descriptors: HashMap<RawFd, Vec<Waiting>>,
-    /// The descriptor that each waiting operation waits for.
-    waits: HashMap<Token, RawFd>,
+    descriptors: Descriptors,
     /// Descriptors whose watched events must be set before the next wait.
     changed: Vec<RawFd>,
     /// What the last wait found.
@@ -96,8 +97,7 @@ impl Readiness {
         Ok(Self {
             waiter,
             waker,
-            descriptors: HashMap::new(),
-            waits: HashMap::new(),
+            descriptors: Descriptors::default(),
             changed: Vec::new(),
             found: Vec::new(),
             completed: VecDeque::new(),
@@ -117,9 +117,7 @@ impl Readiness {
             Operation::Poll { fd, interest } => (fd, interest, Attempt::Report),
             Operation::WaitChild(_) => return Ok(Some(-libc::ENOSYS)),
             Operation::Transfer(transfer) => {
-                counts.direct_calls.add(1);
-                let result = sys::transfer_now(&transfer);
-                if result != -libc::EAGAIN && result != -libc::EINTR {
+                if let Some(result) = self.attempt(&transfer, counts) {
                     return Ok(Some(result));
                 }
                 let interest = match transfer.direction {
@@ -130,6 +128,22 @@ impl Readiness {
             }
         };
         self.watch(token, fd, interest, attempt, counts)
+    }
+
+    /// Tries a transfer, unless it is likely to wait. None when it must.
+    pub fn attempt(&mut self, transfer: &Transfer, counts: &Counts) -> Option<i32> {
+        let fd = transfer.fd;
+        let may_be_empty =
+            transfer.direction == Direction::Read && transfer.target == Target::Socket;
+        if may_be_empty && self.descriptors.must_be_patient(fd) {
+            return None;
+        }
+        counts.direct_calls.add(1);
+        let result = sys::transfer_now(transfer);
+        if may_be_empty {
+            self.descriptors.note_read(fd, result == -libc::EAGAIN);
+        }
+        (result != -libc::EAGAIN && result != -libc::EINTR).then_some(result)
     }
 
     /// As [`start`](Self::start), for a call that has an interest.
@@ -170,37 +184,29 @@ impl Readiness {
                 return Ok(Some(-libc::EBADF));
             }
         }
+        if !self.descriptors.has_place(fd) && !sys::is_open(fd) {
+            return Ok(Some(-libc::EBADF));
+        }
         let waiting = Waiting {
             token,
             events: interest.poll_events(),
             attempt,
         };
-        self.descriptors.entry(fd).or_default().push(waiting);
-        self.waits.insert(token, fd);
+        self.descriptors.add(fd, waiting);
         self.changed.push(fd);
         Ok(None)
     }
 
     /// Ends the wait of `token`: its completion is `-ECANCELED`, or what was transferred so far.
     pub fn cancel(&mut self, token: Token) {
-        let Some(fd) = self.waits.remove(&token) else {
-            return;
-        };
-        let mut result = -libc::ECANCELED;
-        if let Some(waiting) = self.descriptors.get_mut(&fd) {
-            waiting.retain(|waiting| {
-                let other = waiting.token != token;
-                if let (false, Attempt::Call(call)) = (other, &waiting.attempt) {
-                    result = call.ended();
-                }
-                other
-            });
-            if waiting.is_empty() {
-                // What is still armed reports once and finds nobody.
-                self.descriptors.remove(&fd);
-            }
+        // What is still armed reports once and finds nobody.
+        if let Some(waiting) = self.descriptors.remove(token) {
+            let result = match &waiting.attempt {
+                Attempt::Call(call) => call.ended(),
+                Attempt::Report | Attempt::Transfer(_) => -libc::ECANCELED,
+            };
+            self.completed.push_back((token, result));
         }
-        self.completed.push_back((token, result));
     }
 
     /// Ends every wait for a descriptor that is about to be closed: its number may be another's by the time
@@ -232,18 +238,16 @@ impl Readiness {
 
     /// Tells epoll what to watch; poll and select are told at each wait.
     fn arm(&mut self, counts: &Counts) {
-        let changed = std::mem::take(&mut self.changed);
+        let mut changed = std::mem::take(&mut self.changed);
         #[cfg(target_os = "linux")]
         if let Waiter::Epoll(epoll) = &mut self.waiter {
             let mut refused = Vec::new();
-            for fd in changed {
-                let Some(waiting) = self.descriptors.get(&fd) else {
+            for &fd in &changed {
+                let events = self.descriptors.events(fd);
+                if events == 0 {
                     continue;
-                };
+                }
                 counts.direct_calls.add(1);
-                let events = waiting
-                    .iter()
-                    .fold(0, |events, waiting| events | waiting.events);
                 match epoll.watch(fd, events) {
                     Ok(()) => {}
                     // Not a kind of file that can be waited for: it is always ready.
@@ -254,37 +258,36 @@ impl Readiness {
             for (fd, result) in refused {
                 self.complete_all(fd, result);
             }
-            self.attempt_found(counts);
         }
+        changed.clear();
+        self.changed = changed;
+        self.attempt_found(counts);
     }
 
     fn complete_all(&mut self, fd: RawFd, result: i32) {
-        for waiting in self.descriptors.remove(&fd).unwrap_or_default() {
-            self.waits.remove(&waiting.token);
-            self.completed.push_back((waiting.token, result));
-        }
+        let completed = &mut self.completed;
+        self.descriptors.retain(fd, |waiting| {
+            completed.push_back((waiting.token, result));
+            true
+        });
     }
 
     fn attempt_found(&mut self, counts: &Counts) {
-        for (fd, found) in std::mem::take(&mut self.found) {
+        for (fd, found) in self.found.drain(..) {
             if fd == self.waker.fd() {
                 self.waker.drain();
                 continue;
             }
-            let Some(waiting) = self.descriptors.get_mut(&fd) else {
-                continue;
-            };
-            waiting.retain(|waiting| match waiting.attempt(found, counts) {
-                Some(result) => {
-                    self.waits.remove(&waiting.token);
-                    self.completed.push_back((waiting.token, result));
-                    false
-                }
-                None => true,
-            });
-            if waiting.is_empty() {
-                self.descriptors.remove(&fd);
-            } else {
+            let completed = &mut self.completed;
+            self.descriptors
+                .retain(fd, |waiting| match waiting.attempt(found, counts) {
+                    Some(result) => {
+                        completed.push_back((waiting.token, result));
+                        true
+                    }
+                    None => false,
+                });
+            if !self.descriptors.waiting(fd).is_empty() {
                 self.changed.push(fd);
             }
         }

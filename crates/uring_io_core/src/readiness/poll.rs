@@ -1,10 +1,9 @@
 //! Waiting with poll(2).
 
-use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use super::Waiting;
+use super::descriptors::Descriptors;
 use crate::error::Result;
 use crate::sys;
 
@@ -25,7 +24,7 @@ impl Poll {
     /// Waits, and adds what is ready to `found`.
     pub fn wait(
         &mut self,
-        descriptors: &HashMap<RawFd, Vec<Waiting>>,
+        descriptors: &Descriptors,
         timeout: Option<Duration>,
         found: &mut Vec<(RawFd, i16)>,
     ) -> Result<()> {
@@ -35,16 +34,12 @@ impl Poll {
             events: libc::POLLIN,
             revents: 0,
         });
-        for (&fd, waiting) in descriptors {
-            let events = waiting
-                .iter()
-                .fold(0, |events, waiting| events | waiting.events);
-            self.fds.push(libc::pollfd {
+        self.fds
+            .extend(descriptors.iter().map(|(fd, events)| libc::pollfd {
                 fd,
                 events,
                 revents: 0,
-            });
-        }
+            }));
         sys::poll(&mut self.fds, timeout)?;
         let ready = self.fds.iter().filter(|entry| entry.revents != 0);
         found.extend(ready.map(|entry| (entry.fd, entry.revents)));

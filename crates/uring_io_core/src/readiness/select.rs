@@ -1,10 +1,9 @@
 //! Waiting with select(2), for descriptors below 1024.
 
-use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use super::Waiting;
+use super::descriptors::Descriptors;
 use crate::error::{Error, Result};
 use crate::sys::{self, DescriptorSet};
 
@@ -28,7 +27,7 @@ impl Select {
     /// Waits, and adds what is ready to `found`. A closed descriptor is reported as `POLLNVAL`.
     pub fn wait(
         &mut self,
-        descriptors: &HashMap<RawFd, Vec<Waiting>>,
+        descriptors: &Descriptors,
         timeout: Option<Duration>,
         found: &mut Vec<(RawFd, i16)>,
     ) -> Result<()> {
@@ -39,10 +38,7 @@ impl Select {
         ];
         let mut count = self.waker + 1;
         sets[0].insert(self.waker);
-        for (&fd, waiting) in descriptors {
-            let events = waiting
-                .iter()
-                .fold(0, |events, waiting| events | waiting.events);
+        for (fd, events) in descriptors.iter() {
             for (set, event) in sets.iter_mut().zip(SETS) {
                 if events & event != 0 {
                     set.insert(fd);
@@ -52,13 +48,15 @@ impl Select {
         }
         match sys::select(count, &mut sets, timeout) {
             Err(error) if error.errno == libc::EBADF => {
-                let closed = descriptors.keys().filter(|&&fd| !sys::is_open(fd));
-                found.extend(closed.map(|&fd| (fd, libc::POLLNVAL)));
+                let watched = descriptors.iter().map(|(fd, _)| fd);
+                let closed = watched.filter(|fd| !sys::is_open(*fd));
+                found.extend(closed.map(|fd| (fd, libc::POLLNVAL)));
                 return Ok(());
             }
             result => result?,
         };
-        for &fd in descriptors.keys().chain([&self.waker]) {
+        let watched = descriptors.iter().map(|(fd, _)| fd);
+        for fd in watched.chain([self.waker]) {
             let events = sets.iter().zip(SETS).filter(|(set, _)| set.contains(fd));
             let events = events.fold(0, |events, (_, event)| events | event);
             if events != 0 {

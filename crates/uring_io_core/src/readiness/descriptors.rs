@@ -1,0 +1,115 @@
+//! What waits for which descriptor.
+
+use std::os::fd::RawFd;
+
+use super::Waiting;
+use crate::token::Token;
+
+/// Reads that are made only when the descriptor is said to be ready, after one that found nothing.
+const PATIENT_READS: u8 = 16;
+
+/// One descriptor: the operations that wait for it, and what is known of its input.
+#[derive(Default)]
+struct Descriptor {
+    /// Emptied, it keeps its memory for the next ones.
+    waiting: Vec<Waiting>,
+    /// How many reads are still to wait without being tried first. A guess: a read that waits for
+    /// input that is there is told so at once.
+    patience: u8,
+}
+
+/// Descriptors by number: the kernel gives out the lowest ones first.
+#[derive(Default)]
+pub(super) struct Descriptors {
+    descriptors: Vec<Descriptor>,
+    /// The descriptor that each waiting operation waits for, by the slot of its token.
+    waits: Vec<RawFd>,
+}
+
+impl Descriptors {
+    const NONE: RawFd = -1;
+
+    /// Adds an operation.
+    pub fn add(&mut self, fd: RawFd, waiting: Waiting) {
+        let slot = waiting.token.slot();
+        if slot >= self.waits.len() {
+            self.waits.resize(slot + 1, Self::NONE);
+        }
+        self.waits[slot] = fd;
+        self.of(fd).waiting.push(waiting);
+    }
+
+    /// The operations that wait for a descriptor.
+    pub fn waiting(&self, fd: RawFd) -> &[Waiting] {
+        self.descriptors
+            .get(fd as usize)
+            .map_or(&[], |descriptor| &descriptor.waiting)
+    }
+
+    /// The poll(2) events that are waited for on a descriptor; none when nobody waits.
+    pub fn events(&self, fd: RawFd) -> i16 {
+        events(self.waiting(fd))
+    }
+
+    /// Every descriptor that is waited for, with the poll(2) events.
+    pub fn iter(&self) -> impl Iterator<Item = (RawFd, i16)> + '_ {
+        let numbered = (0..).zip(&self.descriptors);
+        numbered
+            .filter(|(_, descriptor)| !descriptor.waiting.is_empty())
+            .map(|(fd, descriptor)| (fd, events(&descriptor.waiting)))
+    }
+
+    /// Takes one operation away.
+    pub fn remove(&mut self, token: Token) -> Option<Waiting> {
+        let fd = *self.waits.get(token.slot())?;
+        let waiting = &mut self.descriptors.get_mut(fd as usize)?.waiting;
+        let place = waiting.iter().position(|waiting| waiting.token == token)?;
+        Some(waiting.remove(place))
+    }
+
+    /// Takes the operations on a descriptor away that are over: those that `is_over` says so of.
+    pub fn retain(&mut self, fd: RawFd, mut is_over: impl FnMut(&Waiting) -> bool) {
+        if let Some(descriptor) = self.descriptors.get_mut(fd as usize) {
+            descriptor.waiting.retain(|waiting| !is_over(waiting));
+        }
+    }
+
+    /// Whether a read is better not tried before its descriptor is said to be ready.
+    pub fn must_be_patient(&mut self, fd: RawFd) -> bool {
+        let Some(descriptor) = self.descriptors.get_mut(fd as usize) else {
+            return false;
+        };
+        descriptor.patience = descriptor.patience.saturating_sub(1);
+        descriptor.patience > 0
+    }
+
+    /// Notes whether a read that was tried found nothing.
+    pub fn note_read(&mut self, fd: RawFd, nothing: bool) {
+        if nothing {
+            self.of(fd).patience = PATIENT_READS;
+        } else if let Some(descriptor) = self.descriptors.get_mut(fd as usize) {
+            descriptor.patience = 0;
+        }
+    }
+
+    /// Whether there is a place for this number already. Making one for a number that is no
+    /// descriptor could take more memory than there is.
+    pub fn has_place(&self, fd: RawFd) -> bool {
+        (fd as usize) < self.descriptors.len()
+    }
+
+    fn of(&mut self, fd: RawFd) -> &mut Descriptor {
+        let number = fd as usize;
+        if number >= self.descriptors.len() {
+            self.descriptors
+                .resize_with(number + 1, Descriptor::default);
+        }
+        &mut self.descriptors[number]
+    }
+}
+
+fn events(waiting: &[Waiting]) -> i16 {
+    waiting
+        .iter()
+        .fold(0, |events, waiting| events | waiting.events)
+}
