@@ -23,6 +23,8 @@ pub enum Lack {
     Kernel(u32, u32),
     /// Only io_uring can make it, and the backend is another one.
     Ring,
+    /// The ring is restricted to what a scheduler submits itself.
+    Restriction,
     /// A thread of the kernel would make it with the credentials that the ring was made with, and this
     /// process has others by now.
     Credentials,
@@ -54,6 +56,14 @@ impl Error {
         Self {
             lack: Some(Lack::Ring),
             ..Self::new(call, libc::EOPNOTSUPP)
+        }
+    }
+
+    /// `call` is none that a restricted ring makes (`EACCES`, as the kernel would say).
+    pub(crate) fn restricted(call: &'static str) -> Self {
+        Self {
+            lack: Some(Lack::Restriction),
+            ..Self::new(call, libc::EACCES)
         }
     }
 

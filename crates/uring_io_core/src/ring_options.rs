@@ -8,6 +8,8 @@ pub struct Options {
     pub entries: u32,
     /// Let a kernel thread take submissions off the queue.
     pub sqpoll: Option<Sqpoll>,
+    /// Have the kernel refuse what a scheduler does not submit itself: see `uring::submission::OPCODES`.
+    pub restrict: bool,
     /// What to pretend that the kernel lacks. Tests only; the default hides nothing.
     pub limits: Mask,
 }
@@ -17,6 +19,7 @@ impl Default for Options {
         Self {
             entries: 256,
             sqpoll: None,
+            restrict: false,
             limits: Mask::NOTHING,
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use std::{fmt, fs, thread};
 
 use crate::backend_kind::BackendKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::sys::{self, DescriptorSet};
 #[cfg(target_os = "linux")]
 use crate::{
@@ -274,6 +274,7 @@ impl Inventory {
 const SMALLEST_RING: RingOptions = RingOptions {
     entries: 1,
     sqpoll: None,
+    restrict: false,
     limits: Mask::NOTHING,
 };
 
@@ -390,6 +391,9 @@ impl Circumstances {
         if !self.kernel.is_linux() {
             return self.platform();
         }
+        if let Some(Lack::Kernel(major, minor)) = error.lack {
+            return self.without_restrictions((major, minor));
+        }
         // A call that follows a successful setup was reached, so the kernel has them all.
         let is_setup = error.call == "io_uring_setup";
         match error.errno {
@@ -502,6 +506,20 @@ impl Circumstances {
                 self.kernel.release
             ),
             format!("Boot Linux 5.6 or newer, 6.1 or newer for full speed. {USE_EPOLL}"),
+        )
+    }
+
+    /// The ring works without restrictions: no other option needs a later kernel than the ring.
+    fn without_restrictions(&self, (major, minor): (u32, u32)) -> Explanation {
+        (
+            Reason::OldKernel,
+            format!(
+                "This kernel is {}; restricting a ring (restrict) needs Linux {major}.{minor}.",
+                self.kernel.release
+            ),
+            "Make the ring without restrict, which works here, or ask for no backend: then it is \
+             epoll, which has nothing to restrict."
+                .into(),
         )
     }
 
@@ -917,6 +935,15 @@ mod tests {
         plain("5.10.0").explains(SETUP, EOPNOTSUPP, OldKernel, "Linux 5.11");
         plain("6.18.0").explains(SETUP, EINVAL, Other, "CPU");
         plain("6.18.0").explains(SETUP, EACCES, SecurityModule, "sqpoll");
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_restrict_a_ring_is_named() {
+        let error = Error::missing("io_uring_setup", (5, 10));
+        let unavailable = on("5.9.16", in_container()).explain(&error);
+        assert_eq!(unavailable.reason, OldKernel);
+        let cause = "This kernel is 5.9.16; restricting a ring (restrict) needs Linux 5.10.";
+        assert_eq!(unavailable.cause, cause);
     }
 
     #[test]

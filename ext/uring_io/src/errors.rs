@@ -86,6 +86,11 @@ pub fn lack(ruby: &Ruby, call: &str, lack: Lack) -> Error {
             "{call} is for io_uring alone, and this is another backend: \
              UringIO.support.reason(:io_uring) tells why, and `uring_io doctor` what helps"
         ),
+        Lack::Restriction => format!(
+            "{call} is refused here, because the ring of this scheduler is restricted (restrict:) to what the \
+             scheduler does itself: call it on a UringIO::Ring in a thread, or make the scheduler without \
+             restrict:"
+        ),
         Lack::Credentials => format!(
             "{call} would be made with the user and group that made this ring, whose polling thread (sqpoll:) \
              keeps them, and this process has others by now: make another ring after changing them"

@@ -49,6 +49,8 @@ pub(crate) struct Ring {
     maker: Option<(libc::uid_t, libc::gid_t)>,
     /// What the kernel can do, less what a test hides.
     operations: Operations,
+    /// Whether the kernel makes what a scheduler submits itself and nothing else.
+    restricted: bool,
     limits: Mask,
     /// The entries of the chain that is being made.
     chain: Vec<Entry>,
@@ -78,6 +80,9 @@ impl Ring {
         let mut ring = setup::create(options)?;
         // A filter may deny one call alone: then the whole of it does without, not half.
         let operations = setup::probe(&ring, &options.limits)?;
+        if options.restrict {
+            setup::restrict(&ring, &submission::OPCODES, operations)?;
+        }
         setup::check_enter(&mut ring)?;
         let timed_enter = ring.params().is_feature_ext_arg() && !options.limits.hides_ext_arg();
         Ok(Self {
@@ -90,6 +95,7 @@ impl Ring {
             owner: std::process::id(),
             maker: options.sqpoll.map(|_| sys::user_and_group()),
             operations,
+            restricted: options.restrict,
             limits: options.limits,
             chain: Vec::new(),
             slots: Slots::default(),
@@ -141,7 +147,9 @@ impl Ring {
     /// Puts a call into the chain that `start_chain` starts.
     pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
         let entry = call::linked_entry(token, call, link, last);
-        let checked = self.check(&entry, call);
+        let checked = self
+            .unrestricted("a chain")
+            .and_then(|()| self.check(&entry, call));
         match checked {
             Ok(()) => self.chain.push(entry),
             Err(_) => self.chain.clear(),
@@ -181,15 +189,27 @@ impl Ring {
         self.ring.params().sq_entries() as usize
     }
 
-    /// Fails when the kernel does not know the operation of an entry, or would do it as somebody else.
+    /// Fails when the kernel does not know the operation of an entry, refuses it to a restricted ring, or
+    /// would do it as somebody else.
     fn check(&self, entry: &Entry, call: &Call) -> Result<()> {
         let code = entry.get_opcode() as u8;
         if !self.operations.supports(code) {
             return Err(Error::missing(call.name(), setup::first_release(code)));
         }
+        if !submission::OPCODES.contains(&code) {
+            self.unrestricted(call.name())?;
+        }
         let changed = |maker| maker != sys::user_and_group();
         if call.depends_on_credentials() && self.maker.is_some_and(changed) {
             return Err(Error::of_another_user(call.name()));
+        }
+        Ok(())
+    }
+
+    /// Fails on a restricted ring, for what takes more than an operation that it makes.
+    fn unrestricted(&self, what: &'static str) -> Result<()> {
+        if self.restricted {
+            return Err(Error::restricted(what));
         }
         Ok(())
     }
@@ -202,6 +222,8 @@ impl Ring {
         const SEND_ZC: u8 = 47;
         const READ_MULTISHOT: u8 = 49;
         let companion = match call {
+            // The others take buffers that are registered, or are other operations.
+            _ if self.restricted && !matches!(call, Call::PollEach { .. }) => return false,
             Call::AcceptEach { .. } => SOCKET,
             Call::RecvEach { .. } => SEND_ZC,
             Call::ReadEach { .. } => READ_MULTISHOT,
@@ -212,6 +234,7 @@ impl Ring {
     }
 
     fn make_buffers(&mut self) -> Result<()> {
+        self.unrestricted("provided buffers")?;
         if self.buffers.is_none() {
             let made = BufferGroup::new(&self.ring);
             let made = made.map_err(|error| match error.raw_os_error() {
@@ -225,6 +248,7 @@ impl Ring {
 
     /// Takes so many direct descriptors that are free.
     pub fn take_slots(&mut self, count: usize) -> Result<Vec<u32>> {
+        self.unrestricted("a chain")?;
         self.slots.take(&self.ring, count)
     }
 
@@ -235,6 +259,7 @@ impl Ring {
 
     /// Registers memory: its number.
     pub fn register(&mut self, buffer: LentBuffer) -> Result<u16> {
+        self.unrestricted("registered buffers")?;
         self.registered.add(&self.ring, buffer)
     }
 

@@ -7,6 +7,7 @@
 
 use std::io;
 
+use io_uring::register::Restriction;
 use io_uring::{opcode, Builder, IoUring, Parameters, Probe};
 
 use crate::error::{Error, Result};
@@ -23,6 +24,9 @@ impl Mask {
         for flag in SETUP_FLAGS.iter().filter(|flag| is_later(flag.since)) {
             mask.setup_flags |= flag.bit;
         }
+        if is_later(RESTRICTIONS_SINCE) {
+            mask.setup_flags |= R_DISABLED;
+        }
         for (bit, (_, since)) in FEATURES.into_iter().enumerate() {
             mask.features |= u32::from(is_later(since)) << bit;
         }
@@ -32,6 +36,11 @@ impl Mask {
         mask
     }
 }
+
+/// `IORING_SETUP_R_DISABLED`: the ring submits nothing until it is enabled.
+const R_DISABLED: u32 = 1 << 6;
+/// It came together with what it is for, `IORING_REGISTER_RESTRICTIONS`.
+const RESTRICTIONS_SINCE: Release = (5, 10);
 
 /// A setup flag of the ladder, and the builder's method that asks for it.
 struct SetupFlag {
@@ -87,7 +96,10 @@ const ENTRIES_MIN: u32 = 8;
 ///
 /// Fails with what `io_uring_setup` said to the last attempt; `support::diagnose` explains it. The
 /// crate maps the ring's memory in the same step, so the errno can be that of mmap(2) as well.
-/// `EOPNOTSUPP` is ours: before Linux 5.11 a polling thread takes no ordinary descriptor.
+/// `EOPNOTSUPP` is ours: before Linux 5.11 a polling thread takes no ordinary descriptor. So is `ENOSYS`
+/// with a release: that of restrictions.
+///
+/// One that is to be restricted is disabled: see [`restrict`].
 pub(crate) fn create(options: &Options) -> Result<IoUring> {
     let mut entries = options.entries;
     let mut step = 0;
@@ -96,6 +108,14 @@ pub(crate) fn create(options: &Options) -> Result<IoUring> {
             Err(error) if error.errno == libc::EINVAL && step + 1 < LADDER.len() => step += 1,
             Err(error) if error.errno == libc::ENOMEM && entries > ENTRIES_MIN => {
                 entries = (entries / 2).max(ENTRIES_MIN);
+            }
+            Err(error) if error.errno == libc::EINVAL && options.restrict => {
+                let plain = Options {
+                    restrict: false,
+                    ..options.clone()
+                };
+                let missing = |_| Error::missing("io_uring_setup", RESTRICTIONS_SINCE);
+                return Err(create(&plain).map_or(error, missing));
             }
             result => break result?,
         }
@@ -112,6 +132,11 @@ fn build(options: &Options, entries: u32, flags: u32) -> Result<IoUring> {
         Some(_) => flags & !REFUSED_WITH_SQPOLL,
         None => flags,
     };
+    let flags = if options.restrict {
+        flags | R_DISABLED
+    } else {
+        flags
+    };
     if flags & options.limits.setup_flags != 0 {
         return Err(Error::new("io_uring_setup", libc::EINVAL));
     }
@@ -126,6 +151,9 @@ fn build(options: &Options, entries: u32, flags: u32) -> Result<IoUring> {
         .setup_cqsize(entries.saturating_mul(4));
     for flag in SETUP_FLAGS.iter().filter(|flag| flags & flag.bit != 0) {
         (flag.ask)(&mut builder);
+    }
+    if options.restrict {
+        builder.setup_r_disabled();
     }
     if let Some(sqpoll) = options.sqpoll {
         builder.setup_sqpoll(sqpoll.idle_ms);
@@ -175,6 +203,25 @@ pub(crate) fn probe(ring: &IoUring, limits: &Mask) -> Result<Operations> {
         .filter(|&code| probe.is_supported(code))
         .fold(0, |bits, code| bits | 1_u128 << code);
     Ok(Operations(supported & !limits.operations))
+}
+
+/// Has the kernel answer `EACCES` to operations other than these, to all flags of entries
+/// (`IOSQE_*`), and to everything that is registered later; then enables the ring. It cannot be taken back.
+///
+/// The calling thread becomes the only one that may submit (`SINGLE_ISSUER`).
+pub(crate) fn restrict(ring: &IoUring, opcodes: &[u8], known: Operations) -> Result<()> {
+    // From Linux 7.0 on registering is bounded only when something of it is allowed. This is what comes
+    // next, and what an enabled ring refuses.
+    const ENABLE_RINGS: u8 = 12;
+    // A list with an operation that this kernel does not know is refused as a whole.
+    let known = opcodes.iter().filter(|&&code| known.supports(code));
+    let mut allowed: Vec<Restriction> = known.map(|&code| Restriction::sqe_op(code)).collect();
+    allowed.push(Restriction::register_op(ENABLE_RINGS));
+    let submitter = ring.submitter();
+    submitter
+        .register_restrictions(&mut allowed)
+        .and_then(|()| submitter.register_enable_rings())
+        .map_err(|error| Error::from_io("io_uring_register", &error))
 }
 
 /// Submits a NOP and takes its completion.
@@ -336,10 +383,12 @@ mod tests {
     use super::*;
     use crate::ring_options::{Sqpoll, FEAT_EXT_ARG};
     use crate::support::Kernel;
+    use crate::uring::submission::OPCODES;
 
     const PLAIN: Options = Options {
         entries: 16,
         sqpoll: None,
+        restrict: false,
         limits: Mask::NOTHING,
     };
 
@@ -426,6 +475,95 @@ mod tests {
         let limits = Mask::linux(5, 10);
         let error = create(&Options { limits, ..POLLED }).err().unwrap();
         assert_eq!(error, Error::new("io_uring_setup", libc::EOPNOTSUPP));
+    }
+
+    /// A ring of these options that is restricted to a scheduler's operations; None without restrictions.
+    fn restricted(options: Options, test: &str) -> Option<(IoUring, Operations)> {
+        if !has_io_uring(test) || !kernel_has(RESTRICTIONS_SINCE) {
+            return None;
+        }
+        let options = Options {
+            restrict: true,
+            ..options
+        };
+        let ring = create(&options).unwrap();
+        let operations = probe(&ring, &Mask::NOTHING).unwrap();
+        restrict(&ring, &OPCODES, operations).unwrap();
+        Some((ring, operations))
+    }
+
+    /// What the kernel says to an entry of this operation and these flags that is all zeros but for its
+    /// descriptor, which is none.
+    fn answer(ring: &mut IoUring, code: u8, flags: u8) -> i32 {
+        let mut bytes = [0_u8; 64];
+        (bytes[0], bytes[1]) = (code, flags);
+        bytes[4..8].fill(0xff);
+        // SAFETY: an entry is the 64 bytes of `struct io_uring_sqe`, for which all values are valid, and
+        // this one has no address that the kernel could use.
+        let entry: io_uring::squeue::Entry = unsafe { std::mem::transmute(bytes) };
+        // SAFETY: as above, there is nothing that must outlive the completion.
+        unsafe { ring.submission().push(&entry) }.unwrap();
+        ring.submit_and_wait(1).unwrap();
+        let completion = ring.completion().next().unwrap();
+        completion.result()
+    }
+
+    #[test]
+    fn a_restricted_ring_makes_the_operations_of_its_list_without_flags_and_no_other() {
+        for options in [PLAIN, POLLED] {
+            let Some((mut ring, operations)) = restricted(options, "a_restricted_ring") else {
+                return;
+            };
+            for code in (0..128).filter(|&code| operations.supports(code)) {
+                let refused = answer(&mut ring, code, 0) == -libc::EACCES;
+                assert_eq!(
+                    refused,
+                    !OPCODES.contains(&code),
+                    "{}",
+                    OPERATIONS[usize::from(code)].0
+                );
+            }
+            // A read takes every flag that there is.
+            for bit in 0..7 {
+                let said = answer(&mut ring, opcode::Read::CODE, 1 << bit);
+                assert_eq!(said, -libc::EACCES, "flag {bit}");
+            }
+            check_enter(&mut ring).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_restricted_ring_registers_nothing_and_stays_restricted() {
+        let Some((ring, _)) = restricted(PLAIN, "a_restricted_ring_registers_nothing") else {
+            return;
+        };
+        let submitter = ring.submitter();
+        let errno = |result: io::Result<()>| result.err().and_then(|error| error.raw_os_error());
+        let refused = Some(libc::EACCES);
+        assert_eq!(errno(submitter.register_files_sparse(1)), refused);
+        assert_eq!(errno(submitter.register_buffers_sparse(1)), refused);
+        assert_eq!(errno(submitter.register_probe(&mut Probe::new())), refused);
+        assert_eq!(errno(submitter.register_restrictions(&mut [])), refused);
+        assert_eq!(errno(submitter.register_enable_rings()), Some(libc::EBADFD));
+    }
+
+    #[test]
+    fn every_step_of_the_ladder_can_be_restricted_where_the_kernel_can() {
+        for (major, minor) in RELEASES.into_iter().take(5).chain([RESTRICTIONS_SINCE]) {
+            let limits = Mask::linux(major, minor);
+            let Some((mut ring, _)) = restricted(Options { limits, ..PLAIN }, "every_step") else {
+                return;
+            };
+            check_enter(&mut ring).unwrap();
+        }
+        let restricted = Options {
+            restrict: true,
+            limits: Mask::linux(5, 9),
+            ..PLAIN
+        };
+        let error = create(&restricted).err().unwrap();
+        assert_eq!(error, Error::missing("io_uring_setup", (5, 10)));
+        assert!(crate::support::diagnose(&error).cause.contains("5.10"));
     }
 
     #[test]

@@ -8,6 +8,27 @@ use io_uring::{opcode, squeue::Entry, types, IoUring};
 use crate::operation::{Direction, Operation, Target, Transfer};
 use crate::token::Token;
 
+/// The operations of all entries that are made in this file, which is all that a scheduler submits, and
+/// the NOP that every ring begins with. A restricted ring makes these alone, and takes no flags with them:
+/// see `setup::restrict`.
+pub(super) const OPCODES: [u8; 8] = [
+    opcode::Nop::CODE,
+    opcode::PollAdd::CODE,
+    opcode::AsyncCancel::CODE,
+    opcode::Read::CODE,
+    opcode::Write::CODE,
+    opcode::Send::CODE,
+    opcode::Recv::CODE,
+    opcode::WaitId::CODE,
+];
+
+/// Completes an entry.
+fn listed(entry: Entry, token: Token) -> Entry {
+    let code = entry.get_opcode() as u8;
+    debug_assert!(OPCODES.contains(&code), "{code} is missing in OPCODES");
+    entry.user_data(token.user_data())
+}
+
 /// The entry for an operation. Offset -1 means the file's own position (Linux 5.6).
 pub(super) fn entry(token: Token, operation: &Operation) -> Entry {
     let entry = match *operation {
@@ -21,7 +42,7 @@ pub(super) fn entry(token: Token, operation: &Operation) -> Entry {
                 .build()
         }
     };
-    entry.user_data(token.user_data())
+    listed(entry, token)
 }
 
 fn transfer_entry(transfer: &Transfer) -> Entry {
@@ -51,9 +72,8 @@ fn transfer_entry(transfer: &Transfer) -> Entry {
 
 /// The entry that asks for the operation of `target` to end early.
 pub(super) fn cancel(target: Token) -> Entry {
-    opcode::AsyncCancel::new(target.user_data())
-        .build()
-        .user_data(Token::CANCEL.user_data())
+    let entry = opcode::AsyncCancel::new(target.user_data()).build();
+    listed(entry, Token::CANCEL)
 }
 
 /// Puts an entry into the submission queue; false when it is full.
@@ -161,10 +181,10 @@ impl WakeBuffer {
     /// The read of the waker's descriptor into this buffer.
     pub(super) fn read(&self, fd: std::os::fd::RawFd) -> Entry {
         let length = size_of::<u64>() as u32;
-        opcode::Read::new(types::Fd(fd), self.0.cast(), length)
+        let entry = opcode::Read::new(types::Fd(fd), self.0.cast(), length)
             .offset(u64::MAX)
-            .build()
-            .user_data(Token::WAKER.user_data())
+            .build();
+        listed(entry, Token::WAKER)
     }
 
     /// Frees the buffer: only once no read into it is in flight. Otherwise it is leaked.
@@ -190,4 +210,47 @@ pub(super) fn forget_ring(ring: &IoUring) {
     use std::os::fd::AsRawFd;
     // SAFETY: closes the child's own copy of the descriptor; the ring object is never used again.
     unsafe { libc::close(ring.as_raw_fd()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::{Children, Interest, LentBuffer};
+
+    #[test]
+    fn the_list_has_what_entries_are_made_with_and_nothing_else() {
+        let (fd, waker) = (0, WakeBuffer::new());
+        // SAFETY: the entries are not submitted.
+        let buffer = unsafe { LentBuffer::new(std::ptr::null_mut(), 0) };
+        let interest = Interest::READABLE;
+        let mut operations = vec![
+            Operation::Poll { fd, interest },
+            Operation::WaitChild(Children::of_waitpid(-1, 0)),
+        ];
+        for target in [Target::Socket, Target::File { offset: None }] {
+            for direction in [Direction::Read, Direction::Write] {
+                operations.push(Operation::Transfer(Transfer {
+                    direction,
+                    fd,
+                    target,
+                    buffer,
+                }));
+            }
+        }
+        let entries = operations.iter().map(|it| entry(Token::CANCEL, it));
+        let others = [
+            waker.read(fd),
+            cancel(Token::WAKER),
+            opcode::Nop::new().build(),
+        ];
+        let mut made: Vec<u8> = entries
+            .chain(others)
+            .map(|it| it.get_opcode() as u8)
+            .collect();
+        let mut listed = OPCODES.to_vec();
+        made.sort_unstable();
+        made.dedup();
+        listed.sort_unstable();
+        assert_eq!(made, listed);
+    }
 }

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use uring_io_core::{
-    BackendKind, Direction, Driver, Interest, LentBuffer, Mask, Operation, Options, RingOptions,
-    Target, Token, Transfer, Turn, Wakeup,
+    BackendKind, Direction, Driver, Interest, Lack, LentBuffer, Mask, Operation, Options,
+    RingOptions, Target, Token, Transfer, Turn, Wakeup,
 };
 
 /// Long enough for anything that comes at all.
@@ -47,6 +47,21 @@ pub fn ring(entries: u32, limits: Mask) -> Option<Driver<u32>> {
     match Driver::new(&options) {
         Ok(driver) => Some(driver),
         Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+/// A driver whose ring is restricted to what a scheduler submits itself.
+pub fn restricted() -> Option<Driver<u32>> {
+    let mut options = options(BackendKind::IoUring, 16);
+    options.ring.restrict = true;
+    match Driver::new(&options) {
+        Ok(driver) => Some(driver),
+        Err(error) => {
+            let too_old = matches!(error.lack, Some(Lack::Kernel(..)));
+            assert!(too_old || ring(16, Mask::NOTHING).is_none(), "{error}");
             println!("skipped: {error}");
             None
         }
