@@ -4,7 +4,7 @@
 # those about schedulers once on every backend. What examples share is in support/.
 #
 # URING_IO_SPEC_BACKENDS=io_uring,epoll restricts the backends; URING_IO_SPEC_LIMIT=5 has examples that hang fail after
-# that many seconds.
+# that many seconds. URING_IO_SPEC_RESTRICT=1 has schedulers and selectors made with restrict: true.
 
 require_relative "support/warnings"
 
@@ -37,3 +37,4 @@ require_relative "support/child_program"
 require_relative "support/system_calls"
 require_relative "support/seccomp"
 require_relative "support/nginx"
+require_relative "support/restricted" if ENV["URING_IO_SPEC_RESTRICT"] == "1"

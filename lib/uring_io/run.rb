@@ -8,7 +8,8 @@ module UringIO
     #
     #   UringIO.run { |scheduler| 10.times { Fiber.schedule { work } } }
     #
-    # @param options [Hash] for Scheduler.new: backend, entries, sqpoll, sqpoll_idle, sqpoll_cpu, workers
+    # @param options [Hash] for Scheduler.new: backend, entries, sqpoll, sqpoll_idle, sqpoll_cpu, workers,
+    #   restrict
     # @yieldparam scheduler [Scheduler]
     # @return the value of the block. What the block raises is raised here, after the other fibers
     #   have ended; +exit+ and signals do not wait for them.

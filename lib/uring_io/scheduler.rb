@@ -12,6 +12,21 @@ module UringIO
   class Scheduler
     include ProcessWait
 
+    # @!method initialize(backend: nil, entries: 1024, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil, workers: nil,
+    #   restrict: false)
+    #   @param backend [Symbol, nil] :io_uring, :epoll, :poll or :select; URING_IO_BACKEND or else the best that
+    #     works when nil
+    #   @param entries [Integer] size of the submission queue
+    #   @param sqpoll [Boolean] whether a thread of the kernel polls that queue, as for Ring.new
+    #   @param workers [Integer, nil] most threads that do blocking work; given a number, the scheduler has
+    #     BlockingOperations
+    #   @param restrict [Boolean] whether the kernel is to refuse to the ring whatever the scheduler does not submit
+    #     itself (Linux 5.10), against mistakes and memory that was overwritten. A Ring in one of the scheduler's
+    #     fibers then raises UnsupportedError for all but reading, writing, receiving, sending, polling and waiting
+    #     for children, and for chains and registered buffers. Other backends have no ring, and nothing to restrict.
+    #   @raise [UnsupportedError] when what was asked for cannot be had here. Without a backend asked for, restrict:
+    #     falls back to epoll where a ring cannot be restricted.
+
     # Raised in the fibers that are left when their scheduler closes in the course of an exception,
     # so that their +ensure+ blocks run. Not a StandardError: it is for nobody to rescue.
     class Shutdown < Exception; end # rubocop:disable Lint/InheritException

@@ -17,12 +17,13 @@ module UringIO
     include ProcessWait
 
     # @!method initialize(loop, backend: nil, entries: 1024, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil,
-    #   workers: nil)
+    #   workers: nil, restrict: false)
     #   @param loop [Fiber] the fiber that calls #select
     #   @param backend [Symbol, nil] :io_uring, :epoll, :poll or :select; URING_IO_BACKEND or else the
     #     best that works when nil
     #   @param entries [Integer] size of the submission queue
     #   @param workers [Integer] most threads for file operations on backends other than io_uring
+    #   @param restrict [Boolean] as for Scheduler.new
     #   @raise [UnsupportedError] when the backend that was asked for cannot be used here
 
     # Waits for a child process, with the flags of Process.wait.

@@ -6,7 +6,8 @@ require_relative "../case"
 
 # What is open belongs to this process and this user alone. While schedulers, selectors and rings live and have all
 # sorts of operations in flight, programs that are started look at the descriptors that they have got, forked children
-# use what they have inherited, and others go on as another user.
+# use what they have inherited, and others go on as another user. Some schedulers and selectors are restricted: what
+# they do goes on, and nothing else does.
 
 NOBODY = 65_534
 SECRET = "for root's eyes only"
@@ -43,16 +44,34 @@ Case.run do
     done
   end
 
+  # What a scheduler that is restricted does not do, whatever it does meanwhile.
+  outside = { open: ->(ring) { ring.open(secret.path) }, unlink: ->(ring) { ring.unlink(victim) },
+              batch: ->(ring) { ring.batch! { |b| b.unlink(victim) } }, socket: ->(ring) { ring.socket(:INET) },
+              chain: ->(ring) { ring.chain { |c| c.unlink(victim) } },
+              register: ->(ring) { ring.register(IO::Buffer.new(4096)) },
+              accept: ->(ring) { ring.accept_each(TCPServer.new("127.0.0.1", 0), timeout: 0.01) { nil } } }
+  try_outside = lambda do |wrong, ring|
+    name, attempt = outside.to_a.sample(random:)
+    attempt.call(ring)
+    wrong << "a restricted scheduler made #{name}"
+  rescue IO::TimeoutError
+    wrong << "a restricted scheduler waited in #{name}"
+  rescue UringIO::UnsupportedError
+    wrong << "a restricted scheduler removed a file" unless File.exist?(victim)
+    fault
+  end
+
   # A scheduler, a selector and rings, all of them busy, for the block in one of the scheduler's fibers. Afterwards all
   # of it must still work.
   alive = lambda do |wrong, &block|
     ring = UringIO::Ring.new(backend:, **options.call)
     memory = ring.register(IO::Buffer.new(4096)) if backend == :io_uring
-    selector = UringIO::Selector.new(Fiber.current, backend:)
+    restrict = random.rand(3).zero?
+    selector = UringIO::Selector.new(Fiber.current, backend:, restrict:)
     readers, writers = Array.new(8) { UNIXSocket.pair }.transpose
     waiter = Fiber.new { selector.io_wait(Fiber.current, readers[0], IO::READABLE) }
     waiter.transfer
-    UringIO.run(backend:, **options.call) do |scheduler|
+    UringIO.run(backend:, restrict:, **options.call) do |scheduler|
       streams = UringIO::Ring.new(backend:)
       heard = []
       waits = [-> { streams.recv_each(readers[1]) { |it| heard << it } },
@@ -67,9 +86,12 @@ Case.run do
           wait.call
         rescue IO::TimeoutError
           nil
+        rescue UringIO::UnsupportedError => error
+          wrong << error.message unless restrict
         end
       end
       sleep(0)
+      try_outside.call(wrong, streams) if restrict && backend == :io_uring
       block.call(scheduler, selector, ring, memory)
       writers.each { |writer| writer.write("x") && writer.close }
     end

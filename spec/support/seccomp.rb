@@ -23,23 +23,27 @@ module Seccomp
 
     # @param errno [Integer] what the calls fail with
     # @param calls [Range] which of them do
-    def denying_io_uring(errno, calls = CALLS)
+    # @param operation [Integer, nil] their second argument, when only calls with that one are to fail
+    def denying_io_uring(errno, calls = CALLS, operation: nil)
       architecture = ARCHITECTURES.fetch(Etc.uname[:machine])
+      asked = operation ? "instruction.(load, 0, 0, 24), instruction.(jump_if_equal, 0, 1, #{operation})," : ""
+      more = operation ? 2 : 0
       <<~RUBY
         require "fiddle"
         instruction = ->(code, jt, jf, k) { [code, jt, jf, k].pack("SCCL") }
         load, jump_if_equal, jump_if_ge, give = 0x20, 0x15, 0x35, 0x06
         filter = [
           instruction.(load, 0, 0, 4),
-          instruction.(jump_if_equal, 0, 4, #{architecture}),
+          instruction.(jump_if_equal, 0, #{4 + more}, #{architecture}),
           instruction.(load, 0, 0, 0),
-          instruction.(jump_if_ge, 0, 2, #{calls.min}),
-          instruction.(jump_if_ge, 1, 0, #{calls.max + 1}),
+          instruction.(jump_if_ge, 0, #{2 + more}, #{calls.min}),
+          instruction.(jump_if_ge, #{1 + more}, 0, #{calls.max + 1}),
+          #{asked}
           instruction.(give, 0, 0, 0x00050000 | #{errno}),
           instruction.(give, 0, 0, 0x7fff0000)
         ].join
         code = Fiddle::Pointer[filter]
-        program = [7].pack("Sx6") + [code.to_i].pack("J")
+        program = [#{7 + more}].pack("Sx6") + [code.to_i].pack("J")
         long = Fiddle::TYPE_LONG
         prctl = Fiddle::Function.new(Fiddle::Handle::DEFAULT["prctl"], [Fiddle::TYPE_INT] + [long] * 4, Fiddle::TYPE_INT)
         set_no_new_privileges, set_seccomp, filter_mode = 38, 22, 2

@@ -18,10 +18,18 @@ pub struct Made {
 }
 
 /// backend: nil, entries: the default given here, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil,
-/// workers: nil
+/// workers: nil, restrict: false
 pub fn driver(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made, Error> {
     type Given = Option<Value>;
-    type Optional = (Given, Given, Option<bool>, Given, Given, Given);
+    type Optional = (
+        Given,
+        Given,
+        Option<bool>,
+        Given,
+        Given,
+        Given,
+        Option<bool>,
+    );
     let names = [
         "backend",
         "entries",
@@ -29,12 +37,15 @@ pub fn driver(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made
         "sqpoll_idle",
         "sqpoll_cpu",
         "workers",
+        "restrict",
     ];
     let keywords = get_kwargs::<_, (), Optional, ()>(keywords, &[], &names)?;
-    let (backend, entries, sqpoll, idle, cpu, workers) = keywords.optional;
+    let (backend, entries, sqpoll, idle, cpu, workers, restrict) = keywords.optional;
     let ring = RingOptions {
         entries: whole_number(ruby, "entries", entries, entries_default, 32_768)?,
         sqpoll: polling_thread(ruby, sqpoll.unwrap_or(false), idle, cpu)?,
+        // Other backends have no ring, and nothing to restrict.
+        restrict: restrict.unwrap_or(false),
         ..RingOptions::default()
     };
     let workers = workers.filter(|workers| !workers.is_nil());

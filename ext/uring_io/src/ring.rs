@@ -116,6 +116,11 @@ impl Ring {
         if this.engine.get().is_some() {
             return Err(errors::base(ruby, "this ring is initialized already"));
         }
+        if arguments.keywords.get(ruby.to_symbol("restrict")).is_some() {
+            let message = "restrict: is for UringIO::Scheduler and UringIO::Selector: what it refuses is what a \
+                           ring is for";
+            return Err(errors::argument(ruby, message.to_owned()));
+        }
         let Made { driver, .. } = options::driver(ruby, arguments.keywords, 256)?;
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.

@@ -91,7 +91,7 @@ impl Scheduler {
         self.made(ruby)?.usable(ruby, "scheduler")
     }
 
-    /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, workers: nil)
+    /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, workers: nil, restrict: false)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
         if this.engine.get().is_some() {

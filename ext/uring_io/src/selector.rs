@@ -130,7 +130,8 @@ const NOT_LOOKED_MAX: u32 = 16;
 type Hook<T> = Result<T, Error>;
 
 impl Selector {
-    /// UringIO::Selector.new(loop, backend: nil, entries: 1024, sqpoll: false, workers: nil)
+    /// UringIO::Selector.new(loop, backend: nil, entries: 1024, sqpoll: false, workers: nil,
+    /// restrict: false)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(Fiber,), (), (), (), RHash, ()>(arguments)?;
         if this.state.get().is_some() {

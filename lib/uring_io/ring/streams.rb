@@ -66,6 +66,8 @@ module UringIO
       # Reading over and over is for what can be waited for (io_uring/rw.c, io_read_mshot).
       def pollable?(descriptor)
         !stat(descriptor).file?
+      rescue UnsupportedError
+        false # under a scheduler with restrict:, which has neither
       end
 
       def repeat(block)
