@@ -168,8 +168,12 @@ impl Backend {
     }
 
     /// Submits the chain as a whole, or nothing of it.
-    pub fn start_chain(&mut self, counts: &Counts) -> Result<()> {
-        self.ring()?.start_chain(counts)
+    pub fn start_chain(
+        &mut self,
+        counts: &Counts,
+        take: impl FnMut(Token, Completion),
+    ) -> Result<()> {
+        self.ring()?.start_chain(counts, take)
     }
 
     /// The ring, for what only a ring has.
@@ -196,10 +200,15 @@ impl Backend {
     }
 
     /// Sees to it that nothing is carried out on another file that gets the number of this descriptor.
-    pub fn before_close(&mut self, fd: RawFd, counts: &Counts) -> Result<()> {
+    pub fn before_close(
+        &mut self,
+        fd: RawFd,
+        counts: &Counts,
+        take: impl FnMut(Token, Completion),
+    ) -> Result<()> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Uring(ring) => ring.before_close(fd, counts),
+            Self::Uring(ring) => ring.before_close(fd, counts, take),
             Self::Readiness(readiness) => {
                 readiness.before_close(fd);
                 Ok(())

@@ -284,7 +284,8 @@ impl<P> Driver<P> {
                 backend.link(token, call, link, number == last)?;
             }
         }
-        backend.start_chain(&self.counts)?;
+        let take = |token, completion| parks.complete(token, completion);
+        backend.start_chain(&self.counts, take)?;
         for token in tokens {
             parks.in_flight.submitted(token, true);
         }
@@ -374,7 +375,10 @@ impl<P> Driver<P> {
     /// it is not carried out on whatever has the number then. On io_uring it goes to the kernel, which
     /// holds the file from there on; a readiness backend ends it with `-EBADF`.
     pub fn before_close(&self, fd: RawFd) -> Result<()> {
-        self.backend.borrow_mut().before_close(fd, &self.counts)
+        let mut parks = self.parks.borrow_mut();
+        let take = |token, completion| parks.complete(token, completion);
+        let mut backend = self.backend.borrow_mut();
+        backend.before_close(fd, &self.counts, take)
     }
 
     /// Says how many completions the next wait is for, so that one system call brings them where that

@@ -47,7 +47,9 @@ pub use in_flight::{Shot, Wakeup};
 pub use memory::{Memory, Message, SharedMemory, Vectors};
 pub use operation::{Children, Direction, Interest, LentBuffer, Operation, Target, Transfer};
 pub use resolver::{resolve, ResolveError};
-pub use ring_options::{Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED};
+pub use ring_options::{
+    Intake, Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED,
+};
 pub use stats::Stats;
 pub use sys::{
     check_seekable, close_descriptor, empty_child, empty_status, forks, is_nonblocking, pidfd_open,

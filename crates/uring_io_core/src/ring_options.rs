@@ -1,5 +1,8 @@
 //! How a ring is made: plain data, also where there is no io_uring.
 
+use std::fmt;
+use std::sync::Arc;
+
 /// How to make a ring. The default is 256 entries without a polling thread.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -12,6 +15,8 @@ pub struct Options {
     pub restrict: bool,
     /// What to pretend that the kernel lacks. Tests only; the default hides nothing.
     pub limits: Mask,
+    /// What to have the kernel answer to submissions. Tests only; the default lets it speak for itself.
+    pub intake: Option<Intake>,
 }
 
 impl Default for Options {
@@ -21,6 +26,7 @@ impl Default for Options {
             sqpoll: None,
             restrict: false,
             limits: Mask::NOTHING,
+            intake: None,
         }
     }
 }
@@ -74,5 +80,29 @@ impl Mask {
     /// Whether `io_uring_enter` counts as unable to take a timeout.
     pub fn hides_ext_arg(&self) -> bool {
         self.hides_feature(FEAT_EXT_ARG)
+    }
+}
+
+/// How many of so many queued entries `io_uring_enter` takes, or the errno with which it takes none and
+/// does nothing else either: what a test makes of each call. That it takes fewer is a call that does not
+/// wait, as with the kernel itself.
+#[derive(Clone)]
+pub struct Intake(Arc<dyn Fn(u32) -> Result<u32, i32> + Send + Sync>);
+
+impl Intake {
+    /// Asked at each call, with the number of entries that are queued for it.
+    pub fn new(answer: impl Fn(u32) -> Result<u32, i32> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(answer))
+    }
+
+    /// The answer to a call with so many entries.
+    pub fn answer(&self, queued: u32) -> Result<u32, i32> {
+        (self.0)(queued)
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Intake")
     }
 }

@@ -276,6 +276,7 @@ const SMALLEST_RING: RingOptions = RingOptions {
     sqpoll: None,
     restrict: false,
     limits: Mask::NOTHING,
+    intake: None,
 };
 
 /// Each of the three calls in turn, on the smallest ring.

@@ -22,7 +22,7 @@ use crate::backend::Completion;
 use crate::call::{Call, Link};
 use crate::error::{Error, Result};
 use crate::operation::{LentBuffer, Operation};
-use crate::ring_options::{Mask, Options};
+use crate::ring_options::{Intake, Mask, Options};
 use crate::stats::Counts;
 use crate::sys;
 use crate::token::Token;
@@ -52,6 +52,7 @@ pub(crate) struct Ring {
     /// Whether the kernel makes what a scheduler submits itself and nothing else.
     restricted: bool,
     limits: Mask,
+    intake: Option<Intake>,
     /// The entries of the chain that is being made.
     chain: Vec<Entry>,
     slots: Slots,
@@ -60,7 +61,8 @@ pub(crate) struct Ring {
     buffers: Option<BufferGroup>,
     /// Completions that the next wait is for, if they come soon.
     wanted: u32,
-    /// Descriptors of what was queued since the kernel was last entered: it looks them up only there.
+    /// Descriptors of the last entries that were queued, in order: of all, at least, that the kernel has yet
+    /// to take, as it looks them up only then.
     queued: Vec<RawFd>,
     /// How long to look for completions before waiting for them in the kernel: zero without a thread
     /// of the kernel that brings them meanwhile.
@@ -97,6 +99,7 @@ impl Ring {
             operations,
             restricted: options.restrict,
             limits: options.limits,
+            intake: options.intake.clone(),
             chain: Vec::new(),
             slots: Slots::default(),
             registered: Registered::default(),
@@ -115,8 +118,9 @@ impl Ring {
 
     /// Queues an operation; its completion comes later.
     pub fn start(&mut self, token: Token, operation: &Operation, counts: &Counts) -> Result<()> {
+        self.push(submission::entry(token, operation), counts)?;
         self.queued.extend(operation.fd());
-        self.push(submission::entry(token, operation), counts)
+        Ok(())
     }
 
     /// Queues a call, which stays where it is until its completion.
@@ -126,22 +130,36 @@ impl Ring {
         }
         let entry = call::entry(token, call);
         self.check(&entry, call)?;
+        self.push(entry, counts)?;
         self.queued.extend(call.waits_on());
-        self.push(entry, counts)
+        Ok(())
     }
 
     /// Sees to it that what is queued for this descriptor has found its file: once it is closed the number
-    /// may be another's.
-    pub fn before_close(&mut self, fd: RawFd, counts: &Counts) -> Result<()> {
-        if !self.queued.contains(&fd) {
-            return Ok(());
-        }
-        self.flush(counts)?;
-        // A thread of the kernel takes entries when it comes to them.
-        while !self.spin.is_zero() && !self.ring.submission().is_empty() {
-            std::thread::yield_now();
+    /// may be another's. Takes as long as the kernel takes none: what is queued cannot be taken back.
+    pub fn before_close(
+        &mut self,
+        fd: RawFd,
+        counts: &Counts,
+        mut take: impl FnMut(Token, Completion),
+    ) -> Result<()> {
+        while self.queued.contains(&fd) {
+            self.flush(counts)?;
+            self.forget_taken();
+            if !self.spin.is_zero() {
+                // A thread of the kernel takes entries when it comes to them.
+                std::thread::yield_now();
+            }
+            self.completions(counts, &mut take);
         }
         Ok(())
+    }
+
+    /// Forgets descriptors of entries that the kernel has taken. Each entry has one at most.
+    fn forget_taken(&mut self) {
+        let left = self.ring.submission().len() + self.backlog.len();
+        let taken = self.queued.len().saturating_sub(left);
+        self.queued.drain(..taken);
     }
 
     /// Puts a call into the chain that `start_chain` starts.
@@ -159,7 +177,11 @@ impl Ring {
 
     /// Submits the chain in one go, or nothing of it: a chain whose end is submitted later would be
     /// two. `EBUSY` when the queue does not become empty enough.
-    pub fn start_chain(&mut self, counts: &Counts) -> Result<()> {
+    pub fn start_chain(
+        &mut self,
+        counts: &Counts,
+        mut take: impl FnMut(Token, Completion),
+    ) -> Result<()> {
         const LONGEST: Duration = Duration::from_secs(1);
         const SPINS: usize = 100;
         let chain = std::mem::take(&mut self.chain);
@@ -173,6 +195,7 @@ impl Ring {
                 return Ok(());
             }
             self.enter(Want::NOTHING, counts)?;
+            self.completions(counts, &mut take);
             if !self.ring.submission().is_empty() {
                 // Only with a thread of the kernel that has yet to take what is there: it may need this CPU.
                 match tries {
@@ -306,10 +329,16 @@ impl Ring {
 
     fn push(&mut self, entry: Entry, counts: &Counts) -> Result<()> {
         counts.submissions.add(1);
+        self.drain_backlog();
         if self.backlog.is_empty() && submission::push(&mut self.ring, &entry) {
             return Ok(());
         }
+        let refused = !self.backlog.is_empty();
         self.backlog.push_back(entry);
+        if refused {
+            // The kernel was asked for this one's sake already: the next look asks again.
+            return Ok(());
+        }
         if let Err(error) = self.enter(Want::NOTHING, counts) {
             // Whoever is refused frees what the entry points to.
             self.backlog.pop_back();
@@ -348,13 +377,18 @@ impl Ring {
     pub fn wait(&mut self, timeout: Option<Duration>, counts: &Counts) -> Result<()> {
         self.drain_backlog();
         if !self.wake_armed {
-            self.wake_armed = true;
             let read = self.wake_buffer.read(self.waker.fd());
             self.push(read, counts)?;
+            self.wake_armed = true;
         }
         if !self.backlog.is_empty() {
             // More is queued than fits: only completions can make room, so take those at hand.
-            return self.flush(counts);
+            self.flush(counts)?;
+            if !self.spin.is_zero() && !self.backlog.is_empty() {
+                // A thread of the kernel has yet to take what is there: it may need this CPU.
+                std::thread::yield_now();
+            }
+            return Ok(());
         }
         let wanted = std::mem::replace(&mut self.wanted, 1);
         if !self.spin.is_zero() {
@@ -365,6 +399,10 @@ impl Ring {
         }
         if timeout.is_some() && !self.timed_enter {
             self.enter(Want::NOTHING, counts)?;
+            if !self.ring.submission().is_empty() {
+                // What the kernel has not taken would wait for the whole of the timeout.
+                return Ok(());
+            }
             return self.poll(timeout.unwrap_or_default(), counts);
         }
         let timeout = timeout.map(|timeout| types::Timespec::from(timeout.min(LONGEST_WAIT)));
@@ -398,26 +436,37 @@ impl Ring {
     }
 
     fn enter(&mut self, want: Want, counts: &Counts) -> Result<()> {
-        let entered = submission::enter(&mut self.ring, want);
-        if self.backlog.is_empty() {
-            self.queued.clear();
-        }
+        let entered = submission::enter(&mut self.ring, want, self.intake.as_ref());
+        self.forget_taken();
         counts.enters.add(u64::from(!matches!(entered, Ok(false))));
         let Err(error) = entered else {
             return Ok(());
         };
         match error.raw_os_error() {
             Some(libc::ETIME | libc::EINTR) => Ok(()),
-            // The kernel wants completions taken first, or is short of memory for requests: when
-            // there are none to take, give it a moment, so that the next try does not spin.
-            Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => {
-                if self.ring.completion().is_empty() {
-                    self.poll(Duration::from_millis(1), counts)?;
-                }
-                Ok(())
-            }
+            Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => self.ease(counts),
             _ => Err(Error::from_io("io_uring_enter", &error)),
         }
+    }
+
+    /// After a refusal: the kernel wants completions taken first, or is short of memory for requests. A
+    /// call that submits nothing brings what has been done meanwhile, which gives memory back, and which a
+    /// refusal keeps from coming. Where that is nothing a moment goes by, so that the next try does not spin.
+    fn ease(&mut self, counts: &Counts) -> Result<()> {
+        const MOMENT: Duration = Duration::from_millis(1);
+        if !self.ring.completion().is_empty() {
+            return Ok(());
+        }
+        counts.enters.add(1);
+        let reaped = submission::reap(&self.ring, self.intake.as_ref());
+        match reaped.map_err(|error| error.raw_os_error()) {
+            Ok(()) | Err(Some(libc::EINTR | libc::EBUSY | libc::EAGAIN | libc::ENOMEM)) => {}
+            Err(errno) => return Err(Error::new("io_uring_enter", errno.unwrap_or(libc::EIO))),
+        }
+        if self.ring.completion().is_empty() {
+            std::thread::sleep(MOMENT);
+        }
+        Ok(())
     }
 
     /// Hands over the completions that are there.

@@ -390,6 +390,7 @@ mod tests {
         sqpoll: None,
         restrict: false,
         limits: Mask::NOTHING,
+        intake: None,
     };
 
     const POLLED: Options = Options {

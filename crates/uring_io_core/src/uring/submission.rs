@@ -6,6 +6,7 @@ use std::sync::atomic::{fence, Ordering};
 use io_uring::{opcode, squeue::Entry, types, IoUring};
 
 use crate::operation::{Direction, Operation, Target, Transfer};
+use crate::ring_options::Intake;
 use crate::token::Token;
 
 /// The operations of all entries that are made in this file, which is all that a scheduler submits, and
@@ -109,9 +110,14 @@ impl Want<'_> {
     };
 }
 
+const GETEVENTS: u32 = 1 << 0;
+
 /// io_uring_enter(2): submits what is queued and waits. Whether a system call was made for that.
-pub(super) fn enter(ring: &mut IoUring, want: Want) -> std::io::Result<bool> {
-    const GETEVENTS: u32 = 1 << 0;
+pub(super) fn enter(
+    ring: &mut IoUring,
+    want: Want,
+    intake: Option<&Intake>,
+) -> std::io::Result<bool> {
     const SQ_WAKEUP: u32 = 1 << 1;
     const EXT_ARG: u32 = 1 << 3;
     const NO_IOWAIT: u32 = 1 << 7;
@@ -123,9 +129,9 @@ pub(super) fn enter(ring: &mut IoUring, want: Want) -> std::io::Result<bool> {
     );
     let timeout = want.timeout;
     let patience = want.patience;
-    let want = want.completions;
+    let mut want = want.completions;
     let queue = ring.submission();
-    let queued = queue.len();
+    let mut queued = queue.len() as u32;
     // Deferred work and overflowed completions only move on an enter that asks for events.
     let kernel_has_work = queue.taskrun() || queue.cq_overflow();
     let mut flags = if want > 0 || kernel_has_work {
@@ -146,6 +152,12 @@ pub(super) fn enter(ring: &mut IoUring, want: Want) -> std::io::Result<bool> {
         }
     }
     drop(queue);
+    if let Some(intake) = intake {
+        let taken = taken(intake, queued)?;
+        if taken < queued {
+            (queued, want, flags) = (taken, 0, flags & !GETEVENTS);
+        }
+    }
     let arguments = match timeout {
         Some(timeout) => Some(types::SubmitArgs::new().timespec(timeout)),
         None => (patience > 0).then(types::SubmitArgs::new),
@@ -157,14 +169,30 @@ pub(super) fn enter(ring: &mut IoUring, want: Want) -> std::io::Result<bool> {
         match &arguments {
             Some(arguments) => {
                 ring.submitter()
-                    .enter(queued as u32, want, flags | EXT_ARG, Some(arguments))
+                    .enter(queued, want, flags | EXT_ARG, Some(arguments))
             }
             None => ring
                 .submitter()
-                .enter::<libc::sigset_t>(queued as u32, want, flags, None),
+                .enter::<libc::sigset_t>(queued, want, flags, None),
         }
     }
     .map(|_| true)
+}
+
+/// io_uring_enter(2) that submits nothing and does not wait: has the kernel bring what it has deferred.
+pub(super) fn reap(ring: &IoUring, intake: Option<&Intake>) -> std::io::Result<()> {
+    if let Some(intake) = intake {
+        taken(intake, 0)?;
+    }
+    let submitter = ring.submitter();
+    // SAFETY: without EXT_ARG, and without a set of signals, the call takes numbers only.
+    unsafe { submitter.enter::<libc::sigset_t>(0, 0, GETEVENTS, None) }.map(|_| ())
+}
+
+fn taken(intake: &Intake, queued: u32) -> std::io::Result<u32> {
+    intake
+        .answer(queued)
+        .map_err(std::io::Error::from_raw_os_error)
 }
 
 /// Eight bytes the kernel may write to at any time while a read of the waker is in flight.
