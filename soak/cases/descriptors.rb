@@ -3,6 +3,7 @@
 require "tempfile"
 require_relative "../case"
 require_relative "../child"
+require_relative "../../spec/support/seccomp"
 
 # Sockets, pipes and listeners are born, and die in every way there is: reset, half closed, closed under who waits,
 # their numbers taken at once by others, inherited, their peer killed. Whoever waits must get the exception that the
@@ -96,6 +97,40 @@ SHORT_OF_DESCRIPTORS = <<~'RUBY'
     end
     sleep(0.001) until active.zero?
     puts "#{lacks} #{open.call - before}"
+  end
+RUBY
+
+# A server on a machine that has no file left for it, and then has one again: see spec/uring_io/surroundings_spec.rb
+# for why the kernel is made to say so. It says the same as the one above.
+SHORT_OF_FILES = <<~RUBY.freeze
+  require "socket"
+  require "uring_io"
+  backend, clients, = ARGV
+  open = -> { Dir.children("/proc/self/fd").size }
+  UringIO.run(backend: backend.to_sym) do
+    server = TCPServer.new("127.0.0.1", 0)
+    spared = server.dup
+    #{Seccomp.denying_accept(Errno::ENFILE::Errno, 'server.fileno') unless Seccomp.missing}
+    before = open.call
+    $stdout.puts(server.local_address.ip_port)
+    $stdout.flush
+    lacks = active = 0
+    Integer(clients).times do
+      begin
+        server.accept
+      rescue Errno::ENFILE
+        lacks += 1
+      end
+      peer = spared.accept
+      active += 1
+      Fiber.schedule do
+        peer.write(peer.gets)
+        peer.close
+        active -= 1
+      end
+    end
+    sleep(0.001) until active.zero?
+    puts "\#{lacks} \#{open.call - before}"
   end
 RUBY
 
@@ -245,11 +280,10 @@ Case.run do
     same.call("the death of a peer", one.pop, EOFError, Errno::EPIPE, Errno::ECONNRESET)
     Process.wait(pid)
   end
-  actions[:few_descriptors] = lambda do |open|
-    clients = 60
+  short_server = lambda do |open, script, clients|
     program = IO.popen(Child.command(backend, clients, random.rand(2).zero?), "r+")
     open << program
-    program.write(SHORT_OF_DESCRIPTORS)
+    program.write(script)
     program.close_write
     port = Integer(program.gets)
     sockets = Array.new(clients) { TCPSocket.new("127.0.0.1", port).tap { |socket| open << socket } }
@@ -263,6 +297,14 @@ Case.run do
     lacks, left = program.gets.split.map { |text| Integer(text) }
     same.call("descriptors left in a server", left, 0)
     fault(lacks)
+    lacks
+  end
+  actions[:few_descriptors] = ->(open) { short_server.call(open, SHORT_OF_DESCRIPTORS, 60) }
+  actions[:few_files] = lambda do |open|
+    next if Seccomp.missing
+
+    clients = random.rand(1..20)
+    same.call("refusals to accept", short_server.call(open, SHORT_OF_FILES, clients), clients)
   end
   ring = nil
   actions[:accept_each] = lambda do |open|
@@ -350,7 +392,7 @@ Case.run do
     same.call("a batch that is ended", error, Interrupted)
   end
 
-  seldom = %i[forked executed peer_killed few_descriptors]
+  seldom = %i[forked executed peer_killed few_descriptors few_files]
   often = actions.keys - seldom
 
   act = lambda do |name|

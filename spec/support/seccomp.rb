@@ -2,12 +2,13 @@
 
 require "etc"
 
-# Script lines that make the kernel refuse io_uring's three calls, as container runtimes do. They
-# go to the beginning of a child program: a filter cannot be taken back.
+# Script lines that make the kernel refuse io_uring's three calls, as container runtimes do, or to accept. They go
+# into a child program: a filter cannot be taken back.
 module Seccomp
   ARCHITECTURES = { "x86_64" => 0xC000003E, "aarch64" => 0xC00000B7 }.freeze
   # What the three calls of io_uring are, on every architecture: setup, enter, register.
   CALLS = (425..427)
+  ACCEPT4 = { "x86_64" => 288, "aarch64" => 242 }.freeze
 
   class << self
     # Why it cannot be done here; nil when it can.
@@ -25,9 +26,24 @@ module Seccomp
     # @param calls [Range] which of them do
     # @param operation [Integer, nil] their second argument, when only calls with that one are to fail
     def denying_io_uring(errno, calls = CALLS, operation: nil)
+      denying(errno, calls, operation && [24, operation])
+    end
+
+    # @param errno [Integer] what accept4(2) fails with
+    # @param descriptor [String] an expression of the script: the number of the only socket that is concerned
+    def denying_accept(errno, descriptor)
+      number = ACCEPT4.fetch(Etc.uname[:machine])
+      denying(errno, number..number, [16, descriptor])
+    end
+
+    private
+
+    # @param argument [Array, nil] where an argument of the call is (struct seccomp_data), and what it must be
+    def denying(errno, calls, argument)
       architecture = ARCHITECTURES.fetch(Etc.uname[:machine])
-      asked = operation ? "instruction.(load, 0, 0, 24), instruction.(jump_if_equal, 0, 1, #{operation})," : ""
-      more = operation ? 2 : 0
+      place, value = argument
+      condition = "instruction.(load, 0, 0, #{place}), instruction.(jump_if_equal, 0, 1, #{value})," if argument
+      more = argument ? 2 : 0
       <<~RUBY
         require "fiddle"
         instruction = ->(code, jt, jf, k) { [code, jt, jf, k].pack("SCCL") }
@@ -38,7 +54,7 @@ module Seccomp
           instruction.(load, 0, 0, 0),
           instruction.(jump_if_ge, 0, #{2 + more}, #{calls.min}),
           instruction.(jump_if_ge, #{1 + more}, 0, #{calls.max + 1}),
-          #{asked}
+          #{condition}
           instruction.(give, 0, 0, 0x00050000 | #{errno}),
           instruction.(give, 0, 0, 0x7fff0000)
         ].join

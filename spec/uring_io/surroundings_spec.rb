@@ -78,6 +78,48 @@ RSpec.describe UringIO::Scheduler, "short of something" do
       expect(result.stdout).to eq("[Errno::EMFILE, TCPSocket, \"goes on\\n\"]\n")
     end
 
+    # To lower fs.file-max would leave every ordinary user of the machine without files.
+    it "raises ENFILE in the fiber that accepts when the machine has no file left, and the others go on" do
+      skip Seccomp.missing if Seccomp.missing
+
+      result = child(<<~RUBY, backend)
+        require "socket"
+        open = -> { Dir.children("/proc/self/fd").size }
+        UringIO.run(backend: ARGV[0].to_sym) do
+          server = TCPServer.new("127.0.0.1", 0)
+          spared = server.dup
+          #{Seccomp.denying_accept(Errno::ENFILE::Errno, 'server.fileno')}
+          reader, writer = IO.pipe
+          order = []
+          Fiber.schedule { order << reader.gets }
+          client = TCPSocket.new("127.0.0.1", server.local_address.ip_port)
+          ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
+          before = open.call
+          # The ring of the kernel accepts without a system call.
+          ways = [-> { server.accept }, -> { server.accept_nonblock }]
+          ways << -> { ring.accept(server) } unless ARGV[0] == "io_uring"
+          ways.each do |way|
+            failed = Thread::Queue.new
+            Fiber.schedule do
+              way.call
+            rescue SystemCallError => error
+              failed << error.class
+            end
+            order << failed.pop
+          end
+          order << (open.call - before)
+          peer = spared.accept
+          client.puts("accepted")
+          order << peer.gets
+          writer.puts("goes on")
+          sleep(0.001) until order.size == ways.size + 3
+          p order.uniq
+        end
+      RUBY
+      expect(result.stderr).to eq("")
+      expect(result.stdout).to eq("[Errno::ENFILE, 0, \"accepted\\n\", \"goes on\\n\"]\n")
+    end
+
     it "raises EMFILE or says what it lacks when not even the scheduler gets a descriptor" do
       result = child(<<~RUBY, backend)
         Process.setrlimit(:NOFILE, 32)
