@@ -9,7 +9,7 @@ use uring_io_core::{Call, Link, Shot, Token, Wakeup};
 
 use crate::engine::{Engine, Flow, Purpose};
 use crate::errors;
-use crate::held::Held;
+use crate::held::{Held, Kept};
 
 /// What a call came to.
 pub struct Outcome {
@@ -107,10 +107,18 @@ impl Engine {
                 .unwrap_or_else(|| errors::closed(ruby, "ring")));
         }
         if self.driver.is_submitted(token) {
-            self.held.borrow_mut().insert(token, held.take());
+            self.keep(ruby, token, held.take());
         }
         self.release_held(ruby);
         Ok(completed?.map(|result| Outcome::of(result, self.driver.take_call(token))))
+    }
+
+    /// Holds what the kernel goes on using although the call is over.
+    fn keep(&self, ruby: &Ruby, token: Token, held: Held) {
+        self.held.borrow_mut().insert(token, Kept::new(held));
+        if let Some(kept) = self.held.borrow().get(&token) {
+            kept.root(ruby);
+        }
     }
 
     /// Releases what the kernel has finished with since.
@@ -158,7 +166,7 @@ impl Engine {
             parts.started += 1;
         }
         self.await_parts(ruby, whole.token, &mut parts, None)?;
-        parts.keep_what_is_in_use(held);
+        parts.keep_what_is_in_use(ruby, held);
         parts.into_outcomes(ruby).map(|(outcomes, _)| outcomes)
     }
 
@@ -244,7 +252,7 @@ impl Engine {
         parts.started = parts.tokens.len();
         let waited = self.await_parts(ruby, whole.token, &mut parts, timeout);
         waited?;
-        parts.keep_what_is_in_use(held);
+        parts.keep_what_is_in_use(ruby, held);
         let outcomes = parts.into_outcomes(ruby);
         if let Ok((outcomes, _)) = &outcomes {
             slots.note(outcomes, &shape);
@@ -533,11 +541,10 @@ impl<'a> Parts<'a> {
     }
 
     /// Has the engine hold what the kernel goes on using although the call is over.
-    fn keep_what_is_in_use(&self, held: impl Fn(usize) -> Held) {
+    fn keep_what_is_in_use(&self, ruby: &Ruby, held: impl Fn(usize) -> Held) {
         for (number, token) in self.tokens.iter().enumerate() {
             if self.engine.driver.is_submitted(*token) {
-                let mut kept = self.engine.held.borrow_mut();
-                kept.insert(*token, held(number));
+                self.engine.keep(ruby, *token, held(number));
             }
         }
     }

@@ -18,7 +18,7 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Exception, Ruby, Value};
 use uring_io_core::{BackendKind, Call, Driver, Interest, Operation, Token, Turn, Wakeup};
 
-use crate::held::Held;
+use crate::held::{Held, Kept};
 use crate::io::OpenIo;
 use crate::{errors, gvl};
 
@@ -146,7 +146,7 @@ pub struct Engine {
     pub flow: Flow,
     pub switches: Cell<u64>,
     /// What the kernel goes on using after the call is over, by the place of the call.
-    pub held: RefCell<HashMap<Token, Held>>,
+    pub held: RefCell<HashMap<Token, Kept>>,
     /// Buffers that are registered with the ring, by their number there.
     pub registered: RefCell<HashMap<u16, Held>>,
 }
@@ -201,8 +201,8 @@ impl Engine {
             marker.mark(*proxy);
             marker.mark(*exception);
         }
-        for held in self.held.borrow().values() {
-            held.mark(marker);
+        for kept in self.held.borrow().values() {
+            kept.mark(marker);
         }
         for held in self.registered.borrow().values() {
             held.mark(marker);
@@ -479,9 +479,10 @@ impl Engine {
         self.driver
             .close()
             .map_err(|error| self.failure(ruby, error))?;
-        let held = self.held.take().into_values();
+        let kept = self.held.take().into_values();
+        kept.for_each(|kept| kept.release(ruby));
         let registered = self.registered.take().into_values();
-        held.chain(registered).for_each(|held| held.release(ruby));
+        registered.for_each(|held| held.release(ruby));
         raised.map_or(Ok(()), Err)
     }
 

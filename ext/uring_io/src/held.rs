@@ -3,11 +3,12 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{alloc_zeroed, Layout};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::mem::ManuallyDrop;
 
 use magnus::rb_sys::{protect, AsRawValue};
 use magnus::typed_data::Obj;
-use magnus::value::{Opaque, ReprValue};
+use magnus::value::{BoxValue, Opaque, ReprValue};
 use magnus::{gc, Error, RString, Ruby, Value};
 use uring_io_core::{Direction, LentBuffer, Memory};
 
@@ -235,21 +236,62 @@ impl Held {
 
     /// Keeps everything for good: nobody will ever hear that the kernel is done.
     pub fn leak(&self, ruby: &Ruby) {
-        // They stay where they are marked until all are registered, which allocates.
-        for piece in self.0.borrow().iter() {
-            let value = match *piece {
-                Piece::Locked(value) | Piece::Copied(value) => ruby.get_inner(value),
-                Piece::Filled(string) | Piece::Frozen(string) => ruby.get_inner(string).as_value(),
-                Piece::Registered(registered) => ruby.get_inner(registered).as_value(),
-            };
-            ruby.gc_register_mark_object(value);
-        }
+        std::mem::forget(self.roots(ruby));
         self.0.take();
+    }
+
+    /// Everything, as roots of the garbage collector. It stays where it is marked until all are made, which
+    /// allocates.
+    fn roots(&self, ruby: &Ruby) -> Vec<BoxValue<Value>> {
+        let value = |piece: &Piece| match *piece {
+            Piece::Locked(value) | Piece::Copied(value) => ruby.get_inner(value),
+            Piece::Filled(string) | Piece::Frozen(string) => ruby.get_inner(string).as_value(),
+            Piece::Registered(registered) => ruby.get_inner(registered).as_value(),
+        };
+        self.0
+            .borrow()
+            .iter()
+            .map(value)
+            .map(BoxValue::new)
+            .collect()
     }
 
     /// Everything, for somebody else to hold.
     pub fn take(&self) -> Self {
         Self(RefCell::new(self.0.take()))
+    }
+}
+
+/// What the kernel goes on using although the call is over. Until it is released it lives, whatever
+/// becomes of the ring: one that was collected does not hear any more when the kernel is done.
+pub struct Kept {
+    held: Held,
+    roots: ManuallyDrop<OnceCell<Vec<BoxValue<Value>>>>,
+}
+
+impl Kept {
+    /// To be put where it is marked, and rooted there.
+    pub fn new(held: Held) -> Self {
+        Self {
+            held,
+            roots: ManuallyDrop::default(),
+        }
+    }
+
+    /// Marks everything, so that it stays alive and at its place until it is rooted.
+    pub fn mark(&self, marker: &gc::Marker) {
+        self.held.mark(marker);
+    }
+
+    /// Has everything outlive whoever marks it.
+    pub fn root(&self, ruby: &Ruby) {
+        self.roots.get_or_init(|| self.held.roots(ruby));
+    }
+
+    /// Lets go of everything: the kernel is done.
+    pub fn release(self, ruby: &Ruby) {
+        drop(ManuallyDrop::into_inner(self.roots));
+        self.held.release(ruby);
     }
 }
 

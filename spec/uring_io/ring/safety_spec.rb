@@ -119,6 +119,32 @@ RSpec.describe UringIO::Ring do
       end
     end
 
+    it "keeps what is sent without a copy alive when the ring is collected before the kernel is done" do
+      skip "io_uring only" unless backend == :io_uring
+
+      result = child(<<~RUBY, backend)
+        server = TCPServer.new("127.0.0.1", 0)
+        sender = TCPSocket.new("127.0.0.1", server.local_address.ip_port)
+        receiver = server.accept
+        sent = ObjectSpace::WeakMap.new
+        send = lambda do
+          ring = UringIO::Ring.new
+          buffer = IO::Buffer.new(1 << 16)
+          bytes = ring.send_zc(sender, buffer)
+          sent[buffer] = true if buffer.locked?
+          receiver.read(bytes)
+        end
+        # What is left of them on the stacks goes with the threads.
+        30.times { Thread.new(&send).join }
+        dropped = sent.size
+        4.times { GC.start }
+        puts dropped, sent.size
+      RUBY
+      dropped, alive = result.stdout.split.map(&:to_i)
+      expect(dropped).to be_positive
+      expect(alive).to eq(dropped)
+    end
+
     it "goes on after a call that could not be begun for want of memory or threads" do
       result = child(<<~RUBY, backend)
         ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
