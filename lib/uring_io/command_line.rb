@@ -14,12 +14,14 @@ module UringIO
         help             prints this
 
       The exit status of doctor is 0 when a program would run on io_uring, 1 when it would not, and 2 when that cannot
-      be told, for example because of wrong usage. URING_IO_BACKEND counts as it does for programs; NO_COLOR=1 turns
-      colours off.
+      be told, for example because of wrong usage. Whatever was asked for, it is 74 when the answer could not be written.
+      URING_IO_BACKEND counts as it does for programs; NO_COLOR=1 turns colours off.
     TEXT
 
     # Exit status for wrong usage, and when nothing could be found out.
     TROUBLE = 2
+    # Exit status when the answer could not be written: EX_IOERR of sysexits.h.
+    UNWRITTEN = 74
 
     # Arguments that are not in the usage.
     class WrongUsage < StandardError; end
@@ -38,13 +40,12 @@ module UringIO
     # @return [Integer] the exit status
     def run
       status, text = answer(*@arguments)
-      write(text)
-      status
+      write(text) ? status : UNWRITTEN
     rescue WrongUsage => error
-      @err.puts("uring_io: #{error.message}", USAGE)
+      complain(error.message, USAGE)
       TROUBLE
     rescue LoadError, SystemCallError, IOError => error
-      @err.puts("uring_io: #{error.message}")
+      complain(error.message)
       TROUBLE
     end
 
@@ -80,11 +81,20 @@ module UringIO
       @out.tty? && ENV["NO_COLOR"].to_s.empty? && ENV["TERM"] != "dumb"
     end
 
+    # Where standard output was closed, Ruby has put a pipe without a reader.
     def write(text)
       @out.write(text)
       @out.flush
-    rescue Errno::EPIPE
-      # Whoever reads has seen enough.
+      true
+    rescue SystemCallError, IOError => error
+      complain("standard output cannot be written: #{error.message}")
+      false
+    end
+
+    def complain(message, *more)
+      @err.puts("uring_io: #{message}", *more)
+    rescue SystemCallError, IOError
+      # Then the exit status alone tells.
     end
   end
 end

@@ -375,15 +375,31 @@ RSpec.describe "exe/uring_io" do
     expect(uring_io("version", lib:)).to have_attributes(stdout: "#{UringIO::VERSION}\n", status: be_success)
   end
 
-  it "does not mind a reader that leaves early, and says when its output cannot be written" do
-    result = child(<<~RUBY, File.expand_path("../exe/uring_io", ChildProgram::LIB))
-      reader, writer = IO.pipe
-      reader.close
-      status = ->(**to) { Process.wait(spawn(RbConfig.ruby, ARGV[0], "version", **to)); $?.exitstatus }
-      p status.call(out: writer)
-      p status.call(out: "/dev/full") if File.exist?("/dev/full")
+  it "does not mind a reader that has seen enough" do
+    result = child(<<~'RUBY', File.expand_path("../exe/uring_io", ChildProgram::LIB))
+      IO.popen([RbConfig.ruby, ARGV[0], "help"]) { |program| program.readpartial(1) }
+      p $?.exitstatus
     RUBY
-    expect(result.stdout.lines(chomp: true)).to eq(File.exist?("/dev/full") ? %w[0 2] : %w[0])
-    expect(result.stderr).to match(/\A(uring_io: No space left on device.*\n)?\z/)
+    expect(result).to have_attributes(stdout: "0\n", stderr: "")
+  end
+
+  { "closed" => ["out: :close", /Broken pipe|Bad file/],
+    "a pipe that nobody reads" => ["out: IO.pipe.tap { |reader, _| reader.close }.last", /Broken pipe/],
+    "a full device" => ['out: "/dev/full"', /No space left on device/] }.each do |what, (to, cause)|
+    it "exits 74 and says why when standard output is #{what}, or by its status alone without standard error" do
+      skip "there is no /dev/full" if to.include?("/dev/full") && !File.exist?("/dev/full")
+
+      result = child(<<~RUBY, File.expand_path("../exe/uring_io", ChildProgram::LIB))
+        [%w[doctor], %w[doctor --json], %w[version], %w[help]].each do |arguments|
+          [{}, { err: :close }].each do |more|
+            Process.wait(spawn(RbConfig.ruby, ARGV[0], *arguments, **more, #{to}))
+            p $?.exitstatus
+          end
+        end
+      RUBY
+      expect(result.stdout.lines(chomp: true)).to eq(["74"] * 8)
+      expect(result.stderr.lines.size).to eq(4)
+      expect(result.stderr.lines).to all(start_with("uring_io: standard output cannot be written: ").and(match(cause)))
+    end
   end
 end
