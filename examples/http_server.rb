@@ -4,7 +4,8 @@
 #
 #   ruby -Ilib examples/http_server.rb [--port N] [--backend io_uring|epoll|poll|select]
 #
-# GET / says hello; GET /sleep/MS does so after MS milliseconds. Ctrl-C or SIGTERM ends it.
+# GET / says hello; GET /sleep/MS does so after MS milliseconds. Ctrl-C or SIGTERM ends it when what was asked until
+# then is answered; a second one ends it at once.
 
 require "optparse"
 require "socket"
@@ -49,22 +50,66 @@ def answer(verb, path)
   [200, "Slept for #{milliseconds} ms\n"]
 end
 
-def serve(client)
-  client.timeout = IDLE_SECONDS
-  until client.eof?
-    verb, path, stays = read_request(client)
-    status, body = answer(verb, path)
-    head = "HTTP/1.1 #{status} #{REASONS[status]}\r\nContent-Type: text/plain\r\nContent-Length: #{body.bytesize}\r\n"
-    head << "Allow: GET, HEAD\r\n" if status == 405
-    head << "Connection: close\r\n" unless stays
-    client.write("#{head}\r\n#{body unless verb == 'HEAD'}")
-    yield
-    break unless stays
+# Takes connections from a listening socket until it is told to end.
+class Server
+  attr_reader :served
+
+  def initialize(listener)
+    @listener = listener
+    @served = 0
+    @idle = {}
+    @ending = false
   end
-rescue SystemCallError, IOError
-  # The client went away, or was silent for too long.
-ensure
-  client.close
+
+  def run
+    loop do
+      client = @listener.accept
+      Fiber.schedule { serve(client) }
+    rescue Errno::EMFILE, Errno::ECONNABORTED
+      sleep 0.1
+    end
+  rescue Errno::EINVAL
+    # It was shut down.
+  ensure
+    @listener.close
+  end
+
+  # Takes no more connections and no more requests; those that have come are answered.
+  def finish
+    @ending = true
+    @listener.shutdown(:RD)
+    @idle.each_key { |client| client.shutdown(:RD) }
+  end
+
+  private
+
+  def serve(client)
+    client.timeout = IDLE_SECONDS
+    while asks?(client)
+      verb, path, stays = read_request(client)
+      status, body = answer(verb, path)
+      stays &&= !@ending
+      head = "HTTP/1.1 #{status} #{REASONS[status]}\r\nContent-Type: text/plain\r\nContent-Length: #{body.bytesize}\r\n"
+      head << "Allow: GET, HEAD\r\n" if status == 405
+      head << "Connection: close\r\n" unless stays
+      client.write("#{head}\r\n#{body unless verb == 'HEAD'}")
+      @served += 1
+      break unless stays
+    end
+  rescue SystemCallError, IOError
+    # The client went away, or was silent for too long.
+  ensure
+    client.close
+  end
+
+  # Whether another request begins. After shutdown(2) what has come before is still read, and then the end.
+  def asks?(client)
+    client.shutdown(:RD) if @ending
+    @idle[client] = true
+    !client.eof?
+  ensure
+    @idle.delete(client)
+  end
 end
 
 port = 8080
@@ -74,21 +119,23 @@ OptionParser.new do |options|
   options.on("--backend NAME") { |name| backend = name }
 end.parse!
 
-served = 0
+server = nil
 begin
   UringIO.run(backend:) do |scheduler|
-    server = TCPServer.new("127.0.0.1", port)
-    puts "Listening on http://127.0.0.1:#{server.local_address.ip_port} (#{scheduler.backend})"
+    listener = TCPServer.new("127.0.0.1", port)
+    server = Server.new(listener)
+    told = Thread::Queue.new
+    %w[INT TERM].each { |signal| trap(signal) { told << signal } }
+    puts "Listening on http://127.0.0.1:#{listener.local_address.ip_port} (#{scheduler.backend})"
     $stdout.flush
-    loop do
-      client = server.accept
-      Fiber.schedule { serve(client) { served += 1 } }
-    rescue Errno::EMFILE, Errno::ECONNABORTED
-      sleep 0.1
-    end
+    Fiber.schedule { server.run }
+    told.pop
+    %w[INT TERM].each { |signal| trap(signal, "DEFAULT") }
+    server.finish
   end
+  puts "Served #{server.served} requests"
 rescue SignalException
-  puts "Served #{served} requests"
+  puts "Served #{server&.served.to_i} requests"
 rescue UringIO::UnsupportedError, ArgumentError, SystemCallError, SocketError => error
   abort "http_server: #{error.message}"
 end
