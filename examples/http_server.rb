@@ -78,10 +78,17 @@ class Server
   def finish
     @ending = true
     @listener.shutdown(:RD)
-    @idle.each_key { |client| client.shutdown(:RD) }
+    @idle.each_key { |client| shut(client) }
   end
 
   private
+
+  # What has come before is still read, and then the end.
+  def shut(client)
+    client.shutdown(:RD)
+  rescue Errno::ENOTCONN
+    # The client has reset the connection.
+  end
 
   def serve(client)
     client.timeout = IDLE_SECONDS
@@ -102,9 +109,9 @@ class Server
     client.close
   end
 
-  # Whether another request begins. After shutdown(2) what has come before is still read, and then the end.
+  # Whether another request begins.
   def asks?(client)
-    client.shutdown(:RD) if @ending
+    shut(client) if @ending
     @idle[client] = true
     !client.eof?
   ensure

@@ -42,6 +42,22 @@ RSpec.describe "examples/http_server.rb" do
       end
     end
 
+    it "told to end while clients reset their connections ends well" do
+      result = serving(backend) do |program, port|
+        sockets = Array.new(20) { connect(port) }
+        sockets.each { |socket| socket.write(request("/")) }
+        sockets.each { |socket| answer(socket) }
+        program.signal("STOP")
+        sockets.each do |socket|
+          socket.setsockopt(Socket::Option.linger(true, 0))
+          socket.close
+        end
+        program.signal("TERM")
+        program.signal("CONT")
+      end
+      expect(result).to have_attributes(stdout: "Served 20 requests\n", stderr: "", status: be_success)
+    end
+
     it "told to end twice ends at once" do
       result = serving(backend) do |program, port|
         idle = connect(port)
