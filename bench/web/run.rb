@@ -1,0 +1,204 @@
+# frozen_string_literal: true
+
+require "open3"
+require "optparse"
+require "rbconfig"
+require_relative "../../spec/support/redis"
+require_relative "report"
+require_relative "server"
+
+# What bench/puma/run and bench/falcon/run have in common: wrk asks a server for a route, over so many connections, for
+# each of the targets in turn.
+module WebBench
+  LIB = File.expand_path("../../lib", __dir__)
+  ABOUT = {
+    "hello" => "19 bytes: all that is measured is the server", "json" => "1.5 KB of JSON, made for each request",
+    "sleep" => "an app that waits for 10 ms", "redis" => "one GET of Redis over a UNIX socket"
+  }.freeze
+
+  # Something that serves: Ruby with +env+ and +options+ runs +script+. The script +probe+ fails where it cannot be had;
+  # +paths+ are those of the routes that it has, where these are not the app's.
+  Target = Data.define(:name, :title, :note, :env, :options, :probe, :script, :paths) do
+    def initialize(name:, title:, script:, note: nil, env: {}, options: [], probe: "", paths: nil)
+      super
+    end
+
+    def command(arguments) = [env, RbConfig.ruby, *options, script, *arguments]
+
+    def path(route) = paths ? paths[route] : "/#{route}"
+
+    # Why it cannot be had; nil when it can.
+    def obstacle
+      script = "begin\n#{probe}\nrescue LoadError, StandardError => error\nabort error.message\nend"
+      output, status = Open3.capture2e(env, RbConfig.ruby, "-W0", "-I#{LIB}", "-e", script)
+      output.lines.first.to_s.chomp unless status.success?
+    end
+  end
+
+  # What is asked for, and the arguments of the servers for it.
+  Workload = Data.define(:name, :title, :about, :group, :route, :connections, :arguments) do
+    def to_json_hash = { name:, title:, unit: "requests", about:, group:, connections: }
+  end
+
+  # The command line, and what it asks for.
+  class Run
+    Options = Struct.new(:rounds, :seconds, :connections, :json, :routes)
+    SIGNALS = %w[HUP INT TERM].freeze
+
+    # @param name [String] of the folder of the benchmark
+    # @param targets [Array<Target>] the first is what the others are compared with
+    # @param variants [Hash{String => Array}] for the title of each, the arguments of the servers
+    def initialize(name, targets, variants)
+      @name = name
+      @targets = targets
+      @variants = variants
+    end
+
+    # @return [Integer] the exit status
+    def main(arguments)
+      $stdout.sync = true
+      on_signals
+      @options = parse(arguments)
+      obstacles
+      with_redis { measure }
+    rescue OptionParser::ParseError, Failed, SystemCallError => error
+      warn "bench/#{@name}/run: #{error.message}"
+      1
+    rescue SignalException => error
+      warn "bench/#{@name}/run: ended by #{error.message}"
+      128 + error.signo
+    end
+
+    private
+
+    # A signal ends the program by an exception, so that all is cleaned up; more of them do not disturb that.
+    def on_signals
+      SIGNALS.each do |signal|
+        before = trap(signal) do
+          SIGNALS.each { |name| trap(name, "IGNORE") }
+          raise SignalException, signal
+        end
+        trap(signal, before) if before == "IGNORE"
+      end
+    end
+
+    def parse(arguments)
+      options = Options.new(5, 2, [1, 64, 512], nil, WebApp::ROUTES)
+      all = OptionParser.new do |parser|
+        parser.banner = "Usage: bin/sandbox --suite forky bench/#{@name}/run [OPTION...] [ROUTE...]\n\n" \
+                        "Routes: #{WebApp::ROUTES.join(', ')} (all of them unless some are named)."
+        parser.on("--rounds N", Integer, "of each measurement (default 5)") { |number| options.rounds = number }
+        parser.on("--seconds S", Integer, "of each, whole ones (default 2)") { |number| options.seconds = number }
+        parser.on("--connections LIST", Array, "of wrk (default 1,64,512)") do |list|
+          options.connections = list.map { |text| Integer(text, exception: false).to_i }
+        end
+        parser.on("--json FILE", "writes all numbers there") { |file| options.json = file }
+      end
+      routes = all.parse(arguments)
+      options.routes = routes.uniq if routes.any?
+      check(options)
+      options
+    end
+
+    def check(options)
+      unknown = options.routes - WebApp::ROUTES
+      raise Failed, "there is no route #{unknown.join(', ')}; see --help" if unknown.any?
+
+      numbers = [options.rounds, options.seconds, *options.connections]
+      raise Failed, "--rounds, --seconds and --connections are whole numbers from 1 on" unless numbers.all?(&:positive?)
+
+      File.open(options.json, "a").close if options.json # before the work, and not after it
+    end
+
+    # Of the targets; without the first one, or without wrk, there is nothing to do.
+    def obstacles
+      raise Failed, "wrk is not installed" unless RedisServer.executable("wrk")
+
+      @obstacles = @targets.to_h { |target| [target, target.obstacle] }
+      base = @targets.first
+      raise Failed, "#{base.title} cannot be had: #{@obstacles[base]}" if @obstacles[base]
+    end
+
+    # A Redis for the block where one is needed, and no route that needs it where there is none.
+    def with_redis
+      return yield unless @options.routes.include?("redis")
+
+      if (missing = RedisServer.missing)
+        puts "/redis is left out: #{missing}"
+        @options.routes -= ["redis"]
+        return @options.routes.empty? ? 0 : yield
+      end
+      begin
+        redis = RedisServer.new
+        RedisClient.new(path: redis.path).tap { |client| client.call("SET", WebApp::REDIS_KEY, "greeting") }.close
+        @redis = redis.path
+        yield
+      ensure
+        redis&.stop
+      end
+    end
+
+    def workloads
+      @variants.flat_map do |variant, arguments|
+        @options.routes.flat_map do |route|
+          @options.connections.map do |connections|
+            group = [@name, variant&.tr(" ", "-"), route].compact.join("-")
+            title = ["GET /#{route}", "#{connections} connections", variant].compact.join(", ")
+            Workload.new(name: "#{group}-#{connections}", title:, about: ABOUT[route], group:, route:, connections:,
+                         arguments:)
+          end
+        end
+      end
+    end
+
+    # The exit status.
+    def measure
+      allow_connections
+      report = Report.new(@targets, workloads, @options.rounds, @options.seconds)
+      puts report.head
+      failed = false
+      workloads.each do |workload|
+        results = results(workload)
+        failed ||= results.any?(&:failed?)
+        puts report.add(results)
+      end
+      File.write(@options.json, "#{report.to_json}\n") if @options.json
+      warn "bench/#{@name}/run: not every measurement is right" if failed
+      failed ? 1 : 0
+    end
+
+    # On both ends of them.
+    def allow_connections
+      soft, hard = Process.getrlimit(:NOFILE)
+      wanted = [@options.connections.max + 500, soft].max
+      Process.setrlimit(:NOFILE, [wanted, hard].min, hard)
+    end
+
+    def results(workload)
+      results = @targets.map { |target| Result.new(workload, target) }
+      results.each { |result| result.leave_out(why_not(result.target, workload)) }
+      @options.rounds.times do |round|
+        # Each begins in turn, so that what the one before leaves to the machine meets all of them.
+        results.rotate(round).each { |result| result.attempt { |runs| take(result, runs) } }
+      end
+      results
+    end
+
+    def why_not(target, workload)
+      @obstacles[target] || ("it has no /#{workload.route}" unless target.path(workload.route))
+    end
+
+    def take(result, runs)
+      workload = result.workload
+      path = result.target.path(workload.route)
+      env, *program = result.target.command(workload.arguments)
+      Server.open([{ "WEB_BENCH_REDIS" => @redis, **env }, *program]) do |server|
+        server.check(path, WebApp.body(workload.route)) unless result.target.paths
+        runs << server.measure(path, workload.connections, @options.seconds)
+        raise Failed, "the server did not end when it was told to" unless server.close
+      end
+    end
+  end
+
+  def self.median(numbers) = numbers.sort[numbers.size / 2]
+end

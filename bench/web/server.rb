@@ -1,0 +1,153 @@
+# frozen_string_literal: true
+
+require "etc"
+require "net/http"
+require "rbconfig"
+require "tempfile"
+require_relative "app"
+
+module WebBench
+  Failed = Class.new(StandardError)
+
+  # What one run of wrk on a fresh server came to. Times are in microseconds, memory is in KB.
+  Measurement = Data.define(:rate, :median, :slow, :processor, :memory)
+
+  # Programs that end with this one, however that is.
+  module Programs
+    SETPRIV = ENV.fetch("PATH", "").split(":").map { |folder| File.join(folder, "setpriv") }
+                 .find { |file| File.executable?(file) }
+    TIED = SETPRIV ? [SETPRIV, "--pdeathsig", "KILL"].freeze : [].freeze
+    END_SECONDS = 15
+
+    def self.now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+
+    # Whether it ended by SIGTERM; otherwise it was killed.
+    def self.end(pid)
+      Process.kill(:TERM, pid)
+      deadline = now + END_SECONDS
+      until (gone = Process.wait(pid, Process::WNOHANG)) || now > deadline
+        sleep(0.01)
+      end
+      !gone.nil?
+    ensure
+      unless gone
+        Process.kill(:KILL, pid)
+        Process.wait(pid)
+      end
+    end
+  end
+
+  # A server in a process of its own, for the length of a block.
+  class Server
+    READY_SECONDS = 30
+    ANSWER_SECONDS = 30
+    TICKS = Etc.sysconf(Etc::SC_CLK_TCK)
+
+    def self.open(...)
+      server = new(...)
+      yield server
+    ensure
+      server&.close
+    end
+
+    # @param command [Array] environment, program and arguments
+    def initialize(command)
+      @errors = Tempfile.new("web_bench")
+      @output, writer = IO.pipe
+      env, *program = command
+      @pid = Process.spawn(env, *Programs::TIED, *program, in: File::NULL, out: writer, err: @errors.path)
+      writer.close
+      @port = read_port
+    rescue StandardError
+      close
+      raise
+    end
+
+    def measure(path, connections, seconds)
+      before = processor
+      report = wrk(path, connections, seconds)
+      used = processor - before
+      requests = report[/(\d+) requests in /, 1].to_i
+      problem = report[/Socket errors.*|Non-2xx.*/]
+      problem ||= "no request was answered" if requests.zero?
+      raise Failed, "#{problem} #{said}".strip if problem
+
+      Measurement.new(rate: report[%r{^Requests/sec:\s+([\d.]+)}, 1].to_f, median: latency(report, "50"),
+                      slow: latency(report, "99"), processor: used / requests * 1e6, memory:)
+    end
+
+    # Asks for what is going to be measured.
+    def check(path, body)
+      Net::HTTP.start("127.0.0.1", @port, open_timeout: ANSWER_SECONDS, read_timeout: ANSWER_SECONDS) do |http|
+        3.times do
+          response = http.get(path)
+          next if response.code == "200" && response.body == body
+
+          raise Failed, "GET #{path} gives #{response.code} #{response.body.inspect} #{said}"
+        end
+      end
+    rescue SystemCallError, IOError, Timeout::Error, Net::ProtocolError => error
+      raise Failed, "GET #{path}: #{error.message} (#{error.class}) #{said}"
+    end
+
+    # Whether it ended by itself when it was told to. Repeatable.
+    def close
+      return @ended if @closed
+
+      @closed = true
+      @ended = @pid && Programs.end(@pid)
+    ensure
+      @output&.close
+      @errors&.close!
+    end
+
+    private
+
+    def read_port
+      deadline = Programs.now + READY_SECONDS
+      text = +""
+      until (port = text[%r{Listening on http://127\.0\.0\.1:(\d+)\D}, 1])
+        ready = @output.wait_readable([deadline - Programs.now, 0].max)
+        chunk = @output.read_nonblock(4096, exception: false) if ready
+        raise Failed, "the server does not start: #{text} #{said}" unless chunk.is_a?(String)
+
+        text << chunk
+      end
+      Integer(port)
+    end
+
+    def wrk(path, connections, seconds)
+      command = ["wrk", "--threads", "1", "--connections", connections.to_s, "--duration", "#{seconds}s",
+                 "--timeout", "#{ANSWER_SECONDS}s", "--latency", "http://127.0.0.1:#{@port}#{path}"]
+      output, writer = IO.pipe
+      pid = Process.spawn(*Programs::TIED, *command, in: File::NULL, out: writer, err: writer)
+      writer.close
+      report = output.read
+      _, status = Process.wait2(pid)
+      pid = nil
+      raise Failed, "wrk ends with #{status.exitstatus || status.inspect}: #{report}" unless status.success?
+
+      report
+    ensure
+      Programs.end(pid) if pid
+      output&.close
+    end
+
+    def latency(report, percent)
+      number, unit = report.match(/^\s+#{percent}%\s+([\d.]+)(us|ms|s|m)\s*$/)&.captures
+      raise Failed, "wrk tells no latency: #{report}" unless unit
+
+      (number.to_f * { "us" => 1, "ms" => 1_000, "s" => 1_000_000, "m" => 60_000_000 }.fetch(unit)).round
+    end
+
+    # Seconds, of all threads.
+    def processor
+      File.read("/proc/#{@pid}/stat")[/\) (.*)/, 1].split[11, 2].sum(&:to_i).fdiv(TICKS)
+    end
+
+    def memory = File.read("/proc/#{@pid}/status")[/^VmHWM:\s+(\d+)/, 1].to_i
+
+    # The end of what it has to complain of.
+    def said = File.read(@errors.path).lines.last(5).join.strip
+  end
+end
