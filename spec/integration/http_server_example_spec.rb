@@ -45,8 +45,10 @@ RSpec.describe "examples/http_server.rb" do
     it "told to end while clients reset their connections ends well" do
       result = serving(backend) do |program, port|
         sockets = Array.new(20) { connect(port) }
-        sockets.each { |socket| socket.write(request("/")) }
-        sockets.each { |socket| answer(socket) }
+        sockets.each do |socket|
+          socket.write(request("/"))
+          answer(socket)
+        end
         program.signal("STOP")
         sockets.each do |socket|
           socket.setsockopt(Socket::Option.linger(true, 0))
