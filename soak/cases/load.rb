@@ -58,7 +58,11 @@ SERVER = <<~'RUBY'
     ending = true
     server.shutdown(:RD)
     # What came before is read after it, and the end then.
-    idle.each_key { |client| client.shutdown(:RD) }
+    idle.each_key do |client|
+      client.shutdown(:RD)
+    rescue Errno::ENOTCONN
+      nil # it was reset just now
+    end
     at_exit { puts "#{answered} #{Dir.children("/proc/self/fd").size - before}" }
     sleep(0.001) while acceptor.alive?
     server.close
