@@ -516,6 +516,10 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        // Without the completion of the wake read nobody knows whether the kernel is done with its buffer.
+        if !self.wake_armed {
+            self.wake_buffer.free();
+        }
         if self.owner == std::process::id() {
             submission::drop_ring(&mut self.ring);
         } else {
