@@ -8,7 +8,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use parties::*;
-use uring_io_core::{Target, Wakeup};
+use uring_io_core::{Driver, Target, Wakeup};
 
 #[test]
 fn a_child_that_drops_the_driver_does_not_disturb_the_parent() {
@@ -18,13 +18,12 @@ fn a_child_that_drops_the_driver_does_not_disturb_the_parent() {
         let operation = read(fd(&ours), Target::Socket, &mut buffer);
         let (token, _) = start(&driver, 1, &operation);
         assert_eq!(next_within(&driver, Duration::from_millis(5)), None);
-        let driver = std::mem::ManuallyDrop::new(driver);
         // SAFETY: the child calls nothing but the drop under test and _exit.
         let child = unsafe { libc::fork() };
         if child == 0 {
             // SAFETY: the child's copy, dropped once; the process ends right after.
             unsafe {
-                std::ptr::drop_in_place(std::ptr::from_ref(&*driver).cast_mut());
+                std::ptr::drop_in_place(std::ptr::from_ref::<Driver<u32>>(&driver).cast_mut());
                 libc::_exit(0);
             }
         }
@@ -36,6 +35,5 @@ fn a_child_that_drops_the_driver_does_not_disturb_the_parent() {
         assert_eq!(next(&driver), (1, Wakeup::Completed(4)));
         assert_eq!(&buffer, b"data");
         driver.leave(token);
-        drop(std::mem::ManuallyDrop::into_inner(driver));
     });
 }

@@ -39,7 +39,7 @@ struct Party {
 }
 
 struct World {
-    driver: Driver<u32>,
+    driver: Closing,
     parties: HashMap<u32, (Token, Party)>,
     /// Those that have left, who must never be seen again.
     gone: Vec<Token>,
@@ -49,7 +49,7 @@ struct World {
 }
 
 impl World {
-    fn new(driver: Driver<u32>, seed: u64) -> Self {
+    fn new(driver: Closing, seed: u64) -> Self {
         let pipes = (0..4).map(|_| {
             let (reader, writer) = pipe();
             (reader, writer, false)

@@ -14,7 +14,7 @@ use uring_io_core::{
     Call, Driver, Error, Lack, LentBuffer, Link, Mask, Memory, SharedMemory, Token, Wakeup,
 };
 
-fn any_ring() -> Option<Driver<u32>> {
+fn any_ring() -> Option<Closing> {
     ring(16, Mask::NOTHING)
 }
 

@@ -215,8 +215,9 @@ mod linux {
             if !has_io_uring(test) {
                 return;
             }
-            limit(libc::RLIMIT_NOFILE as _, 0);
+            let before = limit(libc::RLIMIT_NOFILE as _, 0);
             let support = Support::detect();
+            limit(libc::RLIMIT_NOFILE as _, before);
             assert_eq!(support.best(), BackendKind::Poll);
             for (kind, call) in [
                 (BackendKind::IoUring, "io_uring_setup"),
@@ -356,8 +357,8 @@ mod linux {
         Some(observe())
     }
 
-    /// Sets the soft limit of this process.
-    fn limit(resource: libc::c_int, soft: libc::rlim_t) {
+    /// Sets the soft limit of this process, and returns the one before.
+    fn limit(resource: libc::c_int, soft: libc::rlim_t) -> libc::rlim_t {
         let mut limit = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,
@@ -365,8 +366,9 @@ mod linux {
         // SAFETY: the limit is a local that outlives both calls.
         unsafe {
             assert_eq!(libc::getrlimit(resource as _, &mut limit), 0);
-            limit.rlim_cur = soft;
+            let before = std::mem::replace(&mut limit.rlim_cur, soft);
             assert_eq!(libc::setrlimit(resource as _, &limit), 0);
+            before
         }
     }
 

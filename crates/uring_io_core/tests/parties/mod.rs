@@ -26,26 +26,45 @@ pub fn options(backend: BackendKind, entries: u32) -> Options {
     }
 }
 
+/// A driver that is closed at the end of the test, so that nothing is left in flight that would keep memory.
+pub struct Closing(Driver<u32>);
+
+impl std::ops::Deref for Closing {
+    type Target = Driver<u32>;
+
+    fn deref(&self) -> &Driver<u32> {
+        &self.0
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.close().unwrap();
+        }
+    }
+}
+
 /// Calls `test` with a driver on each backend that this machine has, and says which it has not.
-pub fn each_backend(test: impl Fn(Driver<u32>)) {
+pub fn each_backend(test: impl Fn(Closing)) {
     for backend in BackendKind::ALL {
         each_backend_named(backend, &test);
     }
 }
 
-fn each_backend_named(backend: BackendKind, test: &impl Fn(Driver<u32>)) {
+fn each_backend_named(backend: BackendKind, test: &impl Fn(Closing)) {
     match Driver::new(&options(backend, 64)) {
-        Ok(driver) => test(driver),
+        Ok(driver) => test(Closing(driver)),
         Err(error) => println!("skipped on {backend}: {error}"),
     }
 }
 
 /// A driver on io_uring with this many entries, as an older kernel would make it.
-pub fn ring(entries: u32, limits: Mask) -> Option<Driver<u32>> {
+pub fn ring(entries: u32, limits: Mask) -> Option<Closing> {
     let mut options = options(BackendKind::IoUring, entries);
     options.ring.limits = limits;
     match Driver::new(&options) {
-        Ok(driver) => Some(driver),
+        Ok(driver) => Some(Closing(driver)),
         Err(error) => {
             println!("skipped: {error}");
             None
