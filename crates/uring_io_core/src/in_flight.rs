@@ -364,6 +364,8 @@ impl<P> InFlight<P> {
         slot.wakeup = None;
         slot.queued = false;
         slot.deadline = None;
+        // Its deadline was the operation.
+        slot.submitted &= !slot.alarm;
         if !slot.submitted {
             self.recycle(token);
         }
@@ -430,6 +432,15 @@ mod tests {
         table.leave(token);
         assert!(!table.fire(token, Wakeup::Woken));
         assert_ne!(table.park("b").slot(), token.slot());
+    }
+
+    #[test]
+    fn a_party_that_leaves_what_is_a_matter_of_time_gives_its_slot_back() {
+        let mut table = InFlight::default();
+        let token = table.park("a");
+        table.set_alarm(token);
+        table.leave(token);
+        assert_eq!(table.park("b").slot(), token.slot());
     }
 
     #[test]
