@@ -58,6 +58,9 @@ struct Parks<P> {
     ready: ReadyQueue,
 }
 
+/// When a deadline is looked at again that has passed while its party had another reason to go on.
+const AGAIN: Duration = Duration::from_millis(1);
+
 impl<P> Parks<P> {
     fn fire(&mut self, token: Token, wakeup: Wakeup) {
         if self.in_flight.fire(token, wakeup) {
@@ -96,6 +99,11 @@ impl<P> Parks<P> {
                 .expire(now, |token, at| in_flight.has_deadline(token, at));
             let Some(token) = expired else { return };
             self.in_flight.set_deadline(token, None);
+            if self.in_flight.goes_on_in_time(token) && !self.in_flight.is_alarm(token) {
+                // It may wait on afterwards.
+                self.set_deadline(token, now.checked_add(AGAIN));
+                continue;
+            }
             let passed = if self.in_flight.is_alarm(token) {
                 Wakeup::Completed(-libc::ETIME)
             } else {

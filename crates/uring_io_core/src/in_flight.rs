@@ -336,6 +336,12 @@ impl<P> InFlight<P> {
         self.slot(token).is_some_and(|slot| slot.wakeup.is_some())
     }
 
+    /// Whether the party of `token` may go on, and for another reason than its deadline.
+    pub fn goes_on_in_time(&self, token: Token) -> bool {
+        let wakeup = self.slot(token).and_then(|slot| slot.wakeup);
+        wakeup.is_some_and(|wakeup| wakeup != Wakeup::TimedOut)
+    }
+
     /// Sets or clears the deadline and returns the one before.
     pub fn set_deadline(&mut self, token: Token, deadline: Option<Instant>) -> Option<Instant> {
         let slot = self.slot_mut(token)?;

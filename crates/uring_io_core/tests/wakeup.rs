@@ -71,3 +71,16 @@ fn work_of_the_pool_comes_back_as_a_completion() {
         driver.leave(token);
     });
 }
+
+#[test]
+fn a_deadline_that_passes_while_its_party_is_woken_ends_the_next_wait() {
+    each_backend(|driver| {
+        let token = driver.park(1);
+        driver.wake(token);
+        driver.set_timeout(token, Some(Duration::ZERO));
+        assert_eq!(next(&driver), (1, Wakeup::Woken));
+        assert_eq!(next(&driver), (1, Wakeup::TimedOut));
+        assert_eq!(next_within(&driver, Duration::from_millis(5)), None);
+        driver.leave(token);
+    });
+}
