@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub fn options(backend: BackendKind, entries: u32) -> Options {
 }
 
 /// A driver that is closed at the end of the test, so that nothing is left in flight that would keep memory.
-pub struct Closing(Driver<u32>);
+pub struct Closing(pub Driver<u32>);
 
 impl std::ops::Deref for Closing {
     type Target = Driver<u32>;
@@ -181,6 +182,28 @@ pub fn pipe() -> (File, File) {
         assert_eq!(libc::pipe(fds.as_mut_ptr()), 0);
         (File::from_raw_fd(fds[0]), File::from_raw_fd(fds[1]))
     }
+}
+
+/// Lets a pipe hold one page only.
+#[allow(unsafe_code)]
+pub fn shrink(pipe: &impl AsRawFd) {
+    // SAFETY: takes numbers.
+    assert!(unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
+}
+
+/// Writes to a descriptor that has room for it.
+pub fn write_all(fd: RawFd, bytes: &[u8]) {
+    borrowed(fd).write_all(bytes).unwrap();
+}
+
+/// Reads from a descriptor that has as much.
+pub fn read_exact(fd: RawFd, bytes: &mut [u8]) {
+    borrowed(fd).read_exact(bytes).unwrap();
+}
+
+/// A file that does not close its descriptor.
+fn borrowed(fd: RawFd) -> std::mem::ManuallyDrop<File> {
+    std::mem::ManuallyDrop::new(File::from(adopt(fd)))
 }
 
 /// Moves a file to another number, one that no other test uses.
