@@ -695,6 +695,17 @@ impl<P> Driver<P> {
     }
 }
 
+impl<P> Drop for Driver<P> {
+    /// What was not closed gives its buffers back all the same, unless something may still fill them.
+    fn drop(&mut self) {
+        if self.parks.get_mut().in_flight.awaited_count() == 0 {
+            if let Ok(ring) = self.backend.get_mut().ring() {
+                ring.free_buffers();
+            }
+        }
+    }
+}
+
 /// The job that does a file transfer.
 fn blocking(transfer: Transfer) -> Job {
     let Transfer {

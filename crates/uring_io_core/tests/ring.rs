@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use parties::*;
 use uring_io_core::{
-    Call, Driver, Error, Lack, LentBuffer, Link, Mask, Memory, SharedMemory, Token, Wakeup,
+    BackendKind, Call, Driver, Error, Lack, LentBuffer, Link, Mask, Memory, SharedMemory, Token,
+    Wakeup,
 };
 
 fn any_ring() -> Option<Closing> {
@@ -591,4 +592,47 @@ fn a_direct_descriptor_is_installed_as_one_of_the_process() {
     assert_eq!((results[0], &*text), (0, "content"));
     driver.give_slots(&[slot], |_| true).unwrap();
     std::fs::remove_file(name).unwrap();
+}
+
+/// Bytes of memory that a forked child would not inherit, as the buffers of streams are.
+fn unforked_bytes() -> usize {
+    let (mut total, mut size) = (0, 0);
+    for line in std::fs::read_to_string("/proc/self/smaps").unwrap().lines() {
+        if let Some(kilobytes) = line.strip_prefix("Size:") {
+            let digits = kilobytes.trim().trim_end_matches(" kB");
+            size = digits.parse::<usize>().unwrap() * 1024;
+        } else if line.starts_with("VmFlags:") && line.contains(" dc") {
+            total += size;
+        }
+    }
+    total
+}
+
+#[test]
+fn a_ring_that_is_dropped_unclosed_gives_the_buffers_of_its_streams_back() {
+    const RINGS: usize = 50;
+    const GROUP: usize = 2 << 20;
+    let before = unforked_bytes();
+    for _ in 0..RINGS {
+        let Ok(driver) = Driver::new(&options(BackendKind::IoUring, 8)) else {
+            return;
+        };
+        let (reader, writer) = sockets();
+        drop(writer);
+        let receive = Call::RecvEach {
+            fd: fd(&reader),
+            flags: 0,
+        };
+        if !driver.can_stream(&receive) {
+            return;
+        }
+        let token = driver.park(0);
+        driver.call(token, receive).unwrap();
+        // Without a wait, which would leave a read of the waker in flight.
+        while driver.take_shot(token).is_none() {
+            driver.look().unwrap();
+        }
+    }
+    // Other tests have rings with streams meanwhile.
+    assert!(unforked_bytes() < before + RINGS / 2 * GROUP);
 }

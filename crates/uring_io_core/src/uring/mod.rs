@@ -508,8 +508,15 @@ impl Ring {
             self.completions(counts, |_, _| {});
         }
         self.wake_buffer.free();
+        self.free_buffers();
+    }
+
+    /// Gives the buffers of streams back. None is in flight; a forked child has none.
+    pub fn free_buffers(&mut self) {
         if let Some(buffers) = self.buffers.take() {
-            buffers.free(&self.ring);
+            if self.owner == std::process::id() {
+                buffers.free(&self.ring);
+            }
         }
     }
 }
