@@ -24,6 +24,7 @@ mod ring;
 mod scheduler;
 mod select;
 mod selector;
+mod stacks;
 mod support;
 mod switch;
 mod timeout;

@@ -26,6 +26,7 @@ use crate::engine::{Engine, Flow, Purpose};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
 use crate::receiver::{Receiver, Receives};
+use crate::stacks::Stacks;
 use crate::transfer::{self, Contract};
 use crate::{blocking, children, duration, errors, resolve, select, timeout};
 
@@ -37,6 +38,7 @@ pub struct Scheduler {
     engine: OnceCell<Engine>,
     since: Cell<Option<Instant>>,
     contract: Cell<Contract>,
+    stacks: Stacks,
 }
 
 impl Default for Scheduler {
@@ -45,6 +47,7 @@ impl Default for Scheduler {
             engine: OnceCell::new(),
             since: Cell::new(None),
             contract: Cell::new(Contract::LengthOffset),
+            stacks: Stacks::default(),
         }
     }
 }
@@ -161,6 +164,7 @@ impl Scheduler {
         let block = arguments
             .block
             .ok_or_else(|| errors::argument(ruby, "a block is needed to run".to_owned()))?;
+        this.stacks.make_room(ruby)?;
         let fiber = ruby.fiber_new(Storage::Inherit, fiber_main)?;
         engine.start(
             ruby,
