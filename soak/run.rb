@@ -15,6 +15,9 @@ module Soak
   BACKENDS = %w[io_uring epoll].freeze
   # What a case may need beyond its time: to start, to end, and where the machine is busy.
   GRACE_SECONDS = 60
+  # The long form: how long a case works at least, and at most where it does not reach its goals.
+  FULL_SECONDS = Hash.new(120).update("load" => 600).freeze
+  FULL_LIMIT_SECONDS = 3600
 
   # What came of a case on a backend.
   Outcome = Struct.new(:name, :backend, :operations, :faults, :violations) do
@@ -29,31 +32,43 @@ module Soak
 
   class << self
     # Whether nothing was violated.
-    def run(cases, backends, seconds, seed)
-      share = seconds / cases.size
-      outcomes = cases.each_with_index.flat_map do |name, index|
-        left = ((cases.size - index) * share).round
-        warn "#{name}: #{share.round(1)} s on #{backends.join(' and ')}; #{left} s to go"
-        backends.map { |backend| Thread.new { outcome(name, backend, share, seed) } }.map(&:value)
+    #
+    # @param shares [Hash] how many seconds each case has
+    # @param limit [Integer, nil] with it the cases reach their goals, too
+    def run(shares, backends, seed, limit)
+      left = shares.values.sum
+      outcomes = shares.flat_map do |name, share|
+        more = " and until its goals are reached" if limit
+        warn "#{name}: #{share.round(1)} s#{more} on #{backends.join(' and ')}; #{left.round} s to go"
+        left -= share
+        backends.map { |backend| Thread.new { outcome(name, backend, share, seed, limit) } }.map(&:value)
       end
       report(outcomes, seed)
     end
 
     private
 
-    def outcome(name, backend, seconds, seed)
+    def outcome(name, backend, seconds, seed, limit)
       command = [RbConfig.ruby, "-W:no-experimental", "-I#{LIB}", File.join(FOLDER, "cases", "#{name}.rb"), backend,
-                 seconds.to_s, seed.to_s]
-      limit = (seconds + GRACE_SECONDS).ceil
+                 seconds.to_s, seed.to_s, *limit&.to_s]
+      patience = ((limit || seconds) + GRACE_SECONDS).ceil
       # Ruby keeps SIGTERM to itself while it is stuck in native code.
-      output, errors, status = Open3.capture3("timeout", "--signal=KILL", limit.to_s, *command)
+      output, errors, status = said("timeout", "--signal=KILL", patience.to_s, *command)
       found = JSON.parse(output.lines.last || "{}", symbolize_names: true)
       violations = found.fetch(:violations, [])
-      violations += ["it ended badly: #{status.inspect}\n#{errors.lines.last(15).join}"] unless status.success?
-      warn errors if status.success? && !errors.empty?
+      violations += ["it ended badly: #{status.inspect}\n#{errors.last(15).join}"] unless status.success?
       Outcome.new(name, backend, found[:operations] || 0, found[:faults] || 0, violations)
     rescue JSON::ParserError
-      Outcome.new(name, backend, 0, 0, ["it said #{output.inspect}\n#{errors.lines.last(15).join}"])
+      Outcome.new(name, backend, 0, 0, ["it said #{output.inspect}\n#{errors.last(15).join}"])
+    end
+
+    # What a command writes, the lines of its standard error as they come, and how it ended.
+    def said(*command)
+      Open3.popen3(*command) do |input, output, errors, waiter|
+        input.close
+        lines = Thread.new { errors.each_line.map { |line| line.tap { warn line } } }
+        [output.read, lines.value, waiter.value]
+      end
     end
 
     def report(outcomes, seed)
@@ -71,17 +86,21 @@ module Soak
 end
 
 minutes = nil
+full = false
 only = Soak::CASES
 backends = Soak::BACKENDS
 seed = Random.new_seed % 1_000_000
 OptionParser.new do |options|
   options.on("--minutes N", Float) { |number| minutes = number }
+  options.on("--full") { full = true }
   options.on("--only NAMES", Array) { |names| only = names }
   options.on("--backends NAMES", Array) { |names| backends = names }
   options.on("--seed N", Integer) { |number| seed = number }
 end.parse!
 unknown = only - Soak::CASES
 abort "bin/soak: there is no case #{unknown.join(', ')}; there are #{Soak::CASES.join(', ')}" if unknown.any?
+abort "bin/soak: --full has times of its own, so --minutes cannot be given with it" if full && minutes
 
-seconds = minutes ? minutes * 60 : only.size * 5.0
-exit Soak.run(only, backends, seconds, seed)
+share = minutes ? minutes * 60 / only.size : 5.0
+shares = only.to_h { |name| [name, full ? Soak::FULL_SECONDS[name] : share] }
+exit Soak.run(shares, backends, seed, full ? Soak::FULL_LIMIT_SECONDS : nil)

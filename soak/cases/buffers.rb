@@ -8,13 +8,16 @@ class Stream
   WORD = "J"
   SIZE = [0].pack(WORD).bytesize
   CANARY = "\xA5".b * 64
+  # The numbers go round; twice, so that any part of them is one piece.
+  NUMBERS = 1 << 16
+  WORDS = ((0...NUMBERS).to_a.pack("#{WORD}*") * 2)
 
   attr_reader :reader, :writer
 
   def initialize(soak, pair)
     @soak = soak
     @reader, @writer = pair
-    @sent = @received = 0
+    @sent = @received = soak.random.rand(NUMBERS)
     @left = "".b
   end
 
@@ -22,9 +25,10 @@ class Stream
   def pending
     return @pending if @pending
 
-    count = @soak.random.rand(1..2000)
-    @pending = numbers(@sent, count)
-    @sent += count
+    # Few as a rule, so that readers wait; and many at times, so that writers do.
+    count = @soak.random.rand(@soak.random.rand(8).zero? ? 1..2000 : 1..50)
+    @pending = words(@sent, count)
+    @sent = (@sent + count) % NUMBERS
     @pending
   end
 
@@ -37,18 +41,22 @@ class Stream
   def read(bytes)
     @left << bytes
     whole = @left.bytesize / SIZE
-    @left.slice!(0, whole * SIZE).unpack("#{WORD}*").each do |number|
-      next @received += 1 if number == @received
-
-      @soak.violation("#{number} came where #{@received} was due")
-      @received = number + 1
-    end
+    compare(@left.slice!(0, whole * SIZE), words(@received, whole))
+    @received = (@received + whole) % NUMBERS
     @soak.done
   end
 
   private
 
-  def numbers(first, count) = (first...(first + count)).to_a.pack("#{WORD}*")
+  def compare(found, wanted)
+    return if found == wanted
+
+    pairs = found.unpack("#{WORD}*").zip(wanted.unpack("#{WORD}*"))
+    index = pairs.index { |came, due| came != due }
+    @soak.violation("#{pairs[index].first} came where #{pairs[index].last} was due, #{index} words into #{pairs.size}")
+  end
+
+  def words(first, count) = WORDS.byteslice(first * SIZE, count * SIZE)
 end
 
 Interrupted = Class.new(StandardError)
@@ -59,7 +67,7 @@ KINDS = [-> { UNIXSocket.pair }, -> { IO.pipe }, lambda do
   [server.accept, client].tap { server.close }
 end].freeze
 
-Case.run do
+Case.run("ended reads": 1_000_000) do
   # A part of a buffer between canaries. Each is made anew, so that memory which is freed too early is somebody else's
   # at once.
   guarded = lambda do |size, &use|
@@ -84,7 +92,10 @@ Case.run do
   # Only what says how much it has written can be ended in the middle.
   writing = lambda do |stream|
     count = stream.writer.write_nonblock(stream.pending, exception: false)
-    count == :wait_writable ? stream.writer.wait_writable : stream.written(count)
+    next stream.writer.wait_writable if count == :wait_writable
+
+    stream.written(count)
+    sleep(0)
   end
 
   work = lambda do |job, stream|
@@ -93,6 +104,7 @@ Case.run do
     Timeout.timeout(random.rand * 0.001, Interrupted) { job.call(stream) }
   rescue Interrupted
     fault
+    count(:"ended reads") if job == reading
   end
 
   Thread.report_on_exception = false
@@ -105,7 +117,7 @@ Case.run do
     while more?
       sleep(random.rand * 0.0005)
       Array.new(10) { "x" * random.rand(1..10_000) }
-      fibers.sample(5, random:).each { |fiber| fiber.raise(Interrupted) if fiber.alive? }
+      fibers.sample(20, random:).each { |fiber| fiber.raise(Interrupted) if fiber.alive? }
     end
     raise SystemExit
   end

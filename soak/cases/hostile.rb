@@ -134,7 +134,7 @@ class Hostile
   end
 end
 
-Case.run do
+Case.run(operations: 1_000_000) do
   output = $stdout.dup
   [$stdout, $stderr].each { |io| io.reopen(File::NULL, "w") }
   folder = Dir.mktmpdir("uring_io-soak-")

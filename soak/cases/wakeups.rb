@@ -4,7 +4,7 @@ require_relative "../case"
 
 # Every wakeup from another thread, a trap handler or another fiber arrives once, at whatever point of its park the
 # sleeper is; and a program that waits for nothing uses no processor.
-Case.run do
+Case.run(operations: 1_000_000) do
   processor = -> { Process.clock_gettime(Process::CLOCK_PROCESS_CPUTIME_ID) }
 
   # Numbers go through a queue from threads and trap handlers to many fibers: each must come out once.
@@ -15,6 +15,8 @@ Case.run do
     signalled = 0
     received = Hash.new(0)
     before = trap(:USR1) { queue << (signalled -= 1) }
+    # The end comes by a signal, too, of a higher number: so it comes after those before it.
+    before_end = trap(:USR2) { 20.times { queue << nil } }
     senders = Array.new(2) do |sender|
       Thread.new do
         own = Random.new(sender)
@@ -35,10 +37,11 @@ Case.run do
         end
       end
       senders.each(&:join)
-      20.times { queue << nil }
+      Process.kill(:USR2, Process.pid)
       sleep(0.001) while fibers.any?(&:alive?)
     end
     trap(:USR1, before)
+    trap(:USR2, before_end)
     received.each { |number, times| violation("#{number} came #{times} times") if times != 1 }
     # A signal that comes twice before it is handled is one signal.
     expect(received.keys.count(&:negative?) == -signalled, "#{-signalled} were sent by trap handlers")
