@@ -3,6 +3,7 @@
 # The compiled extension. It is built for one minor version of Ruby: platform gems carry one for
 # each, in a folder of that name.
 begin
+  require "socket" # the extension looks for its classes
   require_relative "#{RUBY_VERSION[/\A\d+\.\d+/]}/uring_io"
 rescue LoadError => error
   raise LoadError, "#{error.message}\nuring_io is not compiled for Ruby #{RUBY_VERSION}: " \

@@ -1,6 +1,5 @@
 # frozen_string_literal: true
 
-require "socket"
 require_relative "ring/operations"
 require_relative "ring/streams"
 require_relative "ring/batch"

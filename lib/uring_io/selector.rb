@@ -38,7 +38,8 @@ module UringIO
 
     { URing: :io_uring, EPoll: :epoll, Poll: :poll, Select: :select }.each do |name, backend|
       selector = Class.new(self) do
-        define_method(:initialize) { |loop, **options| super(loop, backend:, **options) }
+        # Not define_method: its block would be of the Ractor that loads this.
+        class_eval "def initialize(loop, **options) = super(loop, backend: :#{backend}, **options)", __FILE__, __LINE__
       end
       const_set(name, selector)
     end

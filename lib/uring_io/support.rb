@@ -108,9 +108,9 @@ module UringIO
     end
   end
 
-  # What this machine offers, found out at the first call.
+  # What this machine offers, found out at the first call in each Ractor.
   # @return [Support]
   def self.support
-    @support ||= Support.detect
+    Ractor.current[:uring_io_support] ||= Support.detect
   end
 end

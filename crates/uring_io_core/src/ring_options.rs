@@ -11,6 +11,8 @@ pub struct Options {
     pub entries: u32,
     /// Let a kernel thread take submissions off the queue.
     pub sqpoll: Option<Sqpoll>,
+    /// Whether the ring is used by any thread of the kernel, one at a time, and not by that which makes it alone.
+    pub any_thread: bool,
     /// Have the kernel refuse what a scheduler does not submit itself: see `uring::submission::OPCODES`.
     pub restrict: bool,
     /// What to pretend that the kernel lacks. Tests only; the default hides nothing.
@@ -24,6 +26,7 @@ impl Default for Options {
         Self {
             entries: 256,
             sqpoll: None,
+            any_thread: false,
             restrict: false,
             limits: Mask::NOTHING,
             intake: None,

@@ -274,6 +274,7 @@ impl Inventory {
 const SMALLEST_RING: RingOptions = RingOptions {
     entries: 1,
     sqpoll: None,
+    any_thread: false,
     restrict: false,
     limits: Mask::NOTHING,
     intake: None,

@@ -271,7 +271,13 @@ fn nowait(_fd: RawFd, _direction: Direction, _buffer: LentBuffer) -> i32 {
 /// pipes. `None`: the kind must be asked for first. A regular file may answer `-EAGAIN`, too.
 pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> Option<i32> {
     static PIPES_CAN: OnceLock<bool> = OnceLock::new();
-    if !*PIPES_CAN.get_or_init(pipes_can_nowait) {
+    // Not get_or_init: nobody may wait for whoever makes it, who may be missing in a forked child.
+    let can = PIPES_CAN.get().copied().unwrap_or_else(|| {
+        let can = pipes_can_nowait();
+        let _ = PIPES_CAN.set(can);
+        can
+    });
+    if !can {
         return None;
     }
     let result = nowait(fd, direction, buffer);

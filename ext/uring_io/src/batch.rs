@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::held::Held;
 use crate::io::OpenIo;
 use crate::prepared::{self, Prepared};
-use crate::{duration, errors};
+use crate::{duration, errors, ractors};
 
 /// Memory behind a UringIO::Ring::Batch.
 #[derive(TypedData, Default)]
@@ -44,7 +44,7 @@ struct Entry {
     io: Opaque<Value>,
 }
 
-// SAFETY: used by whichever thread holds the GVL, one at a time. What its calls hold points nowhere but
+// SAFETY: used by whichever thread of its Ractor holds the GVL, one at a time. What its calls hold points nowhere but
 // to memory that `held` keeps.
 unsafe impl Send for Batch {}
 
@@ -260,6 +260,8 @@ impl Batch {
 pub fn init(ruby: &Ruby, ring: RClass) -> Result<(), Error> {
     let class = ring.define_class("Batch", ruby.class_object())?;
     class.define_alloc_func::<Batch>();
+    Batch::class(ruby);
+    ractors::refuse_copies(class)?;
     class.define_private_method("add", method!(Batch::add, 4))?;
     class.define_private_method("add_read", method!(Batch::add_read, 4))?;
     class.define_private_method("add_write", method!(Batch::add_write, 4))?;

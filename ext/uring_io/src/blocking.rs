@@ -11,7 +11,7 @@ use magnus::{prelude::*, Error, Ruby, Value};
 pub fn execute(ruby: &Ruby, work: Value) -> Result<(), Error> {
     #[cfg(ruby_gte_4_0)]
     if let Some(operation) = operation::Handle::of(work) {
-        while !operation.execute() {
+        while !operation.execute(ruby) {
             ruby.thread_check_ints()?;
         }
         return Ok(());
@@ -24,7 +24,7 @@ pub fn execute(ruby: &Ruby, work: Value) -> Result<(), Error> {
 pub fn cancel(work: Value) {
     #[cfg(ruby_gte_4_0)]
     if let Some(operation) = operation::Handle::of(work) {
-        operation.cancel();
+        operation.cancel(&Ruby::get_with(work));
     }
     let _ = work;
 }
@@ -35,8 +35,10 @@ mod operation {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use magnus::rb_sys::{protect, AsRawValue};
-    use magnus::Value;
+    use magnus::{Ruby, Value};
     use rb_sys::{rb_nogvl, RB_NOGVL_INTR_FAIL};
+
+    use crate::ractors::Local;
 
     #[repr(C)]
     struct Opaque {
@@ -48,9 +50,6 @@ mod operation {
         fn rb_fiber_scheduler_blocking_operation_execute(operation: *mut Opaque) -> c_int;
         fn rb_fiber_scheduler_blocking_operation_cancel(operation: *mut Opaque) -> c_int;
     }
-
-    /// How many threads are about to tell work to end.
-    static CANCELLING: AtomicU32 = AtomicU32::new(0);
 
     /// The work behind one of Ruby's objects; it lives as long as the object, which the fiber that
     /// waits for it keeps.
@@ -71,25 +70,31 @@ mod operation {
 
         /// Executes the work without the GVL, unless it was cancelled. False when an interrupt is
         /// pending for this thread: then the work was not touched.
-        pub fn execute(&self) -> bool {
-            unsafe extern "C" fn enter(operation: *mut c_void) -> *mut c_void {
+        pub fn execute(&self, ruby: &Ruby) -> bool {
+            struct Execution<'a>(*mut Opaque, &'a AtomicU32);
+
+            unsafe extern "C" fn enter(execution: *mut c_void) -> *mut c_void {
+                // SAFETY: the local of `execute`, which does not return before this does.
+                let Execution(operation, cancelling) = unsafe { &*execution.cast() };
                 // SAFETY: the handle is alive, see `Handle`, and this is a Ruby thread.
-                unsafe { rb_fiber_scheduler_blocking_operation_execute(operation.cast()) };
+                unsafe { rb_fiber_scheduler_blocking_operation_execute(*operation) };
                 // Who cancels puts this thread on the list of those that are sent signals until they
                 // come back (thread_pthread.c, ubf_select). Ruby takes it off when it leaves here: it
                 // must be on it by then, or it stays on it beyond its end, and Ruby crashes.
-                while CANCELLING.load(Ordering::SeqCst) > 0 {
+                while cancelling.load(Ordering::SeqCst) > 0 {
                     std::thread::yield_now();
                 }
-                operation
+                execution
             }
 
-            // SAFETY: `enter` is given the handle. There is no function to unblock it with: this
+            // Whoever cancels this work is of the same Ractor.
+            let mut execution = Execution(self.0, &Local::of(ruby).cancelling);
+            // SAFETY: `enter` is given a local that outlives the call. There is no function to unblock it with: this
             // thread is interrupted only when its pool is given up.
             let entered = unsafe {
                 rb_nogvl(
                     Some(enter),
-                    self.0.cast(),
+                    (&raw mut execution).cast(),
                     None,
                     std::ptr::null_mut(),
                     RB_NOGVL_INTR_FAIL as i32,
@@ -98,12 +103,13 @@ mod operation {
             !entered.is_null()
         }
 
-        pub fn cancel(&self) {
-            CANCELLING.fetch_add(1, Ordering::SeqCst);
+        pub fn cancel(&self, ruby: &Ruby) {
+            let cancelling = &Local::of(ruby).cancelling;
+            cancelling.fetch_add(1, Ordering::SeqCst);
             // SAFETY: the handle is alive, see `Handle`; work that has ended is left alone. It neither
             // raises nor waits.
             unsafe { rb_fiber_scheduler_blocking_operation_cancel(self.0) };
-            CANCELLING.fetch_sub(1, Ordering::SeqCst);
+            cancelling.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }

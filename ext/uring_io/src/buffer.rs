@@ -1,9 +1,9 @@
 //! IO::Buffer: its memory, and keeping it in place while the kernel uses it.
 #![allow(unsafe_code)]
 
+use std::cell::RefMut;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use magnus::rb_sys::{protect, AsRawValue};
 use magnus::value::ReprValue;
@@ -15,6 +15,7 @@ use rb_sys::{
 use uring_io_core::{Direction, LentBuffer};
 
 use crate::errors;
+use crate::ractors::Local;
 
 /// The memory of an IO::Buffer, which stays where it is until this is dropped.
 ///
@@ -49,12 +50,12 @@ impl BufferMemory {
             // SAFETY: `buffer` is an IO::Buffer; what raises is caught by `protect`.
             protect(|| unsafe { rb_io_buffer_lock(buffer.as_raw()) })?;
             if own {
-                locks().insert(address, 1);
+                locks(ruby).insert(address, 1);
             }
             Some(buffer)
         } else if own {
             // Where the lock is ours it must outlast both.
-            let mut locks = locks();
+            let mut locks = locks(ruby);
             let count = locks.get_mut(&address);
             count.map(|count| {
                 *count += 1;
@@ -90,7 +91,8 @@ impl BufferMemory {
     /// Unlocks a buffer that was left locked, unless others use it too.
     pub fn unlock(buffer: Value) {
         let address = buffer.as_raw() as usize;
-        let mut locks = locks();
+        let ruby = Ruby::get_with(buffer);
+        let mut locks = locks(&ruby);
         if let Some(count) = locks.get_mut(&address) {
             *count -= 1;
             if *count > 0 {
@@ -147,19 +149,25 @@ impl Drop for BufferMemory {
 
 /// How many use each buffer that we have locked and that owns its memory: Ruby's own lock is on or off.
 /// Those buffers are marked where they are held, so that they keep their addresses.
-fn locks() -> MutexGuard<'static, BTreeMap<usize, usize>> {
-    static LOCKS: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
-    LOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+/// Neither are they shared with other Ractors, so each Ractor counts its own.
+fn locks(ruby: &Ruby) -> RefMut<'_, BTreeMap<usize, usize>> {
+    Local::of(ruby).locks.borrow_mut()
 }
+
+static CLASS: Lazy<RClass> = Lazy::new(|ruby| {
+    let io = ruby.class_io();
+    io.const_get("Buffer")
+        .unwrap_or_else(|_| ruby.class_basic_object())
+});
 
 /// IO::Buffer.
 pub fn class(ruby: &Ruby) -> RClass {
-    static CLASS: Lazy<RClass> = Lazy::new(|ruby| {
-        let io = ruby.class_io();
-        io.const_get("Buffer")
-            .unwrap_or_else(|_| ruby.class_basic_object())
-    });
     ruby.get_inner(&CLASS)
+}
+
+/// Looks the class up before there is another Ractor: see `ractors.rs`.
+pub fn init(ruby: &Ruby) {
+    class(ruby);
 }
 
 /// The memory of an IO::Buffer, or what Ruby raises when it must not be used like this.

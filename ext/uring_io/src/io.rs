@@ -69,20 +69,6 @@ impl OpenIo {
 
     /// Whether Ruby knows this IO as a socket.
     pub fn is_socket(&self, ruby: &Ruby) -> bool {
-        static SOCKET: Lazy<RClass> = Lazy::new(|ruby| {
-            ruby.class_object()
-                .const_get("BasicSocket")
-                .unwrap_or_else(|_| ruby.class_basic_object())
-        });
-        // Before the socket library is loaded there is nothing to look up, and no such object.
-        if Lazy::try_get_inner(&SOCKET).is_none() {
-            let loaded = ruby
-                .class_object()
-                .funcall("const_defined?", ("BasicSocket",));
-            if !loaded.unwrap_or(false) {
-                return false;
-            }
-        }
         self.value.is_kind_of(ruby.get_inner(&SOCKET))
     }
 
@@ -126,6 +112,18 @@ pub fn interest(ruby: &Ruby, events: Value) -> Result<Interest, Error> {
 /// What an IO is ready for, as `io_wait` answers it.
 pub fn events(ruby: &Ruby, ready: Interest) -> Value {
     ruby.integer_from_u64(ready.bits().into()).as_value()
+}
+
+static SOCKET: Lazy<RClass> = Lazy::new(|ruby| {
+    ruby.class_object()
+        .const_get("BasicSocket")
+        .unwrap_or_else(|_| ruby.class_basic_object())
+});
+
+/// Looks the class up before there is another Ractor: see `ractors.rs`. `lib/uring_io/native.rb` has
+/// loaded the socket library.
+pub fn init(ruby: &Ruby) {
+    ruby.get_inner(&SOCKET);
 }
 
 fn to_io(ruby: &Ruby, object: Value) -> Result<Value, Error> {

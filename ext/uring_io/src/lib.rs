@@ -17,6 +17,7 @@ mod held;
 mod io;
 mod options;
 mod prepared;
+mod ractors;
 mod receiver;
 mod registered;
 mod resolve;
@@ -34,7 +35,10 @@ use magnus::{Error, Ruby};
 
 #[magnus::init]
 fn init(ruby: &Ruby) -> Result<(), Error> {
+    ractors::init();
     let module = ruby.define_module("UringIO")?;
+    buffer::init(ruby);
+    io::init(ruby);
     support::init(ruby, module)?;
     scheduler::init(ruby, module)?;
     selector::init(ruby, module)?;

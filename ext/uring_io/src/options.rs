@@ -8,7 +8,7 @@ use uring_io_core::support;
 use uring_io_core::{BackendKind, Driver, Options, RingOptions, Sqpoll};
 
 use crate::engine::Party;
-use crate::{duration, errors};
+use crate::{duration, errors, ractors};
 
 /// A driver, and what else was asked for.
 pub struct Made {
@@ -44,6 +44,7 @@ pub fn driver(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made
     let ring = RingOptions {
         entries: whole_number(ruby, "entries", entries, entries_default, 32_768)?,
         sqpoll: polling_thread(ruby, sqpoll.unwrap_or(false), idle, cpu)?,
+        any_thread: !ractors::keep_native_thread(ruby),
         // Other backends have no ring, and nothing to restrict.
         restrict: restrict.unwrap_or(false),
         ..RingOptions::default()

@@ -34,7 +34,7 @@ pub struct Prepared {
     pub held: Held,
 }
 
-// SAFETY: used by whichever thread holds the GVL, one at a time. What it holds points nowhere but to
+// SAFETY: used by whichever thread of its Ractor holds the GVL, one at a time. What it holds points nowhere but to
 // memory that `held` keeps.
 unsafe impl Send for Prepared {}
 
@@ -852,10 +852,12 @@ pub fn position(offset: Option<u64>) -> Option<Target> {
 pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     let memory = ring.define_class("Memory", ruby.class_object())?;
     memory.undef_default_alloc_func();
+    Handed::class(ruby);
     memory.define_singleton_method("new", function!(Handed::new, 1))?;
     memory.define_method("free", method!(Handed::free, 0))?;
     let call = ring.define_class("Call", ruby.class_object())?;
     call.undef_default_alloc_func();
+    Prepared::class(ruby);
     call.define_singleton_method("nop", function!(Prepared::nop, 0))?;
     call.define_singleton_method("read", function!(Prepared::read, 3))?;
     call.define_singleton_method("write", function!(Prepared::write, 3))?;

@@ -33,7 +33,7 @@ pub struct Registered {
     released: Cell<bool>,
 }
 
-// SAFETY: used by whichever thread holds the GVL, one at a time.
+// SAFETY: used by whichever thread of its Ractor holds the GVL, one at a time.
 unsafe impl Send for Registered {}
 
 impl DataTypeFunctions for Registered {
@@ -139,6 +139,7 @@ impl Registered {
 pub fn init(ruby: &Ruby, ring: RClass) -> Result<(), Error> {
     let class = ring.define_class("RegisteredBuffer", ruby.class_object())?;
     class.undef_default_alloc_func();
+    Registered::class(ruby);
     class.define_method("buffer", method!(Registered::buffer, 0))?;
     class.define_method("released?", method!(Registered::released, 0))?;
     class.define_method("release", method!(Registered::release, 0))

@@ -25,7 +25,7 @@ use crate::options::{self, Made};
 use crate::prepared::{self, Prepared};
 use crate::registered::{self, Registered};
 use crate::scheduler::Scheduler;
-use crate::{duration, errors};
+use crate::{duration, errors, ractors};
 
 type Hook<T> = Result<T, Error>;
 
@@ -49,7 +49,7 @@ struct Mailbox {
     waiting: RefCell<VecDeque<(Opaque<Value>, Token)>>,
 }
 
-// SAFETY: Ruby objects are used by whichever thread holds the GVL, one at a time; all methods but
+// SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time; all methods but
 // questions and `message` refuse threads that do not own the ring. The GC's marking, and `message`, may
 // run while the owner waits without the GVL, and touch only what Driver::wait leaves alone.
 unsafe impl Send for Ring {}
@@ -466,6 +466,8 @@ impl Kind {
 
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Ring", ruby.class_object())?;
+    Ring::class(ruby);
+    ractors::refuse_copies(class)?;
     class.define_alloc_func::<Ring>();
     class.define_method("initialize", method!(Ring::initialize, -1))?;
     class.define_method("backend", method!(Ring::backend, 0))?;

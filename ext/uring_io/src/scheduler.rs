@@ -28,7 +28,7 @@ use crate::options::{self, Made};
 use crate::receiver::{Receiver, Receives};
 use crate::stacks::Stacks;
 use crate::transfer::{self, Contract};
-use crate::{blocking, children, duration, errors, resolve, select, timeout};
+use crate::{blocking, children, duration, errors, ractors, resolve, select, timeout};
 
 /// Memory behind a UringIO::Scheduler.
 #[derive(TypedData)]
@@ -52,7 +52,7 @@ impl Default for Scheduler {
     }
 }
 
-// SAFETY: Ruby objects are used by whichever thread holds the GVL, one at a time. Hooks other than
+// SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time. Hooks other than
 // `unblock` refuse threads that do not own the scheduler; `unblock` and the GC's marking may run
 // while the owner waits without the GVL, and touch only what Driver::wait leaves alone.
 unsafe impl Send for Scheduler {}
@@ -576,6 +576,8 @@ fn check_outside(ruby: &Ruby, engine: &Engine) -> Hook<()> {
 
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Scheduler", ruby.class_object())?;
+    Scheduler::class(ruby);
+    ractors::refuse_copies(class)?;
     class.define_alloc_func::<Scheduler>();
     class.define_method("before_close", method!(Scheduler::before_close, 1))?;
     class.define_method("initialize", method!(Scheduler::initialize, -1))?;

@@ -28,7 +28,7 @@ use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
 use crate::receiver::{Receiver, Receives};
 use crate::transfer::{self, Contract};
-use crate::{children, duration, errors, gvl, switch};
+use crate::{children, duration, errors, gvl, ractors, switch};
 
 /// Memory behind a UringIO::Selector.
 #[derive(TypedData, Default)]
@@ -48,7 +48,7 @@ struct State {
     not_looked: Cell<u32>,
 }
 
-// SAFETY: Ruby objects are used by whichever thread holds the GVL, one at a time. Methods other
+// SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time. Methods other
 // than `push`, `wakeup` and questions refuse threads that do not own the selector; these, and the
 // GC's marking, may run while the owner waits without the GVL, and touch only what Driver::wait
 // leaves alone.
@@ -533,6 +533,9 @@ unsafe extern "C" fn transfer(this: Value) -> Value {
 
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Selector", ruby.class_object())?;
+    Selector::class(ruby);
+    ractors::refuse_copies(class)?;
+    LazyId::force(&PENDING_INTERRUPT, ruby);
     class.define_alloc_func::<Selector>();
     class.define_method("initialize", method!(Selector::initialize, -1))?;
     class.define_method("loop", method!(Selector::home, 0))?;

@@ -109,7 +109,8 @@ module UringIO
       end
 
       (Operations.public_instance_methods(false) - public_instance_methods(false)).each do |name|
-        define_method(name) { |*arguments, **options| step(name) { super(*arguments, **options) } }
+        # Not define_method: its block would be of the Ractor that loads this.
+        class_eval "def #{name}(*, **) = step(:#{name}) { super }", __FILE__, __LINE__
       end
 
       private

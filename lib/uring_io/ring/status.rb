@@ -17,17 +17,19 @@ module UringIO
 
       # @!attribute [r] size
       #   @return [Integer] bytes; dev_major, dev_minor, ino, mode, nlink, uid, gid, blocks and blksize as in File::Stat
-      NAMES.each_with_index { |name, index| define_method(name) { @fields[index] } }
+      # Not define_method: its blocks would be of the Ractor that loads this.
+      NAMES.each_with_index { |name, index| class_eval "def #{name} = @fields[#{index}]", __FILE__, __LINE__ }
 
       # @!attribute [r] mtime
       #   @return [Time] likewise atime, ctime and birthtime
       TIMES.each_with_index do |name, index|
-        define_method(name) { Time.at(*@fields[NAMES.size + (2 * index), 2], :nanosecond) }
+        place = NAMES.size + (2 * index)
+        class_eval "def #{name} = Time.at(*@fields[#{place}, 2], :nanosecond)", __FILE__, __LINE__
       end
 
       # @!method file?
       #   @return [Boolean] likewise directory?, symlink?, pipe?, socket?, blockdev? and chardev?
-      KINDS.each { |name, kind| define_method(name) { mode & 0o170000 == kind } }
+      KINDS.each { |name, kind| class_eval "def #{name} = mode & 0o170000 == #{kind}", __FILE__, __LINE__ }
     end
   end
 end

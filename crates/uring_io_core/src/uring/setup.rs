@@ -86,6 +86,9 @@ const LADDER: [u32; 6] = [
 /// `EINVAL` next to `SQPOLL`: a polling thread runs its own task work.
 const REFUSED_WITH_SQPOLL: u32 = COOP_TASKRUN | TASKRUN_FLAG | DEFER_TASKRUN;
 
+/// What binds a ring, or the end of its operations, to the thread that submits.
+const OF_ONE_THREAD: u32 = SINGLE_ISSUER | DEFER_TASKRUN | COOP_TASKRUN | TASKRUN_FLAG;
+
 /// No ring smaller than this is tried when memory is short.
 const ENTRIES_MIN: u32 = 8;
 
@@ -131,6 +134,11 @@ fn build(options: &Options, entries: u32, flags: u32) -> Result<IoUring> {
     let flags = match options.sqpoll {
         Some(_) => flags & !REFUSED_WITH_SQPOLL,
         None => flags,
+    };
+    let flags = if options.any_thread {
+        flags & !OF_ONE_THREAD
+    } else {
+        flags
     };
     let flags = if options.restrict {
         flags | R_DISABLED

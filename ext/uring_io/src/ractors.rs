@@ -1,0 +1,129 @@
+//! What Ractors have in common: this library, and nothing in it that one of them could wait for.
+//!
+//! Each Ractor has a GVL of its own, so holding one keeps no other Ractor away. It need not: schedulers,
+//! selectors, rings and their calls cannot be shared, copied or moved, and no method of another Ractor
+//! reaches them. Garbage is collected with all Ractors stopped or without their GVL, which is what
+//! happens to the threads of one; freeing touches the object alone.
+//!
+//! What is left is static. Nobody may wait for it, or run Ruby in the middle of making it: the one that
+//! makes it may be stopped for the garbage collector, which waits for all, or be missing in a forked
+//! child. So everything is made when the library is loaded, or is of the Ractor: see [`Local`].
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::sync::atomic::AtomicU32;
+use std::sync::OnceLock;
+
+use magnus::{method, prelude::*, Error, RClass, Ruby, Value};
+use rb_sys::{
+    rb_ext_ractor_safe, rb_ractor_local_storage_ptr, rb_ractor_local_storage_ptr_newkey,
+    rb_ractor_local_storage_ptr_set, rb_ractor_local_storage_type,
+};
+
+use crate::errors;
+
+/// What the threads of one Ractor have in common.
+#[derive(Default)]
+pub struct Local {
+    /// See `buffer.rs`.
+    pub locks: RefCell<BTreeMap<usize, usize>>,
+    /// How many threads are about to tell work to end: see `blocking.rs`.
+    #[cfg_attr(
+        not(ruby_gte_4_0),
+        expect(dead_code, reason = "nothing can be told to end")
+    )]
+    pub cancelling: AtomicU32,
+}
+
+/// Ruby's name for the place of [`Local`].
+struct Key(rb_sys::rb_ractor_local_key_t);
+
+// SAFETY: Ruby makes it once, never frees it, and only compares its address.
+unsafe impl Send for Key {}
+// SAFETY: as above.
+unsafe impl Sync for Key {}
+
+static KEY: OnceLock<Key> = OnceLock::new();
+static KIND: Kind = Kind(rb_ractor_local_storage_type {
+    mark: None,
+    free: Some(free),
+});
+
+/// What Ruby does with [`Local`].
+struct Kind(rb_ractor_local_storage_type);
+
+// SAFETY: two functions.
+unsafe impl Sync for Kind {}
+
+unsafe extern "C" fn free(local: *mut c_void) {
+    // SAFETY: `Local::of` made it; Ruby calls this once, when the Ractor and its threads have ended.
+    drop(unsafe { Box::from_raw(local.cast::<Local>()) });
+}
+
+impl Local {
+    /// That of the calling thread, which holds the GVL or lets go of it only while this is borrowed.
+    pub fn of(_ruby: &Ruby) -> &Self {
+        // SAFETY: the key was made by `init`. What is kept under it is a Local, which is freed after the
+        // last thread of its Ractor. That `Ruby` is at hand means that the GVL was, so nobody else makes
+        // one for the same Ractor in between.
+        unsafe {
+            let Some(key) = KEY.get() else {
+                unreachable!("init has made the key");
+            };
+            let mut local = rb_ractor_local_storage_ptr(key.0);
+            if local.is_null() {
+                local = Box::into_raw(Box::<Self>::default()).cast();
+                rb_ractor_local_storage_ptr_set(key.0, local);
+            }
+            &*local.cast()
+        }
+    }
+}
+
+/// Tells Ruby that Ractors may call what is defined from here on, and makes what they have in common.
+pub fn init() {
+    // SAFETY: called while the library is loaded; Ruby keeps the address of a static.
+    unsafe {
+        rb_ext_ractor_safe(true);
+        KEY.get_or_init(|| Key(rb_ractor_local_storage_ptr_newkey(&raw const KIND.0)));
+    }
+    // Registers the counting of forks.
+    uring_io_core::forks();
+}
+
+/// Has objects of a class refuse to be copied, which is what Ractors do to what is sent: the copy would have
+/// nothing behind it. Ruby itself refuses to share them.
+pub fn refuse_copies(class: RClass) -> Result<(), Error> {
+    fn refuse(ruby: &Ruby, this: Value, _original: Value) -> Result<Value, Error> {
+        let class = this.class();
+        let message = format!(
+            "a {class} cannot be copied, nor sent to another Ractor: make one in each thread that uses it"
+        );
+        Err(errors::wrong_type(ruby, message))
+    }
+    class.define_private_method("initialize_copy", method!(refuse, 1))
+}
+
+/// Binds the calling Ruby thread to its native one, which is what the kernel knows as the user of a ring.
+/// In a Ractor other than the main one, and with `RUBY_MN_THREADS=1`, Ruby threads change it when they
+/// wait. False where that cannot be had (below Ruby 3.4) and may happen.
+pub fn keep_native_thread(ruby: &Ruby) -> bool {
+    #[cfg(ruby_gte_3_4)]
+    {
+        let _ = ruby;
+        // SAFETY: for a Ruby thread with the GVL. It may be called again.
+        unsafe { rb_sys::rb_thread_lock_native_thread() };
+        true
+    }
+    #[cfg(not(ruby_gte_3_4))]
+    {
+        let same_ractor = || {
+            let ractor: RClass = ruby.class_object().const_get("Ractor")?;
+            let current: Value = ractor.funcall("current", ())?;
+            current.funcall::<_, _, bool>("equal?", (ractor.funcall::<_, _, Value>("main", ())?,))
+        };
+        same_ractor().unwrap_or(false) && std::env::var_os("RUBY_MN_THREADS").is_none()
+    }
+}
