@@ -1,0 +1,36 @@
+# frozen_string_literal: true
+
+require "open3"
+require_relative "targets"
+
+module Bench
+  # The same exchange without Ruby (crates/uring_io_core/benches/echo.rs), which cargo builds when it is asked for.
+  module Floor
+    BUILD = %w[cargo bench --quiet --no-run --message-format=json --package uring_io_core --bench echo].freeze
+
+    class << self
+      # Why there is none.
+      def missing
+        build
+        @missing
+      end
+
+      def command(connections, seconds)
+        build
+        [@program, connections.to_s, seconds.to_s, WARM_UP.to_s]
+      end
+
+      private
+
+      def build
+        return if @program || @missing
+
+        output, status = Open3.capture2(*BUILD, chdir: File.expand_path("..", __dir__))
+        @program = output.scan(/"executable":"([^"]+)"/).last&.first if status.success?
+        @missing = "does not compile" unless @program
+      rescue Errno::ENOENT
+        @missing = "cargo is not installed"
+      end
+    end
+  end
+end

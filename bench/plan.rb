@@ -1,0 +1,102 @@
+# frozen_string_literal: true
+
+require "rbconfig"
+require_relative "availability"
+require_relative "targets"
+require_relative "workloads"
+
+module Bench
+  # Which programs are run on what, how often, for how long, and in which order.
+  class Plan
+    # What a measurement takes besides its own seconds, and the counting of system calls once for each cell.
+    START_SECONDS = 0.5
+    COUNTING_SECONDS = 0.5
+    TRACER_SECONDS = 0.3
+    SHORTEST = 0.3
+    LONGEST = 2.0
+    # Descriptors that a program has for other things than its connections.
+    SPARE_DESCRIPTORS = 64
+    THREADS_MOST = 2000
+    SELECT_MOST = 1000
+
+    # A workload on a target. +refusal+ is why it is not run.
+    Cell = Data.define(:workload, :target, :refusal, :connections)
+
+    attr_reader :workloads, :targets, :runs, :counting
+
+    # @param seconds [Float, nil] of each measurement; by default what +minutes+ leave for it
+    def initialize(workloads, targets, runs:, minutes:, seconds: nil, counting: COUNTING_SECONDS)
+      @workloads = workloads
+      @targets = targets
+      @runs = runs
+      @minutes = minutes
+      @seconds = seconds
+      @counting = counting
+    end
+
+    def cells(workload)
+      @cells ||= {}
+      @cells[workload] ||= targets.map do |target|
+        Cell.new(workload, target, refusal(workload, target), connections(workload))
+      end
+    end
+
+    # What is measured in a round: each begins in turn, and every other round goes backwards, so that what one leaves to
+    # the machine meets all of them.
+    def round(workload, number)
+      some = cells(workload).reject(&:refusal)
+      number.odd? ? some.rotate(number).reverse : some.rotate(number)
+    end
+
+    def seconds
+      @seconds ||= begin
+        rest = (@minutes * 60) - cost(0)
+        (rest / [runs * all_cells.size, 1].max).clamp(SHORTEST, LONGEST).floor(2)
+      end
+    end
+
+    # Of everything that is left to do in seconds, from a round of a workload on.
+    def estimate = cost(seconds)
+
+    def cost_of(workload, seconds = self.seconds) = START_SECONDS + workload.start + WARM_UP + seconds
+
+    def counting_cost = counting ? counting + TRACER_SECONDS : 0
+
+    def all_cells = workloads.flat_map { |workload| cells(workload).reject(&:refusal) }
+
+    def command(cell)
+      return [{}, *Floor.command(cell.connections, seconds)] unless cell.target.ruby?
+
+      [cell.target.env, RbConfig.ruby, "-W:no-experimental", *cell.target.options, cell.workload.file,
+       cell.target.name, seconds.to_s, cell.connections.to_s]
+    end
+
+    private
+
+    def cost(seconds)
+      all_cells.sum { |cell| (runs * cost_of(cell.workload, seconds)) + counting_cost }
+    end
+
+    def refusal(workload, target)
+      missing = Availability.missing(target)
+      return missing if missing
+      return "no floor for this" if !target.ruby? && workload.group != "echo"
+
+      most(workload, target) if workload.connections
+    end
+
+    def most(workload, target)
+      if target.spawns_threads? && workload.connections > THREADS_MOST
+        "threads stop at #{Table.thousands(THREADS_MOST)} connections"
+      elsif target.name == "select" && workload.connections * workload.descriptors > SELECT_MOST
+        "select knows no descriptor above 1,023"
+      end
+    end
+
+    # As many as the limit of descriptors allows.
+    def connections(workload)
+      most = (Process.getrlimit(:NOFILE).last - SPARE_DESCRIPTORS) / workload.descriptors
+      [workload.connections, most].compact.min if workload.connections
+    end
+  end
+end

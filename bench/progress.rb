@@ -1,0 +1,44 @@
+# frozen_string_literal: true
+
+module Bench
+  # Says on the standard error what is being measured, and how much time is left.
+  class Progress
+    def self.in_words(seconds) = seconds < 100 ? "#{seconds.ceil} s" : "#{(seconds / 60).ceil} minutes"
+
+    def initialize(plan)
+      @plan = plan
+      @done = 0.0
+      @begun = now
+      @said = nil
+    end
+
+    def step(cell, round)
+      say(cell, round)
+      yield
+      @done += @plan.cost_of(cell.workload) + (round.zero? ? @plan.counting_cost : 0)
+    end
+
+    # Makes place for the table on a terminal.
+    def clear
+      $stderr.write("\r\e[K") if $stderr.tty?
+    end
+
+    private
+
+    def say(cell, round)
+      left = @plan.estimate - @done
+      # What it really took so far says more about the machine than the plan does.
+      left *= (now - @begun) / @done if @done > 10
+      if $stderr.tty?
+        $stderr.write("\r\e[K#{head(cell, round)}, #{cell.target.name}; #{time(left)} to go")
+      elsif @said != head(cell, round)
+        @said = head(cell, round)
+        warn "#{@said}; #{time(left)} to go"
+      end
+    end
+
+    def head(cell, round) = "#{cell.workload.name}: run #{round + 1} of #{@plan.runs}"
+    def time(seconds) = Progress.in_words(seconds)
+    def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+  end
+end

@@ -1,0 +1,51 @@
+# frozen_string_literal: true
+
+require_relative "measurement"
+require_relative "progress"
+require_relative "result"
+
+module Bench
+  # Goes through a plan.
+  class Runner
+    # Hashes, as the table and the report want them.
+    attr_reader :results
+
+    def initialize(plan)
+      @plan = plan
+      @results = []
+      @failed = false
+    end
+
+    # Yields the results of a workload when all of them are there.
+    def run
+      progress = Progress.new(@plan)
+      @plan.workloads.each do |workload|
+        found = @plan.cells(workload).to_h { |cell| [cell, Result.new(cell)] }
+        @plan.runs.times do |round|
+          @plan.round(workload, round).each do |cell|
+            progress.step(cell, round) { measure(cell, found[cell], round) unless found[cell].over? }
+          end
+        end
+        progress.clear
+        yield finish(found.values)
+      end
+    end
+
+    def failed? = @failed
+
+    private
+
+    def measure(cell, result, round)
+      limit = @plan.cost_of(cell.workload) * 2
+      # Once is enough, for it is no matter of luck.
+      counting = @plan.counting if round.zero?
+      result.add(Measurement.new(@plan.command(cell), limit, counting:).run)
+    end
+
+    def finish(found)
+      baseline = found.find { |result| result.cell.target.name == BASELINE }&.median
+      @failed ||= found.any?(&:failed?)
+      found.map { |result| result.to_h(baseline) }.tap { |hashes| @results.concat(hashes) }
+    end
+  end
+end

@@ -1,0 +1,63 @@
+# frozen_string_literal: true
+
+require "tempfile"
+
+module Bench
+  # Counts the system calls of a running program from outside, by strace, and the operations that it makes meanwhile.
+  class SystemCalls
+    # For strace to attach to all threads.
+    ATTACH_SECONDS = 15
+
+    def self.missing
+      return if ENV.fetch("PATH", "").split(":").any? { |folder| File.executable?(File.join(folder, "strace")) }
+
+      "strace is not installed: system calls are not counted"
+    end
+
+    # @param counter [String] the file in which the program keeps the number of its operations
+    def initialize(pid, counter)
+      @pid = pid
+      @counter = counter
+    end
+
+    # @return [(Float, nil), (nil, String)] how many, or why that is not known
+    def per_operation(seconds)
+      return [nil, nil] if SystemCalls.missing # which is said once, and not in each row
+
+      Tempfile.create("uring_io-bench") do |summary|
+        operations = trace(summary.path, seconds) or return [nil, "strace did not attach"]
+        calls = File.read(summary.path)[/^\s*(\d+)\s+total$/, 1] || "0"
+        return [nil, "no operation while system calls were counted"] unless operations.positive?
+
+        [calls.to_f / operations, nil]
+      end
+    end
+
+    private
+
+    def trace(summary, seconds)
+      input, output = IO.pipe
+      tracer = Process.spawn("strace", "-f", "-c", "-U", "calls,name", "-o", summary, "-p", @pid.to_s, err: output)
+      output.close
+      return unless input.wait_readable(ATTACH_SECONDS) && input.readpartial(4096).include?("attached")
+
+      # Whatever else it has to say must not stop it.
+      Thread.new { input.read }
+      before = operations
+      sleep(seconds)
+      operations - before
+    rescue EOFError
+      nil
+    ensure
+      stop(tracer)
+    end
+
+    # It writes its summary when it is interrupted.
+    def stop(tracer)
+      Process.kill(:INT, tracer)
+      Process.wait(tracer)
+    end
+
+    def operations = File.binread(@counter, 8).unpack1("Q<")
+  end
+end
