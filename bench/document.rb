@@ -42,7 +42,7 @@ module Bench
     end
 
     def plan_in_words
-      "#{@plan.all_cells.size} programs, #{@plan.runs} runs of #{@plan.seconds} s each: about " \
+      "#{@plan.all_cells.size} programs, #{@plan.runs} run#{'s' if @plan.runs > 1} of #{@plan.seconds} s each: about " \
         "#{Progress.in_words(@plan.estimate)}; ratios are to #{BASELINE}"
     end
 

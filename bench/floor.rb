@@ -17,7 +17,7 @@ module Bench
 
       def command(connections, seconds)
         build
-        [@program, connections.to_s, seconds.to_s, WARM_UP.to_s]
+        [@program, connections.to_s, seconds.to_s, Bench.warm_up(connections).to_s]
       end
 
       private

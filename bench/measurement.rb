@@ -7,9 +7,6 @@ require_relative "system_calls"
 module Bench
   # One run of a program on a target, in a process group of its own that has ended when this is over.
   class Measurement
-    # What a program may need beyond its time where the machine is busy.
-    GRACE_SECONDS = 20
-
     # The program's figures, or why there are none. What +failed+ should have worked.
     Outcome = Data.define(:figures, :note, :failed)
 
@@ -49,7 +46,7 @@ module Bench
 
     # What it says within its time; nil when that has passed, and an empty text when it has ended without a word.
     def line(output)
-      deadline = now + @limit + GRACE_SECONDS
+      deadline = now + @limit
       said = +""
       until said.end_with?("\n")
         return unless output.wait_readable([deadline - now, 0].max)
@@ -63,7 +60,7 @@ module Bench
     end
 
     def outcome(pid, line)
-      return failure("hung: ended after #{(@limit + GRACE_SECONDS).round} s") if line.nil?
+      return failure("hung: ended after #{@limit.round} s") if line.nil?
       return failure("failed: #{last_error}") if line.empty?
 
       figures = JSON.parse(line, symbolize_names: true)

@@ -2,6 +2,7 @@
 
 require "rbconfig"
 require_relative "availability"
+require_relative "services"
 require_relative "targets"
 require_relative "workloads"
 
@@ -55,30 +56,36 @@ module Bench
       end
     end
 
-    # Of everything that is left to do in seconds, from a round of a workload on.
+    # Seconds that everything will take.
     def estimate = cost(seconds)
 
-    def cost_of(workload, seconds = self.seconds) = START_SECONDS + workload.start + WARM_UP + seconds
+    # Seconds that a run takes.
+    def cost_of(workload, seconds = self.seconds)
+      START_SECONDS + workload.start + Bench.warm_up(workload.connections) + workload.stretch(seconds)
+    end
 
-    def counting_cost = counting ? counting + TRACER_SECONDS : 0
+    def counting_seconds(workload) = workload.stretch(counting)
+    def counting_cost(workload) = counting_seconds(workload) + TRACER_SECONDS
 
     def all_cells = workloads.flat_map { |workload| cells(workload).reject(&:refusal) }
 
-    def command(cell)
-      return [{}, *Floor.command(cell.connections, seconds)] unless cell.target.ruby?
+    # @param env [Hash] of the workload's service
+    def command(cell, env)
+      seconds = cell.workload.stretch(self.seconds)
+      return [env, *Floor.command(cell.connections, seconds)] unless cell.target.ruby?
 
-      [cell.target.env, RbConfig.ruby, "-W:no-experimental", *cell.target.options, cell.workload.file,
+      [env.merge(cell.target.env), RbConfig.ruby, "-W:no-experimental", *cell.target.options, cell.workload.file,
        cell.target.name, seconds.to_s, cell.connections.to_s]
     end
 
     private
 
     def cost(seconds)
-      all_cells.sum { |cell| (runs * cost_of(cell.workload, seconds)) + counting_cost }
+      all_cells.sum { |cell| (runs * cost_of(cell.workload, seconds)) + counting_cost(cell.workload) }
     end
 
     def refusal(workload, target)
-      missing = Availability.missing(target)
+      missing = Availability.missing(target) || Services.missing(workload.service)
       return missing if missing
       return "no floor for this" if !target.ruby? && workload.group != "echo"
 

@@ -22,8 +22,6 @@ module Bench
 
     # How many connections there are to be.
     attr_reader :connections
-    # What is written besides the common figures.
-    attr_reader :extra
 
     def initialize(target, seconds, connections)
       @target = target
@@ -31,24 +29,22 @@ module Bench
       @connections = connections
       @begun = @operations = @sampled = 0
       @samples = Array.new(SAMPLES, 0)
-      @extra = {}
+      @extra = -> { {} }
     end
 
     def run(&block)
-      @target.enter do
-        guard do
-          block.call(self)
-          sleep(WARM_UP)
-          Bench.say(measure)
-          count if ENV["BENCH_COUNTER"]
-          exit!(0) # nobody needs the rest to end well
-        end
-      end
+      @target.enter { begin_with(block) }
     end
 
-    # Starts a thread, or a fiber, or a task.
+    # Starts a thread, or a fiber, or a task. Those that the program starts with go on when it is complete: a fiber that
+    # never waits would keep it from starting others.
     def spawn(&block)
-      @target.spawns_threads? ? Thread.new { guard(&block) } : Fiber.schedule { guard(&block) }
+      @target.spawns_threads? ? Thread.new { guard(block) } : Fiber.schedule { guard(block) }
+    end
+
+    # The block makes figures besides the common ones, when the program has warmed up.
+    def extra(&block)
+      @extra = block
     end
 
     # The block is one operation.
@@ -68,25 +64,60 @@ module Bench
 
     # Each operation is also told to a file.
     module Counted
-      attr_writer :counter
+      def counter=(buffer)
+        @counter = buffer
+        tell
+      end
 
       def op
         value = super
-        @counter&.set_value(:u64, 0, @operations)
+        tell
         value
+      end
+
+      private
+
+      def tell
+        @counter&.set_value(:u64, 0, @operations)
       end
     end
 
     private
 
+    # The measuring is a thread's that knows no scheduler: it must come to its turn even where fibers never wait, and
+    # should be no timer among those of the program.
+    def begin_with(block)
+      gate = @gate = Queue.new
+      block.call(self)
+      @gate = nil
+      watch = Thread.new { guard(method(:watch)) }
+      gate.close
+      watch.join if @target.spawns_threads?
+    rescue StandardError => error
+      Bench.fail(error)
+    end
+
+    def watch
+      sleep(Bench.warm_up(connections))
+      figures = measure
+      counting = ENV.fetch("BENCH_COUNTER", nil)
+      # Whoever reads the figures looks at the counter next.
+      count(counting) if counting
+      Bench.say(figures)
+      sleep if counting
+      exit!(0) # nobody needs the rest to end well
+    end
+
     # A program of which a part has failed measures nothing.
-    def guard
-      yield
+    def guard(work)
+      @gate&.pop
+      work.call
     rescue StandardError => error
       Bench.fail(error)
     end
 
     def measure
+      extra = @extra.call
       @sampled = 0
       before = [@operations, nanoseconds, processor]
       sleep(@seconds)
@@ -95,18 +126,16 @@ module Bench
 
       samples = @samples.first(@sampled.clamp(0, SAMPLES)).sort
       { operations:, seconds: time / 1e9, cpu: used, p50_us: percentile(samples, 50), p99_us: percentile(samples, 99),
-        peak_kb: Bench.memory("VmHWM"), **@extra }
+        peak_kb: Bench.memory("VmHWM"), **extra }
     end
 
     def percentile(samples, percent)
       (samples[(samples.size - 1) * percent / 100] / 1e3).round(1) if samples.any?
     end
 
-    def count
+    def count(path)
       extend(Counted)
-
-      self.counter = IO::Buffer.map(File.open(ENV.fetch("BENCH_COUNTER"), "r+"), 8)
-      sleep
+      self.counter = File.open(path, "r+") { |file| IO::Buffer.map(file, 8) }
     end
 
     def nanoseconds = Process.clock_gettime(Process::CLOCK_MONOTONIC, :nanosecond)
@@ -141,6 +170,8 @@ module Bench
     # A figure of /proc/self/status, in KB.
     def memory(name) = File.read("/proc/self/status")[/^#{name}:\s+(\d+)/, 1].to_i
 
+    def executable?(name) = ENV.fetch("PATH", "").split(":").any? { |path| File.executable?(File.join(path, name)) }
+
     # Runs the block in another process that ends with this one. To be called before the program runs.
     # @yieldparam output [IO] what is written to it can be read from what is returned
     def peer
@@ -159,10 +190,11 @@ module Bench
       input
     end
 
-    # A connected pair of TCP sockets.
-    def tcp_pair(server)
-      client = TCPSocket.new("127.0.0.1", server.local_address.ip_port)
-      [client, server.accept]
+    # Connected pairs of TCP sockets. All are made before any is used, as making them would take its turns with using.
+    def tcp_pairs(number)
+      TCPServer.open("127.0.0.1", 0) do |server|
+        Array.new(number) { [server.local_address.connect, server.accept] }
+      end
     end
   end
 end

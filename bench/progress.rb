@@ -15,7 +15,7 @@ module Bench
     def step(cell, round)
       say(cell, round)
       yield
-      @done += @plan.cost_of(cell.workload) + (round.zero? ? @plan.counting_cost : 0)
+      @done += @plan.cost_of(cell.workload) + (round.zero? ? @plan.counting_cost(cell.workload) : 0)
     end
 
     # Makes place for the table on a terminal.

@@ -58,7 +58,7 @@ module Bench
     def fewer_connections
       return if cell.refusal || cell.connections == cell.workload.connections
 
-      "#{Table.thousands(cell.connections)} connections, for more descriptors are not allowed"
+      "#{Table.thousands(cell.connections)} connections, as the limit of descriptors allows"
     end
   end
 end

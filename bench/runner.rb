@@ -7,6 +7,9 @@ require_relative "result"
 module Bench
   # Goes through a plan.
   class Runner
+    # What a program may need beyond its time where the machine is busy.
+    GRACE_SECONDS = 30
+
     # Hashes, as the table and the report want them.
     attr_reader :results
 
@@ -14,6 +17,7 @@ module Bench
       @plan = plan
       @results = []
       @failed = false
+      @services = Services.new
     end
 
     # Yields the results of a workload when all of them are there.
@@ -29,6 +33,8 @@ module Bench
         progress.clear
         yield finish(found.values)
       end
+    ensure
+      @services.stop
     end
 
     def failed? = @failed
@@ -36,10 +42,10 @@ module Bench
     private
 
     def measure(cell, result, round)
-      limit = @plan.cost_of(cell.workload) * 2
+      limit = (@plan.cost_of(cell.workload) * 2) + GRACE_SECONDS
       # Once is enough, for it is no matter of luck.
-      counting = @plan.counting if round.zero?
-      result.add(Measurement.new(@plan.command(cell), limit, counting:).run)
+      counting = @plan.counting_seconds(cell.workload) if round.zero?
+      result.add(Measurement.new(@plan.command(cell, @services.env(cell.workload.service)), limit, counting:).run)
     end
 
     def finish(found)

@@ -2,8 +2,9 @@
 
 module Bench
   LIB = File.expand_path("../lib", __dir__)
-  # Seconds before it is measured.
-  WARM_UP = 0.3
+  # Seconds before it is measured: for each connection to have had its turn.
+  def self.warm_up(connections) = [0.3, connections.to_i / 10_000.0].max
+
   # The target that the others are compared with.
   BASELINE = "async"
 

@@ -5,9 +5,7 @@ require_relative "../program"
 # 512 bytes there and back, both ends in this process.
 Bench.program do |b|
   message = "x" * 512
-  server = TCPServer.new("127.0.0.1", 0)
-  b.connections.times do
-    client, peer = Bench.tcp_pair(server)
+  Bench.tcp_pairs(b.connections).each do |client, peer|
     b.spawn { loop { peer.write(peer.readpartial(512)) } }
     b.spawn do
       loop do

@@ -1,0 +1,65 @@
+# frozen_string_literal: true
+
+require "fileutils"
+require "tmpdir"
+require_relative "../spec/support/postgresql"
+require_relative "../spec/support/redis"
+
+module Bench
+  # What programs need besides themselves: started when it is first asked for, once for all runs.
+  class Services
+    FILE_BYTES = 64 << 20
+
+    # Why there is none.
+    def self.missing(service)
+      case service
+      when :postgresql then PostgreSQL.missing
+      when :redis then RedisServer.missing
+      end
+    end
+
+    def initialize
+      @stops = []
+    end
+
+    # What tells a program where it is.
+    def env(service)
+      @env ||= {}
+      @env[service] ||= service ? start(service) : {}
+    end
+
+    def stop
+      @stops.reverse_each(&:call)
+    end
+
+    private
+
+    def start(service)
+      case service
+      when :postgresql
+        server = stopped_later(PostgreSQL.new)
+        { "BENCH_POSTGRESQL" => server.parameters.fetch(:host) }
+      when :redis then { "BENCH_REDIS" => stopped_later(RedisServer.new).path }
+      when :file then { "BENCH_FILE" => file }
+      end
+    end
+
+    def stopped_later(server)
+      @stops << -> { server.stop }
+      server
+    end
+
+    # Not in /tmp, which may be memory.
+    def file
+      folder = Dir.mktmpdir("uring_io-bench-", Dir.pwd)
+      @stops << -> { FileUtils.remove_entry(folder) }
+      File.join(folder, "data").tap do |path|
+        File.open(path, "wb") do |file|
+          file.write(Random.bytes(FILE_BYTES))
+          # What is not on the disk yet cannot be forgotten.
+          file.fsync
+        end
+      end
+    end
+  end
+end

@@ -1,0 +1,42 @@
+# frozen_string_literal: true
+
+require "net/http"
+require_relative "../program"
+
+# Net::HTTP over kept connections to a server in another process.
+module NetHTTP
+  class << self
+    # Yields each answer, within the operation.
+    def run(body)
+      port = serve(body).gets.to_i
+      Bench.program do |b|
+        b.connections.times do
+          b.spawn do
+            Net::HTTP.start("127.0.0.1", port) do |http|
+              loop { b.op { yield http.get("/") } }
+            end
+          end
+        end
+      end
+    end
+
+    private
+
+    def serve(body)
+      answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: #{body.bytesize}\r\n\r\n#{body}"
+      Bench.peer do |output|
+        server = TCPServer.new("127.0.0.1", 0)
+        output.puts(server.local_address.ip_port)
+        loop { Thread.new(server.accept) { |socket| answer_all(socket, answer) } }
+      end
+    end
+
+    def answer_all(socket, answer)
+      while (line = socket.gets)
+        socket.write(answer) if line == "\r\n"
+      end
+    rescue SystemCallError
+      nil
+    end
+  end
+end
