@@ -3,6 +3,7 @@
 require "open3"
 require "rbconfig"
 require_relative "floor"
+require_relative "measurement"
 require_relative "targets"
 
 module Bench
@@ -21,25 +22,25 @@ module Bench
         return Floor.missing unless target.ruby?
         return "not installed" if target.gem && Gem::Specification.find_all_by_name(target.gem).empty?
 
-        case target.name
-        when "async-uring" then not_compiled_in
-        when "async+uring_io", "sqpoll" then backend("io_uring")
-        when "select", "poll", "epoll", "io_uring" then backend(target.name)
-        end
+        compiled_without(target) || unable_to_start(target)
       end
 
-      def not_compiled_in
-        "not compiled in" unless ruby("require 'io/event'; print IO::Event::Selector.const_defined?(:URing)") == "true"
+      def compiled_without(target)
+        return unless target.name == "async-uring"
+
+        script = "require 'io/event'; IO::Event::Selector.const_defined?(:URing) or exit 9"
+        "not compiled in" if ruby(target, script).last.exitstatus == 9
       end
 
-      def backend(name)
-        reason = ruby("require 'uring_io'; print UringIO.support.backends[:#{name}].cause", "-I#{LIB}")
-        reason unless reason.empty?
+      # Whether there is a backend, and whether what is installed can be loaded by this Ruby, shows when it is entered.
+      def unable_to_start(target)
+        script = "Bench::Targets.find(#{target.name.dump}).enter { exit!(0) }"
+        output, status = ruby(target, script, "-r#{__dir__}/targets.rb")
+        "does not start: #{Measurement.reason(output)}" unless status.success?
       end
 
-      def ruby(script, *options)
-        output, status = Open3.capture2(RbConfig.ruby, "-W0", *options, "-e", script)
-        status.success? ? output : "does not load"
+      def ruby(target, script, *options)
+        Open3.capture2e(target.env, RbConfig.ruby, "-W0", *target.options, *options, "-e", script)
       end
     end
   end

@@ -10,6 +10,14 @@ module Bench
     # The program's figures, or why there are none. What +failed+ should have worked.
     Outcome = Data.define(:figures, :note, :failed)
 
+    # The line of an output that says what was wrong: the first exception. What follows may be others' that it brought
+    # down with it.
+    def self.reason(output)
+      lines = output.lines(chomp: true).reject(&:empty?)
+      said = lines.find { |line| line.match?(/\([A-Z][\w:]*\)|panicked/) } || lines.last || "without a word"
+      said.sub(%r{\A\S*/}, "")[0, 160]
+    end
+
     # @param command [Array] environment and arguments
     # @param limit [Float] seconds after which it hangs
     # @param counting [Float, nil] for how many seconds system calls are counted after it has measured
@@ -61,7 +69,7 @@ module Bench
 
     def outcome(pid, line)
       return failure("hung: ended after #{@limit.round} s") if line.nil?
-      return failure("failed: #{last_error}") if line.empty?
+      return failure("failed: #{last_words}") if line.empty?
 
       figures = JSON.parse(line, symbolize_names: true)
       return Outcome.new(nil, figures[:missing], false) if figures[:missing]
@@ -76,12 +84,7 @@ module Bench
 
     def failure(note) = Outcome.new(nil, note, true)
 
-    # The line that says what was wrong comes first; where it is a warning, it is the last one that counts.
-    def last_error
-      lines = File.readlines(@errors.path, chomp: true).reject(&:empty?)
-      said = lines.reverse.find { |line| line.match?(/\((?:[A-Z]\w*(?:::)?)+\)|panicked/) } || lines.last
-      (said || "without a word")[0, 160]
-    end
+    def last_words = Measurement.reason(File.read(@errors.path))
 
     def stop(pid)
       Process.kill(:KILL, -pid)

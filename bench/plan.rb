@@ -10,9 +10,9 @@ module Bench
   # Which programs are run on what, how often, for how long, and in which order.
   class Plan
     # What a measurement takes besides its own seconds, and the counting of system calls once for each cell.
-    START_SECONDS = 0.5
+    START_SECONDS = 0.3
     COUNTING_SECONDS = 0.5
-    TRACER_SECONDS = 0.3
+    TRACER_SECONDS = 0.2
     SHORTEST = 0.3
     LONGEST = 2.0
     # Descriptors that a program has for other things than its connections.

@@ -50,7 +50,7 @@ module Bench
       notes = @notes.uniq
       if rates.size > 1 && baseline && cell.target.name != BASELINE &&
          rates.max - rates.min > (median - baseline).abs
-        notes << "spread larger than the difference"
+        notes << "spread larger than the difference to #{BASELINE}"
       end
       notes.join("; ") unless notes.empty?
     end

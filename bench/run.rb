@@ -36,7 +36,10 @@ parser = OptionParser.new do |options|
   options.on("--seconds S", Float) { |number| seconds = number }
   options.on("--html FILE") { |file| html = file }
   options.on("--json FILE") { |file| json = file }
-  options.on("--list") { list || exit }
+  options.on("--list") do
+    list
+    exit
+  end
 end
 begin
   parser.parse!
@@ -59,11 +62,17 @@ plan = Bench::Plan.new(
 runner = Bench::Runner.new(plan)
 document = Bench::Document.new(plan, runner)
 document.introduce(quick && targets == Bench::Targets::MAIN)
-runner.run { |results| puts(results.map { |result| Bench::Table.row(result) }) }
-File.write(json, "#{JSON.pretty_generate(document.to_h)}\n") if json
+begin
+  runner.run { |results| puts(results.map { |result| Bench::Table.row(result) }) }
+rescue Interrupt
+  exit 130
+end
+text = JSON.pretty_generate(document.to_h)
+File.write(json, "#{text}\n") if json
 if html
   require_relative "report"
-  Bench::Report.new(document.to_h).write(html)
+  # With names of text, as the file has them.
+  Bench::Report.new(JSON.parse(text)).write(html)
 end
 if runner.failed?
   warn "bin/bench: some measurements failed; their rows say how"

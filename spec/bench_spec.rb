@@ -42,6 +42,13 @@ RSpec.describe "bench" do
     expect(JSON.parse(File.read(file))["results"].first).to include("rates" => [], "note" => /stop at 2,000/)
   end
 
+  it "names the workloads and the targets" do
+    result = bench("--list")
+    expect(result.status).to be_success, result.stderr
+    expect(result.stdout).to match(/^echo-1 +TCP echo.*^idle .*^threads +Ruby's threads$.*^floor /m)
+    expect(result.stdout).not_to include("per second")
+  end
+
   it "refuses a name that it does not know" do
     result = bench("ecco")
     expect(result.status.exitstatus).to eq(64)
@@ -49,7 +56,8 @@ RSpec.describe "bench" do
   end
 
   it "notes a program that fails, with its last words" do
-    expect(measure("ruby", "-e", "raise 'no luck'")).to have_attributes(failed: true, note: /failed: .*no luck/)
+    expect(measure("ruby", "-e", "warn 'beware'; raise 'no luck'"))
+      .to have_attributes(failed: true, note: /failed: .*no luck \(RuntimeError\)/)
   end
 
   it "ends a program that hangs, and what it has started" do
