@@ -11,8 +11,8 @@ RSpec.describe "bench" do
   before { skip "for the process that runs on epoll" unless Backends::CHOSEN.include?(:epoll) }
   after { FileUtils.remove_entry(File.dirname(file)) }
 
-  def bench(*)
-    child("exec(RbConfig.ruby, *ARGV)", run, *, limit: 110)
+  def bench(*, **)
+    child("exec(RbConfig.ruby, *ARGV)", run, *, limit: 110, **)
   end
 
   def measure(*command, limit: 10)
@@ -35,21 +35,22 @@ RSpec.describe "bench" do
                                              cpu_s_per_mop: be_positive, peak_kb: be_positive, ratio: nil))
   end
 
-  it "has a row with the reason for what cannot be run" do
+  it "has a row with the reason for what cannot be run", limit: 120 do
     result = bench("idle", "--with", "threads", "--runs", 1, "--seconds", 0.05, "--json", file)
     expect(result.status).to be_success, result.stderr
     expect(result.stdout).to match(/^idle +threads .*threads stop at 2,000 connections$/)
     expect(JSON.parse(File.read(file))["results"].first).to include("rates" => [], "note" => /stop at 2,000/)
   end
 
-  it "names the workloads and the targets" do
-    result = bench("--list")
+  it "names the workloads and the targets, and why one cannot run", limit: 120 do
+    result = bench("--list", env: { "PATH" => "/nowhere" })
     expect(result.status).to be_success, result.stderr
-    expect(result.stdout).to match(/^echo-1 +TCP echo.*^idle .*^threads +Ruby's threads$.*^floor /m)
+    expect(result.stdout).to match(/^echo-1 +TCP echo.*^idle .*^threads +Ruby's threads$/m)
+    expect(result.stdout).to match(/^floor .*: cargo is not installed$/)
     expect(result.stdout).not_to include("per second")
   end
 
-  it "refuses a name that it does not know" do
+  it "refuses a name that it does not know", limit: 120 do
     result = bench("ecco")
     expect(result.status.exitstatus).to eq(64)
     expect(result.stderr).to start_with("bin/bench: there is no workload ecco; there are echo-1, ")
