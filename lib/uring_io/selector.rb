@@ -39,7 +39,9 @@ module UringIO
     { URing: :io_uring, EPoll: :epoll, Poll: :poll, Select: :select }.each do |name, backend|
       selector = Class.new(self) do
         # Not define_method: its block would be of the Ractor that loads this.
-        class_eval "def initialize(loop, **options) = super(loop, backend: :#{backend}, **options)", __FILE__, __LINE__
+        class_eval <<~RUBY, __FILE__, __LINE__ + 1
+          def initialize(loop, **options) = super(loop, backend: :#{backend}, **options) # backend: :poll
+        RUBY
       end
       const_set(name, selector)
     end

@@ -4,9 +4,10 @@
 # a process, because the first Ractor changes how Ruby works until its end.
 RSpec.describe UringIO, "in Ractors" do
   # Ractors that make fibers at the same time crash Ruby, with or without a scheduler.
-  several = "Ruby below 4.0 has no lock for the stacks of its fibers (ruby/ruby, pull request 13466)" if RUBY_VERSION < "4.0"
-
-  forking = "Ruby below 4.0 hangs or crashes in what it forks beside a Ractor (ruby/ruby, pull request 12982)" if RUBY_VERSION < "4.0"
+  if RUBY_VERSION < "4.0"
+    several = "Ruby below 4.0 has no lock for the stacks of its fibers (ruby/ruby, pull request 13466)"
+    forking = "Ruby below 4.0 hangs or crashes in what it forks beside a Ractor (ruby/ruby, pull request 12982)"
+  end
 
   # The values of `count` Ractors that run the block's source with the backend's name and their number.
   def ractors(backend, count, source, after: "")

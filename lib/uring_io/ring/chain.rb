@@ -110,7 +110,7 @@ module UringIO
 
       (Operations.public_instance_methods(false) - public_instance_methods(false)).each do |name|
         # Not define_method: its block would be of the Ractor that loads this.
-        class_eval "def #{name}(*, **) = step(:#{name}) { super }", __FILE__, __LINE__
+        class_eval "def #{name}(*, **) = step(:#{name}) { super }", __FILE__, __LINE__ # def stat(*, **) = ...
       end
 
       private

@@ -18,18 +18,22 @@ module UringIO
       # @!attribute [r] size
       #   @return [Integer] bytes; dev_major, dev_minor, ino, mode, nlink, uid, gid, blocks and blksize as in File::Stat
       # Not define_method: its blocks would be of the Ractor that loads this.
-      NAMES.each_with_index { |name, index| class_eval "def #{name} = @fields[#{index}]", __FILE__, __LINE__ }
+      NAMES.each_with_index do |name, index|
+        class_eval "def #{name} = @fields[#{index}]", __FILE__, __LINE__ # def size = @fields[7]
+      end
 
       # @!attribute [r] mtime
       #   @return [Time] likewise atime, ctime and birthtime
       TIMES.each_with_index do |name, index|
         place = NAMES.size + (2 * index)
-        class_eval "def #{name} = Time.at(*@fields[#{place}, 2], :nanosecond)", __FILE__, __LINE__
+        class_eval "def #{name} = Time.at(*@fields[#{place}, 2], :nanosecond)", __FILE__, __LINE__ # def atime = ...
       end
 
       # @!method file?
       #   @return [Boolean] likewise directory?, symlink?, pipe?, socket?, blockdev? and chardev?
-      KINDS.each { |name, kind| class_eval "def #{name} = mode & 0o170000 == #{kind}", __FILE__, __LINE__ }
+      KINDS.each do |name, kind|
+        class_eval "def #{name} = mode & 0o170000 == #{kind}", __FILE__, __LINE__ # def file? = mode & 0o170000 == 32768
+      end
     end
   end
 end

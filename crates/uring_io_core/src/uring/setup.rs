@@ -394,6 +394,7 @@ mod tests {
     use crate::uring::submission::OPCODES;
 
     const PLAIN: Options = Options {
+        any_thread: false,
         entries: 16,
         sqpoll: None,
         restrict: false,
