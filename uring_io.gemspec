@@ -14,7 +14,8 @@ Gem::Specification.new do |spec|
   spec.metadata["rubygems_mfa_required"] = "true"
 
   spec.files = Dir["lib/**/*.rb", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
-                   "examples/**/*.rb", "docs/**/*.md", "Cargo.{toml,lock}", "LICENSE", "README.md", "CHANGELOG.md"]
+                   "sig/**/*.rbs", "examples/**/*.rb", "docs/**/*.md", "Cargo.{toml,lock}", "LICENSE", "README.md",
+                   "CHANGELOG.md"]
   spec.bindir = "exe"
   spec.executables = ["uring_io"]
   spec.require_paths = ["lib"]

@@ -1,0 +1,50 @@
+# frozen_string_literal: true
+
+require "uring_io/command_line"
+require "uring_io/doctor"
+require "uring_io/selector/checked"
+
+# What the loaded gem defines for others: the modules below UringIO that a constant leads to, and what these have.
+module PublicFace
+  class << self
+    # @return [Array<Module>]
+    def modules
+      found = []
+      left = [UringIO]
+      while (mod = left.shift)
+        next if found.include?(mod)
+
+        found << mod
+        left.concat(constants(mod).map { |name| mod.const_get(name) }.grep(Module).select { |inner| ours?(inner) })
+      end
+      found
+    end
+
+    # @return [Array<Symbol>] those of the module itself
+    def constants(mod)
+      mod.constants(false)
+    end
+
+    # @return [Hash{Symbol => UnboundMethod, Method}] by name, of instances
+    def instance_methods(mod)
+      names = mod.public_instance_methods(false)
+      names << :initialize if mod.private_instance_methods(false).include?(:initialize)
+      names.to_h { |name| [name, mod.instance_method(name)] }
+    end
+
+    # @return [Hash{Symbol => Method}] by name, of the module itself; without those that Data and Struct make
+    def singleton_methods(mod)
+      names = mod.singleton_class.public_instance_methods(false)
+      names -= %i[new [] members inspect keyword_init?] if mod.is_a?(Class) && (mod < Data || mod < Struct)
+      # A class without allocate has it undefined, and with a constructor in Rust defined.
+      names.delete(:allocate)
+      names.to_h { |name| [name, mod.method(name)] }
+    end
+
+    private
+
+    def ours?(mod)
+      mod.name&.start_with?("UringIO::")
+    end
+  end
+end
