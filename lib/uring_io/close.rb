@@ -14,5 +14,6 @@ module UringIO
     end
   end
 
-  IO.prepend(Close) unless Scheduler.method_defined?(:io_close)
+  # In a block, as YARD knows no IO.
+  IO.class_eval { prepend(Close) } unless Scheduler.method_defined?(:io_close)
 end

@@ -11,29 +11,41 @@ module UringIO
   class Doctor
     # What the user may copy, mostly a line.
     #
-    # @!attribute [r] where
-    #   @return [String] "shell", "docker" (an option of run; podman takes the same) or "systemd"
-    #     (in the [Service] of a unit)
-    # @!attribute [r] line
-    #   @return [String]
+    # @!parse
+    #   # What the user may copy, mostly a line.
+    #   class Cure < Data
+    #     # @return [String] "shell", "docker" (an option of run; podman takes the same) or "systemd"
+    #     #   (in the [Service] of a unit)
+    #     attr_reader :where
+    #     # @return [String]
+    #     attr_reader :line
+    #   end
     Cure = Data.define(:where, :line)
 
     # Something that works, but may turn out small.
     #
-    # @!attribute [r] limit
-    #   @return [Symbol] :open_files, :locked_memory or :cpus
-    # @!attribute [r] text
-    #   @return [String]
-    # @!attribute [r] cures
-    #   @return [Array<Cure>]
+    # @!parse
+    #   # Something that works, but may turn out small.
+    #   class Hint < Data
+    #     # @return [Symbol] :open_files, :locked_memory or :cpus
+    #     attr_reader :limit
+    #     # @return [String]
+    #     attr_reader :text
+    #     # @return [Array<Cure>]
+    #     attr_reader :cures
+    #   end
     Hint = Data.define(:limit, :text, :cures)
 
     # What became of a scheduler that was made as programs make theirs.
     #
-    # @!attribute [r] backend
-    #   @return [Symbol, nil] nil when none could be made
-    # @!attribute [r] error
-    #   @return [Exception, nil] what was raised instead
+    # @!parse
+    #   # What became of a scheduler that was made as programs make theirs.
+    #   class Outcome < Data
+    #     # @return [Symbol, nil] nil when none could be made
+    #     attr_reader :backend
+    #     # @return [Exception, nil] what was raised instead
+    #     attr_reader :error
+    #   end
     Outcome = Data.define(:backend, :error)
 
     # The environment variable that chooses a backend.

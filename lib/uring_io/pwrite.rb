@@ -14,5 +14,6 @@ module UringIO
     end
   end
 
-  IO.prepend(Pwrite) if RUBY_VERSION < "4.0"
+  # In a block, as YARD knows no IO.
+  IO.class_eval { prepend(Pwrite) } if RUBY_VERSION < "4.0"
 end

@@ -19,13 +19,23 @@ module UringIO
   # In a fiber of a UringIO::Scheduler a call parks that fiber, and uses the scheduler's own ring; elsewhere it
   # blocks the thread without the GVL, and signals and Thread#raise end it. Either way an operation that is ended
   # is cancelled and awaited, and what it opened is closed again. Without io_uring the same methods work on worker
-  # threads and readiness; what cannot be imitated raises UnsupportedError. A ring belongs to the thread that made it.
+  # threads and readiness; what cannot be imitated raises UnsupportedError. A ring belongs to the thread that made
+  # it: the methods of others raise ThreadError, but for #message to it. After #close they raise ClosedError.
   #
   # The methods are those of Operations and Streams. They return what is said there, or raise the Errno of the
   # system call. Those that the kernel lacks raise UnsupportedError.
   class Ring
     include Operations
     include Streams
+
+    # @!parse
+    #   # A call with its arguments.
+    #   # @api private
+    #   class Call; end
+    #
+    #   # Bytes that go from one step of a chain to another.
+    #   # @api private
+    #   class Memory; end
 
     # What the kernel and the ring did so far.
     # @!attribute enters
@@ -45,22 +55,32 @@ module UringIO
 
     private_constant :Call, :Memory
 
-    # @!method initialize(entries: 256, backend: nil, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil, workers: nil)
-    #   @param entries [Integer] size of the submission queue; more calls than that in a batch take several
-    #     system calls
-    #   @param backend [Symbol, nil] as for Scheduler.new
-    #   @param sqpoll [Boolean] whether a thread of the kernel takes submissions from the queue, so that steady work
-    #     takes no system calls (Linux 5.11; unprivileged 5.13). It keeps a CPU busy, and warns where there are two or
-    #     fewer. This thread looks for completions for up to 20 ms before it sleeps. The kernel's thread keeps the user
-    #     and group of whoever makes the ring: when the process has others by then, calls that name a file or an address
-    #     raise UnsupportedError.
-    #   @param sqpoll_idle [Numeric] seconds without work after which that thread sleeps
-    #   @param sqpoll_cpu [Integer, nil] the CPU that it is bound to
-    #   @param workers [Integer, nil] most threads that do blocking work where there is no io_uring
+    # @!method initialize(**options)
+    #   @param options [Hash]
+    #   @option options [Integer] :entries (256) size of the submission queue; more calls than that in a batch take
+    #     several system calls
+    #   @option options [Symbol, nil] :backend (nil) as for Scheduler.new
+    #   @option options [Boolean] :sqpoll (false) whether a thread of the kernel takes submissions from the queue, so
+    #     that steady work takes no system calls (Linux 5.11; unprivileged 5.13). It keeps a CPU busy, and warns where
+    #     there are two or fewer. This thread looks for completions for up to 20 ms before it sleeps. The kernel's
+    #     thread keeps the user and group of whoever makes the ring: when the process has others by then, calls that
+    #     name a file or an address raise UnsupportedError.
+    #   @option options [Numeric] :sqpoll_idle (1) seconds without work after which that thread sleeps
+    #   @option options [Integer, nil] :sqpoll_cpu (nil) the CPU that it is bound to
+    #   @option options [Integer, nil] :workers (nil) most threads that do blocking work where there is no io_uring
     #   @raise [UnsupportedError] when the backend or polling thread that was asked for cannot be had here
+
+    # @!method backend
+    #   Any thread may ask.
+    #   @return [Symbol] :io_uring, :epoll, :poll or :select
 
     # @!method close
     #   Ends what is in flight and gives the ring back. Repeatable.
+    #   @return [nil]
+
+    # @!method closed?
+    #   Any thread may ask.
+    #   @return [Boolean] whether it was closed, or was made by the process that forked this one
 
     # Makes all the calls of the block at the same time, in no order among them.
     #
@@ -115,6 +135,7 @@ module UringIO
 
     # Ends the calls that other fibers of this thread make on a descriptor: they raise Errno::ECANCELED, unless they
     # have succeeded by then. Closing a descriptor does not end what waits for it.
+    # @param io [IO, Integer]
     # @return [Integer] how many there were
     def cancel(io)
       cancel_on(descriptor(io))
@@ -126,21 +147,29 @@ module UringIO
     #   registered with the scheduler's ring. io_uring only (Linux 5.19).
     #   @param buffer [IO::Buffer] one that owns its memory: IO::Buffer.new or IO::Buffer.map
     #   @return [RegisteredBuffer]
+    #   @raise [UnsupportedError] where that cannot be done
 
-    # Memory that is registered with a ring, for Operations#read_fixed and Operations#write_fixed.
-    # @!method buffer
-    #   @return [IO::Buffer] locked: its content can be used, but it cannot be resized or freed
-    # @!method released?
-    #   @return [Boolean] whether it was released, or the ring closed
-    # @!method release
-    #   Takes the memory from the ring and unlocks the buffer. Repeatable.
-    #   @raise [Error] while a call uses it
-    class RegisteredBuffer; end # rubocop:disable Lint/EmptyClass -- native
+    # @!parse
+    #   # Memory that is registered with a ring, for Operations#read_fixed and Operations#write_fixed.
+    #   class RegisteredBuffer
+    #     # @return [IO::Buffer] locked: its content can be used, but it cannot be resized or freed
+    #     def buffer; end
+    #
+    #     # @return [Boolean] whether it was released, or the ring closed
+    #     def released?; end
+    #
+    #     # Takes the memory from the ring and unlocks the buffer. Repeatable.
+    #     # @return [nil]
+    #     # @raise [Error] while a call uses it
+    #     def release; end
+    #   end
 
     # Gives an object to another ring, of whatever thread, where #receive returns it. Rings of io_uring wake each
     # other in the kernel (IORING_OP_MSG_RING, Linux 5.18).
     # @param ring [Ring]
+    # @param object [Object] itself, not a copy
     # @return [nil]
+    # @raise [ClosedError] when that ring is closed
     def message(ring, object)
       raise TypeError, "#{ring.class} given where a UringIO::Ring is needed" unless ring.is_a?(Ring)
 
@@ -148,6 +177,8 @@ module UringIO
     end
 
     # The next object that somebody has sent to this ring by #message; waits for one.
+    # @param timeout [Numeric, nil] seconds
+    # @return [Object]
     # @raise [IO::TimeoutError] when the timeout passes first
     def receive(timeout: nil)
       found = take(timeout) or raise IO::TimeoutError, "no message came for #{timeout} s"

@@ -9,17 +9,26 @@ module UringIO
   class Support
     # A backend, whether it works here, and why not.
     #
-    # @!attribute [r] reason
-    #   @return [Symbol, nil] :no_such_call, :sysctl, :seccomp, :memlock, :old_kernel,
-    #     :security_module, :descriptor_limit, :platform or :other
-    # @!attribute [r] call
-    #   @return [String, nil] the system call that failed
-    # @!attribute [r] errno
-    #   @return [Integer, nil] what it failed with
-    # @!attribute [r] cause
-    #   @return [String, nil] the cause in sentences
-    # @!attribute [r] remedy
-    #   @return [String, nil] what can be done about it
+    # @!parse
+    #   # A backend, whether it works here, and why not.
+    #   class Backend < Data
+    #     # @return [Symbol]
+    #     attr_reader :name
+    #     # @return [Boolean] whether it works here
+    #     attr_reader :available
+    #     alias_method :available?, :available
+    #     # @return [Symbol, nil] :no_such_call, :sysctl, :seccomp, :memlock, :old_kernel,
+    #     #   :security_module, :descriptor_limit, :platform or :other
+    #     attr_reader :reason
+    #     # @return [String, nil] the system call that failed
+    #     attr_reader :call
+    #     # @return [Integer, nil] what it failed with
+    #     attr_reader :errno
+    #     # @return [String, nil] the cause in sentences
+    #     attr_reader :cause
+    #     # @return [String, nil] what can be done about it
+    #     attr_reader :remedy
+    #   end
     Backend = Data.define(:name, :available, :reason, :call, :errno, :cause, :remedy) do
       alias_method :available?, :available
     end

@@ -3,21 +3,29 @@
 module UringIO
   class Ring
     # What waitid(2) tells of a child.
-    # @!attribute pid
-    #   @return [Integer]
-    # @!attribute uid
-    #   @return [Integer] its real user
-    # @!attribute event
-    #   @return [Symbol] :exited, :killed, :dumped, :trapped, :stopped or :continued
-    # @!attribute status
-    #   @return [Integer] the exit status, or the number of the signal
+    #
+    # @!parse
+    #   # What waitid(2) tells of a child.
+    #   class Child < Data
+    #     # @return [Integer]
+    #     attr_reader :pid
+    #     # @return [Integer] its real user
+    #     attr_reader :uid
+    #     # @return [Symbol] :exited, :killed, :dumped, :trapped, :stopped or :continued
+    #     attr_reader :event
+    #     # @return [Integer] the exit status, or the number of the signal
+    #     attr_reader :status
+    #   end
     Child = Data.define(:pid, :uid, :event, :status)
 
     # Constants of waitid(2) and its siginfo.
     class Child
+      # What waitid(2) can be asked about.
       KINDS = { all: 0, pid: 1, pgid: 2, pidfd: 3 }.freeze
+      # What it can be asked to wait for.
       EVENTS = { exited: 4, stopped: 2, continued: 8 }.freeze
       CODES = { 1 => :exited, 2 => :killed, 3 => :dumped, 4 => :trapped, 5 => :stopped, 6 => :continued }.freeze
+      # Leaves the child to be waited for again (WNOWAIT).
       NOWAIT = 0x01000000
       private_constant :CODES
 

@@ -6,7 +6,9 @@ module UringIO
     module Messages
       # struct cmsghdr on Linux: size_t, int, int.
       HEADER = "J i i"
+      # Bytes of it.
       HEADER_SIZE = [0, 0, 0].pack(HEADER).bytesize
+      # Bytes that pieces are aligned to.
       WORD = [0].pack("J").bytesize
 
       class << self

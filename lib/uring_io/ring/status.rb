@@ -15,22 +15,58 @@ module UringIO
         @fields = fields
       end
 
+      # @!attribute [r] dev_major
+      #   @return [Integer] of the device that the file is on
+      # @!attribute [r] dev_minor
+      #   @return [Integer] of the device that the file is on
+      # @!attribute [r] ino
+      #   @return [Integer] its number there
+      # @!attribute [r] mode
+      #   @return [Integer] kind and permissions
+      # @!attribute [r] nlink
+      #   @return [Integer] names that it has
+      # @!attribute [r] uid
+      #   @return [Integer] of its owner
+      # @!attribute [r] gid
+      #   @return [Integer] of its group
       # @!attribute [r] size
-      #   @return [Integer] bytes; dev_major, dev_minor, ino, mode, nlink, uid, gid, blocks and blksize as in File::Stat
+      #   @return [Integer] bytes
+      # @!attribute [r] blocks
+      #   @return [Integer] blocks of 512 bytes that it takes
+      # @!attribute [r] blksize
+      #   @return [Integer] bytes that are best read or written at a time
       # Not define_method: its blocks would be of the Ractor that loads this.
       NAMES.each_with_index do |name, index|
         class_eval "def #{name} = @fields[#{index}]", __FILE__, __LINE__ # def size = @fields[7]
       end
 
+      # @!attribute [r] atime
+      #   @return [Time] of the last reading
       # @!attribute [r] mtime
-      #   @return [Time] likewise atime, ctime and birthtime
+      #   @return [Time] of the last change of the content
+      # @!attribute [r] ctime
+      #   @return [Time] of the last change of the status
+      # @!attribute [r] birthtime
+      #   @return [Time] of its making; 1970 where the file system does not keep it
       TIMES.each_with_index do |name, index|
         place = NAMES.size + (2 * index)
         class_eval "def #{name} = Time.at(*@fields[#{place}, 2], :nanosecond)", __FILE__, __LINE__ # def atime = ...
       end
 
       # @!method file?
-      #   @return [Boolean] likewise directory?, symlink?, pipe?, socket?, blockdev? and chardev?
+      #   @return [Boolean] whether it is a regular file
+      # @!method directory?
+      #   @return [Boolean]
+      # @!method symlink?
+      #   @return [Boolean]
+      # @!method pipe?
+      #   @return [Boolean] whether it is a pipe or FIFO
+      # @!method socket?
+      #   @return [Boolean]
+      # @!method blockdev?
+      #   @return [Boolean]
+      # @!method chardev?
+      #   @return [Boolean]
       KINDS.each do |name, kind|
         class_eval "def #{name} = mode & 0o170000 == #{kind}", __FILE__, __LINE__ # def file? = mode & 0o170000 == 32768
       end

@@ -1,0 +1,77 @@
+# frozen_string_literal: true
+
+require "stringio"
+require_relative "support/public_face"
+
+# Compares what YARD reads in lib/ with what is loaded: the reference that `rake doc` makes.
+RSpec.describe "The reference" do
+  begin
+    require "yard"
+  rescue LoadError => error
+    it("describes the gem") { skip "the gem yard is missing: #{error.message}" }
+    next
+  end
+
+  # Of other Rubies (scheduler.rs).
+  elsewhere = RUBY_VERSION < "4.0" ? %w[UringIO::Scheduler#io_pwrite UringIO::Scheduler#io_close] : []
+
+  before(:context) do
+    @complaints = StringIO.new
+    log = YARD::Logger.instance
+    usual = log.io
+    log.io = @complaints
+    YARD::Registry.clear
+    YARD.parse(File.expand_path("../lib/**/*.rb", __dir__))
+  ensure
+    log.io = usual
+  end
+
+  after(:context) { YARD::Registry.clear }
+
+  def documented?(path)
+    object = YARD::Registry.at(path)
+    !object.nil? && !object.docstring.blank?(false)
+  end
+
+  # Where a method that has no text of its own inherits one from.
+  def described?(mod, separator, name)
+    mod.ancestors.any? { |ancestor| documented?("#{ancestor}#{separator}#{name}") }
+  end
+
+  def there?(method)
+    type = Object.const_get(method.namespace.path)
+    return type.respond_to?(method.name, true) if method.scope == :class
+
+    type.method_defined?(method.name) || type.private_method_defined?(method.name)
+  end
+
+  it "is made without warnings" do
+    expect(@complaints.string).to eq("")
+  end
+
+  it "describes nothing that is not there" do
+    methods = YARD::Registry.all(:method).select { |method| method.visibility == :public }
+    methods.select! { |method| PublicFace.modules.any? { |mod| mod.name == method.namespace.path } }
+    expect(methods.size).to be > 150
+    expect(methods.reject { |method| there?(method) }.map(&:path) - elsewhere).to eq([])
+  end
+
+  PublicFace.modules.each do |mod|
+    describe "of #{mod}" do
+      it "says what it is" do
+        expect(documented?(mod.name)).to be(true)
+      end
+
+      it "describes every constant" do
+        names = PublicFace.constants(mod).map { |name| "#{mod}::#{name}" }
+        expect(names.reject { |name| documented?(name) }).to eq([])
+      end
+
+      it "describes every method" do
+        methods = PublicFace.instance_methods(mod).keys.map { |name| ["#", name] } +
+                  PublicFace.singleton_methods(mod).keys.map { |name| [".", name] }
+        expect(methods.reject { |method| described?(mod, *method) }.map(&:join)).to eq([])
+      end
+    end
+  end
+end
