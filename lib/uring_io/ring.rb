@@ -20,7 +20,7 @@ module UringIO
   # blocks the thread without the GVL, and signals and Thread#raise end it. Either way an operation that is ended
   # is cancelled and awaited, and what it opened is closed again. Without io_uring the same methods work on worker
   # threads and readiness; what cannot be imitated raises UnsupportedError. A ring belongs to the thread that made
-  # it: the methods of others raise ThreadError, but for #message to it. After #close they raise ClosedError.
+  # it: its methods raise ThreadError elsewhere, but for #backend and #closed?. After #close they raise ClosedError.
   #
   # The methods are those of Operations and Streams. They return what is said there, or raise the Errno of the
   # system call. Those that the kernel lacks raise UnsupportedError.

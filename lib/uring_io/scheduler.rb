@@ -7,8 +7,8 @@ module UringIO
   #   Fiber.schedule { Net::HTTP.get(uri) }
   #
   # One scheduler belongs to the thread that made it: its methods raise ThreadError elsewhere, but for
-  # #unblock, #fiber_interrupt, #io_close, #backend and #closed?. After #close they raise ClosedError.
-  # Durations are in seconds, sizes in bytes. The hooks that programs reach often are native
+  # #unblock, #fiber_interrupt, #io_close, #backend and #closed?. After #close the other hooks raise
+  # ClosedError. Durations are in seconds, sizes in bytes. The hooks that programs reach often are native
   # (ext/uring_io/src/scheduler.rs); here is what is called seldom.
   class Scheduler
     include ProcessWait
