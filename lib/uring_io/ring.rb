@@ -105,8 +105,8 @@ module UringIO
 
     # Makes the calls of the block one after the other, each when the one before has succeeded. On io_uring that is
     # one submission, and the kernel does it alone (Linux 5.19); but for what follows a step by whose failure the kernel
-    # would not break a chain (those on names and attributes, #stat, #fsync, #fdatasync, #sync_file_range, #fallocate
-    # and #ftruncate): that is submitted when the step has succeeded, unless hardlink is given. Steps can use a
+    # would not break a chain (those on names and attributes, #stat, #fsync, #fdatasync, #sync_file_range, #fallocate,
+    # #ftruncate and #madvise): that is submitted when the step has succeeded, unless hardlink is given. Steps can use a
     # descriptor that an earlier step opens, and the bytes that one reads:
     #
     #   ring.chain do |c|

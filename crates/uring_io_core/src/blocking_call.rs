@@ -128,6 +128,9 @@ fn make(call: &mut Call) -> i32 {
                 length,
                 advice,
             } => return -libc::posix_fadvise(*fd, *offset as i64, i64::from(*length), *advice),
+            Call::AdviseMemory { memory, advice } => {
+                libc::madvise(memory.address().cast(), memory.length(), *advice)
+            }
             Call::Rename { from, to, flags } => libc::syscall(
                 libc::SYS_renameat2,
                 from.0,

@@ -143,6 +143,8 @@ pub enum Call {
         length: u32,
         advice: i32,
     },
+    /// madvise(2), on memory that the advice leaves as it is.
+    AdviseMemory { memory: LentBuffer, advice: i32 },
     /// renameat2(2).
     Rename {
         from: (RawFd, CString),
@@ -368,6 +370,7 @@ impl Call {
             Self::Allocate { .. } => "fallocate",
             Self::Truncate { .. } => "ftruncate",
             Self::Advise { .. } => "fadvise",
+            Self::AdviseMemory { .. } => "madvise",
             Self::Rename { .. } => "renameat",
             Self::Unlink { .. } => "unlinkat",
             Self::MakeDirectory { .. } => "mkdirat",
@@ -481,7 +484,7 @@ impl Call {
 
     /// Whether the kernel goes on with a chain when this call has failed, as if it had not: those that
     /// io_uring hands to other code without a look at what comes back (`req_set_fail` is missing for
-    /// them in io_uring/fs.c, statx.c, sync.c, truncate.c and xattr.c, up to Linux 6.18 at least).
+    /// them in io_uring/advise.c, fs.c, statx.c, sync.c, truncate.c and xattr.c, up to Linux 6.18 at least).
     pub fn fails_unnoticed(&self) -> bool {
         matches!(
             self,
@@ -490,6 +493,7 @@ impl Call {
                 | Self::SyncRange { .. }
                 | Self::Allocate { .. }
                 | Self::Truncate { .. }
+                | Self::AdviseMemory { .. }
                 | Self::Rename { .. }
                 | Self::Unlink { .. }
                 | Self::MakeDirectory { .. }

@@ -818,6 +818,29 @@ fn a_child_is_waited_for() {
 
 #[test]
 #[allow(unsafe_code)]
+fn advice_about_memory_goes_to_the_kernel() {
+    each_backend(|driver| {
+        let page = Box::new(Page([7; 4096]));
+        let address = std::ptr::from_ref(&*page).cast_mut().cast::<u8>();
+        let advise = |skip: usize, advice| {
+            // SAFETY: the page outlives every call of this test, and the advice leaves it as it is.
+            let memory = unsafe { LentBuffer::new(address.add(skip), 4096 - skip) };
+            Call::AdviseMemory { memory, advice }
+        };
+        assert_eq!(result(&driver, advise(0, libc::MADV_WILLNEED)), 0);
+        assert_eq!(
+            result(&driver, advise(1, libc::MADV_WILLNEED)),
+            -libc::EINVAL
+        );
+        assert_eq!(page.0, [7; 4096]);
+    });
+}
+
+#[repr(align(4096))]
+struct Page([u8; 4096]);
+
+#[test]
+#[allow(unsafe_code)]
 fn a_futex_is_waited_for_where_there_is_a_ring_and_woken_everywhere() {
     each_backend(|driver| {
         let mut memory = Box::new(7_u32);

@@ -390,6 +390,34 @@ impl Prepared {
         })
     }
 
+    fn advise_memory(
+        ruby: &Ruby,
+        buffer: Value,
+        at: usize,
+        length: Option<u32>,
+        advice: i32,
+    ) -> Made {
+        Self::holding(ruby, |held| {
+            let buffer_memory = own_memory(ruby, buffer, "advice is for")?;
+            let size = buffer_memory.size();
+            let length = match length {
+                Some(length) => length as usize,
+                None => size.saturating_sub(at),
+            };
+            // More does not fit the submission (sqe->len).
+            let fits = at.checked_add(length).is_some_and(|end| end <= size);
+            if !fits || u32::try_from(length).is_err() {
+                let message = format!(
+                    "at: {at} and length: {length} must lie in the buffer of {size} bytes, and be less than 4 GiB"
+                );
+                return Err(errors::argument(ruby, message));
+            }
+            let memory = buffer_memory.lend(at, length);
+            held.lock(ruby, buffer, buffer_memory)?;
+            Ok(Call::AdviseMemory { memory, advice })
+        })
+    }
+
     fn rename(ruby: &Ruby, from: RString, to: RString, flags: u32) -> Result<Self, Error> {
         Ok(Self::new(Call::Rename {
             from: (libc::AT_FDCWD, path_of(ruby, from)?),
@@ -541,7 +569,7 @@ impl Prepared {
 
     fn futex_wait(ruby: &Ruby, buffer: Value, at: usize, expected: u32) -> Made {
         Self::holding(ruby, |held| {
-            let memory = own_memory(ruby, buffer)?;
+            let memory = own_memory(ruby, buffer, "a futex must be in")?;
             let word = word_of(ruby, &memory, at)?;
             held.lock(ruby, buffer, memory)?;
             Ok(Call::FutexWait { word, expected })
@@ -550,7 +578,7 @@ impl Prepared {
 
     fn futex_wake(ruby: &Ruby, buffer: Value, at: usize, count: u32) -> Made {
         Self::holding(ruby, |held| {
-            let memory = own_memory(ruby, buffer)?;
+            let memory = own_memory(ruby, buffer, "a futex must be in")?;
             let word = word_of(ruby, &memory, at)?;
             held.lock(ruby, buffer, memory)?;
             Ok(Call::FutexWake { word, count })
@@ -642,6 +670,7 @@ fn success(ruby: &Ruby, result: i32, call: &Call, held: &Held) -> Result<Value, 
         | Call::Allocate { .. }
         | Call::Truncate { .. }
         | Call::Advise { .. }
+        | Call::AdviseMemory { .. }
         | Call::Rename { .. }
         | Call::Unlink { .. }
         | Call::MakeDirectory { .. }
@@ -795,16 +824,15 @@ fn vectors(
     Ok(Vectors::new(memories))
 }
 
-/// The memory of an IO::Buffer that owns it, for a futex.
-fn own_memory(ruby: &Ruby, buffer: Value) -> Result<BufferMemory, Error> {
+/// The memory of an IO::Buffer that owns it; `what` begins the message about one that does not.
+fn own_memory(ruby: &Ruby, buffer: Value, what: &str) -> Result<BufferMemory, Error> {
     let memory = BufferMemory::new(ruby, buffer, Direction::Write)?;
     if memory.is_own() {
         return Ok(memory);
     }
     let message =
-        "a futex must be in an IO::Buffer that owns its memory, and this is a slice or a \
-                   string's";
-    Err(errors::argument(ruby, message.to_owned()))
+        format!("{what} an IO::Buffer that owns its memory, and this is a slice or a string's");
+    Err(errors::argument(ruby, message))
 }
 
 /// The 32 bits of a futex.
@@ -879,6 +907,7 @@ pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     call.define_singleton_method("allocate", function!(Prepared::allocate, 4))?;
     call.define_singleton_method("truncate", function!(Prepared::truncate, 2))?;
     call.define_singleton_method("advise", function!(Prepared::advise, 4))?;
+    call.define_singleton_method("advise_memory", function!(Prepared::advise_memory, 4))?;
     call.define_singleton_method("rename", function!(Prepared::rename, 3))?;
     call.define_singleton_method("unlink", function!(Prepared::unlink, 2))?;
     call.define_singleton_method("mkdir", function!(Prepared::mkdir, 2))?;

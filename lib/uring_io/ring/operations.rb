@@ -15,6 +15,10 @@ module UringIO
 
       # What posix_fadvise(2) takes.
       ADVICE = { normal: 0, random: 1, sequential: 2, willneed: 3, dontneed: 4, noreuse: 5 }.freeze
+      # What madvise(2) takes of what leaves the memory as it is, and the Linux that brought it: cold and pageout 5.4,
+      # populate_read and populate_write 5.14, the others before 5.6.
+      MEMORY_ADVICE = { normal: 0, random: 1, sequential: 2, willneed: 3, hugepage: 14, nohugepage: 15, cold: 20,
+                        pageout: 21, populate_read: 22, populate_write: 23 }.freeze
       # How openat2(2) may resolve a path.
       RESOLVE = { no_xdev: 0x01, no_magiclinks: 0x02, no_symlinks: 0x04, beneath: 0x08, in_root: 0x10,
                   cached: 0x20 }.freeze
@@ -202,6 +206,20 @@ module UringIO
       def fadvise(io, advice, offset: 0, length: 0, timeout: nil)
         number = flags(advice, ADVICE, "advice")
         run(Call.advise(descriptor(io), offset, length, number), timeout:)
+      end
+
+      # madvise(2): what is to come of memory, such as a file in IO::Buffer.map (Linux 5.6). The advice is for whole
+      # pages.
+      # @param buffer [IO::Buffer] one that owns its memory; locked meanwhile
+      # @param advice [Symbol] a key of MEMORY_ADVICE
+      # @param at [Integer] position in the buffer; Errno::EINVAL when no page begins there
+      # @param length [Integer, nil] less than 4 GiB; nil for the rest of the buffer
+      # @return [nil]
+      def madvise(buffer, advice, at: 0, length: nil, timeout: nil)
+        number = MEMORY_ADVICE.fetch(advice) do
+          raise ArgumentError, "no advice #{advice.inspect}; there is #{MEMORY_ADVICE.keys.map(&:inspect).join(', ')}"
+        end
+        run(Call.advise_memory(buffer, at, length, number), timeout:)
       end
 
       # rename(2), or renameat2(2) with flags (Linux 5.11).

@@ -9,6 +9,39 @@ RSpec.describe UringIO::Ring do
 
     locked = [IO::Buffer::LockedError] * 2
 
+    describe "#madvise" do
+      it "passes advice on, and leaves the memory as it is" do
+        file = closing(File.open(file_with("x" * 10_000)))
+        everywhere do |ring|
+          mapped = IO::Buffer.map(file, nil, 0, IO::Buffer::READONLY)
+          UringIO::Ring::Operations::MEMORY_ADVICE.each_key do |advice|
+            outcome = ring.batch { |calls| calls.madvise(mapped, advice) }.first
+            # Those that are for memory of another kind, or for a newer kernel.
+            expect(outcome).to be_nil.or(be_a(Errno::EINVAL)).or(be_a(Errno::EFAULT)), advice.to_s
+          end
+          expect(ring.madvise(mapped, :willneed, at: 4096, length: 4096)).to be_nil
+          expect([mapped.get_string, mapped.locked?]).to eq(["x" * 10_000, false])
+        end
+      end
+
+      it "locks the buffer until the call is over" do
+        everywhere do |ring|
+          buffer = IO::Buffer.new(8192)
+          ring.batch do |calls|
+            calls.madvise(buffer, :willneed)
+            expect([buffer.locked?, *touched(buffer)]).to eq([true, *locked])
+          end
+          expect(buffer.locked?).to be(false)
+        end
+      end
+
+      it "raises EINVAL where no page begins" do
+        everywhere do |ring|
+          expect(raised { ring.madvise(IO::Buffer.new(8192), :willneed, at: 1) }).to be_a(Errno::EINVAL)
+        end
+      end
+    end
+
     describe "#readv and #writev" do
       it "fill and write out one piece of memory after the other" do
         everywhere do |ring|

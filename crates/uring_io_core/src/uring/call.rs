@@ -268,6 +268,10 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
         } => opcode::Fadvise::new(fd(*it), *length as libc::off_t, *advice)
             .offset(*offset)
             .build(),
+        Call::AdviseMemory { memory, advice } => {
+            let length = memory.length() as libc::off_t;
+            opcode::Madvise::new(memory.address().cast(), length, *advice).build()
+        }
         Call::Rename { from, to, flags } => {
             opcode::RenameAt::new(fd(from.0), from.1.as_ptr(), fd(to.0), to.1.as_ptr())
                 .flags(*flags)
