@@ -347,3 +347,27 @@ fn readers_of_one_socket_are_served_in_their_order_when_one_has_left() {
         }
     });
 }
+
+#[test]
+fn a_transfer_that_must_wait_is_tried_once() {
+    each_backend(|driver| {
+        if driver.backend() == BackendKind::IoUring {
+            return; // nothing is tried before it is submitted
+        }
+        let (ours, theirs) = sockets();
+        ours.set_nonblocking(true).unwrap();
+        while (&ours).write(&[0; 65536]).is_ok() {}
+        let mut buffer = [0; 4096];
+        let operation = write(fd(&ours), Target::Socket, &mut buffer);
+        let before = driver.stats().direct_calls;
+        assert_eq!(driver.attempt(&operation), None);
+        let (token, started) = start(&driver, 1, &operation);
+        assert_eq!(started, None);
+        // select(2) is asked beforehand whether it is open.
+        let looked = u64::from(driver.backend() == BackendKind::Select);
+        assert_eq!(driver.stats().direct_calls - before, 1 + looked);
+        drop(theirs);
+        assert!(matches!(next(&driver), (1, Wakeup::Completed(_))));
+        driver.leave(token);
+    });
+}

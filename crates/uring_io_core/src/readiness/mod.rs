@@ -78,6 +78,8 @@ pub(crate) struct Readiness {
     descriptors: Descriptors,
     /// Descriptors whose watched events must be set before the next wait.
     changed: Vec<RawFd>,
+    /// What was tried last and must wait: it is not tried again when it is started.
+    tried: Option<(RawFd, Direction)>,
     /// What the last wait found.
     found: Vec<(RawFd, i16)>,
     completed: VecDeque<(Token, i32)>,
@@ -99,6 +101,7 @@ impl Readiness {
             waker,
             descriptors: Descriptors::default(),
             changed: Vec::new(),
+            tried: None,
             found: Vec::new(),
             completed: VecDeque::new(),
         })
@@ -117,9 +120,13 @@ impl Readiness {
             Operation::Poll { fd, interest } => (fd, interest, Attempt::Report),
             Operation::WaitChild(_) => return Ok(Some(-libc::ENOSYS)),
             Operation::Transfer(transfer) => {
-                if let Some(result) = self.attempt(&transfer, counts) {
-                    return Ok(Some(result));
+                let tried = self.tried == Some((transfer.fd, transfer.direction));
+                if !tried {
+                    if let Some(result) = self.attempt(&transfer, counts) {
+                        return Ok(Some(result));
+                    }
                 }
+                self.tried = None;
                 let interest = match transfer.direction {
                     Direction::Read => Interest::READABLE,
                     Direction::Write => Interest::WRITABLE,
@@ -130,11 +137,12 @@ impl Readiness {
         self.watch(token, fd, interest, attempt, counts)
     }
 
-    /// Tries a transfer, unless it is likely to wait. None when it must.
+    /// Tries a transfer, unless it is likely to wait. None when it must, and is to be started.
     pub fn attempt(&mut self, transfer: &Transfer, counts: &Counts) -> Option<i32> {
         let fd = transfer.fd;
         let may_be_empty =
             transfer.direction == Direction::Read && transfer.target == Target::Socket;
+        self.tried = Some((fd, transfer.direction));
         if may_be_empty && self.descriptors.must_be_patient(fd) {
             return None;
         }
@@ -143,7 +151,11 @@ impl Readiness {
         if may_be_empty {
             self.descriptors.note_read(fd, result == -libc::EAGAIN);
         }
-        (result != -libc::EAGAIN && result != -libc::EINTR).then_some(result)
+        if result == -libc::EAGAIN || result == -libc::EINTR {
+            return None;
+        }
+        self.tried = None;
+        Some(result)
     }
 
     /// As [`start`](Self::start), for a call that has an interest.
