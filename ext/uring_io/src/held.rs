@@ -290,8 +290,9 @@ impl Kept {
 
     /// Lets go of everything: the kernel is done.
     pub fn release(self, ruby: &Ruby) {
-        drop(ManuallyDrop::into_inner(self.roots));
+        // They are roots until nothing is left to do with them.
         self.held.release(ruby);
+        drop(ManuallyDrop::into_inner(self.roots));
     }
 }
 

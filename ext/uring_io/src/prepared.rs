@@ -404,11 +404,11 @@ impl Prepared {
                 Some(length) => length as usize,
                 None => size.saturating_sub(at),
             };
-            // More does not fit the submission (sqe->len).
             let fits = at.checked_add(length).is_some_and(|end| end <= size);
-            if !fits || u32::try_from(length).is_err() {
+            if !fits || length > LENGTH_MAX {
                 let message = format!(
-                    "at: {at} and length: {length} must lie in the buffer of {size} bytes, and be less than 4 GiB"
+                    "at: {at} and length: {length} must lie in the buffer of {size} bytes, and length be at most \
+                     {LENGTH_MAX} (one system call)"
                 );
                 return Err(errors::argument(ruby, message));
             }

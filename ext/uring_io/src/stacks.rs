@@ -3,7 +3,8 @@
 //! Ruby takes the stack of a fiber back when it ends only where it was resumed, and else when it collects
 //! the Fiber (cont.c, fiber_switch); ours are transferred to. A heap with much room is collected seldom,
 //! and a process has memory maps for some 32 thousand stacks (`vm.max_map_count`, two for each). Before
-//! Ruby 4.0 one more is a FiberError. So whoever makes fibers has Ruby collect them now and then.
+//! Ruby 4.0 one more is a FiberError. So whoever makes fibers has Ruby collect new objects now and then.
+//! It does not help against fibers that something old refers to, which wait for a major collection.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -32,8 +33,7 @@ impl Stacks {
             return Ok(());
         }
         self.made.set(0);
-        // Fibers are never old to the collector: any collection finds those that have ended, but with much room
-        // it is over, and their stacks are back, only when the next one begins.
+        // With much room a collection is over, and the stacks it found are back, only when the next one begins.
         let settled = collections() >= self.collections.get() + 2;
         if !settled && !is_disabled(ruby) {
             let collector: RModule = ruby.class_object().const_get("GC")?;

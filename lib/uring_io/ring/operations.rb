@@ -213,7 +213,7 @@ module UringIO
       # @param buffer [IO::Buffer] one that owns its memory; locked meanwhile
       # @param advice [Symbol] a key of MEMORY_ADVICE
       # @param at [Integer] position in the buffer; Errno::EINVAL when no page begins there
-      # @param length [Integer, nil] less than 4 GiB; nil for the rest of the buffer
+      # @param length [Integer, nil] at most 0x7ffff000; nil for the rest of the buffer
       # @return [nil]
       def madvise(buffer, advice, at: 0, length: nil, timeout: nil)
         number = MEMORY_ADVICE.fetch(advice) do
