@@ -13,13 +13,14 @@ Gem::Specification.new do |spec|
   spec.required_ruby_version = ">= 3.3"
   spec.metadata["rubygems_mfa_required"] = "true"
 
-  spec.files = Dir["lib/**/*.rb", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
-                   "sig/**/*.rbs", "examples/**/*.rb", "docs/**/*.md", "Cargo.{toml,lock}", "LICENSE", "README.md",
-                   "CHANGELOG.md"]
+  spec.files = Dir["lib/**/*.rb", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/{src,benches}/**/*.rs",
+                   "crates/*/Cargo.toml", "Cargo.{toml,lock}", "sig/**/*.rbs", "examples/**/*.rb", "docs/**/*.md",
+                   "LICENSE", "README.md", "SECURITY.md", "CHANGELOG.md"]
   spec.bindir = "exe"
   spec.executables = ["uring_io"]
   spec.require_paths = ["lib"]
   spec.extensions = ["ext/uring_io/extconf.rb"]
 
+  # For extconf.rb alone. RubyGems knows no dependencies of building; platform gems are without it.
   spec.add_dependency "rb_sys", "~> 0.9"
 end

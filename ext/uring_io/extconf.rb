@@ -1,6 +1,17 @@
 # frozen_string_literal: true
 
 require "mkmf"
-require "rb_sys/mkmf"
+require_relative "toolchain"
+
+missing = Toolchain.missing
+unless missing.empty?
+  # Not a raise: the message shall not be below a backtrace.
+  abort <<~MESSAGE
+    uring_io is written in Rust, and cannot be compiled here. What is missing:
+    #{missing.map { |thing| "  - #{thing}" }.join("\n")}
+    Linux on x86_64 with glibc can do without: `gem install uring_io --platform x86_64-linux-gnu` takes the compiled gem
+    where there is one for this Ruby (#{RUBY_VERSION}).
+  MESSAGE
+end
 
 create_rust_makefile("uring_io/uring_io")

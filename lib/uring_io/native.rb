@@ -7,7 +7,8 @@ begin
   require_relative "#{RUBY_VERSION[/\A\d+\.\d+/]}/uring_io"
 rescue LoadError => error
   raise LoadError, "#{error.message}\nuring_io is not compiled for Ruby #{RUBY_VERSION}: " \
-                   "run `rake compile` in a checkout, or reinstall the gem"
+                   "run `rake compile` in a checkout, or `gem install uring_io --platform ruby`, " \
+                   "which compiles it (a platform gem needs glibc 2.34)"
 end
 
 # Ruby wraps the memory that it gives to a hook in an IO::Buffer, and warns once that these are

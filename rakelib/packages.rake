@@ -1,0 +1,101 @@
+# frozen_string_literal: true
+
+# The gems: one with the source, and one for Linux on this architecture with the extension compiled for each Ruby.
+# No machine has all of these Rubies, so each stages its extension, and one of them packs what was staged:
+# bin/packages does it all.
+
+# Minor versions of Ruby that the platform gem must hold, without gaps.
+NATIVE_RUBIES = %w[3.3 3.4].freeze
+# The C library that the platform gem needs at least. RubyGems cannot say it; the README does.
+GLIBC_LIMIT = Gem::Version.new("2.34")
+# All that a compiled extension may be linked with. Ruby is not among them: it is the program, whichever it is.
+NATIVE_LIBRARIES = [/\Alibc\.so\./, /\Alibgcc_s\.so\./, /\Ald-linux/].freeze
+STAGE = "pkg/native"
+NATIVE_PLATFORM = "#{RbConfig::CONFIG['host_cpu']}-linux-gnu".freeze
+SOURCES = FileList["lib/**/*.rb", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
+                   "Cargo.toml", "Cargo.lock"]
+
+def output_of(*command)
+  IO.popen(command, &:read).tap { abort "#{command.join(' ')} failed" unless $?.success? }
+end
+
+# The newest version of glibc whose symbols this library asks for.
+def glibc_needed(library)
+  symbols = output_of("objdump", "--dynamic-syms", library)
+  symbols.scan(/GLIBC_(\d[\d.]*)/).map { |(version)| Gem::Version.new(version) }.max
+end
+
+def check_native(library)
+  needed = glibc_needed(library)
+  libraries = output_of("objdump", "--private-headers", library).scan(/NEEDED\s+(\S+)/).flatten
+  puts "#{library}: #{File.size(library)} bytes, glibc #{needed}, #{libraries.join(' ')}"
+  abort "#{library} needs glibc #{needed}; the gem is for #{GLIBC_LIMIT} and newer: build it on an older system" if
+    needed > GLIBC_LIMIT
+  foreign = libraries.reject { |name| NATIVE_LIBRARIES.any? { |allowed| allowed.match?(name) } }
+  abort "#{library} is linked with #{foreign.join(', ')}, which other machines may not have" if foreign.any?
+end
+
+# The specification of the platform gem.
+def native_spec
+  GEMSPEC.dup.tap do |spec|
+    newest = Gem::Version.new("#{NATIVE_RUBIES.last}.0").bump
+    spec.platform = NATIVE_PLATFORM
+    spec.required_ruby_version = [">= #{NATIVE_RUBIES.first}", "< #{newest}.dev"]
+    # Older ones do not know -gnu for what every glibc system is.
+    spec.required_rubygems_version = ">= 3.3.22"
+    spec.extensions = []
+    spec.dependencies.reject! { |dependency| dependency.name == "rb_sys" }
+    spec.files = spec.files.grep_v(%r{\A(ext|crates)/|\ACargo\.}) +
+                 NATIVE_RUBIES.map { |ruby| "lib/uring_io/#{ruby}/uring_io.so" }
+  end
+end
+
+def print_gem(path)
+  puts Gem::Package.new(path).contents, "#{path}: #{File.size(path)} bytes"
+end
+
+namespace :gem do
+  desc "Put the extension for this Ruby, without debug information, where gem:native takes it"
+  task stage: :compile do
+    staged = "#{STAGE}/#{RUBY_MINOR}/uring_io.so"
+    mkdir_p File.dirname(staged), verbose: false
+    # The names of functions stay: crash reports and profilers show them.
+    sh "strip", "--strip-debug", "-o", staged, EXTENSION
+    check_native(staged)
+  end
+
+  desc "Build the platform gem into pkg from what gem:stage put there on each Ruby (#{NATIVE_RUBIES.join(', ')})"
+  task :native do
+    staged = NATIVE_RUBIES.to_h { |ruby| ["#{STAGE}/#{ruby}/uring_io.so", "lib/uring_io/#{ruby}/uring_io.so"] }
+    missing = staged.keys.reject { |path| File.exist?(path) }
+    abort "not there: #{missing.join(', ')}; run `rake gem:stage` on those Rubies, or bin/packages" if missing.any?
+    newest = SOURCES.max_by { |path| File.mtime(path) }
+    old = staged.keys.select { |path| File.mtime(path) < File.mtime(newest) }
+    abort "#{old.join(', ')}: older than #{newest}; run `rake gem:stage` again, or bin/packages" if old.any?
+    staged.each_key { |path| check_native(path) }
+
+    spec = native_spec
+    folder = "pkg/#{spec.full_name}"
+    rm_rf folder, verbose: false
+    spec.files.each do |path|
+      mkdir_p File.dirname("#{folder}/#{path}"), verbose: false
+      cp staged.key(path) || path, "#{folder}/#{path}", verbose: false
+    end
+    built = Dir.chdir(folder) { Gem::Package.build(spec) }
+    mv "#{folder}/#{built}", "pkg/#{built}", verbose: false
+    print_gem "pkg/#{built}"
+  end
+end
+
+desc "Build the source gem into pkg"
+task :build do
+  mkdir_p "pkg", verbose: false
+  path = "pkg/#{GEMSPEC.file_name}"
+  Gem::Package.build(GEMSPEC, false, false, path)
+  print_gem path
+end
+
+namespace :spec do
+  desc "Check the list of files of the gem (bin/packages --check installs the gems, too)"
+  task(:packaging) { sh(*RSPEC, "--pattern", PACKAGING_SPECS, "--exclude-pattern", "") }
+end

@@ -1,0 +1,29 @@
+# frozen_string_literal: true
+
+require "rubygems"
+
+# What is in the gems. `rake spec:packaging` runs this, and bin/packages --check installs them.
+RSpec.describe "the files of the gem" do
+  let(:root) { File.expand_path("../..", __dir__) }
+  let(:files) { Dir.chdir(root) { Gem::Specification.load("uring_io.gemspec").files } }
+
+  def there(*patterns)
+    Dir.chdir(root) { Dir[*patterns] }
+  end
+
+  it "are the library, the extension's and the crates' sources, and documents" do
+    expected = there("lib/**/*.rb", "exe/*", "ext/uring_io/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs",
+                     "crates/*/benches/*.rs", "crates/*/Cargo.toml", "docs/**/*.md", "examples/**/*.rb") +
+               %w[Cargo.toml Cargo.lock LICENSE README.md SECURITY.md CHANGELOG.md]
+    expect(files).to match_array(expected)
+  end
+
+  it "have nothing of development in them" do
+    expect(files.grep(%r{(\A|/)(spec|soak|bench|target|tmp|pkg|tests|fuzz|bin|\.ci)/})).to be_empty
+  end
+
+  it "include each member of the Cargo workspace, without which none compiles" do
+    members = File.read("#{root}/Cargo.toml")[/^members = \[(.*?)\]/m, 1].scan(/"(.*?)"/).flatten
+    expect(files).to include(*members.map { |member| "#{member}/Cargo.toml" })
+  end
+end

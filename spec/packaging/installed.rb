@@ -1,0 +1,41 @@
+# frozen_string_literal: true
+
+# Installs a gem as a user does, without a network, into a folder that goes away, and fetches with it over loopback.
+# Takes the path of the gem. A program of its own, as a machine without compilers has no RSpec either.
+
+require "fileutils"
+require "rbconfig"
+require "tmpdir"
+
+FETCH = <<~'RUBY'
+  require "uring_io"
+  server = TCPServer.new("127.0.0.1", 0)
+  backend = nil
+  body = UringIO.run do
+    backend = Fiber.scheduler.backend
+    Fiber.schedule do
+      client = server.accept
+      client.gets
+      client.write("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+      client.close
+    end
+    Net::HTTP.get(URI("http://127.0.0.1:#{server.local_address.ip_port}/"))
+  end
+  expected = UringIO.support.best
+  abort "fetched #{body.inspect} on #{backend.inspect}, expected hello on #{expected.inspect}" unless
+    [body, backend] == ["hello", expected]
+  puts "fetched on #{backend}, #{$LOADED_FEATURES.grep(%r{/uring_io\.so\z}).first}"
+RUBY
+
+gem = File.expand_path(ARGV.fetch(0))
+Dir.mktmpdir do |home|
+  system("gem", "install", "--local", "--no-document", "--install-dir", home, gem, exception: true)
+  ENV["GEM_PATH"] = [home, *Gem.path].join(File::PATH_SEPARATOR)
+  Dir.chdir(home) do
+    doctor = IO.popen([RbConfig.ruby, "#{home}/bin/uring_io", "doctor"], &:read)
+    # Status 1 says that another backend is used, which is no fault of the gem.
+    abort "uring_io doctor failed: #{$?}\n#{doctor}" unless [0, 1].include?($?.exitstatus)
+    puts doctor.lines.first(3)
+    system(RbConfig.ruby, "-rsocket", "-rnet/http", "-e", FETCH, exception: true)
+  end
+end
