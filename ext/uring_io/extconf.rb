@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-require "mkmf"
 require_relative "toolchain"
 
+# Before mkmf, which follows each early end with a page of its own.
 missing = Toolchain.missing
 unless missing.empty?
   # Not a raise: the message shall not be below a backtrace.
@@ -14,4 +14,8 @@ unless missing.empty?
   MESSAGE
 end
 
-create_rust_makefile("uring_io/uring_io")
+require "mkmf"
+require "rb_sys/mkmf"
+
+# In the folder of this Ruby, where native.rb looks. `rake compile` names that itself.
+create_rust_makefile("uring_io/#{RUBY_VERSION[/\A\d+\.\d+/]}/uring_io")

@@ -35,8 +35,9 @@ module Toolchain
 
     prefix = output_of(ENV.fetch("LLVM_CONFIG_PATH", "llvm-config"), "--prefix")
     folders = [prefix && "#{prefix.chomp}/lib*", "/usr/lib", "/usr/lib64", "/usr/lib/*-linux-gnu*",
-               "/usr/lib/llvm*/lib*", "/usr/local/lib*", "/usr/local/llvm*/lib*", "/opt/{homebrew,local}/{lib,opt/llvm*/lib}",
-               "/usr/local/opt/llvm*/lib", "/{Library,Applications/Xcode.app/Contents}/Developer/**/usr/lib"]
+               "/usr/lib/llvm*/lib*", "/usr/local/lib*", "/usr/local/llvm*/lib*",
+               "/opt/{homebrew,local}/{lib,opt/llvm*/lib}", "/usr/local/opt/llvm*/lib",
+               "/{Library,Applications/Xcode.app/Contents}/Developer/**/usr/lib"]
     return if folders.compact.any? { |folder| Dir["#{folder}/libclang{,-*}.{so,so.*,dylib}"].any? }
 
     "libclang: `apt install libclang-dev`, `dnf install clang-devel`; when it is elsewhere, " \
@@ -44,9 +45,8 @@ module Toolchain
   end
 
   def rb_sys
-    require "rb_sys/mkmf"
-    nil
-  rescue LoadError
+    return if Gem.find_files("rb_sys/mkmf.rb").any?
+
     "the gem rb_sys: `gem install rb_sys`, or `apt install ruby-rb-sys`"
   end
 

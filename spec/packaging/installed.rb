@@ -27,10 +27,13 @@ FETCH = <<~'RUBY'
   puts "fetched on #{backend}, #{$LOADED_FEATURES.grep(%r{/uring_io\.so\z}).first}"
 RUBY
 
+# Compiled where a user's would be.
+ENV.delete("CARGO_TARGET_DIR")
 gem = File.expand_path(ARGV.fetch(0))
 Dir.mktmpdir do |home|
-  system("gem", "install", "--local", "--no-document", "--install-dir", home, gem, exception: true)
-  ENV["GEM_PATH"] = [home, *Gem.path].join(File::PATH_SEPARATOR)
+  # By the environment and not --install-dir, for which the system's rb_sys would not count.
+  ENV.update("GEM_PATH" => Gem.path.join(File::PATH_SEPARATOR), "GEM_HOME" => home)
+  system("gem", "install", "--local", "--no-document", "--bindir", "#{home}/bin", gem, exception: true)
   Dir.chdir(home) do
     doctor = IO.popen([RbConfig.ruby, "#{home}/bin/uring_io", "doctor"], &:read)
     # Status 1 says that another backend is used, which is no fault of the gem.
