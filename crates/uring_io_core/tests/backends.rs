@@ -304,14 +304,17 @@ fn input_that_keeps_coming_is_read_without_waiting() {
             return;
         }
         let (ours, mut theirs) = sockets();
-        let (token, started) = start(&driver, 1, &read(fd(&ours), Target::Socket, &mut [0; 1]));
+        let mut buffer = [0; 1];
+        let operation = read(fd(&ours), Target::Socket, &mut buffer);
+        let (token, started) = start(&driver, 1, &operation);
         assert_eq!(started, None);
         theirs.write_all(&[0; 200]).unwrap();
         next(&driver);
         driver.leave(token);
         let mut at_once = 0;
         for _ in 1..200 {
-            let operation = read(fd(&ours), Target::Socket, &mut [0; 1]);
+            let mut buffer = [0; 1];
+            let operation = read(fd(&ours), Target::Socket, &mut buffer);
             let (token, started) = start(&driver, 1, &operation);
             match started {
                 Some(_) => at_once += 1,

@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_list_has_what_entries_are_made_with_and_nothing_else() {
-        let (fd, waker) = (0, WakeBuffer::new());
+        let (fd, mut waker) = (0, WakeBuffer::new());
         // SAFETY: the entries are not submitted.
         let buffer = unsafe { LentBuffer::new(std::ptr::null_mut(), 0) };
         let interest = Interest::READABLE;
@@ -275,6 +275,7 @@ mod tests {
             .chain(others)
             .map(|it| it.get_opcode() as u8)
             .collect();
+        waker.free();
         let mut listed = OPCODES.to_vec();
         made.sort_unstable();
         made.dedup();

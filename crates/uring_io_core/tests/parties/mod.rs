@@ -74,11 +74,11 @@ pub fn ring(entries: u32, limits: Mask) -> Option<Closing> {
 }
 
 /// A driver whose ring is restricted to what a scheduler submits itself.
-pub fn restricted() -> Option<Driver<u32>> {
+pub fn restricted() -> Option<Closing> {
     let mut options = options(BackendKind::IoUring, 16);
     options.ring.restrict = true;
     match Driver::new(&options) {
-        Ok(driver) => Some(driver),
+        Ok(driver) => Some(Closing(driver)),
         Err(error) => {
             let too_old = matches!(error.lack, Some(Lack::Kernel(..)));
             assert!(too_old || ring(16, Mask::NOTHING).is_none(), "{error}");
