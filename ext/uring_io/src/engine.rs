@@ -124,6 +124,8 @@ pub struct Engine {
     owner: Opaque<Value>,
     /// The innermost park of each parked fiber. The fibers are pinned while they are parked.
     parked: RefCell<AddressMap<Token>>,
+    /// Whether a fiber is being started that has not begun to run.
+    unborn: Cell<bool>,
     /// Fibers that were scheduled and have not ended, by address.
     scheduled: RefCell<AddressMap<Opaque<Fiber>>>,
     pub timeouts: RefCell<HashMap<Token, Timeout>>,
@@ -157,6 +159,7 @@ impl Engine {
             driver,
             owner: Opaque::from(ruby.thread_current().as_value()),
             parked: RefCell::default(),
+            unborn: Cell::new(false),
             scheduled: RefCell::default(),
             timeouts: RefCell::default(),
             pending: RefCell::default(),
@@ -776,7 +779,10 @@ impl Engine {
         let before = self.running.take();
         self.begun(ruby);
         if let (Err(_), Some(before)) = (&result, before) {
-            self.queue_raiser(ruby, ruby.get_inner(before));
+            // A fiber that could not be started has raised nothing.
+            if !self.unborn.get() {
+                self.queue_raiser(ruby, ruby.get_inner(before));
+            }
         }
         // Taken before anything is raised: what is pending for the main flow is raised right here.
         let interrupted = self.interrupted.take();
@@ -999,17 +1005,40 @@ impl Engine {
         self.await_wakeup(ruby, place.token).map(|_| ())
     }
 
-    /// Starts a new fiber at once; the current one goes on when that parks or ends.
+    /// Starts a new fiber at once; the current one goes on when that parks or ends. The fiber must
+    /// call `started`.
+    ///
+    /// A fiber that has ended keeps its stack until it is collected, and up to Ruby 3.4 nothing is
+    /// collected when there is no room for one more stack.
     pub fn start(
         &self,
         ruby: &Ruby,
         fiber: Fiber,
-        arguments: impl magnus::ArgList,
+        arguments: impl magnus::ArgList + Copy,
     ) -> Result<(), Error> {
+        let start = || {
+            self.unborn.set(true);
+            self.switch_to(ruby, fiber, arguments)
+        };
+        self.run_first(ruby, || {
+            let mut result = start();
+            if self.unborn.take() {
+                ruby.gc_start();
+                result = start();
+                self.unborn.set(false);
+            }
+            result
+        })
+    }
+
+    /// Notes that the current fiber, which is a scheduled one, has started.
+    pub fn started(&self, ruby: &Ruby) {
+        let fiber = ruby.fiber_current();
+        self.unborn.set(false);
         self.scheduled
             .borrow_mut()
             .insert(fiber.as_raw(), Opaque::from(fiber));
-        self.run_first(ruby, || self.switch_to(ruby, fiber, arguments))
+        self.begun(ruby);
     }
 
     /// Raises an exception in a fiber, or kills it; the current one goes on when that parks again

@@ -512,7 +512,7 @@ fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> 
     let splat = RArray::try_convert(arguments[2])?;
     let keywords = RHash::try_convert(arguments[3])?;
     if let Some(engine) = this.engine.get() {
-        engine.begun(ruby);
+        engine.started(ruby);
     }
     let result = if keywords.is_empty() {
         block.call::<_, Value>(splat)

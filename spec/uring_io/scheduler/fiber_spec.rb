@@ -35,6 +35,42 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
       expect(order.last(2)).to eq(%i[inner_end outer_end])
     end
 
+    it "collects fibers that have ended when there is no room for another stack" do
+      result = child(<<~RUBY, backend, env: { "RUBY_FIBER_MACHINE_STACK_SIZE" => (16 << 20).to_s })
+        GC.start
+        UringIO.run(backend: ARGV[0].to_sym) do
+          used = File.read("/proc/self/status")[/^VmSize:\\s+(\\d+)/, 1].to_i * 1024
+          Process.setrlimit(:AS, used + (800 << 20))
+          200.times { Fiber.schedule { sleep(0) } && sleep(0) }
+          puts "ends"
+        end
+      RUBY
+      expect(result.stderr).to eq("")
+      expect(result.stdout).to eq("ends\n")
+    end
+
+    it "goes on with the others when there is no room for another fiber" do
+      result = child(<<~RUBY, backend, env: { "RUBY_FIBER_MACHINE_STACK_SIZE" => (16 << 20).to_s })
+        UringIO.run(backend: ARGV[0].to_sym) do
+          used = File.read("/proc/self/status")[/^VmSize:\\s+(\\d+)/, 1].to_i * 1024
+          Process.setrlimit(:AS, used + (800 << 20))
+          queue = Thread::Queue.new
+          fibers = []
+          begin
+            200.times { fibers << Fiber.schedule { queue.pop } }
+          rescue FiberError => error
+            puts error.class
+          end
+          fibers.size.times { queue << true }
+          sleep(0)
+          puts fibers.any?, fibers.none?(&:alive?)
+        end
+        puts "ends"
+      RUBY
+      expect(result.stderr).to eq("")
+      expect(result.stdout).to eq("FiberError\ntrue\ntrue\nends\n")
+    end
+
     it "returns the fiber, which is non-blocking, alive while it waits and dead afterwards" do
       scheduled do
         queue = Thread::Queue.new
