@@ -773,6 +773,36 @@ impl Engine {
         fiber: Fiber,
         arguments: impl magnus::ArgList,
     ) -> Result<(), Error> {
+        self.transfer(ruby, fiber, arguments, || false)
+    }
+
+    /// Transfers to a fiber for the first time.
+    ///
+    /// A fiber that has ended keeps its stack until it is collected, and up to Ruby 3.4 nothing is
+    /// collected when there is no room for one more stack. `unborn` says whether the fiber has not
+    /// begun to run. It must not call Ruby, which may be ending the thread.
+    fn switch_to_new(
+        &self,
+        ruby: &Ruby,
+        fiber: Fiber,
+        arguments: impl magnus::ArgList + Copy,
+        unborn: impl Fn() -> bool,
+    ) -> Result<(), Error> {
+        let result = self.transfer(ruby, fiber, arguments, &unborn);
+        if result.is_ok() || !unborn() {
+            return result;
+        }
+        ruby.gc_start();
+        self.transfer(ruby, fiber, arguments, &unborn)
+    }
+
+    fn transfer(
+        &self,
+        ruby: &Ruby,
+        fiber: Fiber,
+        arguments: impl magnus::ArgList,
+        unborn: impl Fn() -> bool,
+    ) -> Result<(), Error> {
         self.switches.set(self.switches.get() + 1);
         self.running.set(Some(Opaque::from(fiber)));
         let result = fiber.transfer::<_, Value>(arguments);
@@ -780,7 +810,7 @@ impl Engine {
         self.begun(ruby);
         if let (Err(_), Some(before)) = (&result, before) {
             // A fiber that could not be started has raised nothing.
-            if !self.unborn.get() {
+            if !unborn() {
                 self.queue_raiser(ruby, ruby.get_inner(before));
             }
         }
@@ -856,10 +886,12 @@ impl Engine {
     /// the wrong place.
     fn hand_over_interrupts(&self, ruby: &Ruby) -> Result<(), Error> {
         self.interrupted.set(true);
-        match self.spare.take() {
-            Some(fiber) => self.switch_to(ruby, ruby.get_inner(fiber), ()),
-            None => self.switch_to(ruby, fiber_that_ends(ruby)?, ()),
-        }
+        let fiber = match self.spare.take() {
+            Some(fiber) => ruby.get_inner(fiber),
+            None => fiber_that_ends(ruby)?,
+        };
+        // It ends as soon as it runs.
+        self.switch_to_new(ruby, fiber, (), || fiber.is_alive())
     }
 
     /// Makes a fiber for the next hand-over.
@@ -1007,26 +1039,16 @@ impl Engine {
 
     /// Starts a new fiber at once; the current one goes on when that parks or ends. The fiber must
     /// call `started`.
-    ///
-    /// A fiber that has ended keeps its stack until it is collected, and up to Ruby 3.4 nothing is
-    /// collected when there is no room for one more stack.
     pub fn start(
         &self,
         ruby: &Ruby,
         fiber: Fiber,
         arguments: impl magnus::ArgList + Copy,
     ) -> Result<(), Error> {
-        let start = || {
-            self.unborn.set(true);
-            self.switch_to(ruby, fiber, arguments)
-        };
         self.run_first(ruby, || {
-            let mut result = start();
-            if self.unborn.take() {
-                ruby.gc_start();
-                result = start();
-                self.unborn.set(false);
-            }
+            self.unborn.set(true);
+            let result = self.switch_to_new(ruby, fiber, arguments, || self.unborn.get());
+            self.unborn.set(false);
             result
         })
     }
