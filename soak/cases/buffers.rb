@@ -117,7 +117,7 @@ Case.run("ended reads": 1_000_000) do
     while more?
       sleep(random.rand * 0.0005)
       Array.new(10) { "x" * random.rand(1..10_000) }
-      fibers.sample(20, random:).each { |fiber| fiber.raise(Interrupted) if fiber.alive? }
+      fibers.sample(40, random:).each { |fiber| fiber.raise(Interrupted) if fiber.alive? }
     end
     raise SystemExit
   end

@@ -20,6 +20,8 @@ Case.run(echoes: 10_000_000, fibers: 1_000_000, timers: 1_000_000, connections: 
 
   # One round of everything.
   round = lambda do
+    # A fiber that has ended keeps its stack until it is collected.
+    GC.start
     scheduled do
       ring = UringIO::Ring.new(backend:)
       10.times { exchange.call(counts[:echoes] / 40) }
@@ -48,6 +50,11 @@ Case.run(echoes: 10_000_000, fibers: 1_000_000, timers: 1_000_000, connections: 
     3.times { GC.start }
     { memory: resident, descriptors:, threads: Thread.list.size }
   end
+
+  # Every stack that a fiber may have is used deeply once: Ruby keeps what was used.
+  dig = ->(depth) { depth.zero? ? sleep(0) : [depth - 1].each(&dig) }
+  GC.start
+  scheduled { (counts[:fibers] + 20).times { Fiber.schedule { dig.call(60) } } }
 
   # Ruby itself needs some rounds until its heap has its size.
   warm_until = now + (seconds * 0.4)
