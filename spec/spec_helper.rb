@@ -5,6 +5,7 @@
 #
 # URING_IO_SPEC_BACKENDS=io_uring,epoll restricts the backends; URING_IO_SPEC_LIMIT=5 has examples that hang fail after
 # that many seconds. URING_IO_SPEC_RESTRICT=1 has schedulers and selectors made with restrict: true.
+# URING_IO_SPEC_GC has the garbage collector at its worst (support/collector.rb).
 
 require_relative "support/warnings"
 
@@ -27,6 +28,7 @@ require "uring_io"
 
 require_relative "support/backends"
 require_relative "support/watchdog"
+require_relative "support/collector"
 require_relative "support/leaks"
 require_relative "support/resources"
 require_relative "support/scheduling"

@@ -242,7 +242,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect { thread.join(5) }.to raise_error(IndexError, "from outside")
       end
 
-      it "is ended by a Timeout around UringIO.run, and one in a fiber ends that fiber only" do
+      it "is ended by a Timeout around UringIO.run, and one in a fiber ends that fiber only", hurried: true do
         ended = []
         in_thread do
           start = monotonic

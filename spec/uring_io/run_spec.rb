@@ -38,7 +38,7 @@ RSpec.describe UringIO, ".run" do
       expect(order).to eq([:fiber])
     end
 
-    it "runs in the main thread, and leaves no scheduler behind" do
+    it "runs in the main thread, and leaves no scheduler behind", hurried: true do
       expect(described_class.run(backend:) { sleep(0) }).to eq(0)
       expect(Fiber.scheduler).to be_nil
       expect { described_class.run(backend:) { raise IndexError } }.to raise_error(IndexError)

@@ -297,7 +297,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "ends when an exception is raised into it, whichever way it comes" do
+      it "ends when an exception is raised into it, whichever way it comes", hurried: true do
         everywhere do |ring|
           receiver, sender = unix_pair
           path = file_with("x")

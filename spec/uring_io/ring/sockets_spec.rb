@@ -95,7 +95,7 @@ RSpec.describe UringIO::Ring do
       thread.join
     end
 
-    it "waits for a connection, and for room to send" do
+    it "waits for a connection, and for room to send", hurried: true do
       scheduled do
         with_ring do |ring|
           server = tcp_server

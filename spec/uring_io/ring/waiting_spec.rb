@@ -68,7 +68,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "lets other fibers run, and ends in the order of time" do
+      it "lets other fibers run, and ends in the order of time", hurried: true do
         order = []
         scheduled do
           with_ring do |ring|

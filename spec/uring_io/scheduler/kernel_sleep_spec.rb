@@ -29,7 +29,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
       expect(order).to eq(%i[sleeps short short_wakes wakes])
     end
 
-    it "wakes in the order of the deadlines, not of the calls" do
+    it "wakes in the order of the deadlines, not of the calls", hurried: true do
       order = []
       scheduled do
         [5, 1, 4, 2, 3].each do |step|

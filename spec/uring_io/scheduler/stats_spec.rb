@@ -31,7 +31,7 @@ RSpec.describe UringIO::Scheduler, "#stats" do
       end
     end
 
-    it "counts the time spent waiting in the kernel" do
+    it "counts the time spent waiting in the kernel", hurried: true do
       scheduled do |scheduler|
         before = scheduler.stats
         sleep(0.05)

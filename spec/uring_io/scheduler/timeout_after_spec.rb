@@ -141,7 +141,7 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
-    it "fires in one fiber of many only" do
+    it "fires in one fiber of many only", hurried: true do
       scheduled do
         results = Array.new(20)
         20.times do |index|
