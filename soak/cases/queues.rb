@@ -89,6 +89,8 @@ Case.run(**GOALS) do
     writer.write("x")
     sleep(0.0001) until waiting.none?(&:alive?)
     same.call("fibers that a burst wakes", woken, waiting.size)
+    # Each fiber's block knows the others: one stale word on a stack would keep all of them, with their stacks.
+    waiting.clear
     done(woken)
     [reader, writer].each(&:close)
   end
