@@ -89,8 +89,13 @@ module UringIO
     # @yieldparam calls [Batch] has the methods of Operations; each returns the call's place among the results
     # @return [Array] what the method would return for each call, in their order; for one that failed the exception
     #   that it would raise
-    def batch(&)
-      perform_all(Batch.new.fill(&))
+    def batch
+      calls = Batch.new
+      yield calls
+      perform_all(calls)
+    ensure
+      # An exception can come wherever Ruby looks for one: in the block, and between it and the calls.
+      calls&.discard
     end
 
     # As #batch, and raises the first exception, in the order of the calls.
@@ -127,10 +132,15 @@ module UringIO
     # @return [Array] what each step came to, in their order
     # @raise [ChainError] when the chain broke
     # @raise [ArgumentError] when there are more steps than the ring has entries
-    def chain(timeout: nil, hardlink: false, &)
-      Chain.new.fill(method(:discard), &).make(hardlink) do |steps, descriptors|
+    def chain(timeout: nil, hardlink: false)
+      chain = Chain.new
+      yield chain
+      chain.make(hardlink) do |steps, descriptors|
         perform_chain(steps, descriptors, hardlink, timeout)
       end
+    ensure
+      # As in #batch.
+      discard(chain.calls) if chain
     end
 
     # Ends the calls that other fibers of this thread make on a descriptor: they raise Errno::ECANCELED, unless they

@@ -267,5 +267,5 @@ pub fn init(ruby: &Ruby, ring: RClass) -> Result<(), Error> {
     class.define_private_method("add_write", method!(Batch::add_write, 4))?;
     class.define_private_method("add_recv", method!(Batch::add_recv, 4))?;
     class.define_private_method("add_send", method!(Batch::add_send, 4))?;
-    class.define_private_method("discard", method!(Batch::discard, 0))
+    class.define_method("discard", method!(Batch::discard, 0))
 }

@@ -7,15 +7,9 @@ module UringIO
     class Batch
       include Operations
 
-      # @api private
-      def fill
-        yield self
-        filled = true
-        self
-      ensure
-        # It was raised, thrown or broken out of.
-        discard unless filled
-      end
+      # @!method discard
+      #   Lets go of what its calls hold, whether they were made or not.
+      #   @api private
 
       # (see Operations#read)
       def read(io, into, offset: nil, timeout: nil)

@@ -38,23 +38,18 @@ module UringIO
         end
       end
 
+      # All that were prepared, also for what has not become a step: they hold on to buffers.
+      # @api private
+      attr_reader :calls
+
       # @api private
       def initialize
+        @calls = []
         @steps = []
         @ios = []
         @slots = []
         @opened = 0
         @memory = nil
-      end
-
-      # @api private
-      def fill(discard)
-        yield self
-        filled = true
-        self
-      ensure
-        # It was raised, thrown or broken out of.
-        discard.call(@steps.map(&:call)) unless filled
       end
 
       # @api private
@@ -132,6 +127,8 @@ module UringIO
       end
 
       def run(call, timeout: nil, &convert)
+        # First of all: nothing may come between that and the making of the call.
+        @calls << call
         raise ArgumentError, "timeout: is for a chain as a whole, not for its steps" if timeout
 
         slots = @slots.any? ? @slots : []
