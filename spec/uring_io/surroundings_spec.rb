@@ -120,6 +120,31 @@ RSpec.describe UringIO::Scheduler, "short of something" do
       expect(result.stdout).to eq("[Errno::ENFILE, 0, \"accepted\\n\", \"goes on\\n\"]\n")
     end
 
+    it "lets other threads run while the kernel takes nothing and an IO is to be closed that is read from" do
+      skip "io_uring only" unless backend == :io_uring
+      skip Seccomp.missing if Seccomp.missing
+
+      result = child(<<~RUBY, backend)
+        UringIO.run(backend: ARGV[0].to_sym) do
+          begun = Thread::Queue.new
+          Thread.new do
+            begun.pop
+            $stdout.write("another thread runs")
+            $stdout.flush
+            exit!(0)
+          end
+          reader, writer = IO.pipe
+          #{Seccomp.denying_io_uring(Errno::EAGAIN::Errno, 426..426)}
+          Fiber.schedule { reader.wait_readable }
+          begun << true
+          reader.close
+          $stdout.write("closed, ")
+        end
+      RUBY
+      expect(result.stderr).to eq("")
+      expect(result.stdout).to eq("another thread runs")
+    end
+
     it "raises EMFILE or says what it lacks when not even the scheduler gets a descriptor" do
       result = child(<<~RUBY, backend)
         Process.setrlimit(:NOFILE, 32)

@@ -199,21 +199,22 @@ impl Backend {
         }
     }
 
-    /// Sees to it that nothing is carried out on another file that gets the number of this descriptor.
+    /// Sees to it that nothing is carried out on another file that gets the number of this descriptor. False
+    /// when that is to be tried again.
     pub fn before_close(
         &mut self,
         fd: RawFd,
         counts: &Counts,
         take: impl FnMut(Token, Completion),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.before_close(fd, counts, take),
             Self::Readiness(readiness) => {
                 readiness.before_close(fd);
-                Ok(())
+                Ok(true)
             }
-            Self::Closed => Ok(()),
+            Self::Closed => Ok(true),
         }
     }
 

@@ -381,8 +381,9 @@ impl<P> Driver<P> {
 
     /// To be called before a descriptor is closed that somebody may have started an operation on, so that
     /// it is not carried out on whatever has the number then. On io_uring it goes to the kernel, which
-    /// holds the file from there on; a readiness backend ends it with `-EBADF`.
-    pub fn before_close(&self, fd: RawFd) -> Result<()> {
+    /// holds the file from there on; a readiness backend ends it with `-EBADF`. False when the kernel takes
+    /// nothing now, by `EAGAIN`, `EBUSY` or `ENOMEM`: to be called again then.
+    pub fn before_close(&self, fd: RawFd) -> Result<bool> {
         let mut parks = self.parks.borrow_mut();
         let take = |token, completion| parks.complete(token, completion);
         let mut backend = self.backend.borrow_mut();

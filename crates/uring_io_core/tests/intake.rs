@@ -500,7 +500,7 @@ fn read_of_a_closed_file(
         &read(number, Target::Stream { nonblocking: false }, &mut byte),
     );
     meanwhile(driver);
-    driver.before_close(number).unwrap();
+    while !driver.before_close(number).unwrap() {}
     drop(file);
     let _taken = renumbered(other, number);
     writer.write_all(b"a").unwrap();

@@ -423,7 +423,9 @@ impl Engine {
     pub fn before_close(&self, ruby: &Ruby, fd: RawFd) {
         if self.is_owner(ruby) && !self.is_closed() {
             // A ring that fails here says so to whoever waits for it.
-            let _ = self.driver.before_close(fd);
+            while self.driver.before_close(fd) == Ok(false) {
+                gvl::pause();
+            }
         }
     }
 

@@ -56,6 +56,30 @@ pub fn wait<P>(driver: &Driver<P>, timeout: Option<Duration>) -> Option<Result<(
     wait.result
 }
 
+/// Sleeps for a millisecond, so that other threads run, but for when an interrupt is pending. Raises nothing.
+pub fn pause() {
+    const LENGTH: Duration = Duration::from_millis(1);
+
+    unsafe extern "C" fn enter(_: *mut c_void) -> *mut c_void {
+        std::thread::sleep(LENGTH);
+        std::ptr::dangling_mut()
+    }
+
+    // SAFETY: `enter` uses nothing, and what it returns is only compared. With the flag Ruby raises nothing.
+    let slept = unsafe {
+        rb_nogvl(
+            Some(enter),
+            std::ptr::null_mut(),
+            None,
+            std::ptr::null_mut(),
+            RB_NOGVL_INTR_FAIL as i32,
+        )
+    };
+    if slept.is_null() {
+        std::thread::sleep(LENGTH);
+    }
+}
+
 /// Waits in waitid(2) with the GVL released until a child changes its state, and leaves it to be
 /// reaped: the errno, 0 when there is one. `None` means that Ruby skipped the wait because an
 /// interrupt was pending. Raises nothing.

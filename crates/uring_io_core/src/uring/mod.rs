@@ -135,24 +135,28 @@ impl Ring {
         Ok(())
     }
 
-    /// Sees to it that what is queued for this descriptor has found its file: once it is closed the number
-    /// may be another's. Takes as long as the kernel takes none: what is queued cannot be taken back.
+    /// Submits what is queued for this descriptor: once it is closed the number may be another's. False
+    /// when the kernel takes it not now: what is queued cannot be taken back.
     pub fn before_close(
         &mut self,
         fd: RawFd,
         counts: &Counts,
         mut take: impl FnMut(Token, Completion),
-    ) -> Result<()> {
-        while self.queued.contains(&fd) {
+    ) -> Result<bool> {
+        // A thread of the kernel takes entries when it comes to them.
+        let yields = if self.spin.is_zero() { 0 } else { 100 };
+        for _ in 0..=yields {
+            if !self.queued.contains(&fd) {
+                break;
+            }
             self.flush(counts)?;
             self.forget_taken();
-            if !self.spin.is_zero() {
-                // A thread of the kernel takes entries when it comes to them.
+            self.completions(counts, &mut take);
+            if yields > 0 {
                 std::thread::yield_now();
             }
-            self.completions(counts, &mut take);
         }
-        Ok(())
+        Ok(!self.queued.contains(&fd))
     }
 
     /// Forgets descriptors of entries that the kernel has taken. Each entry has one at most.

@@ -501,7 +501,7 @@ impl World {
         let old = std::mem::replace(&mut self.channels[number], Channel::new(false));
         let mut old = old.borrow_mut();
         for fd in [old.reader(), old.writer()] {
-            self.driver.before_close(fd).unwrap();
+            while !self.driver.before_close(fd).unwrap() {}
         }
         old.lost = true;
         old.ends = None;
