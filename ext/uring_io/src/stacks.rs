@@ -4,7 +4,7 @@
 //! the Fiber (cont.c, fiber_switch); ours are transferred to. A heap with much room is collected seldom,
 //! and a process has memory maps for some 32 thousand stacks (`vm.max_map_count`, two for each). Before
 //! Ruby 4.0 one more is a FiberError. So whoever makes fibers has Ruby collect new objects now and then.
-//! It does not help against fibers that something old refers to, which wait for a major collection.
+//! Fibers that something old refers to wait for a major collection: see `Engine::switch_to_new`.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
