@@ -1,0 +1,79 @@
+# frozen_string_literal: true
+
+require_relative "support/public_face"
+
+# What the pages point at is there: files, headings, and what they name in the code.
+RSpec.describe "The pages" do
+  root = File.expand_path("..", __dir__)
+  # Without what is in fences, where nothing is a link or a heading.
+  text_of = ->(path) { File.read(path).gsub(/^```.*?^```$/m, "") }
+
+  # As GitHub calls them.
+  anchors_of = lambda do |path|
+    text_of.call(path).scan(/^#+ (.*)$/).flatten.map { |title| title.downcase.gsub(/[^\w\- ]/, "").tr(" ", "-") }
+  end
+
+  leads = lambda do |page, link|
+    file, anchor = link.split("#", 2)
+    target = file.empty? ? page : File.expand_path(file, File.dirname(page))
+    File.exist?(target) && (anchor.nil? || anchors_of.call(target).include?(anchor))
+  end
+
+  modules = PublicFace.modules
+  short = modules.map { |mod| mod.name.split("::").last }.uniq
+  # UringIO::Ring, UringIO.run, UringIO::Ring#stat, and Ring#stat for short.
+  ruby = /\A(?:UringIO(?:::[A-Z]\w*)*|(?:#{short.join('|')})(?=#))(?:[.#][a-z_]\w*[?!]?)?(?!\w)/
+  # Of other Rubies (scheduler.rs).
+  elsewhere = RUBY_VERSION < "4.0" ? %w[UringIO::Scheduler#io_pwrite UringIO::Scheduler#io_close] : []
+
+  named = lambda do |name|
+    path, separator, method = name.partition(/[.#]/)
+    next Object.const_defined?(path) if separator.empty?
+
+    modules.select { |mod| mod.name == path || mod.name.end_with?("::#{path}") }.any? do |mod|
+      separator == "." ? mod.respond_to?(method) : mod.method_defined?(method) || mod.private_method_defined?(method)
+    end || elsewhere.include?(name)
+  rescue NameError
+    false
+  end
+
+  rust = /\A[A-Z]\w*::([a-z_]\w*)\z/
+  sources = Dir[File.join(root, "{ext,crates}/**/*.rs")]
+  rust_text = sources.map { |path| File.read(path) }.join
+  folders = %r{\A(?:\.ci|lib|bin|docs|spec|soak|bench|examples|crates|ext|exe|sig)/}
+  # What the fuzzer makes.
+  made = %r{NAME|fuzz/(?:artifacts|corpus)}
+
+  Dir[File.join(root, "{*.md,{docs,bench,soak}/**/*.md}")].each do |path|
+    name = path.delete_prefix("#{root}/")
+    text = text_of.call(path)
+    spans = text.scan(/`([^`]+)`/).flatten
+
+    it "link to what is there: #{name}" do
+      links = text.scan(/\]\(([^)\s]+)\)/).flatten.grep_v(/\A\w+:/)
+      expect(links.reject { |link| leads.call(path, link) }).to eq([])
+    end
+
+    it "name what the code has: #{name}" do
+      expect(spans.filter_map { |span| span[ruby] }.reject { |found| named.call(found) }).to eq([])
+      functions = spans.grep(rust)
+      expect(functions.reject { |span| rust_text.match?(/\bfn #{span[rust, 1]}\b|\b#{span[rust, 1]}: /) }).to eq([])
+    end
+
+    it "name files that are there: #{name}" do
+      parts = spans.grep(%r{\A[\w/]+\.rs\z})
+      expect(parts.reject { |span| sources.any? { |source| source.end_with?("/#{span}") } }).to eq([])
+      files = spans.grep(%r{\A[\w./-]+\z}).grep(folders).grep_v(made)
+      expect(files.reject { |span| File.exist?(File.join(root, span)) }).to eq([])
+    end
+  end
+
+  it "name the modules that opt into unsafe code: docs/architecture.md" do
+    section = File.read(File.join(root, "docs/architecture.md"))[/^## Where unsafe lives\n(.*?)(?=^## |\z)/m, 1]
+    core, binding = section.split("; in the binding").map { |part| part.scan(%r{`([\w/]+\.rs)`}).flatten.sort }
+    [["crates/uring_io_core/src", core], ["ext/uring_io/src", binding]].each do |folder, said|
+      inside = Dir[File.join(root, folder, "**/*.rs")].select { |file| File.read(file).include?("allow(unsafe_code)") }
+      expect(said).to eq(inside.map { |file| file.delete_prefix("#{root}/#{folder}/") }.sort)
+    end
+  end
+end
