@@ -1,21 +1,33 @@
 # frozen_string_literal: true
 
-# Runs the Ruby examples of docs/, each as a program of its own, and compares what they print and how many system
-# calls they make with what the pages say: in a block of text after the example, and in a line "System calls: 3" (or
-# "at most 3"). An example that begins with "```ruby only=io_uring" is for that backend alone.
-RSpec.describe "The examples in docs/" do
-  example_class = Struct.new(:line, :code, :only, :output, :at_most, :calls)
-  fence = /^```ruby(?: only=(\w+))?\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?(?:\nSystem calls: (at most )?(\d+)$)?/m
+# Runs the Ruby examples of docs/ and the other pages, each as a program of its own, and compares what they
+# print and how many system calls they make with what the pages say: in a block of text after the example, and in a line
+# "System calls: 3" (or "at most 3"). An example that begins with "```ruby only=io_uring" is for that backend alone, one
+# with "needs=async,io-event" for where these gems are installed. The examples in the comments of lib/ only have to run.
+RSpec.describe "The examples" do
+  root = File.expand_path("..", __dir__)
+  example_class = Struct.new(:line, :code, :only, :needs, :output, :at_most, :calls)
+  fence = /^```ruby((?: \w+=[\w,-]+)*)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?(?:\nSystem calls: (at most )?(\d+)$)?/m
 
   examples_of = lambda do |path|
-    File.read(path).enum_for(:scan, fence).map do
+    examples = File.read(path).enum_for(:scan, fence).map do
       found = Regexp.last_match
-      only, code, output, at_most, calls = found.captures
-      example_class.new(found.pre_match.count("\n") + 1, code, only&.to_sym, output, at_most, calls&.to_i)
+      words, code, output, at_most, calls = found.captures
+      words = words.split.to_h { |word| word.split("=") }
+      unknown = words.keys - %w[only needs]
+      raise "#{path}: an example has #{unknown.join(', ')}" if unknown.any?
+
+      line = found.pre_match.count("\n") + 1
+      needs = words.fetch("needs", "").split(",")
+      example_class.new(line, code, words["only"]&.to_sym, needs, output, at_most, calls&.to_i)
     end
+    raise "#{path}: an example begins or ends oddly" if examples.size != File.read(path).scan(/^ *```ruby/).size
+
+    examples
   end
 
-  # What the pages say is there; everything that a ring does once is done. The first argument is the backend.
+  # What the pages say is there; everything that a ring does once is done. The first argument is the backend, which is
+  # also the one that programs get which name none.
   let(:before) do
     <<~RUBY
       require "socket"
@@ -48,8 +60,53 @@ RSpec.describe "The examples in docs/" do
 
   let(:after) { "Process.getpriority(Process::PRIO_PROCESS, 0)\n" }
 
+  # For examples with +urls+: a server that answers when it was asked for all three of them, or half a second has passed
+  # without another request, and tells each how many others there were.
+  let(:pages) do
+    <<~RUBY
+      require "socket"
+      pages = TCPServer.new("127.0.0.1", 0)
+      urls = %w[a b c].map { |name| "http://127.0.0.1:\#{pages.local_address.ip_port}/\#{name}" }
+      Thread.new do
+        loop do
+          asked = [pages.accept]
+          asked << pages.accept while asked.size < urls.size && pages.wait_readable(0.5)
+          asked.each do |connection|
+            connection.gets("\\r\\n\\r\\n")
+            page = "with \#{asked.size - 1} others\\n"
+            connection.write("HTTP/1.1 200 OK\\r\\nContent-Length: \#{page.size}\\r\\nConnection: close\\r\\n\\r\\n", page)
+            connection.close
+          end
+        end
+      end
+    RUBY
+  end
+
+  # What comments take for granted.
+  let(:names) do
+    <<~RUBY
+      require "net/http"
+      require "uring_io/doctor"
+      require "uring_io/selector/checked"
+      socket.write("x")
+      socket, peer = peer, socket
+      paths = Dir["*"]
+      uri = URI(urls.first)
+      def work = sleep(0.001)
+    RUBY
+  end
+
+  def skip_without(*gems)
+    missing = gems.find { |name| Gem::Specification.find_all_by_name(name).empty? }
+    skip "the gem #{missing} is not installed" if missing
+  end
+
   def program(example)
-    "#{before}#{example.code}#{after}"
+    "#{pages if example.code.include?('urls')}#{before}#{example.code}#{after}"
+  end
+
+  def run(script)
+    child(script, backend, env: { "URING_IO_BACKEND" => backend.to_s }, limit: 30)
   end
 
   # The fewest system calls in some tries: a busy machine makes a wait come back early.
@@ -64,21 +121,24 @@ RSpec.describe "The examples in docs/" do
     calls.min_by(&:size)
   end
 
-  # Those beside docs/ring that tell how it is made, and not how it is used, have none.
-  without_examples = %w[architecture.md reliability.md debugging.md]
+  # Those of docs/ that tell how it is made, and not how it is used, have none.
+  without_examples = %w[architecture.md reliability.md debugging.md performance.md]
+  need_none = %w[CHANGELOG.md CONTRIBUTING.md SECURITY.md].map { |name| File.join(root, name) }
 
-  Dir[File.expand_path("../docs/**/*.md", __dir__)].each do |path|
-    name = File.basename(path)
+  [*need_none, *Dir[File.join(root, "docs/**/*.md")]].each do |path|
+    name = path.delete_prefix("#{root}/")
+    next if without_examples.include?(File.basename(path))
+
     examples = examples_of.call(path)
-    next if without_examples.include?(name)
-    raise "no examples in #{name}" if examples.empty?
+    raise "no examples in #{name}" if examples.empty? && !need_none.include?(path)
 
     each_backend(only: %i[io_uring epoll], limit: 200) do |backend|
       examples.each do |example|
         next unless [nil, backend].include?(example.only)
 
         it "do what #{name} says, line #{example.line}" do
-          result = child(program(example), backend, limit: 30)
+          skip_without(*example.needs)
+          result = run(program(example))
           expect(result.stderr.lines.grep_v(/this machine has/)).to eq([])
           expect(result.status).to be_success
           expect(result.stdout).to eq(example.output || "")
@@ -92,6 +152,27 @@ RSpec.describe "The examples in docs/" do
           number = example.at_most ? be <= example.calls : eq(example.calls)
           expect(calls.size).to number, "it makes #{calls.inspect}"
         end
+      end
+    end
+  end
+
+  # Lines of a comment that are indented below an empty one, but for comments within these.
+  indented = /^ *#\n( *#   [^\s#].*\n(?: *#   .*\n)*)/
+  comments = Dir[File.join(root, "lib/**/*.rb")].flat_map do |path|
+    File.read(path).enum_for(:scan, indented).map do
+      found = Regexp.last_match
+      [path.delete_prefix("#{root}/"), found.pre_match.count("\n") + 2, found[1].gsub(/^ *#   /, "")]
+    end
+  end
+  raise "no examples in lib/" if comments.empty?
+
+  each_backend(only: %i[io_uring epoll], limit: 60) do
+    comments.each do |name, line, code|
+      it "run that #{name} has, line #{line}" do
+        skip_without("io-event") if code.include?("uring_io/async")
+        result = run("#{pages}#{before}#{names}#{code}")
+        expect(result.stderr).to eq("")
+        expect(result.status).to be_success
       end
     end
   end
