@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Runs the Ruby examples of docs/ and the other pages, each as a program of its own, and compares what they
+# Runs the Ruby examples of README.md, docs/ and the other pages, each as a program of its own, and compares what they
 # print and how many system calls they make with what the pages say: in a block of text after the example, and in a line
 # "System calls: 3" (or "at most 3"). An example that begins with "```ruby only=io_uring" is for that backend alone, one
 # with "needs=async,io-event" for where these gems are installed. The examples in the comments of lib/ only have to run.
@@ -125,7 +125,7 @@ RSpec.describe "The examples" do
   without_examples = %w[architecture.md reliability.md debugging.md performance.md]
   need_none = %w[CHANGELOG.md CONTRIBUTING.md SECURITY.md].map { |name| File.join(root, name) }
 
-  [*need_none, *Dir[File.join(root, "docs/**/*.md")]].each do |path|
+  [File.join(root, "README.md"), *need_none, *Dir[File.join(root, "docs/**/*.md")]].each do |path|
     name = path.delete_prefix("#{root}/")
     next if without_examples.include?(File.basename(path))
 
