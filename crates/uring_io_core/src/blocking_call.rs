@@ -221,6 +221,16 @@ fn make(call: &mut Call) -> i32 {
                 address.length,
             ),
             Call::Listen { fd, backlog } => libc::listen(*fd, *backlog),
+            Call::SetOption {
+                fd,
+                level,
+                option,
+                value,
+            } => {
+                let bytes = value.lend();
+                let length = bytes.length() as libc::socklen_t;
+                libc::setsockopt(*fd, *level, *option, bytes.address().cast(), length)
+            }
             Call::Shutdown { fd, how } => libc::shutdown(*fd, *how),
             // These wait for readiness, or are not to be had without io_uring.
             _ => return now(call, Attempt::First),

@@ -220,6 +220,13 @@ pub enum Call {
     Accept { fd: RawFd, flags: i32 },
     /// connect(2).
     Connect { fd: RawFd, address: Address },
+    /// setsockopt(2).
+    SetOption {
+        fd: RawFd,
+        level: i32,
+        option: i32,
+        value: Memory,
+    },
     /// shutdown(2).
     Shutdown { fd: RawFd, how: i32 },
     /// poll(2) of one descriptor: the events that were found, see [`Interest::satisfied_by`].
@@ -383,6 +390,7 @@ impl Call {
             Self::Listen { .. } => "listen",
             Self::Accept { .. } => "accept",
             Self::Connect { .. } => "connect",
+            Self::SetOption { .. } => "setsockopt",
             Self::Shutdown { .. } => "shutdown",
         }
     }
@@ -538,6 +546,7 @@ impl Call {
             | Self::Listen { fd, .. }
             | Self::Accept { fd, .. }
             | Self::Connect { fd, .. }
+            | Self::SetOption { fd, .. }
             | Self::Shutdown { fd, .. }
             | Self::Poll { fd, .. } => vec![fd],
             Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => vec![from, to],
@@ -597,8 +606,8 @@ impl Call {
             || matches!(self, Self::WaitForChild { kind, .. } if *kind != libc::P_PID)
     }
 
-    /// Whether the kernel asks who makes it: for what has a path or an address in it. Whoever has a
-    /// descriptor open may use it.
+    /// Whether the kernel asks who makes it: for what has a path or an address in it, and for options, some
+    /// of which need a capability (socket(7), `SO_MARK`). Whoever has a descriptor open may use it otherwise.
     pub(crate) fn depends_on_credentials(&self) -> bool {
         matches!(
             self,
@@ -616,6 +625,7 @@ impl Call {
                 | Self::Socket { .. }
                 | Self::Bind { .. }
                 | Self::Connect { .. }
+                | Self::SetOption { .. }
         )
     }
 

@@ -33,6 +33,22 @@ fn result(driver: &Driver<u32>, call: Call) -> i32 {
     make(driver, call).0
 }
 
+/// As [`result`]; `None` where the kernel lacks it.
+fn result_if_there(driver: &Driver<u32>, call: Call) -> Option<i32> {
+    let token = driver.park(1);
+    let started = driver.call(token, call);
+    if let Err(error) = &started {
+        assert!(error.lack.is_some(), "{error:?}");
+        driver.leave(token);
+        return None;
+    }
+    let (_, Wakeup::Completed(result)) = next(driver) else {
+        panic!("not completed")
+    };
+    driver.leave(token);
+    Some(result)
+}
+
 struct Folder(PathBuf);
 
 impl Folder {
@@ -347,6 +363,39 @@ fn a_server_is_bound_and_listens() {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (_, peer) = listener.accept().unwrap();
         assert_eq!(client.local_addr().unwrap(), peer);
+    });
+}
+
+#[test]
+fn options_of_sockets_are_set() {
+    each_backend(|driver| {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let fd = socket.as_raw_fd();
+        let set = |option, value| Call::SetOption {
+            fd,
+            level: libc::SOL_SOCKET,
+            option,
+            value,
+        };
+        let yes = 1_i32.to_ne_bytes();
+        let broadcast = set(libc::SO_BROADCAST, Memory::Owned(yes.to_vec()));
+        let Some(done) = result_if_there(&driver, broadcast) else {
+            println!("skipped: setsockopt needs Linux 6.7 on io_uring");
+            return;
+        };
+        assert_eq!((done, socket.broadcast().unwrap()), (0, true));
+        let mut no = 0_i32.to_ne_bytes();
+        let lent = Memory::Lent(lent(&mut no));
+        assert_eq!(result(&driver, set(libc::SO_BROADCAST, lent)), 0);
+        assert!(!socket.broadcast().unwrap());
+        let short = Memory::Owned(yes[..3].to_vec());
+        assert_eq!(
+            result(&driver, set(libc::SO_BROADCAST, short)),
+            -libc::EINVAL
+        );
+        let unknown = set(-1, Memory::Owned(yes.to_vec()));
+        assert_eq!(result(&driver, unknown), -libc::ENOPROTOOPT);
+        assert!(!socket.broadcast().unwrap());
     });
 }
 

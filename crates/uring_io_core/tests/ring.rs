@@ -566,6 +566,67 @@ fn a_chain_with_a_call_that_the_kernel_lacks_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_option_is_set_on_a_direct_descriptor_and_breaks_the_chain_when_it_fails() {
+    let Some(driver) = any_ring() else { return };
+    let slot = driver.take_slots(1).unwrap()[0];
+    let socket = Call::Socket {
+        domain: libc::AF_INET,
+        kind: libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+        protocol: 0,
+    };
+    let set = |option| Call::SetOption {
+        fd: slot as RawFd,
+        level: libc::SOL_SOCKET,
+        option,
+        value: Memory::Owned(1_i32.to_ne_bytes().to_vec()),
+    };
+    let into = Link {
+        into: Some(slot),
+        ..Link::default()
+    };
+    let direct = Link {
+        direct: true,
+        ..Link::default()
+    };
+    let install = Call::Install { fd: slot as RawFd };
+    let calls = vec![
+        (socket, into),
+        (set(libc::SO_BROADCAST), direct),
+        (install, direct),
+    ];
+    let results = chain(&driver, calls);
+    let installed = std::net::UdpSocket::from(adopt(results[2]));
+    assert_eq!(
+        (&results[..2], installed.broadcast().unwrap()),
+        (&[0, 0][..], true)
+    );
+    let results = chain(
+        &driver,
+        vec![(set(-1), direct), (Call::Nop, Link::default())],
+    );
+    assert_eq!(results, [-libc::ENOPROTOOPT, -libc::ECANCELED]);
+    driver.give_slots(&[slot], |_| true).unwrap();
+}
+
+#[test]
+fn options_are_missing_before_the_kernel_that_takes_them_though_it_takes_other_commands() {
+    let Some(driver) = ring(16, Mask::linux(6, 6)) else {
+        return;
+    };
+    let token = driver.park(1);
+    let set = Call::SetOption {
+        fd: -1,
+        level: libc::SOL_SOCKET,
+        option: libc::SO_BROADCAST,
+        value: Memory::Owned(vec![0; 4]),
+    };
+    let refused = driver.call(token, set).unwrap_err();
+    let lack = Some(Lack::Kernel(6, 7));
+    assert_eq!((refused.call, refused.lack), ("setsockopt", lack));
+    driver.leave(token);
+}
+
+#[test]
 fn a_direct_descriptor_is_installed_as_one_of_the_process() {
     let Some(driver) = any_ring() else { return };
     let slot = driver.take_slots(1).unwrap()[0];

@@ -541,6 +541,17 @@ impl Prepared {
         Ok(Self::new(Call::Connect { fd, address }))
     }
 
+    fn setsockopt(ruby: &Ruby, fd: i32, level: i32, option: i32, value: RString) -> Made {
+        Self::holding(ruby, |held| {
+            Ok(Call::SetOption {
+                fd,
+                level,
+                option,
+                value: held.bytes(value),
+            })
+        })
+    }
+
     fn shutdown(fd: i32, how: i32) -> Self {
         Self::new(Call::Shutdown { fd, how })
     }
@@ -680,6 +691,7 @@ fn success(ruby: &Ruby, result: i32, call: &Call, held: &Held) -> Result<Value, 
         | Call::Bind { .. }
         | Call::Listen { .. }
         | Call::Connect { .. }
+        | Call::SetOption { .. }
         | Call::Shutdown { .. } => ruby.qnil().as_value(),
         _ => integer(result.into()),
     })
@@ -923,6 +935,7 @@ pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     call.define_singleton_method("listen", function!(Prepared::listen, 2))?;
     call.define_singleton_method("accept", function!(Prepared::accept, 1))?;
     call.define_singleton_method("connect", function!(Prepared::connect, 2))?;
+    call.define_singleton_method("setsockopt", function!(Prepared::setsockopt, 4))?;
     call.define_singleton_method("shutdown", function!(Prepared::shutdown, 2))?;
     call.define_singleton_method("poll", function!(Prepared::poll, 2))?;
     call.define_singleton_method("timeout", function!(Prepared::timeout, 1))?;

@@ -328,6 +328,18 @@ module UringIO
         run(Call.connect(descriptor(io), sockaddr(address)), timeout:)
       end
 
+      # setsockopt(2), as BasicSocket#setsockopt (Linux 6.7). io_uring says Errno::ENOTSUP of what is no socket, which
+      # is Errno::ENOTSOCK elsewhere, and on some kernels of sockets that are neither IPv4 nor IPv6.
+      # @param level [Symbol, String, Integer] :SOCKET, or a protocol: :IP, :IPV6, :TCP or :UDP
+      # @param optname [Symbol, String, Integer] such as :REUSEADDR and :NODELAY, or as the constant of Socket
+      # @param optval [Boolean, Integer, String] a number of 32 bits; a String of bytes is taken as it is, such as
+      #   Socket::Option#data
+      # @return [nil]
+      def setsockopt(io, level, optname, optval, timeout: nil)
+        option = option(level, optname, optval)
+        run(Call.setsockopt(descriptor(io), option.level, option.optname, option.data), timeout:)
+      end
+
       # shutdown(2) (Linux 5.11).
       # @param how [Symbol, Integer] :RD, :WR or :RDWR
       # @return [nil]
@@ -440,6 +452,17 @@ module UringIO
         Socket.const_get("#{prefix}#{name.to_s.delete_prefix(prefix)}")
       rescue NameError, EncodingError
         raise ArgumentError, "no constant #{prefix}#{name.inspect} in Socket"
+      end
+
+      # Socket::Option knows the names. It looks for all of them where the family is that of the Internet.
+      def option(level, optname, optval)
+        case optval
+        when true, false then Socket::Option.bool(:INET, level, optname, optval)
+        when Integer then Socket::Option.int(:INET, level, optname, optval)
+        else Socket::Option.new(:INET, level, optname, string(optval))
+        end
+      rescue SocketError => error
+        raise ArgumentError, error.message
       end
 
       # The sum of what the names stand for.

@@ -31,6 +31,8 @@ RSpec.describe UringIO::Ring do
                             -> { ring.sync_file_range($stdin, flags: :now) }, -> { ring.socket(:NOWHERE) },
                             -> { ring.connect($stdin, "x" * 200) }, -> { ring.nop(timeout: -1) },
                             -> { ring.shutdown($stdin, :UP) }, -> { ring.read($stdin, 1 << 40) },
+                            -> { ring.setsockopt($stdin, :NOWHERE, :TTL, 1) },
+                            -> { ring.setsockopt($stdin, :TCP, :NOTHING, 1) },
                             -> { ring.setxattr(path, "user.x", "", flags: :now) }],
           TypeError => [-> { ring.read(path, 1) }, -> { ring.write($stdout, :symbol) }, -> { ring.mkdir(nil) },
                         -> { ring.close_descriptor($stdin) }, -> { ring.read($stdin, "5") },
@@ -38,16 +40,19 @@ RSpec.describe UringIO::Ring do
                         -> { ring.open(path, 1.5) }, -> { ring.stat(nil) }, -> { ring.nop(timeout: "1") },
                         -> { ring.ftruncate($stdin, "5") }, -> { ring.connect($stdin, 80) },
                         -> { ring.write($stdout, nil) }, -> { ring.madvise("x", :normal) },
-                        -> { ring.setxattr(path, "user.x", 5) },
+                        -> { ring.setxattr(path, "user.x", 5) }, -> { ring.setsockopt($stdin, :IP, :TTL, nil) },
+                        -> { ring.setsockopt($stdin, :IP, nil, 1) }, -> { ring.setsockopt($stdin, nil, :TTL, 1) },
+                        -> { ring.setsockopt(path, :IP, :TTL, 1) },
                         -> { ring.readv($stdin, nil) }, -> { ring.cancel("x") }],
           RangeError => [-> { ring.read($stdin, -1) }, -> { ring.read($stdin, 1, offset: -1) },
                          -> { ring.read($stdin, 1, offset: 1 << 64) }, -> { ring.read($stdin, 1 << 64) },
                          -> { ring.read(1 << 40, 1) }, -> { ring.ftruncate($stdin, -1) },
                          -> { ring.fallocate($stdin, -1) }, -> { ring.madvise(IO::Buffer.new(1), :normal, at: -1) },
-                         -> { ring.mkdir(path, -1) },
+                         -> { ring.mkdir(path, -1) }, -> { ring.setsockopt($stdin, :IP, :TTL, 1 << 31) },
                          -> { ring.splice($stdin, $stdout, -1) }, -> { ring.recvmsg($stdin, -1) },
                          -> { ring.getxattr(path, "user.x", -1) }],
           IOError => [-> { ring.read(closed, 1) }, -> { ring.write(closed, "x") }, -> { ring.fsync(closed) },
+                      -> { ring.setsockopt(closed, :IP, :TTL, 1) },
                       -> { ring.stat(closed) }, -> { ring.recv_each(closed) { nil } }, -> { ring.cancel(closed) },
                       -> { ring.batch { |calls| calls.read(closed, 1) } },
                       -> { ring.chain { |steps| steps.read(closed, 1) } }]
@@ -79,6 +84,7 @@ RSpec.describe UringIO::Ring do
            -> { ring.ftruncate(descriptor, 1) }, -> { ring.readv(descriptor, [IO::Buffer.new(1)]) },
            -> { ring.writev(descriptor, ["x"]) }, -> { ring.tee(descriptor, descriptor, 1) },
            -> { ring.listen(descriptor) }, -> { ring.shutdown(descriptor) },
+           -> { ring.setsockopt(descriptor, :IP, :TTL, 1) },
            -> { ring.recv_each(descriptor) { nil } }].each do |call|
             error = raised(&call)
             expect(error).to be_a(Errno::EBADF), "#{call.source_location.inspect}: #{error.inspect}"

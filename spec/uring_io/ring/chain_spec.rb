@@ -180,6 +180,7 @@ RSpec.describe UringIO::Ring do
             send: [reader, "x"], recvmsg: [reader, 1], sendmsg: [reader, "x"], open: [missing], pipe: [1],
             close_descriptor: [9999], socket: [:INET, :STREAM, 255], bind: [reader, Addrinfo.tcp("127.0.0.1", 0)],
             listen: [reader], accept: [reader], connect: [reader, Addrinfo.tcp("127.0.0.1", 1)], shutdown: [reader],
+            setsockopt: [reader, :SOCKET, :REUSEADDR, true],
             splice: [writer, writer, 1], tee: [writer, writer, 1], poll: [9999, IO::READABLE],
             waitid: [:pid, Process.ppid]
           }.each do |name, arguments|

@@ -171,6 +171,66 @@ RSpec.describe UringIO::Ring do
       end
     end
 
+    it "sets options as Ruby's method does" do
+      linger = Socket::Option.linger(true, 3).data
+      everywhere do |ring|
+        [[:SOCKET, :REUSEADDR, true], [:SOCKET, :REUSEADDR, false], ["SOL_SOCKET", "SO_KEEPALIVE", 1],
+         [Socket::SOL_SOCKET, Socket::SO_SNDBUF, 50_000], [:TCP, :NODELAY, true], %i[IP TTL].push(7),
+         [:SOCKET, :LINGER, linger], [:SOCKET, :LINGER, linger.dup.freeze]].each do |option|
+          ours, rubys = Array.new(2) { closing(Socket.new(:INET, :STREAM)) }
+          expect(ring.setsockopt(ours, *option)).to be_nil
+          rubys.setsockopt(*option)
+          set = [ours, rubys].map { |socket| socket.getsockopt(*option.first(2)).data }
+          expect(set.first).to eq(set.last)
+        end
+        socket = closing(UDPSocket.new(:INET6))
+        ring.setsockopt(socket.fileno, :IPV6, :V6ONLY, true)
+        expect(socket.getsockopt(:IPV6, :V6ONLY).bool).to be(true)
+      end
+    end
+
+    it "sets many options at once, and those of a socket that a chain makes" do
+      everywhere do |ring|
+        sockets = Array.new(3) { closing(Socket.new(:INET, :STREAM)) }
+        expect(ring.batch { |calls| sockets.each { |socket| calls.setsockopt(socket, :TCP, :NODELAY, true) } })
+          .to eq([nil] * 3)
+        expect(sockets.map { |socket| socket.getsockopt(:TCP, :NODELAY).bool }).to eq([true] * 3)
+        *results, descriptor = ring.chain do |steps|
+          server = steps.socket(:INET)
+          steps.setsockopt(server, :SOCKET, :REUSEADDR, true)
+          steps.bind(server, Addrinfo.tcp("127.0.0.1", 0))
+          steps.listen(server)
+          steps.install(server)
+        end
+        expect(results).to eq([0, nil, nil, nil])
+        server = adopted(descriptor, Socket)
+        expect([server.getsockopt(:SOCKET, :REUSEADDR).bool, server.getsockopt(:SOCKET, :ACCEPTCONN).bool])
+          .to eq([true, true])
+      end
+    end
+
+    it "raises the errors of Ruby's setsockopt, and of what is no socket" do
+      everywhere do |ring|
+        socket = closing(Socket.new(:INET, :STREAM))
+        [[:SOCKET, 9999, 1], [9999, 1, 1], [:SOCKET, :REUSEADDR, ""], [:SOCKET, :LINGER, 1],
+         [:IP, :TTL, 999]].each do |option|
+          expect_same_errno(-> { ring.setsockopt(socket, *option) }, -> { socket.setsockopt(*option) })
+        end
+        error = raised { ring.setsockopt(pipe.first, :SOCKET, :REUSEADDR, true) }
+        expect(error).to be_a(backend == :io_uring ? Errno::EOPNOTSUPP : Errno::ENOTSOCK)
+      end
+    end
+
+    it "sets options of Unix sockets where the kernel lets it" do
+      everywhere do |ring|
+        socket, = unix_pair
+        error = raised { ring.setsockopt(socket, :SOCKET, :PASSCRED, true) }
+        # io_uring/cmd_net.c of older kernels refuses sockets whose protocol has no ioctl(2).
+        skip "this kernel does not" if error.is_a?(Errno::EOPNOTSUPP) && backend == :io_uring
+        expect([error, socket.getsockopt(:SOCKET, :PASSCRED).bool]).to eq([nil, true])
+      end
+    end
+
     it "raises the errors of Ruby's methods" do
       everywhere do |ring|
         server = tcp_server

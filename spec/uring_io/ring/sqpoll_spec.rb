@@ -19,21 +19,24 @@ RSpec.describe UringIO::Ring do
           $VERBOSE = nil # there may be few CPUs
           path = ARGV[0]
           polled, plain = UringIO::Ring.new(sqpoll: true), UringIO::Ring.new(backend: :io_uring)
-          opened = polled.open(path)
+          opened, socket = polled.open(path), UDPSocket.new
           Process::UID.change_privilege(65_534)
           puts polled.read(opened, 6)
           attempts = [-> { polled.open(path) }, -> { polled.batch! { |b| b.open(path) } },
-                      -> { polled.chain { |c| c.open(path) } }, -> { plain.open(path) }]
+                      -> { polled.chain { |c| c.open(path) } }, -> { plain.open(path) },
+                      -> { polled.setsockopt(socket, :SOCKET, :MARK, 1) },
+                      -> { plain.setsockopt(socket, :SOCKET, :MARK, 1) }]
           attempts.each do |attempt|
             attempt.call
-            puts "opened"
+            puts "done"
           rescue SystemCallError, UringIO::Error => error
             puts error.message
           end
         RUBY
         expect(result.stderr).to eq("")
         refused = [/openat would be made with the user .*sqpoll/] * 3
-        expect(result.stdout.lines(chomp: true)).to match(["secret", *refused, /Permission denied/])
+        options = [/setsockopt would be made with the user .*sqpoll/, /Operation not permitted/]
+        expect(result.stdout.lines(chomp: true)).to match(["secret", *refused, /Permission denied/, *options])
       end
 
       it "warns on machines with two CPUs or fewer" do

@@ -339,6 +339,16 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
             let place = std::ptr::from_ref(&address.storage).cast();
             opcode::Connect::new(fd(*it), place, address.length).build()
         }
+        Call::SetOption {
+            fd: it,
+            level,
+            option,
+            value,
+        } => {
+            let (address, length) = place(value);
+            let address = address.cast_const().cast();
+            opcode::SetSockOpt::new(fd(*it), *level as u32, *option as u32, address, length).build()
+        }
         Call::Shutdown { fd: it, how } => opcode::Shutdown::new(fd(*it), *how).build(),
     };
     entry.user_data(token.user_data())

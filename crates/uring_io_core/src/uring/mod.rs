@@ -219,9 +219,15 @@ impl Ring {
     /// Fails when the kernel does not know the operation of an entry, refuses it to a restricted ring, or
     /// would do it as somebody else.
     fn check(&self, entry: &Entry, call: &Call) -> Result<()> {
+        // Of commands the probe tells only that there are some; those for options came with this operation.
+        const WAITID: u8 = 50;
         let code = entry.get_opcode() as u8;
-        if !self.operations.supports(code) {
-            return Err(Error::missing(call.name(), setup::first_release(code)));
+        let told_by = match call {
+            Call::SetOption { .. } => WAITID,
+            _ => code,
+        };
+        if !self.operations.supports(told_by) {
+            return Err(Error::missing(call.name(), setup::first_release(told_by)));
         }
         if self.restricted && !submission::OPCODES.contains(&code) {
             return Err(Error::restricted(call.name()));
