@@ -110,9 +110,11 @@ module UringIO
 
       private
 
-      # One that goes with the name of the method which makes it.
+      # One that goes with the name of the method which makes it, and with nothing of one before that was refused.
       def step(name)
         @name = name
+        @slots = []
+        @into = @memory = nil
         yield
       end
 
@@ -135,9 +137,6 @@ module UringIO
         step = Step.new(@name, @steps.size, call, slots, into: @into, memory: @memory, convert:)
         @steps << step
         step
-      ensure
-        @slots = []
-        @into = @memory = nil
       end
 
       # Descriptors come in the order of the call's own.

@@ -277,6 +277,21 @@ RSpec.describe UringIO::Ring do
         end
       end
 
+      it "goes on after a step that was refused and rescued" do
+        everywhere do |ring|
+          path = file_with("")
+          results = ring.chain do |steps|
+            socket = steps.socket(:INET, :STREAM)
+            expect { steps.connect(socket, 80) }.to raise_error(TypeError)
+            file = steps.open(path, File::WRONLY)
+            expect { steps.write(file, 1) }.to raise_error(TypeError)
+            steps.write(file, "x")
+            steps.stat(path)
+          end
+          expect([results[2], results[3].size]).to eq([1, 1])
+        end
+      end
+
       it "ends when its timeout passes" do
         everywhere do |ring|
           receiver, sender = unix_pair
