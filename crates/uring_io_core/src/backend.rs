@@ -12,7 +12,6 @@ use crate::readiness::Readiness;
 use crate::ring_options::Options as RingOptions;
 use crate::stats::Counts;
 use crate::token::Token;
-#[cfg(target_os = "linux")]
 use crate::uring::Ring;
 use crate::waker::Waker;
 
@@ -65,7 +64,6 @@ impl Completion {
 
 /// One of the two families: completions, or readiness.
 pub(crate) enum Backend {
-    #[cfg(target_os = "linux")]
     Uring(Box<Ring>),
     Readiness(Box<Readiness>),
     /// It was closed.
@@ -75,11 +73,9 @@ pub(crate) enum Backend {
 impl Backend {
     /// Makes the backend, for the thread that calls.
     pub fn new(kind: BackendKind, ring: &RingOptions, waker: Arc<Waker>) -> Result<Self> {
-        #[cfg(target_os = "linux")]
         if kind == BackendKind::IoUring {
             return Ok(Self::Uring(Box::new(Ring::new(ring, waker)?)));
         }
-        let _ = ring;
         Ok(Self::Readiness(Box::new(Readiness::new(kind, waker)?)))
     }
 
@@ -91,7 +87,6 @@ impl Backend {
         counts: &Counts,
     ) -> Result<Started> {
         match self {
-            #[cfg(target_os = "linux")]
             Self::Uring(ring) => {
                 ring.start(token, operation, counts)?;
                 Ok(Started::Submitted)
@@ -133,7 +128,6 @@ impl Backend {
         counts: &Counts,
     ) -> Result<StartedCall> {
         match self {
-            #[cfg(target_os = "linux")]
             Self::Uring(ring) => {
                 ring.start_call(token, call, counts)?;
                 Ok(StartedCall::Submitted)
@@ -160,7 +154,6 @@ impl Backend {
     /// Puts a call into the chain that [`start_chain`](Self::start_chain) starts.
     pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
         match self {
-            #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.link(token, call, link, last),
             Self::Readiness(_) => Err(Error::without_ring("a chain in the kernel")),
             Self::Closed => Err(closed()),
@@ -177,7 +170,6 @@ impl Backend {
     }
 
     /// The ring, for what only a ring has.
-    #[cfg(target_os = "linux")]
     pub fn ring(&mut self) -> Result<&mut Ring> {
         match self {
             Self::Uring(ring) => Ok(ring),
@@ -189,7 +181,6 @@ impl Backend {
     /// Asks for the operation of `token` to end; its completion still comes.
     pub fn cancel(&mut self, token: Token, counts: &Counts) -> Result<()> {
         match self {
-            #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.cancel(token, counts),
             Self::Readiness(readiness) => {
                 readiness.cancel(token);
@@ -208,7 +199,6 @@ impl Backend {
         take: impl FnMut(Token, Completion),
     ) -> Result<bool> {
         match self {
-            #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.before_close(fd, counts, take),
             Self::Readiness(readiness) => {
                 readiness.before_close(fd);
@@ -221,7 +211,6 @@ impl Backend {
     /// Hands queued submissions to the kernel and looks for completions, without waiting.
     pub fn flush(&mut self, counts: &Counts) -> Result<()> {
         match self {
-            #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.flush(counts),
             Self::Readiness(readiness) => readiness.wait(Some(Duration::ZERO), counts),
             Self::Closed => Err(closed()),
@@ -236,7 +225,6 @@ impl Backend {
     /// Waits for completions, a wakeup, a signal or the timeout; `None` waits for ever.
     pub fn wait(&mut self, timeout: Option<Duration>, counts: &Counts) -> Result<()> {
         match self {
-            #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.wait(timeout, counts),
             Self::Readiness(readiness) => readiness.wait(timeout, counts),
             Self::Closed => Err(closed()),
@@ -246,7 +234,6 @@ impl Backend {
     /// Hands over the completions that are there.
     pub fn completions(&mut self, counts: &Counts, take: impl FnMut(Token, Completion)) {
         match self {
-            #[cfg(target_os = "linux")]
             Self::Uring(ring) => ring.completions(counts, take),
             Self::Readiness(readiness) => readiness.completions(counts, take),
             Self::Closed => {}
@@ -256,11 +243,9 @@ impl Backend {
     /// Lets go of what the backend itself keeps in flight, and of its descriptors. It takes no
     /// operation any more.
     pub fn close(&mut self, counts: &Counts) {
-        #[cfg(target_os = "linux")]
         if let Self::Uring(ring) = self {
             ring.close(counts);
         }
-        let _ = counts;
         *self = Self::Closed;
     }
 }

@@ -3,10 +3,11 @@
 
 use std::os::fd::RawFd;
 
-use crate::call::{Call, Subject};
+use crate::call::Call;
 use crate::memory::{Memory, Vectors};
 use crate::operation::{Direction, Target, Transfer};
-use crate::sys;
+use crate::sys::{self, or_errno};
+use crate::system;
 use crate::worker_pool::Job;
 
 /// A call that is in flight: the in-flight table keeps it at its place, and leaves it alone, until
@@ -83,62 +84,13 @@ fn make(call: &mut Call) -> i32 {
                 target,
                 vectors,
             } => return vectored(*fd, Direction::Write, offset(*target), vectors),
-            Call::OpenHow {
-                directory,
-                path,
-                how,
-            } => libc::syscall(
-                libc::SYS_openat2,
-                *directory,
-                path.as_ptr(),
-                std::ptr::from_ref(&**how),
-                size_of_val(&**how),
-            ) as i32,
             Call::Close { fd } => libc::close(*fd),
             Call::Install { fd } => libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 0),
-            Call::Stat {
-                directory,
-                path,
-                flags,
-                mask,
-                found,
-            } => libc::statx(*directory, path.as_ptr(), *flags, *mask, &mut **found),
             Call::Sync {
                 fd,
-                data_only: true,
-            } => libc::fdatasync(*fd),
-            Call::Sync { fd, .. } => libc::fsync(*fd),
-            Call::SyncRange {
-                fd,
-                offset,
-                length,
-                flags,
-            } => libc::sync_file_range(*fd, *offset as i64, i64::from(*length), *flags),
-            Call::Allocate {
-                fd,
-                mode,
-                offset,
-                length,
-            } => libc::fallocate(*fd, *mode, *offset as i64, *length as i64),
+                data_only: false,
+            } => libc::fsync(*fd),
             Call::Truncate { fd, length } => libc::ftruncate(*fd, *length as i64),
-            // It answers with the errno itself.
-            Call::Advise {
-                fd,
-                offset,
-                length,
-                advice,
-            } => return -libc::posix_fadvise(*fd, *offset as i64, i64::from(*length), *advice),
-            Call::AdviseMemory { memory, advice } => {
-                libc::madvise(memory.address().cast(), memory.length(), *advice)
-            }
-            Call::Rename { from, to, flags } => libc::syscall(
-                libc::SYS_renameat2,
-                from.0,
-                from.1.as_ptr(),
-                to.0,
-                to.1.as_ptr(),
-                *flags,
-            ) as i32,
             Call::Unlink {
                 directory,
                 path,
@@ -148,7 +100,7 @@ fn make(call: &mut Call) -> i32 {
                 directory,
                 path,
                 mode,
-            } => libc::mkdirat(*directory, path.as_ptr(), *mode),
+            } => libc::mkdirat(*directory, path.as_ptr(), *mode as libc::mode_t),
             Call::Symlink {
                 target,
                 directory,
@@ -157,64 +109,6 @@ fn make(call: &mut Call) -> i32 {
             Call::Link { from, to, flags } => {
                 libc::linkat(from.0, from.1.as_ptr(), to.0, to.1.as_ptr(), *flags)
             }
-            Call::GetAttribute {
-                subject,
-                name,
-                memory,
-            } => {
-                let buffer = memory.lend();
-                let (name, room, size) = (name.as_ptr(), buffer.address().cast(), buffer.length());
-                (match subject {
-                    Subject::Descriptor(fd) => libc::fgetxattr(*fd, name, room, size),
-                    Subject::Path(path) => libc::getxattr(path.as_ptr(), name, room, size),
-                }) as i32
-            }
-            Call::SetAttribute {
-                subject,
-                name,
-                value,
-                flags,
-            } => {
-                let buffer = value.lend();
-                let (name, bytes, size) = (name.as_ptr(), buffer.address().cast(), buffer.length());
-                match subject {
-                    Subject::Descriptor(fd) => libc::fsetxattr(*fd, name, bytes, size, *flags),
-                    Subject::Path(path) => libc::setxattr(path.as_ptr(), name, bytes, size, *flags),
-                }
-            }
-            Call::Pipe { flags, ends } => libc::pipe2(ends.as_mut_ptr(), *flags),
-            Call::FutexWake { word, count } => libc::syscall(
-                libc::SYS_futex,
-                word.address(),
-                libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-                *count,
-            ) as i32,
-            Call::Splice {
-                from,
-                from_offset,
-                to,
-                to_offset,
-                length,
-                flags,
-            } => libc::splice(
-                *from,
-                position(from_offset),
-                *to,
-                position(to_offset),
-                *length as usize,
-                *flags,
-            ) as i32,
-            Call::Tee {
-                from,
-                to,
-                length,
-                flags,
-            } => libc::tee(*from, *to, *length as usize, *flags) as i32,
-            Call::Socket {
-                domain,
-                kind,
-                protocol,
-            } => libc::socket(*domain, *kind, *protocol),
             Call::Bind { fd, address } => libc::bind(
                 *fd,
                 std::ptr::from_ref(&address.storage).cast(),
@@ -232,8 +126,12 @@ fn make(call: &mut Call) -> i32 {
                 libc::setsockopt(*fd, *level, *option, bytes.address().cast(), length)
             }
             Call::Shutdown { fd, how } => libc::shutdown(*fd, *how),
-            // These wait for readiness, or are not to be had without io_uring.
-            _ => return now(call, Attempt::First),
+            // Some are made otherwise on each system; the others wait for readiness, or are not to be
+            // had without io_uring.
+            _ => match system::make(call) {
+                Some(result) => return result,
+                None => return now(call, Attempt::First),
+            },
         }
     };
     or_errno(result)
@@ -272,13 +170,11 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             vectors,
         } => vectors_now(*fd, Direction::Write, *target, vectors),
         Call::ReceiveMessage { fd, message, flags } => {
-            let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-            // SAFETY: the header leads into the message and the memory that is lent to it.
-            or_errno(unsafe { libc::recvmsg(*fd, message.header(), flags) } as i32)
+            or_errno(system::receive_message(*fd, message, *flags | libc::MSG_DONTWAIT) as i32)
         }
         Call::SendMessage { fd, message, flags } => {
             let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            // SAFETY: as above; the call only reads from it.
+            // SAFETY: the header leads into the message and the memory that is lent to it.
             or_errno(unsafe { libc::sendmsg(*fd, message.header(), flags) } as i32)
         }
         Call::Poll { fd, interest } => match sys::poll_now(*fd, interest.poll_events()) {
@@ -333,11 +229,9 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
                 or_errno(unsafe { libc::send(*fd, address.cast(), left, flags) as i32 })
             })
         }
-        Call::Accept { fd, flags } => without_waiting(*fd, || {
-            let nowhere = std::ptr::null_mut();
-            // SAFETY: no address is asked for.
-            or_errno(unsafe { libc::accept4(*fd, nowhere, nowhere.cast(), *flags) })
-        }),
+        Call::Accept { fd, flags } => {
+            without_waiting(*fd, || or_errno(system::accept(*fd, *flags)))
+        }
         Call::Connect { fd, .. } if attempt == Attempt::Later => sys::socket_error(*fd),
         Call::Connect { fd, address } => {
             let connected = without_waiting(*fd, || {
@@ -390,14 +284,6 @@ fn without_waiting(fd: RawFd, call: impl FnOnce() -> i32) -> i32 {
         unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
     }
     result
-}
-
-fn or_errno(result: i32) -> i32 {
-    if result < 0 {
-        -sys::last_errno()
-    } else {
-        result
-    }
 }
 
 fn step(fd: RawFd, direction: Direction, target: Target, memory: &Memory) -> Transfer {
@@ -455,25 +341,10 @@ fn vectors_now(fd: RawFd, direction: Direction, target: Target, vectors: &Vector
         } as i32);
     }
     // SAFETY: the segments lead into memory that is the call's or lent to it.
-    let result = or_errno(unsafe {
-        let (count, nowait) = (count as i32, libc::RWF_NOWAIT);
-        match direction {
-            Direction::Read => libc::preadv2(fd, place, count, -1, nowait),
-            Direction::Write => libc::pwritev2(fd, place, count, -1, nowait),
-        }
-    } as i32);
+    let result = unsafe { system::nowait(fd, direction, place, count as i32) };
     if result != -libc::EOPNOTSUPP {
         return result;
     }
     // Terminals and devices, and pipes before Linux 6.4.
     without_waiting(fd, || vectored(fd, direction, None, vectors))
-}
-
-/// -1 stands for the descriptor's own position.
-fn position(offset: &mut i64) -> *mut i64 {
-    if *offset < 0 {
-        std::ptr::null_mut()
-    } else {
-        offset
-    }
 }

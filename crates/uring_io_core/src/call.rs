@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::memory::{Memory, Message, Vectors};
 use crate::operation::{Interest, LentBuffer, Target};
 use crate::sys;
+use crate::system::{self, numbers};
 use crate::token::Token;
 
 /// One call. The fields are the arguments of the system call, see its man page. A target of `None` is
@@ -259,7 +260,7 @@ pub enum Call {
 }
 
 /// What statx(2) fills in.
-pub type FileStatus = libc::statx;
+pub type FileStatus = numbers::FileStatus;
 
 /// What openat2(2) takes, as `struct open_how` has it.
 #[repr(C)]
@@ -464,7 +465,7 @@ impl Call {
     pub fn is_broken_by(&self, result: i32) -> bool {
         let short_of = |length: usize| (result as usize) < length;
         match self {
-            Self::Timeout { .. } => result < 0 && result != -libc::ETIME,
+            Self::Timeout { .. } => result < 0 && result != -numbers::ETIME,
             _ if result < 0 => true,
             Self::Read { memory, .. } | Self::Write { memory, .. } => {
                 short_of(memory.lend().length())
@@ -643,7 +644,7 @@ impl Call {
             Self::WaitForChild {
                 kind, id, pidfd, ..
             } if *kind == libc::P_PID => {
-                let opened = sys::pidfd_open(*id as libc::pid_t);
+                let opened = system::pidfd_open(*id as libc::pid_t);
                 *pidfd = Some(opened.map_err(|error| match error.errno {
                     // As waitid(2) says it.
                     libc::ESRCH => crate::Error::new("waitid", libc::ECHILD),

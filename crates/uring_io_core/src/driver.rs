@@ -27,6 +27,7 @@ use crate::ready_queue::ReadyQueue;
 use crate::ring_options::Options as RingOptions;
 use crate::stats::{Counts, Stats};
 use crate::sys;
+use crate::system::numbers;
 use crate::timers::Timers;
 use crate::token::Token;
 use crate::waker::Waker;
@@ -105,7 +106,7 @@ impl<P> Parks<P> {
                 continue;
             }
             let passed = if self.in_flight.is_alarm(token) {
-                Wakeup::Completed(-libc::ETIME)
+                Wakeup::Completed(-numbers::ETIME)
             } else {
                 Wakeup::TimedOut
             };

@@ -14,7 +14,7 @@
 
 #![warn(missing_docs)]
 // What only the Linux backends use is compiled elsewhere too, so that it stays correct.
-#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_variables))]
+#![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 mod backend;
 mod backend_kind;
@@ -32,9 +32,11 @@ mod ring_options;
 mod stats;
 pub mod support;
 mod sys;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere/system.rs")]
+mod system;
 mod timers;
 mod token;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere/uring.rs")]
 mod uring;
 mod waker;
 mod worker_pool;
@@ -52,10 +54,11 @@ pub use ring_options::{
 };
 pub use stats::Stats;
 pub use sys::{
-    check_seekable, close_descriptor, empty_child, empty_status, forks, is_nonblocking, pidfd_open,
+    check_seekable, close_descriptor, empty_child, empty_status, forks, is_nonblocking,
     readiness_now, ready_now, target_of, transfer_now as try_transfer,
-    transfer_unasked as try_unasked, wait_for_child, watch,
+    transfer_unasked as try_unasked, wait_for_child,
 };
+pub use system::{numbers, pidfd_open, watch};
 pub use token::Token;
 
 pub use waker::Waker;

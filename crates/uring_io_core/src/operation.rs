@@ -52,8 +52,8 @@ impl Children {
     pub fn of_waitpid(pid: libc::pid_t, flags: i32) -> Self {
         let (kind, id) = match pid {
             -1 => (libc::P_ALL, 0),
-            group if group <= 0 => (libc::P_PGID, group.unsigned_abs()),
-            one => (libc::P_PID, one.unsigned_abs()),
+            group if group <= 0 => (libc::P_PGID, group.unsigned_abs() as libc::id_t),
+            one => (libc::P_PID, one.unsigned_abs() as libc::id_t),
         };
         let mut changes = libc::WEXITED;
         for (flag, change) in [

@@ -4,6 +4,8 @@
 use std::ffi::{CStr, CString};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::system::numbers;
+
 /// Why a name was not resolved: the code of getaddrinfo(3) and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolveError {
@@ -25,7 +27,7 @@ impl ResolveError {
 
     /// Whether the resolver knows that there is no such name.
     pub fn is_unknown_name(&self) -> bool {
-        self.code == libc::EAI_NONAME || self.code == libc::EAI_NODATA
+        self.code == libc::EAI_NONAME || self.code == numbers::EAI_NODATA
     }
 }
 

@@ -17,6 +17,7 @@ use crate::sys::{self, DescriptorSet};
 #[cfg(target_os = "linux")]
 use crate::{
     ring_options::{Mask, Options as RingOptions},
+    system::epoll,
     uring::setup,
     waker::Waker,
 };
@@ -696,12 +697,12 @@ fn plain_ring_works(_: &Error) -> bool {
 /// Everything the epoll backend needs: a set, a waker in it, and that one's event.
 #[cfg(target_os = "linux")]
 fn try_epoll() -> Result<()> {
-    let set = sys::epoll::create()?;
+    let set = epoll::create()?;
     let waker = Waker::new()?;
     waker.wake();
-    sys::epoll::control(&set, libc::EPOLL_CTL_ADD, waker.fd(), libc::EPOLLIN as u32)?;
+    epoll::control(&set, libc::EPOLL_CTL_ADD, waker.fd(), libc::EPOLLIN as u32)?;
     let mut events = Vec::with_capacity(1);
-    uninterrupted(|| sys::epoll::wait(&set, &mut events, Some(Duration::ZERO)))?;
+    uninterrupted(|| epoll::wait(&set, &mut events, Some(Duration::ZERO)))?;
     match events.len() {
         1 => Ok(()),
         _ => Err(Error::new("epoll_wait", libc::EIO)),

@@ -2,7 +2,7 @@
 //! errno. io_uring's own calls are made by the `io-uring` crate.
 #![allow(unsafe_code)]
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::call::{Address, FileStatus};
 use crate::error::{Error, Result};
 use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
-use crate::waker::owned;
+use crate::system;
 
 /// The value, or the negative errno that the call just left.
 fn value_or_errno(call: &'static str, value: isize) -> i32 {
@@ -21,54 +21,14 @@ fn value_or_errno(call: &'static str, value: isize) -> i32 {
     }
 }
 
-/// Reader and, where it is a descriptor of its own, writer of a waker.
-#[cfg(target_os = "linux")]
-pub(crate) fn wake_descriptors() -> Result<(OwnedFd, Option<OwnedFd>)> {
-    // SAFETY: takes two numbers and returns a new descriptor.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    Ok((owned("eventfd", fd)?, None))
-}
-
-/// Reader and, where it is a descriptor of its own, writer of a waker.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn wake_descriptors() -> Result<(OwnedFd, Option<OwnedFd>)> {
-    use std::os::fd::AsRawFd;
-
-    let mut fds = [-1; 2];
-    // SAFETY: the array outlives the call, which fills both places or none.
-    let made = unsafe { libc::pipe(fds.as_mut_ptr()) };
-    if made < 0 {
-        return Err(Error::last("pipe"));
-    }
-    let ends = (owned("pipe", fds[0])?, owned("pipe", fds[1])?);
-    for end in [&ends.0, &ends.1] {
-        let fd = end.as_raw_fd();
-        // SAFETY: sets flags of a descriptor that `ends` owns.
-        unsafe {
-            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
-            libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK);
-        }
-    }
-    Ok((ends.0, Some(ends.1)))
-}
-
 /// Adds a wakeup. The only failure is a counter or pipe that is full: then one is pending already.
 pub(crate) fn write_wakeup(fd: RawFd) {
     let one = 1u64.to_ne_bytes();
     let saved = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
     // SAFETY: reads eight bytes of a local array; write(2) is async-signal-safe.
     unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
-    restore_errno(saved);
+    system::restore_errno(saved);
 }
-
-#[cfg(target_os = "linux")]
-fn restore_errno(errno: i32) {
-    // SAFETY: the location is this thread's own and always valid.
-    unsafe { *libc::__errno_location() = errno };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn restore_errno(_errno: i32) {}
 
 /// Reads until nothing is left. Failing with EAGAIN is how it ends.
 pub(crate) fn drain_wakeups(fd: RawFd) {
@@ -81,19 +41,7 @@ pub(crate) fn drain_wakeups(fd: RawFd) {
 
 /// poll(2), with nanoseconds where the system can. `None` waits for ever.
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<usize> {
-    let count = fds.len() as libc::nfds_t;
-    #[cfg(target_os = "linux")]
-    // SAFETY: the slice and the timespec outlive the call; the count is the slice's.
-    let found = unsafe {
-        let timeout = timeout.map(timespec);
-        let timeout = timeout
-            .as_ref()
-            .map_or(std::ptr::null(), std::ptr::from_ref);
-        libc::ppoll(fds.as_mut_ptr(), count, timeout, std::ptr::null())
-    };
-    #[cfg(not(target_os = "linux"))]
-    // SAFETY: the slice outlives the call; the count is the slice's.
-    let found = unsafe { libc::poll(fds.as_mut_ptr(), count, milliseconds(timeout)) };
+    let found = system::poll(fds, timeout);
     if found < 0 {
         return Err(Error::last("poll"));
     }
@@ -134,27 +82,6 @@ pub fn readiness_now(fd: RawFd, interest: Interest) -> Result<Option<Interest>> 
         found if found & libc::POLLNVAL != 0 => Err(Error::new("poll", libc::EBADF)),
         found => Ok(Some(interest.satisfied_by(found.into()))),
     }
-}
-
-/// A descriptor that is readable while one of these is ready for what is asked of it: an epoll set.
-/// Linux only.
-#[cfg(target_os = "linux")]
-pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
-    let mut events = std::collections::BTreeMap::new();
-    for (fd, interest) in watched {
-        *events.entry(*fd).or_insert(0) |= interest.poll_events();
-    }
-    let set = epoll::create()?;
-    for (fd, events) in events {
-        epoll::control(&set, libc::EPOLL_CTL_ADD, fd, events as u32)?;
-    }
-    Ok(set)
-}
-
-/// Linux only.
-#[cfg(not(target_os = "linux"))]
-pub fn watch(_watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
-    Err(Error::new("epoll_create1", libc::ENOSYS))
 }
 
 /// Which of these descriptors are ready at this moment for what is asked of each. Fails with
@@ -246,25 +173,14 @@ fn stream_now(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
     }
 }
 
-/// preadv2(2) or pwritev2(2) with `RWF_NOWAIT`: Linux 4.14, on pipes 6.4; `-EOPNOTSUPP` before.
-#[cfg(target_os = "linux")]
+/// A transfer that does not wait, as [`system::nowait`] of one piece of memory.
 fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
     let vector = libc::iovec {
         iov_base: buffer.address().cast(),
         iov_len: buffer.length(),
     };
-    let moved = match direction {
-        // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
-        Direction::Read => unsafe { libc::preadv2(fd, &vector, 1, -1, libc::RWF_NOWAIT) },
-        // SAFETY: as above; the call only reads from the buffer.
-        Direction::Write => unsafe { libc::pwritev2(fd, &vector, 1, -1, libc::RWF_NOWAIT) },
-    };
-    value_or_errno("preadv2", moved)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn nowait(_fd: RawFd, _direction: Direction, _buffer: LentBuffer) -> i32 {
-    -libc::EOPNOTSUPP
+    // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
+    unsafe { system::nowait(fd, direction, &vector, 1) }
 }
 
 /// As [`transfer_now`], on a descriptor whose kind nobody has asked for, which saves a call for
@@ -273,7 +189,7 @@ pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> 
     static PIPES_CAN: OnceLock<bool> = OnceLock::new();
     // Not get_or_init: nobody may wait for whoever makes it, who may be missing in a forked child.
     let can = PIPES_CAN.get().copied().unwrap_or_else(|| {
-        let can = pipes_can_nowait();
+        let can = system::pipes_can_nowait();
         let _ = PIPES_CAN.set(can);
         can
     });
@@ -282,29 +198,6 @@ pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> 
     }
     let result = nowait(fd, direction, buffer);
     (![-libc::EOPNOTSUPP, -libc::ENOSYS, -libc::EINTR].contains(&result)).then_some(result)
-}
-
-/// Whether this kernel's pipes can be asked by [`nowait`].
-#[cfg(target_os = "linux")]
-fn pipes_can_nowait() -> bool {
-    use std::os::fd::AsRawFd;
-
-    let mut fds = [-1; 2];
-    // SAFETY: the array outlives the call, which fills both places or none.
-    if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } < 0 {
-        return false;
-    }
-    let [Ok(reader), Ok(_writer)] = fds.map(|fd| owned("pipe2", fd)) else {
-        return false;
-    };
-    let buffer = LentBuffer::of(&[0]);
-    // Nothing is read: the pipe is empty.
-    nowait(reader.as_raw_fd(), Direction::Read, buffer) == -libc::EAGAIN
-}
-
-#[cfg(not(target_os = "linux"))]
-fn pipes_can_nowait() -> bool {
-    false
 }
 
 /// A transfer that may take as long as the file does: for worker threads, and after poll(2).
@@ -380,23 +273,18 @@ pub fn wait_for_child(children: Children) -> Result<()> {
     Ok(())
 }
 
-/// A descriptor that becomes readable when process `pid` ends: pidfd_open(2), Linux 5.3.
-#[cfg(target_os = "linux")]
-pub fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd> {
-    // SAFETY: takes two numbers and returns a new descriptor, close-on-exec.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    owned("pidfd_open", fd as i32)
-}
-
-/// A descriptor that becomes readable when process `pid` ends; Linux only.
-#[cfg(not(target_os = "linux"))]
-pub fn pidfd_open(_pid: libc::pid_t) -> Result<OwnedFd> {
-    Err(Error::new("pidfd_open", libc::ENOSYS))
-}
-
 /// The errno that the last system call of this thread left.
 pub(crate) fn last_errno() -> i32 {
     Error::last("").errno
+}
+
+/// The result of a system call, or the negative errno that it left.
+pub(crate) fn or_errno(result: i32) -> i32 {
+    if result < 0 {
+        -last_errno()
+    } else {
+        result
+    }
 }
 
 /// As whom this thread does what it does: the effective user and group.
@@ -406,6 +294,7 @@ pub(crate) fn user_and_group() -> (libc::uid_t, libc::gid_t) {
 }
 
 /// How many descriptors the process may have open (`RLIMIT_NOFILE`).
+#[allow(clippy::unnecessary_cast, reason = "the types differ by system")]
 pub(crate) fn open_files_limit() -> u64 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -413,7 +302,7 @@ pub(crate) fn open_files_limit() -> u64 {
     };
     // SAFETY: the call fills a local.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    limit.rlim_cur
+    limit.rlim_cur as u64
 }
 
 /// What waitid(2) fills in, empty.
@@ -503,81 +392,6 @@ pub(crate) fn block_signals() {
     unsafe {
         libc::sigfillset(set.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
-    }
-}
-
-/// epoll(7).
-#[cfg(target_os = "linux")]
-pub(crate) mod epoll {
-    use super::{milliseconds, owned, timespec, Error, OwnedFd, RawFd, Result};
-    use std::os::fd::AsRawFd;
-    use std::time::Duration;
-
-    /// A new set, close-on-exec.
-    pub(crate) fn create() -> Result<OwnedFd> {
-        // SAFETY: takes a number and returns a new descriptor.
-        owned("epoll_create1", unsafe {
-            libc::epoll_create1(libc::EPOLL_CLOEXEC)
-        })
-    }
-
-    /// Adds or modifies the entry of `fd`; the event carries the descriptor's number.
-    pub(crate) fn control(set: &OwnedFd, what: i32, fd: RawFd, events: u32) -> Result<()> {
-        let mut event = libc::epoll_event {
-            events,
-            u64: fd as u64,
-        };
-        // SAFETY: the event is a local that the call reads.
-        let result = unsafe { libc::epoll_ctl(set.as_raw_fd(), what, fd, &mut event) };
-        if result < 0 {
-            return Err(Error::last("epoll_ctl"));
-        }
-        Ok(())
-    }
-
-    /// Waits, and fills `events` with what was found.
-    pub(crate) fn wait(
-        set: &OwnedFd,
-        events: &mut Vec<libc::epoll_event>,
-        timeout: Option<Duration>,
-    ) -> Result<()> {
-        events.clear();
-        let set = set.as_raw_fd();
-        let room = i32::try_from(events.capacity()).unwrap_or(i32::MAX);
-        let limit = timeout.map(timespec);
-        let limit_address = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: the kernel writes at most `room` events into the vector's own memory, and as
-        // many as it returns are initialised; the timespec is a local. epoll_pwait2 is Linux 5.11.
-        let mut found = unsafe {
-            let mask = std::ptr::null::<libc::sigset_t>();
-            let address = events.as_mut_ptr();
-            libc::syscall(
-                libc::SYS_epoll_pwait2,
-                set,
-                address,
-                room,
-                limit_address,
-                mask,
-                8usize,
-            )
-        };
-        if found < 0 && Error::last("epoll_pwait2").errno == libc::ENOSYS {
-            // SAFETY: as above.
-            found = unsafe {
-                i64::from(libc::epoll_wait(
-                    set,
-                    events.as_mut_ptr(),
-                    room,
-                    milliseconds(timeout),
-                ))
-            };
-        }
-        if found < 0 {
-            return Err(Error::last("epoll_wait"));
-        }
-        // SAFETY: see above.
-        unsafe { events.set_len(found as usize) };
-        Ok(())
     }
 }
 

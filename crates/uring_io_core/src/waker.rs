@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{Error, Result};
 use crate::sys;
+use crate::system;
 
 /// An eventfd(2), or a pipe where there is none: readable from [`wake`](Waker::wake) until the
 /// driver drains it. The only type of this crate that other threads may share.
@@ -21,7 +22,7 @@ const NONE: RawFd = -1;
 impl Waker {
     /// A waker that nobody has woken. Fails when descriptors are exhausted (`EMFILE`, `ENFILE`).
     pub fn new() -> Result<Self> {
-        let (reader, writer) = sys::wake_descriptors()?;
+        let (reader, writer) = system::wake_descriptors()?;
         Ok(Self {
             reader: AtomicI32::new(reader.into_raw_fd()),
             writer: AtomicI32::new(writer.map_or(NONE, IntoRawFd::into_raw_fd)),

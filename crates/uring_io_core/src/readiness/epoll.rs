@@ -4,7 +4,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::sys;
+use crate::system::epoll;
 
 /// An epoll set whose entries are one-shot: each reports once, then rests until watched again.
 pub(super) struct Epoll {
@@ -19,8 +19,8 @@ impl Epoll {
     const EVENTS_AT_ONCE: usize = 512;
 
     pub fn new(waker: RawFd) -> Result<Self> {
-        let set = sys::epoll::create()?;
-        sys::epoll::control(&set, libc::EPOLL_CTL_ADD, waker, libc::EPOLLIN as u32)?;
+        let set = epoll::create()?;
+        epoll::control(&set, libc::EPOLL_CTL_ADD, waker, libc::EPOLLIN as u32)?;
         let events = Vec::with_capacity(Self::EVENTS_AT_ONCE);
         Ok(Self {
             set,
@@ -42,9 +42,9 @@ impl Epoll {
         } else {
             (libc::EPOLL_CTL_ADD, libc::EPOLL_CTL_MOD, libc::EEXIST)
         };
-        let watched = match sys::epoll::control(&self.set, first, fd, events) {
+        let watched = match epoll::control(&self.set, first, fd, events) {
             Err(error) if error.errno == wrong_guess => {
-                sys::epoll::control(&self.set, second, fd, events)
+                epoll::control(&self.set, second, fd, events)
             }
             result => result,
         };
@@ -56,7 +56,7 @@ impl Epoll {
 
     /// Waits, and adds what is ready to `found`. epoll's event bits are those of poll(2).
     pub fn wait(&mut self, timeout: Option<Duration>, found: &mut Vec<(RawFd, i16)>) -> Result<()> {
-        sys::epoll::wait(&self.set, &mut self.events, timeout)?;
+        epoll::wait(&self.set, &mut self.events, timeout)?;
         let events = self.events.iter();
         found.extend(events.map(|event| (event.u64 as RawFd, event.events as i16)));
         Ok(())

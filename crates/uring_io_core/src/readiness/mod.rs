@@ -6,7 +6,7 @@
 //! socket that has lately been empty are watched without being tried.
 
 mod descriptors;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "../elsewhere/epoll.rs")]
 mod epoll;
 mod poll;
 mod select;
@@ -30,7 +30,6 @@ use descriptors::Descriptors;
 
 /// One way to wait for readiness. Events are those of poll(2).
 enum Waiter {
-    #[cfg(target_os = "linux")]
     Epoll(epoll::Epoll),
     Poll(poll::Poll),
     Select(select::Select),
@@ -88,10 +87,7 @@ pub(crate) struct Readiness {
 impl Readiness {
     pub fn new(kind: BackendKind, waker: Arc<Waker>) -> Result<Self> {
         let waiter = match kind {
-            #[cfg(target_os = "linux")]
             BackendKind::Epoll => Waiter::Epoll(epoll::Epoll::new(waker.fd())?),
-            #[cfg(not(target_os = "linux"))]
-            BackendKind::Epoll => return Err(Error::new("epoll_create1", libc::ENOSYS)),
             BackendKind::Poll => Waiter::Poll(poll::Poll::new(waker.fd())),
             BackendKind::Select => Waiter::Select(select::Select::new(waker.fd())?),
             BackendKind::IoUring => return Err(Error::new("io_uring_setup", libc::ENOSYS)),
@@ -237,7 +233,6 @@ impl Readiness {
         };
         counts.enters.add(1);
         let waited = match &mut self.waiter {
-            #[cfg(target_os = "linux")]
             Waiter::Epoll(epoll) => epoll.wait(timeout, &mut self.found),
             Waiter::Poll(poll) => poll.wait(&self.descriptors, timeout, &mut self.found),
             Waiter::Select(select) => select.wait(&self.descriptors, timeout, &mut self.found),
@@ -251,7 +246,6 @@ impl Readiness {
     /// Tells epoll what to watch; poll and select are told at each wait.
     fn arm(&mut self, counts: &Counts) {
         let mut changed = std::mem::take(&mut self.changed);
-        #[cfg(target_os = "linux")]
         if let Waiter::Epoll(epoll) = &mut self.waiter {
             let mut refused = Vec::new();
             for &fd in &changed {

@@ -1,0 +1,334 @@
+//! What among the system calls is Linux's alone, or has another form there than on other systems, where
+//! `elsewhere/system.rs` is in its place.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use crate::call::{Call, Subject};
+use crate::error::{Error, Result};
+use crate::memory::Message;
+use crate::operation::{Direction, Interest};
+use crate::sys::{or_errno, timespec};
+use crate::waker::owned;
+
+/// Numbers and types that not every system has.
+pub mod numbers {
+    pub use libc::{
+        statx as FileStatus, AT_EMPTY_PATH, EAI_NODATA, ETIME, O_TMPFILE, SOCK_CLOEXEC,
+        STATX_BASIC_STATS, STATX_BTIME,
+    };
+}
+
+/// Reader and, where it is a descriptor of its own, writer of a waker.
+pub(crate) fn wake_descriptors() -> Result<(OwnedFd, Option<OwnedFd>)> {
+    // SAFETY: takes two numbers and returns a new descriptor.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    Ok((owned("eventfd", fd)?, None))
+}
+
+/// Makes this the errno of the last system call.
+pub(crate) fn restore_errno(errno: i32) {
+    // SAFETY: the location is this thread's own and always valid.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// poll(2), with nanoseconds.
+pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> i32 {
+    let timeout = timeout.map(timespec);
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the slice and the timespec outlive the call; the count is the slice's.
+    unsafe {
+        libc::ppoll(
+            fds.as_mut_ptr(),
+            fds.len() as libc::nfds_t,
+            timeout,
+            std::ptr::null(),
+        )
+    }
+}
+
+/// A descriptor that is readable while one of these is ready for what is asked of it: an epoll set.
+/// Linux only.
+pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
+    let mut events = std::collections::BTreeMap::new();
+    for (fd, interest) in watched {
+        *events.entry(*fd).or_insert(0) |= interest.poll_events();
+    }
+    let set = epoll::create()?;
+    for (fd, events) in events {
+        epoll::control(&set, libc::EPOLL_CTL_ADD, fd, events as u32)?;
+    }
+    Ok(set)
+}
+
+/// preadv2(2) or pwritev2(2) with `RWF_NOWAIT`: Linux 4.14, on pipes 6.4; `-EOPNOTSUPP` before.
+///
+/// # Safety
+///
+/// So many vectors are at `place`, and their memory is lent to the caller.
+pub(crate) unsafe fn nowait(
+    fd: RawFd,
+    direction: Direction,
+    place: *const libc::iovec,
+    count: i32,
+) -> i32 {
+    // SAFETY: the caller's promise; a write only reads from the memory.
+    let moved = unsafe {
+        match direction {
+            Direction::Read => libc::preadv2(fd, place, count, -1, libc::RWF_NOWAIT),
+            Direction::Write => libc::pwritev2(fd, place, count, -1, libc::RWF_NOWAIT),
+        }
+    };
+    or_errno(moved as i32)
+}
+
+/// Whether this kernel's pipes can be asked by [`nowait`].
+pub(crate) fn pipes_can_nowait() -> bool {
+    let mut fds = [-1; 2];
+    // SAFETY: the array outlives the call, which fills both places or none.
+    if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } < 0 {
+        return false;
+    }
+    let [Ok(reader), Ok(_writer)] = fds.map(|fd| owned("pipe2", fd)) else {
+        return false;
+    };
+    let mut byte = [0u8; 1];
+    let vector = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: byte.len(),
+    };
+    // SAFETY: the vector and the byte are locals. Nothing is read: the pipe is empty.
+    let result = unsafe { nowait(reader.as_raw_fd(), Direction::Read, &vector, 1) };
+    result == -libc::EAGAIN
+}
+
+/// A descriptor that becomes readable when process `pid` ends: pidfd_open(2), Linux 5.3.
+pub fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd> {
+    // SAFETY: takes two numbers and returns a new descriptor, close-on-exec.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    owned("pidfd_open", fd as i32)
+}
+
+/// Makes a call that is Linux's, as long as that takes: its result, or a negative errno. None for one that
+/// every system makes alike.
+pub(crate) fn make(call: &mut Call) -> Option<i32> {
+    // SAFETY: every pointer leads into the call, or to memory that is lent to it, for the length of
+    // this system call; descriptors may be any numbers.
+    let result = unsafe {
+        match call {
+            Call::OpenHow {
+                directory,
+                path,
+                how,
+            } => libc::syscall(
+                libc::SYS_openat2,
+                *directory,
+                path.as_ptr(),
+                std::ptr::from_ref(&**how),
+                size_of_val(&**how),
+            ) as i32,
+            Call::Stat {
+                directory,
+                path,
+                flags,
+                mask,
+                found,
+            } => libc::statx(*directory, path.as_ptr(), *flags, *mask, &mut **found),
+            Call::Sync {
+                fd,
+                data_only: true,
+            } => libc::fdatasync(*fd),
+            Call::SyncRange {
+                fd,
+                offset,
+                length,
+                flags,
+            } => libc::sync_file_range(*fd, *offset as i64, i64::from(*length), *flags),
+            Call::Allocate {
+                fd,
+                mode,
+                offset,
+                length,
+            } => libc::fallocate(*fd, *mode, *offset as i64, *length as i64),
+            // It answers with the errno itself.
+            Call::Advise {
+                fd,
+                offset,
+                length,
+                advice,
+            } => {
+                let length = i64::from(*length);
+                return Some(-libc::posix_fadvise(*fd, *offset as i64, length, *advice));
+            }
+            Call::AdviseMemory { memory, advice } => {
+                libc::madvise(memory.address().cast(), memory.length(), *advice)
+            }
+            Call::Rename { from, to, flags } => libc::syscall(
+                libc::SYS_renameat2,
+                from.0,
+                from.1.as_ptr(),
+                to.0,
+                to.1.as_ptr(),
+                *flags,
+            ) as i32,
+            Call::GetAttribute {
+                subject,
+                name,
+                memory,
+            } => {
+                let buffer = memory.lend();
+                let (name, room, size) = (name.as_ptr(), buffer.address().cast(), buffer.length());
+                (match subject {
+                    Subject::Descriptor(fd) => libc::fgetxattr(*fd, name, room, size),
+                    Subject::Path(path) => libc::getxattr(path.as_ptr(), name, room, size),
+                }) as i32
+            }
+            Call::SetAttribute {
+                subject,
+                name,
+                value,
+                flags,
+            } => {
+                let buffer = value.lend();
+                let (name, bytes, size) = (name.as_ptr(), buffer.address().cast(), buffer.length());
+                match subject {
+                    Subject::Descriptor(fd) => libc::fsetxattr(*fd, name, bytes, size, *flags),
+                    Subject::Path(path) => libc::setxattr(path.as_ptr(), name, bytes, size, *flags),
+                }
+            }
+            Call::Pipe { flags, ends } => libc::pipe2(ends.as_mut_ptr(), *flags),
+            Call::FutexWake { word, count } => libc::syscall(
+                libc::SYS_futex,
+                word.address(),
+                libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+                *count,
+            ) as i32,
+            Call::Splice {
+                from,
+                from_offset,
+                to,
+                to_offset,
+                length,
+                flags,
+            } => libc::splice(
+                *from,
+                position(from_offset),
+                *to,
+                position(to_offset),
+                *length as usize,
+                *flags,
+            ) as i32,
+            Call::Tee {
+                from,
+                to,
+                length,
+                flags,
+            } => libc::tee(*from, *to, *length as usize, *flags) as i32,
+            Call::Socket {
+                domain,
+                kind,
+                protocol,
+            } => libc::socket(*domain, *kind, *protocol),
+            _ => return None,
+        }
+    };
+    Some(or_errno(result))
+}
+
+/// recvmsg(2), with descriptors that are close-on-exec.
+pub(crate) fn receive_message(fd: RawFd, message: &mut Message, flags: i32) -> isize {
+    // SAFETY: the header leads into the message and the memory that is lent to it.
+    unsafe { libc::recvmsg(fd, message.header(), flags | libc::MSG_CMSG_CLOEXEC) }
+}
+
+/// accept4(2).
+pub(crate) fn accept(fd: RawFd, flags: i32) -> i32 {
+    let nowhere = std::ptr::null_mut();
+    // SAFETY: no address is asked for.
+    unsafe { libc::accept4(fd, nowhere, nowhere.cast(), flags) }
+}
+
+/// -1 stands for the descriptor's own position.
+fn position(offset: &mut i64) -> *mut i64 {
+    if *offset < 0 {
+        std::ptr::null_mut()
+    } else {
+        offset
+    }
+}
+
+/// epoll(7).
+pub(crate) mod epoll {
+    use super::{owned, AsRawFd, Duration, Error, OwnedFd, RawFd, Result};
+    use crate::sys::{milliseconds, timespec};
+
+    /// A new set, close-on-exec.
+    pub(crate) fn create() -> Result<OwnedFd> {
+        // SAFETY: takes a number and returns a new descriptor.
+        owned("epoll_create1", unsafe {
+            libc::epoll_create1(libc::EPOLL_CLOEXEC)
+        })
+    }
+
+    /// Adds or modifies the entry of `fd`; the event carries the descriptor's number.
+    pub(crate) fn control(set: &OwnedFd, what: i32, fd: RawFd, events: u32) -> Result<()> {
+        let mut event = libc::epoll_event {
+            events,
+            u64: fd as u64,
+        };
+        // SAFETY: the event is a local that the call reads.
+        let result = unsafe { libc::epoll_ctl(set.as_raw_fd(), what, fd, &mut event) };
+        if result < 0 {
+            return Err(Error::last("epoll_ctl"));
+        }
+        Ok(())
+    }
+
+    /// Waits, and fills `events` with what was found.
+    pub(crate) fn wait(
+        set: &OwnedFd,
+        events: &mut Vec<libc::epoll_event>,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        events.clear();
+        let set = set.as_raw_fd();
+        let room = i32::try_from(events.capacity()).unwrap_or(i32::MAX);
+        let limit = timeout.map(timespec);
+        let limit_address = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the kernel writes at most `room` events into the vector's own memory, and as
+        // many as it returns are initialised; the timespec is a local. epoll_pwait2 is Linux 5.11.
+        let mut found = unsafe {
+            let mask = std::ptr::null::<libc::sigset_t>();
+            let address = events.as_mut_ptr();
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                set,
+                address,
+                room,
+                limit_address,
+                mask,
+                8usize,
+            )
+        };
+        if found < 0 && Error::last("epoll_pwait2").errno == libc::ENOSYS {
+            // SAFETY: as above.
+            found = unsafe {
+                i64::from(libc::epoll_wait(
+                    set,
+                    events.as_mut_ptr(),
+                    room,
+                    milliseconds(timeout),
+                ))
+            };
+        }
+        if found < 0 {
+            return Err(Error::last("epoll_wait"));
+        }
+        // SAFETY: see above.
+        unsafe { events.set_len(found as usize) };
+        Ok(())
+    }
+}
