@@ -11,8 +11,8 @@ use magnus::{
     RString, Ruby, TryConvert, TypedData, Value,
 };
 use uring_io_core::{
-    empty_child, empty_status, Address, Call, Direction, FileStatus, LentBuffer, Memory, Message,
-    OpenHow, SharedMemory, Subject, Target, Vectors,
+    empty_child, empty_status, numbers, Address, Call, Direction, FileStatus, LentBuffer, Memory,
+    Message, OpenHow, SharedMemory, Subject, Target, Vectors,
 };
 
 use crate::buffer::{self, BufferMemory};
@@ -324,7 +324,7 @@ impl Prepared {
         mode: u32,
         resolve: u64,
     ) -> Result<Self, Error> {
-        let makes = flags & (libc::O_CREAT | libc::O_TMPFILE) != 0;
+        let makes = flags & (libc::O_CREAT | numbers::O_TMPFILE) != 0;
         let how = OpenHow {
             flags: (flags | libc::O_CLOEXEC) as u64,
             mode: if makes { mode.into() } else { 0 },
@@ -350,7 +350,7 @@ impl Prepared {
             directory,
             path: path_of(ruby, path)?,
             flags,
-            mask: libc::STATX_BASIC_STATS | libc::STATX_BTIME,
+            mask: numbers::STATX_BASIC_STATS | numbers::STATX_BTIME,
             found: Box::new(empty_status()),
         }))
     }
@@ -515,7 +515,7 @@ impl Prepared {
     fn socket(domain: i32, kind: i32, protocol: i32) -> Self {
         Self::new(Call::Socket {
             domain,
-            kind: kind | libc::SOCK_CLOEXEC,
+            kind: kind | numbers::SOCK_CLOEXEC,
             protocol,
         })
     }
@@ -532,7 +532,7 @@ impl Prepared {
     fn accept(fd: i32) -> Self {
         Self::new(Call::Accept {
             fd,
-            flags: libc::SOCK_CLOEXEC,
+            flags: numbers::SOCK_CLOEXEC,
         })
     }
 
@@ -568,7 +568,7 @@ impl Prepared {
         }))
     }
 
-    fn waitid(kind: u32, id: u32, options: i32) -> Self {
+    fn waitid(kind: libc::idtype_t, id: libc::id_t, options: i32) -> Self {
         Self::new(Call::WaitForChild {
             kind,
             id,
@@ -599,7 +599,7 @@ impl Prepared {
     fn accept_each(fd: i32) -> Self {
         Self::new(Call::AcceptEach {
             fd,
-            flags: libc::SOCK_CLOEXEC,
+            flags: numbers::SOCK_CLOEXEC,
         })
     }
 
@@ -641,7 +641,7 @@ pub fn value(
     }
     let result = outcome.result;
     let timed = matches!(outcome.call.as_deref(), Some(Call::Timeout { .. }));
-    if result < 0 && !(timed && result == -libc::ETIME) {
+    if result < 0 && !(timed && result == -numbers::ETIME) {
         return Err(errors::errno(
             ruby,
             uring_io_core::Error::new(name, -result),
@@ -897,6 +897,10 @@ pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     memory.define_method("free", method!(Handed::free, 0))?;
     let call = ring.define_class("Call", ruby.class_object())?;
     call.undef_default_alloc_func();
+    call.const_set("AT_EMPTY_PATH", numbers::AT_EMPTY_PATH)?;
+    call.const_set("AT_FDCWD", libc::AT_FDCWD)?;
+    call.const_set("AT_REMOVEDIR", libc::AT_REMOVEDIR)?;
+    call.const_set("AT_SYMLINK_NOFOLLOW", libc::AT_SYMLINK_NOFOLLOW)?;
     Prepared::class(ruby);
     call.define_singleton_method("nop", function!(Prepared::nop, 0))?;
     call.define_singleton_method("read", function!(Prepared::read, 3))?;

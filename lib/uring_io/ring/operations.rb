@@ -7,12 +7,6 @@ module UringIO
     # opens something answers with its descriptor, close-on-exec, which is the caller's to close. The kernel that each
     # is said to need is for io_uring; the other backends make the system call.
     module Operations
-      AT_FDCWD = -100
-      AT_SYMLINK_NOFOLLOW = 0x100
-      AT_REMOVEDIR = 0x200
-      AT_EMPTY_PATH = 0x1000
-      private_constant :AT_FDCWD, :AT_SYMLINK_NOFOLLOW, :AT_REMOVEDIR, :AT_EMPTY_PATH
-
       # What posix_fadvise(2) takes.
       ADVICE = { normal: 0, random: 1, sequential: 2, willneed: 3, dontneed: 4, noreuse: 5 }.freeze
       # What madvise(2) takes of what leaves the memory as it is, and the Linux that brought it: cold and pageout 5.4,
@@ -158,9 +152,9 @@ module UringIO
       # @return [Status]
       def stat(path_or_io, follow: true, timeout: nil)
         call = if path_or_io.is_a?(IO) || path_or_io.is_a?(Integer)
-                 Call.stat(directory(path_or_io), "", AT_EMPTY_PATH)
+                 Call.stat(directory(path_or_io), "", Call::AT_EMPTY_PATH)
                else
-                 Call.stat(AT_FDCWD, path(path_or_io), follow ? 0 : AT_SYMLINK_NOFOLLOW)
+                 Call.stat(Call::AT_FDCWD, path(path_or_io), follow ? 0 : Call::AT_SYMLINK_NOFOLLOW)
                end
         run(call, timeout:) { |fields| Status.new(fields) }
       end
@@ -238,7 +232,7 @@ module UringIO
       # rmdir(2) (Linux 5.11).
       # @return [nil]
       def rmdir(path, timeout: nil)
-        run(Call.unlink(path(path), AT_REMOVEDIR), timeout:)
+        run(Call.unlink(path(path), Call::AT_REMOVEDIR), timeout:)
       end
 
       # mkdir(2) (Linux 5.15).
@@ -403,7 +397,7 @@ module UringIO
       end
 
       def directory(io)
-        io ? descriptor(io) : AT_FDCWD
+        io ? descriptor(io) : Call::AT_FDCWD
       end
 
       def subject(path_or_io)
