@@ -9,6 +9,12 @@ require_relative "targets"
 module Bench
   # Why a target cannot run here.
   module Availability
+    # What is without these would measure something else under their name.
+    NATIVE = {
+      "async-uring" => "require 'io/event'; IO::Event::Selector.const_defined?(:URing)",
+      "carbon_fiber" => "require 'carbon_fiber'; CarbonFiber::Native.available?"
+    }.freeze
+
     class << self
       # @return [String, nil]
       def missing(target)
@@ -26,10 +32,8 @@ module Bench
       end
 
       def compiled_without(target)
-        return unless target.name == "async-uring"
-
-        script = "require 'io/event'; IO::Event::Selector.const_defined?(:URing) or exit 9"
-        "not compiled in" if ruby(target, script).last.exitstatus == 9
+        native = NATIVE[target.name] or return
+        "not compiled in" if ruby(target, "#{native} or exit 9").last.exitstatus == 9
       end
 
       # Whether there is a backend, and whether what is installed can be loaded by this Ruby, shows when it is entered.

@@ -14,7 +14,8 @@ module Bench
     # down with it.
     def self.reason(output)
       lines = output.lines(chomp: true).reject(&:empty?)
-      said = lines.find { |line| line.match?(/\([A-Z][\w:]*\)|panicked/) } || lines.last || "without a word"
+      said = lines.find { |line| line.match?(/\([A-Z][\w:]*\)|panicked|\[BUG\]/) } || lines.last
+      said ||= "ended before it had measured, without a word"
       said.sub(%r{\A\S*/}, "")[0, 160]
     end
 
@@ -75,12 +76,17 @@ module Bench
       return Outcome.new(nil, figures[:missing], false) if figures[:missing]
 
       figures[:syscalls_per_op], note = system_calls(pid) if @counting
+      return failure("failed after it had measured: #{last_words}") if @counting && ended?(pid)
+
       Outcome.new(figures, note, false)
     rescue JSON::ParserError
       failure("said #{line[0, 60].inspect}")
     end
 
     def system_calls(pid) = SystemCalls.new(pid, @counter.path).per_operation(@counting)
+
+    # Those whose system calls are counted go on until they are killed.
+    def ended?(pid) = File.read("/proc/#{pid}/stat")[/\) (\w)/, 1] == "Z"
 
     def failure(note) = Outcome.new(nil, note, true)
 

@@ -44,7 +44,11 @@ module Bench
         entry = lambda do |&main|
           require library
           Fiber.set_scheduler(yield)
-          Fiber.schedule(&main)
+          Fiber.schedule do
+            main.call
+            # UringMachine's waits only for the fibers that are there when it is told to close.
+            Queue.new.pop
+          end
           Fiber.set_scheduler(nil)
         end
         Target.new(name:, title:, gem: name, entry:)
