@@ -11,7 +11,17 @@ Gem::Specification.new do |spec|
                      "concurrent fibers on one thread, on Linux io_uring where it can and epoll where it must."
   spec.license = "MIT"
   spec.required_ruby_version = ">= 3.3"
-  spec.metadata["rubygems_mfa_required"] = "true"
+  # Where RubyGems and RubyDoc have every gem. What is in the repository has its address from whoever builds a release.
+  spec.homepage = "https://rubygems.org/gems/#{spec.name}"
+  spec.metadata = {
+    "rubygems_mfa_required" => "true",
+    "documentation_uri" => "https://rubydoc.info/gems/#{spec.name}/#{spec.version}"
+  }
+  if (repository = ENV.fetch("URING_IO_REPOSITORY", nil))
+    spec.metadata.update("source_code_uri" => "#{repository}/tree/v#{spec.version}",
+                         "changelog_uri" => "#{repository}/blob/v#{spec.version}/CHANGELOG.md",
+                         "bug_tracker_uri" => "#{repository}/issues")
+  end
 
   spec.files = Dir["lib/**/*.rb", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/{src,benches}/**/*.rs",
                    "crates/*/Cargo.toml", "Cargo.{toml,lock}", "sig/**/*.rbs", "examples/**/*.rb", "docs/**/*.md",

@@ -19,6 +19,17 @@ RSpec.describe "the files of the gem" do
     expect(files).to match_array(expected)
   end
 
+  it "come with the addresses of what is in the repository when it is named" do
+    script = 'puts Gem::Specification.load("uring_io.gemspec").metadata'
+    named, unnamed = ["https://example.org/x/uring_io", nil].map do |repository|
+      IO.popen([{ "URING_IO_REPOSITORY" => repository }, RbConfig.ruby, "-e", script, { chdir: root }], &:read)
+    end
+    expect(named).to match(%r{"source_code_uri" ?=> ?"https://example.org/x/uring_io/tree/v\d})
+    expect(named).to include("changelog_uri", "bug_tracker_uri", "documentation_uri", "rubygems_mfa_required")
+    expect(unnamed).to include("documentation_uri")
+    expect(unnamed).not_to include("source_code_uri")
+  end
+
   it "have nothing of development in them" do
     expect(files.grep(%r{(\A|/)(spec|soak|bench|target|tmp|pkg|tests|fuzz|bin|\.ci)/})).to be_empty
   end
