@@ -35,7 +35,7 @@ impl Ring {
         _: RawFd,
         _: &Counts,
         _: impl FnMut(Token, Completion),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         match self.0 {}
     }
 
