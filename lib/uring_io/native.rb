@@ -20,3 +20,6 @@ begin
 ensure
   Warning[:experimental] = experimental
 end
+
+# What UringIO::NIO::Selector waits by (ext/uring_io/src/poller.rs).
+UringIO.send(:private_constant, :Poller)

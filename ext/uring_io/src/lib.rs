@@ -16,6 +16,7 @@ mod gvl;
 mod held;
 mod io;
 mod options;
+mod poller;
 mod prepared;
 mod ractors;
 mod receiver;
@@ -42,5 +43,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     support::init(ruby, module)?;
     scheduler::init(ruby, module)?;
     selector::init(ruby, module)?;
+    poller::init(ruby, module)?;
     ring::init(ruby, module)
 }

@@ -7,19 +7,18 @@ use magnus::{prelude::*, Error, RHash, Ruby, Value};
 use uring_io_core::support;
 use uring_io_core::{BackendKind, Driver, Options, RingOptions, Sqpoll};
 
-use crate::engine::Party;
 use crate::{duration, errors, ractors};
 
 /// A driver, and what else was asked for.
-pub struct Made {
-    pub driver: Driver<Party>,
+pub struct Made<P> {
+    pub driver: Driver<P>,
     /// The most threads for blocking work, where the caller gave a number.
     pub workers: Option<u32>,
 }
 
 /// backend: nil, entries: the default given here, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil,
 /// workers: nil, restrict: false
-pub fn driver(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made, Error> {
+pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made<P>, Error> {
     type Given = Option<Value>;
     type Optional = (
         Given,
@@ -177,17 +176,17 @@ fn environment(ruby: &Ruby, name: &str) -> Result<Option<String>, Error> {
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-fn driver_on(ruby: &Ruby, kind: BackendKind, options: &Options) -> Result<Driver<Party>, Error> {
+fn driver_on<P>(ruby: &Ruby, kind: BackendKind, options: &Options) -> Result<Driver<P>, Error> {
     Driver::new(options)
         .map_err(|error| errors::backend_unavailable(ruby, kind.name(), &support::diagnose(&error)))
 }
 
 /// The first backend that works. The default never raises for want of io_uring: it falls back,
 /// and UringIO.support tells why.
-fn best_driver(
+fn best_driver<P>(
     ruby: &Ruby,
     options: impl Fn(BackendKind) -> Options,
-) -> Result<Driver<Party>, Error> {
+) -> Result<Driver<P>, Error> {
     let mut last = None;
     for kind in BackendKind::ALL {
         match Driver::new(&options(kind)) {

@@ -1,0 +1,397 @@
+//! Class UringIO::Poller: watches descriptors for whoever keeps them by monitors, as nio4r does
+//! (lib/uring_io/nio/selector.rb is its one user).
+//!
+//! A watch is one poll. When it has found something it is over, and its owner arms it again: so what is
+//! still ready is reported each time. On io_uring the polls of a turn go to the kernel by the call that
+//! waits. A ring belongs to the thread that made it; when another thread comes to wait, it makes one of
+//! its own, and everything is to be armed again.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use magnus::rb_sys::AsRawValue;
+use magnus::scan_args::scan_args;
+use magnus::typed_data::Obj;
+use magnus::value::{Opaque, ReprValue};
+use magnus::{
+    gc, method, prelude::*, DataTypeFunctions, Error, RArray, RHash, RModule, Ruby, Symbol,
+    TypedData, Value,
+};
+use uring_io_core::{BackendKind, Driver, Interest, Operation, Token, Turn, Wakeup};
+
+use crate::options::{self, Made};
+use crate::{duration, errors, gvl, io, ractors};
+
+/// Memory behind a UringIO::Poller.
+#[derive(TypedData, Default)]
+#[magnus(class = "UringIO::Poller", mark, size, free_immediately)]
+pub struct Poller {
+    /// Absent until `initialize` has run.
+    state: OnceCell<State>,
+}
+
+struct State {
+    kind: BackendKind,
+    /// Absent when nothing was armed since the last one was given up. Whoever waits has a share of it.
+    polls: RefCell<Option<Rc<Polls>>>,
+    /// Whether the present or next wait is to end at once.
+    woken: Cell<bool>,
+    /// Whether somebody is between `attach` and `detach`.
+    busy: Cell<bool>,
+    closed: Cell<bool>,
+}
+
+/// The polls of one thread.
+struct Polls {
+    driver: Driver<Watch>,
+    /// The thread that made it.
+    owner: Opaque<Value>,
+    /// See [`uring_io_core::forks`].
+    forks: u32,
+    /// Watches that other threads ended while the owner waits, which alone may use its ring.
+    ended: RefCell<Vec<Token>>,
+}
+
+/// Who is told of a poll.
+struct Watch {
+    object: Opaque<Value>,
+    fd: RawFd,
+    interest: Interest,
+    /// What is polled in place of the descriptor: an epoll set with it.
+    set: Option<OwnedFd>,
+}
+
+// SAFETY: used by whichever thread holds the GVL, one at a time; while the owner waits without it the
+// others use what Driver::wait leaves alone, `woken`, `ended` and the count of the Rc.
+unsafe impl Send for Poller {}
+
+impl DataTypeFunctions for Poller {
+    fn mark(&self, marker: &gc::Marker) {
+        let polls = self.state.get().map(|state| state.polls.borrow());
+        if let Some(polls) = polls.as_ref().and_then(|polls| polls.as_ref()) {
+            marker.mark(polls.owner);
+            polls
+                .driver
+                .with_payloads(|_, watch| marker.mark(watch.object));
+        }
+    }
+}
+
+type Hook<T> = Result<T, Error>;
+
+impl Poller {
+    /// UringIO::Poller.new(backend: nil)
+    fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
+        let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
+        if this.state.get().is_some() {
+            return Err(errors::base(ruby, "this poller is initialized already"));
+        }
+        let polls = Polls::new(ruby, arguments.keywords)?;
+        let _ = this.state.set(State {
+            kind: polls.driver.backend(),
+            polls: RefCell::new(Some(Rc::new(polls))),
+            woken: Cell::new(false),
+            busy: Cell::new(false),
+            closed: Cell::new(false),
+        });
+        Ok(())
+    }
+
+    fn made(&self, ruby: &Ruby) -> Hook<&State> {
+        self.state
+            .get()
+            .ok_or_else(|| errors::closed(ruby, "poller"))
+    }
+
+    fn backend(ruby: &Ruby, this: Obj<Self>) -> Hook<Symbol> {
+        Ok(ruby.to_symbol(this.made(ruby)?.kind.name()))
+    }
+
+    /// Makes it the calling thread's, until `detach`. True when nothing is armed from here on.
+    fn attach(ruby: &Ruby, this: Obj<Self>) -> Hook<bool> {
+        let state = this.made(ruby)?;
+        if state.closed.get() {
+            return Err(errors::closed(ruby, "poller"));
+        }
+        let present = state.polls.borrow().clone();
+        if let Some(polls) = present {
+            if !polls.is_inherited() && polls.driver.is_waiting() {
+                let message = "another thread waits by this poller";
+                return Err(Error::new(ruby.exception_thread_error(), message));
+            }
+            if !polls.is_inherited() && polls.serves(ruby) {
+                state.busy.set(true);
+                return Ok(false);
+            }
+        }
+        state.give_up(ruby);
+        let keywords = ruby.hash_new();
+        keywords.aset(ruby.to_symbol("backend"), state.kind.name())?;
+        let polls = Rc::new(Polls::new(ruby, keywords)?);
+        state.polls.replace(Some(polls));
+        state.busy.set(true);
+        Ok(true)
+    }
+
+    /// The end of what `attach` begins.
+    fn detach(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        let state = this.made(ruby)?;
+        state.busy.set(false);
+        let polls = state.polls.borrow().clone();
+        let ended = match polls {
+            Some(polls) if !polls.is_inherited() && polls.serves(ruby) => polls.end_all(),
+            _ => Ok(()),
+        };
+        ended.map_err(|error| errors::errno(ruby, error))
+    }
+
+    /// Watches a descriptor once, for IO::READABLE, IO::WRITABLE or both: the number of the watch, or a
+    /// negative errno. `by_set` is for one whose poll found nothing that was asked for.
+    fn arm(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        object: Value,
+        fd: RawFd,
+        events: Value,
+        by_set: bool,
+    ) -> Hook<Value> {
+        let errno = |errno: i32| ruby.integer_from_i64(errno.into()).as_value();
+        let polls = this.polls(ruby)?;
+        let interest = io::interest(ruby, events)?;
+        let set = if by_set {
+            match uring_io_core::watch(&[(fd, interest)]) {
+                Ok(set) => Some(set),
+                Err(error) if error.errno == libc::EBADF => return Ok(errno(-libc::EBADF)),
+                Err(error) => return Err(errors::errno(ruby, error)),
+            }
+        } else {
+            None
+        };
+        let operation = match &set {
+            Some(set) => Operation::Poll {
+                fd: set.as_raw_fd(),
+                interest: Interest::READABLE,
+            },
+            None => Operation::Poll { fd, interest },
+        };
+        let token = polls.driver.park(Watch {
+            object: Opaque::from(object),
+            fd,
+            interest,
+            set,
+        });
+        match polls.driver.submit(token, &operation) {
+            Ok(None) => Ok(ruby.integer_from_u64(token.to_bits()).as_value()),
+            Ok(Some(result)) => {
+                polls.driver.leave(token);
+                Ok(errno(result))
+            }
+            Err(error) => {
+                polls.driver.leave(token);
+                Err(errors::refusal(ruby, error, Some(fd)))
+            }
+        }
+    }
+
+    /// Ends the watch of that number, if it is this object's and not over, and lets go of the file. Any
+    /// thread.
+    fn release(ruby: &Ruby, this: Obj<Self>, token: u64, object: Value) -> Hook<()> {
+        let state = this.made(ruby)?;
+        let Some(polls) = state.polls.borrow().clone() else {
+            return Ok(());
+        };
+        let token = Token::from_bits(token);
+        let is_its = |watch: &Watch| ruby.get_inner(watch.object).as_raw() == object.as_raw();
+        if polls.is_inherited() || polls.driver.with_payload(token, is_its) != Some(true) {
+            return Ok(());
+        }
+        if !polls.driver.is_waiting() && polls.serves(ruby) {
+            // A ring that fails here says so to whoever waits.
+            let _ = polls.end(token);
+        } else if state.busy.get() {
+            polls.ended.borrow_mut().push(token);
+            polls.driver.waker().wake();
+        } else {
+            // Without its thread nothing but the end of the ring ends the watch.
+            state.give_up(ruby);
+        }
+        Ok(())
+    }
+
+    /// What was found since the last wait and is still so: see `found`. Before anything is armed anew.
+    fn look(ruby: &Ruby, this: Obj<Self>) -> Hook<RArray> {
+        let polls = this.polls(ruby)?;
+        if polls.driver.backend() != BackendKind::IoUring {
+            return Ok(ruby.ary_new());
+        }
+        let looked = polls.driver.look();
+        looked.map_err(|error| errors::errno(ruby, error))?;
+        polls.found(ruby, true)
+    }
+
+    /// Waits until a watched descriptor is ready, a wakeup, a signal or the timeout: what was found, see
+    /// `found`; nil when that is nothing and it was woken.
+    fn wait(ruby: &Ruby, this: Obj<Self>, timeout: Value) -> Hook<Option<RArray>> {
+        let polls = this.polls(ruby)?;
+        let state = this.made(ruby)?;
+        let timeout = duration::optional(ruby, timeout)?;
+        let woken = state.woken.replace(false);
+        let waited = if woken || timeout == Some(Duration::ZERO) {
+            polls.driver.look()
+        } else {
+            // Skipped when Ruby has an interrupt for the thread, which the caller comes to at once.
+            gvl::wait(&polls.driver, timeout).unwrap_or(Ok(()))
+        };
+        let ended = waited.and_then(|()| polls.end_all());
+        ended.map_err(|error| errors::errno(ruby, error))?;
+        let found = polls.found(ruby, false)?;
+        let woken = woken | state.woken.replace(false);
+        Ok((!woken || !found.is_empty()).then_some(found))
+    }
+
+    /// Ends the present or the next wait. Any thread, also in a trap handler.
+    fn wakeup(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        let state = this.made(ruby)?;
+        state.woken.set(true);
+        if let Some(polls) = state.polls.borrow().as_ref() {
+            if !polls.is_inherited() && polls.driver.is_waiting() {
+                polls.driver.waker().wake();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all watches and gives the backend back. Any thread, while nobody waits. Repeatable.
+    fn close(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        let state = this.made(ruby)?;
+        state.closed.set(true);
+        state.give_up(ruby);
+        Ok(())
+    }
+
+    /// Those of the calling thread.
+    fn polls(&self, ruby: &Ruby) -> Hook<Rc<Polls>> {
+        let polls = self.made(ruby)?.polls.borrow().clone();
+        match polls {
+            Some(polls) if polls.is_inherited() => Err(errors::closed(ruby, "poller")),
+            Some(polls) if !polls.serves(ruby) || polls.driver.is_waiting() => {
+                Err(errors::wrong_thread(ruby, "poller"))
+            }
+            Some(polls) => Ok(polls),
+            None => Err(errors::closed(ruby, "poller")),
+        }
+    }
+}
+
+impl State {
+    /// Lets go of the polls, which ends them.
+    fn give_up(&self, ruby: &Ruby) {
+        let Some(polls) = self.polls.take() else {
+            return;
+        };
+        if !polls.is_inherited() && polls.serves(ruby) && !polls.driver.is_waiting() {
+            // One that fails to close is dropped as that of another thread is.
+            let _ = polls.driver.close();
+        }
+    }
+}
+
+impl Polls {
+    fn new(ruby: &Ruby, keywords: RHash) -> Hook<Self> {
+        let Made { driver, .. } = options::driver(ruby, keywords, 1024)?;
+        Ok(Self {
+            driver,
+            owner: Opaque::from(ruby.thread_current().as_value()),
+            forks: uring_io_core::forks(),
+            ended: RefCell::default(),
+        })
+    }
+
+    /// Whether they belong to the process that forked this one.
+    fn is_inherited(&self) -> bool {
+        self.forks != uring_io_core::forks()
+    }
+
+    /// Whether the calling thread may use them: a ring is for the one that made it.
+    fn serves(&self, ruby: &Ruby) -> bool {
+        self.driver.backend() != BackendKind::IoUring
+            || ruby.thread_current().as_raw() == ruby.get_inner(self.owner).as_raw()
+    }
+
+    /// Ends a poll. The kernel is done with its file afterwards.
+    fn end(&self, token: Token) -> uring_io_core::Result<()> {
+        let ended = self.driver.cancel_now(token);
+        self.driver.leave(token);
+        ended.map(|_| ())
+    }
+
+    /// Ends what other threads wanted to be ended meanwhile.
+    fn end_all(&self) -> uring_io_core::Result<()> {
+        let ended = self.ended.take();
+        ended.into_iter().try_for_each(|token| self.end(token))
+    }
+
+    /// Object and events, object and events, of the watches that are over: IO::READABLE, IO::WRITABLE or
+    /// both; 0 for what is not ready any more; nil for what must be watched by a set; a negative errno.
+    fn found(&self, ruby: &Ruby, verify: bool) -> Hook<RArray> {
+        let found = ruby.ary_new();
+        let driver = &self.driver;
+        let turn = driver.begin_turn();
+        if turn.map_err(|error| errors::errno(ruby, error))? != Turn::Ready {
+            return Ok(found);
+        }
+        while let Some(token) = driver.next_ready() {
+            let Some(Wakeup::Completed(result)) = driver.take_wakeup(token) else {
+                continue;
+            };
+            let looked = driver.with_payload(token, |watch| {
+                (ruby.get_inner(watch.object), watch.events(result, verify))
+            });
+            if let Some((object, events)) = looked {
+                found.push(object)?;
+                found.push(events)?;
+            }
+            driver.leave(token);
+        }
+        Ok(found)
+    }
+}
+
+impl Watch {
+    /// What a poll that came to `result` says.
+    fn events(&self, result: i32, verify: bool) -> Option<i32> {
+        if result < 0 {
+            return Some(result);
+        }
+        if self.set.is_none() && !self.interest.is_settled_by(result) {
+            return None;
+        }
+        if self.set.is_none() && !verify {
+            return Some(self.interest.satisfied_by(result).bits() as i32);
+        }
+        match uring_io_core::readiness_now(self.fd, self.interest) {
+            Ok(ready) => Some(ready.map_or(0, |ready| ready.bits() as i32)),
+            Err(error) => Some(-error.errno),
+        }
+    }
+}
+
+pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
+    let class = module.define_class("Poller", ruby.class_object())?;
+    Poller::class(ruby);
+    ractors::refuse_copies(class)?;
+    class.define_alloc_func::<Poller>();
+    class.define_method("initialize", method!(Poller::initialize, -1))?;
+    class.define_method("backend", method!(Poller::backend, 0))?;
+    class.define_method("attach", method!(Poller::attach, 0))?;
+    class.define_method("detach", method!(Poller::detach, 0))?;
+    class.define_method("arm", method!(Poller::arm, 4))?;
+    class.define_method("release", method!(Poller::release, 2))?;
+    class.define_method("look", method!(Poller::look, 0))?;
+    class.define_method("wait", method!(Poller::wait, 1))?;
+    class.define_method("wakeup", method!(Poller::wakeup, 0))?;
+    class.define_method("close", method!(Poller::close, 0))
+}

@@ -1,0 +1,118 @@
+# frozen_string_literal: true
+
+require_relative "watch"
+
+module UringIO
+  module NIO
+    # One IO in a selector: what it is waited for, and what was found. As NIO::Monitor; Selector#register makes them.
+    class Monitor
+      # @return [IO, #to_io] what was registered
+      attr_reader :io
+      # @return [Selector, nil] nil once the monitor is closed
+      attr_reader :selector
+      # @return [Object] whatever belongs to the IO, for whoever registers it
+      attr_accessor :value
+
+      # @param io [IO, #to_io]
+      # @param interests [Symbol] :r, :w or :rw
+      # @param selector [Selector]
+      # @api private
+      def initialize(io, interests, selector)
+        raise TypeError, "wrong argument type #{interests.class} (expected Symbol)" unless interests.is_a?(Symbol)
+
+        events = Watch::EVENTS[interests] or
+          raise ArgumentError, "invalid event type #{interests.inspect} (must be :r, :w, or :rw)"
+        @io = io
+        @selector = selector
+        @watch = Watch.new(io, events, self, selector.poller)
+      end
+
+      # @return [Symbol, nil] what is waited for: :r, :w, :rw, or nil for nothing
+      def interests
+        Watch::NAMES[@watch.interest]
+      end
+
+      # From the next Selector#select on.
+      # @param interests [Symbol, nil] :r, :w, :rw, or nil for nothing
+      # @raise [EOFError] when the monitor is closed
+      def interests=(interests)
+        check_open
+        set(interests.nil? ? 0 : events_of(interests))
+      end
+
+      # @param interest [Symbol] :r, :w or :rw, to be waited for, too
+      # @return [Symbol] what is waited for now
+      # @raise [EOFError] when the monitor is closed
+      def add_interest(interest)
+        check_open
+        set(@watch.interest | events_of(interest))
+      end
+
+      # @param interest [Symbol] :r, :w or :rw, not to be waited for any more
+      # @return [Symbol, nil] what is waited for now
+      # @raise [EOFError] when the monitor is closed
+      def remove_interest(interest)
+        check_open
+        set(@watch.interest & ~events_of(interest))
+      end
+
+      # @return [Symbol, nil] what the IO was ready for when #select last returned or yielded this monitor: :r, :w, :rw
+      def readiness
+        Watch::NAMES[@watch.readiness]
+      end
+
+      # @return [Boolean] whether #readiness has :r
+      def readable?
+        (@watch.readiness & IO::READABLE).positive?
+      end
+
+      # @return [Boolean] whether #readiness has :w
+      def writable?
+        (@watch.readiness & IO::WRITABLE).positive?
+      end
+      alias writeable? writable?
+
+      # Ends it. Repeatable.
+      # @param deregister [Boolean] whether the selector forgets the IO, too
+      # @return [nil]
+      def close(deregister = true) # rubocop:disable Style/OptionalBooleanParameter
+        selector = @selector or return
+        deregister ? selector.deregister(@io) : leave
+        nil
+      end
+
+      # @return [Boolean]
+      def closed?
+        @selector.nil?
+      end
+
+      # @return [Watch]
+      # @api private
+      attr_reader :watch
+
+      private
+
+      def check_open
+        raise EOFError, "monitor is closed" if closed?
+      end
+
+      def events_of(interest)
+        raise TypeError, "wrong argument type #{interest.class} (expected Symbol)" unless interest.is_a?(Symbol)
+
+        Watch::EVENTS[interest] or
+          raise ArgumentError, "invalid interest type #{interest.inspect} (must be :r, :w, or :rw)"
+      end
+
+      def set(events)
+        @watch.interest = events
+        @selector&.changed(@watch)
+        Watch::NAMES[events]
+      end
+
+      def leave
+        @selector = nil
+        @watch.end
+      end
+    end
+  end
+end

@@ -1,0 +1,139 @@
+# frozen_string_literal: true
+
+module UringIO
+  # See nio/selector.rb.
+  module NIO
+    # What a selector knows of the descriptor of a monitor. For whoever has the selector's lock, but for the interest
+    # and the end: these are any thread's.
+    # @api private
+    class Watch
+      # What an interest is called, and the events that it is.
+      EVENTS = { r: IO::READABLE, w: IO::WRITABLE, rw: IO::READABLE | IO::WRITABLE }.freeze
+      # The other way round.
+      NAMES = EVENTS.invert.freeze
+
+      # @return [Monitor, nil] nil when it is over
+      attr_reader :monitor
+      # @return [Integer] the events that are waited for
+      attr_accessor :interest
+      # @return [Integer] those of them that were there when it was last found ready
+      attr_reader :readiness
+
+      # @param io [IO, #to_io]
+      # @param interest [Integer]
+      # @param monitor [Monitor]
+      # @param poller [Poller]
+      def initialize(io, interest, monitor, poller)
+        @io = IO.try_convert(io) or raise TypeError, "no implicit conversion of #{io.class} into IO"
+        @descriptor = @io.fileno
+        @interest = interest
+        @monitor = monitor
+        @poller = poller
+        @readiness = 0
+        @number = nil # the poller's, while it is armed
+        @armed_for = 0
+        @by_set = false
+        @dead = false
+        watches_of(@io)[self] = true
+      end
+
+      # @return [Boolean] whether what was found is still asked for
+      def ready?
+        !@monitor.nil? && (@readiness & @interest).positive?
+      end
+
+      # Has the poller tell when it is ready, if it does not do so already.
+      # @return [Boolean] whether it is ready, which one that cannot be waited for is: what is done with it tells why
+      def arm
+        return false if @monitor.nil? || @dead || (@number && @armed_for == @interest)
+
+        release
+        return false if @interest.zero?
+
+        @dead = @io.closed? and return false
+
+        number = @poller.arm(self, @descriptor, @interest, @by_set)
+        return found(number) if number.negative?
+
+        @number = number
+        @armed_for = @interest
+        false
+      end
+
+      # Takes what the poller has found. It has to be armed again then.
+      # @param events [Integer, nil] as of Poller#wait
+      # @return [Boolean] whether it is ready
+      def found(events)
+        @number = nil
+        return fail_with(events) if events&.negative?
+
+        @by_set ||= events.nil?
+        events = @monitor && !@io.closed? ? events.to_i & @interest : 0
+        @readiness = events if events.positive?
+        events.positive?
+      end
+
+      # The poller has forgotten it.
+      # @return [void]
+      def forgotten
+        @number = nil
+      end
+
+      # Has the poller let go of the file, which io_uring keeps open while it is armed: its peer would see no end.
+      # Any thread.
+      # @return [void]
+      def release
+        number = @number or return
+        @number = nil
+        @poller.release(number, self)
+      end
+
+      # The IO is about to be closed. Any thread.
+      # @return [void]
+      def closing
+        @dead = true
+        release
+      end
+
+      # @return [void]
+      def end
+        @monitor = nil
+        watches_of(@io).delete(self)
+        release
+      end
+
+      private
+
+      # Weak, as an IO may outlive selectors that nobody closed.
+      def watches_of(io)
+        io.instance_variable_get(WATCHES) || io.instance_variable_set(WATCHES, ObjectSpace::WeakMap.new)
+      end
+
+      # What is no descriptor is told once, and an IO that is closed says nothing.
+      def fail_with(errno)
+        @dead = errno == -Errno::EBADF::Errno
+        return false if @monitor.nil? || @io.closed?
+
+        @readiness = @interest
+        @readiness.positive?
+      end
+
+      WATCHES = :@uring_io_watches
+      private_constant :WATCHES
+    end
+
+    # Has IO#close end what waits for the IO.
+    # @api private
+    module Close
+      # As IO#close.
+      def close
+        @uring_io_watches&.keys&.each(&:closing)
+        super
+      end
+    end
+
+    # In a block, as YARD knows no IO.
+    IO.class_eval { prepend(Close) }
+    private_constant :Watch, :Close
+  end
+end

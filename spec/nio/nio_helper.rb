@@ -1,0 +1,67 @@
+# frozen_string_literal: true
+
+require "uring_io/nio/selector"
+
+# The contract of NIO::Selector is specified once, for our selector on each backend. Where nio4r is installed its own
+# one runs the same examples: an example that it fails is either wrong, or says what nio4r does otherwise.
+module NIOSelectors
+  NIO4R = begin
+    require "nio"
+    NIO.engine == "libev" && Backends::CHOSEN.include?(:epoll)
+  rescue LoadError
+    false
+  end
+
+  # Declares the block's examples once per selector.
+  #
+  # What nio4r does otherwise is said in the metadata: <tt>nio4r: "..."</tt> leaves the example out.
+  def each_nio_selector(**metadata, &)
+    each_own_nio_selector(**metadata, &)
+    return unless NIO4R
+
+    context "on nio4r's own selector", **metadata, nio4r_itself: true do
+      let(:selector) { NIO::Selector.new(:epoll) }
+      class_exec(&)
+    end
+  end
+
+  # As each_nio_selector, for what is ours only.
+  def each_own_nio_selector(**metadata, &)
+    each_backend(**metadata) do |backend|
+      let(:selector) { UringIO::NIO::Selector.new(backend:) }
+      class_exec(&)
+    end
+  end
+
+  # For use within examples.
+  module Helpers
+    # A thread in the selector's select, and asleep there. It ends with the example.
+    def selecting_thread(&)
+      in_background { selector.select(&) }.tap { |thread| until_asleep(thread) }
+    end
+
+    # For a select that shall not yield.
+    def yielding_nothing(*) = raise("yielded")
+
+    # A connected socket that is registered and armed, and its peer.
+    def armed(interests = :r)
+      ours, peer = unix_pair
+      monitor = selector.register(ours, interests)
+      selector.select(0)
+      [monitor, ours, peer]
+    end
+
+    # What a wakeup makes of select: nio4r takes one that comes early for the end of the time.
+    def be_woken
+      eq([]).or be_nil
+    end
+  end
+end
+
+RSpec.configure do |config|
+  config.extend NIOSelectors
+  config.include NIOSelectors::Helpers
+  config.before(:each, :nio4r_itself) do |example|
+    skip "nio4r: #{example.metadata[:nio4r]}" if example.metadata[:nio4r]
+  end
+end
