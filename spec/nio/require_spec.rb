@@ -1,0 +1,83 @@
+# frozen_string_literal: true
+
+require_relative "nio_helper"
+require "tmpdir"
+
+RSpec.describe "require \"uring_io/nio\"" do
+  own = "UringIO::NIO::Selector\n"
+  nio4r = "NIO::Selector\n"
+
+  # What a program of these lines writes; nothing must go to its standard error.
+  def written_by(*lines, env: {})
+    result = child(["def show(selector = NIO::Selector.new) = puts(selector.class)", *lines].join("\n"), env:)
+    expect(result.stderr).to eq("")
+    expect(result.status).to be_success
+    result.stdout
+  end
+
+  def needs_nio4r
+    skip "nio4r is not installed" unless NIOSelectors::NIO4R
+  end
+
+  it "makes ours the default, before and after `require \"nio\"`, and is what that takes" do
+    needs_nio4r
+    expect(written_by('require "uring_io/nio"', 'require "nio"', "show")).to eq(own)
+    expect(written_by('require "nio"', "show", 'require "uring_io/nio"', "show")).to eq(nio4r + own)
+    expect(written_by('require "uring_io/nio"', "show NIO::Selector.new(nil)")).to eq(own)
+  end
+
+  it "leaves nio4r's own ones to who asks for them, and its subclasses what they are" do
+    needs_nio4r
+    lines = ['require "uring_io/nio"', "show NIO::Selector.new(:epoll)", "Kind = Class.new(NIO::Selector)",
+             "show Kind.new", "begin", "NIO::Selector.new(:none)", "rescue ArgumentError => error",
+             "puts error.message", "end"]
+    expect(written_by(*lines)).to eq("#{nio4r}Kind\nunsupported backend: :none\n")
+  end
+
+  it "adds ours to the backends by a name of its own" do
+    needs_nio4r
+    names = "NIO::Selector.backends"
+    lines = ['require "nio"', "usual = #{names}", 'require "uring_io/nio"', "p #{names} - usual", "p usual - #{names}",
+             "#{names}.clear", "p #{names}.first == usual.first", "show NIO::Selector.new(:uring_io)"]
+    expect(written_by(*lines)).to eq("[:uring_io]\n[]\ntrue\n#{own}")
+  end
+
+  it "holds for threads, and for children by fork" do
+    needs_nio4r
+    lines = ['require "uring_io/nio"', "Thread.new { show }.join", "Process.wait(fork { show })"]
+    expect(written_by(*lines)).to eq(own * 2)
+  end
+
+  each_backend do |backend|
+    it "follows URING_IO_BACKEND" do
+      needs_nio4r
+      lines = ['require "uring_io/nio"', "puts NIO::Selector.new.backend"]
+      expect(written_by(*lines, env: { "URING_IO_BACKEND" => backend.to_s })).to eq("#{backend}\n")
+    end
+  end
+
+  it "falls back where io_uring is forbidden, and raises where it was asked for" do
+    needs_nio4r
+    skip Seccomp.missing if Seccomp.missing
+    lines = [Seccomp.denying_io_uring(Errno::EPERM::Errno), 'require "uring_io/nio"', "puts NIO::Selector.new.backend"]
+    expect(written_by(*lines, env: { "URING_IO_BACKEND" => nil })).to eq("epoll\n")
+    failing = child(lines.join("\n"), env: { "URING_IO_BACKEND" => "io_uring" })
+    expect(failing.stderr).to include("UringIO::UnsupportedError")
+    expect(failing.status.exitstatus).to eq(1)
+  end
+
+  it "raises LoadError without nio4r, which says how to get it" do
+    lines = ["begin", 'require "uring_io/nio"', "rescue LoadError => error", "print error.message", "end"]
+    said = written_by(*lines, env: { "RUBYOPT" => "--disable-gems" })
+    expect(said).to include("needs nio4r").and include("gem install puma").and include("Gemfile")
+  end
+
+  it "passes on what nio4r itself fails to load" do
+    Dir.mktmpdir("uring_io-nio4r") do |folder|
+      File.write(File.join(folder, "nio.rb"), "require \"no/such/part\"\n")
+      lines = ["$LOAD_PATH.unshift(#{folder.dump})", "begin", 'require "uring_io/nio"', "rescue LoadError => error",
+               "print error.path", "end"]
+      expect(written_by(*lines)).to eq("no/such/part")
+    end
+  end
+end
