@@ -51,6 +51,13 @@ module NIOSelectors
       [monitor, ours, peer]
     end
 
+    # Seconds that this thread has computed.
+    def processor_time
+      before = Process.clock_gettime(Process::CLOCK_THREAD_CPUTIME_ID)
+      yield
+      Process.clock_gettime(Process::CLOCK_THREAD_CPUTIME_ID) - before
+    end
+
     # What a wakeup makes of select: nio4r takes one that comes early for the end of the time.
     def be_woken
       eq([]).or be_nil

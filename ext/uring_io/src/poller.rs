@@ -41,6 +41,8 @@ struct State {
     woken: Cell<bool>,
     /// Whether somebody is between `attach` and `detach`.
     busy: Cell<bool>,
+    /// How many polls there were: the number of the present ones.
+    made: Cell<u32>,
     closed: Cell<bool>,
 }
 
@@ -95,6 +97,7 @@ impl Poller {
             polls: RefCell::new(Some(Rc::new(polls))),
             woken: Cell::new(false),
             busy: Cell::new(false),
+            made: Cell::new(1),
             closed: Cell::new(false),
         });
         Ok(())
@@ -110,8 +113,9 @@ impl Poller {
         Ok(ruby.to_symbol(this.made(ruby)?.kind.name()))
     }
 
-    /// Makes it the calling thread's, until `detach`. True when nothing is armed from here on.
-    fn attach(ruby: &Ruby, this: Obj<Self>) -> Hook<bool> {
+    /// Makes it the calling thread's, until `detach`. With another result than the last time nothing is
+    /// armed any more.
+    fn attach(ruby: &Ruby, this: Obj<Self>) -> Hook<u32> {
         let state = this.made(ruby)?;
         if state.closed.get() {
             return Err(errors::closed(ruby, "poller"));
@@ -124,7 +128,7 @@ impl Poller {
             }
             if !polls.is_inherited() && polls.serves(ruby) {
                 state.busy.set(true);
-                return Ok(false);
+                return Ok(state.made.get());
             }
         }
         state.give_up(ruby);
@@ -132,8 +136,9 @@ impl Poller {
         keywords.aset(ruby.to_symbol("backend"), state.kind.name())?;
         let polls = Rc::new(Polls::new(ruby, keywords)?);
         state.polls.replace(Some(polls));
+        state.made.set(state.made.get().wrapping_add(1));
         state.busy.set(true);
-        Ok(true)
+        Ok(state.made.get())
     }
 
     /// The end of what `attach` begins.
@@ -221,20 +226,21 @@ impl Poller {
         Ok(())
     }
 
-    /// What was found since the last wait and is still so: see `found`. Before anything is armed anew.
-    fn look(ruby: &Ruby, this: Obj<Self>) -> Hook<RArray> {
+    /// Adds what was found since the last wait and is still so to an array: see `take_found`. Before
+    /// anything is armed anew.
+    fn look(ruby: &Ruby, this: Obj<Self>, found: RArray) -> Hook<()> {
         let polls = this.polls(ruby)?;
         if polls.driver.backend() != BackendKind::IoUring {
-            return Ok(ruby.ary_new());
+            return Ok(());
         }
         let looked = polls.driver.look();
         looked.map_err(|error| errors::errno(ruby, error))?;
-        polls.found(ruby, true)
+        polls.take_found(ruby, found, true)
     }
 
-    /// Waits until a watched descriptor is ready, a wakeup, a signal or the timeout: what was found, see
-    /// `found`; nil when that is nothing and it was woken.
-    fn wait(ruby: &Ruby, this: Obj<Self>, timeout: Value) -> Hook<Option<RArray>> {
+    /// Waits until a watched descriptor is ready, a wakeup, a signal or the timeout, and adds what was
+    /// found to an array: see `take_found`. Whether it was woken.
+    fn wait(ruby: &Ruby, this: Obj<Self>, timeout: Value, found: RArray) -> Hook<bool> {
         let polls = this.polls(ruby)?;
         let state = this.made(ruby)?;
         let timeout = duration::optional(ruby, timeout)?;
@@ -247,9 +253,8 @@ impl Poller {
         };
         let ended = waited.and_then(|()| polls.end_all());
         ended.map_err(|error| errors::errno(ruby, error))?;
-        let found = polls.found(ruby, false)?;
-        let woken = woken | state.woken.replace(false);
-        Ok((!woken || !found.is_empty()).then_some(found))
+        polls.take_found(ruby, found, false)?;
+        Ok(woken | state.woken.replace(false))
     }
 
     /// Ends the present or the next wait. Any thread, also in a trap handler.
@@ -334,14 +339,14 @@ impl Polls {
         ended.into_iter().try_for_each(|token| self.end(token))
     }
 
-    /// Object and events, object and events, of the watches that are over: IO::READABLE, IO::WRITABLE or
-    /// both; 0 for what is not ready any more; nil for what must be watched by a set; a negative errno.
-    fn found(&self, ruby: &Ruby, verify: bool) -> Hook<RArray> {
-        let found = ruby.ary_new();
+    /// Adds object and events, object and events, of the watches that are over: IO::READABLE,
+    /// IO::WRITABLE or both; 0 for what is not ready any more; nil for what must be watched by a set; a
+    /// negative errno.
+    fn take_found(&self, ruby: &Ruby, found: RArray, verify: bool) -> Hook<()> {
         let driver = &self.driver;
         let turn = driver.begin_turn();
         if turn.map_err(|error| errors::errno(ruby, error))? != Turn::Ready {
-            return Ok(found);
+            return Ok(());
         }
         while let Some(token) = driver.next_ready() {
             let Some(Wakeup::Completed(result)) = driver.take_wakeup(token) else {
@@ -356,7 +361,7 @@ impl Polls {
             }
             driver.leave(token);
         }
-        Ok(found)
+        Ok(())
     }
 }
 
@@ -390,8 +395,8 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("detach", method!(Poller::detach, 0))?;
     class.define_method("arm", method!(Poller::arm, 4))?;
     class.define_method("release", method!(Poller::release, 2))?;
-    class.define_method("look", method!(Poller::look, 0))?;
-    class.define_method("wait", method!(Poller::wait, 1))?;
+    class.define_method("look", method!(Poller::look, 1))?;
+    class.define_method("wait", method!(Poller::wait, 2))?;
     class.define_method("wakeup", method!(Poller::wakeup, 0))?;
     class.define_method("close", method!(Poller::close, 0))
 }

@@ -86,6 +86,11 @@ module UringIO
         @selector.nil?
       end
 
+      # @return [String]
+      def inspect
+        "#<#{self.class} #{@io.inspect} #{closed? ? 'closed' : interests.inspect}>"
+      end
+
       # @return [Watch]
       # @api private
       attr_reader :watch
@@ -110,8 +115,8 @@ module UringIO
       end
 
       def leave
-        @selector = nil
         @watch.end
+        @selector = nil
       end
     end
   end

@@ -25,7 +25,10 @@ module UringIO
       def initialize(backend: nil)
         @poller = Poller.new(backend:)
         @monitors = {}
-        @changed = [] # watches to be armed, in part armed already or over
+        # Watches that are to be armed, or are so already, or over.
+        @changed = []
+        # What the poller has found and nobody has looked at yet. Here, as an exception may come from outside.
+        @found = []
         @lock = Thread::Mutex.new
         @closed = false
       end
@@ -49,7 +52,10 @@ module UringIO
           check_open
           raise ArgumentError, "this IO is already registered with selector" if @monitors.key?(io)
 
-          @monitors[io] = Monitor.new(io, interests, self).tap { |monitor| changed(monitor.watch) }
+          monitor = Monitor.new(io, interests, self)
+          @monitors[io] = monitor
+          changed(monitor.watch)
+          monitor
         end
       end
 
@@ -58,9 +64,8 @@ module UringIO
       # @return [Monitor, nil] the monitor, closed; nil when there is none
       def deregister(io)
         exclusively do
-          monitor = @monitors.delete(io)
-          monitor&.close(false)
-          monitor
+          @monitors[io]&.close(false)
+          @monitors.delete(io)
         end
       end
 
@@ -115,6 +120,11 @@ module UringIO
         @closed
       end
 
+      # @return [String]
+      def inspect
+        "#<#{self.class} #{@poller.backend}, #{@monitors.size} registered#{', closed' if @closed}>"
+      end
+
       # @return [Poller]
       # @api private
       attr_reader :poller
@@ -145,44 +155,52 @@ module UringIO
       end
 
       def attached
-        forget if @poller.attach
+        polls = @poller.attach
+        forget(polls) unless polls == @polls
         yield
       ensure
         @poller.detach
       end
 
       # Nothing is armed in another thread, or in a child by fork.
-      def forget
+      def forget(polls)
         watches = @monitors.each_value.map(&:watch)
         watches.each(&:forgotten)
-        @changed.replace(watches)
+        @changed.concat(watches)
+        @polls = polls
       end
 
       # Watches that are ready; none when it was woken, nil when the time was over.
       def ready_within(timeout)
+        ready = []
         start = now
-        ready = take(@poller.look)
+        # What an exception has kept from being looked at is as old as can be.
+        take(ready) { 0 }
+        @poller.look(@found)
+        take(ready)
         left = timeout
         loop do
           check_open # a trap handler may have closed it
           arm(ready)
-          found = @poller.wait(ready.empty? ? left : 0) or return ready
-          ready.concat(take(found))
-          return ready if ready.any?
+          woken = @poller.wait(ready.empty? ? left : 0, @found)
+          take(ready)
+          return ready if woken || ready.any?
 
           left = timeout && (timeout - (now - start))
           return if left && left <= 0
         end
       ensure
         # Not before, as they would be found again.
-        @changed.concat(ready) if ready
+        @changed.concat(ready)
       end
 
-      # Those that are ready of what the poller has found; the others are to be armed again.
-      def take(found)
-        ready, others = found.each_slice(2).partition { |watch, events| watch.found(events) }
-        @changed.concat(others.map(&:first))
-        ready.map(&:first)
+      # Adds those that are ready of what the poller has found. The others are to be armed again.
+      def take(ready)
+        while (watch = @found.first)
+          events = block_given? ? yield : @found[1]
+          watch.found(events) ? ready << watch : changed(watch)
+          @found.shift(2)
+        end
       end
 
       def arm(ready)

@@ -52,12 +52,10 @@ module UringIO
 
         @dead = @io.closed? and return false
 
-        number = @poller.arm(self, @descriptor, @interest, @by_set)
-        return found(number) if number.negative?
-
-        @number = number
+        # By one after the other, as an exception from outside may come with the next branch.
         @armed_for = @interest
-        false
+        @number = @poller.arm(self, @descriptor, @armed_for, @by_set)
+        @number.negative? && found(@number)
       end
 
       # Takes what the poller has found. It has to be armed again then.
