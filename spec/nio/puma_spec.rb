@@ -13,7 +13,9 @@ module PumaPrograms
                selector = ObjectSpace.each_object(Puma::Reactor).first.instance_variable_get(:@selector)
                [Process.pid, selector.class, selector.backend].join(" ")
              when "/stats" then Puma.stats
-             when "/work" then sleep(0.3) && "worked"
+             when "/work"
+               puts "working #{Process.pid}"
+               sleep(0.3) && "worked"
              else "#{env["PATH_INFO"]} #{env["rack.input"].read.bytesize}"
              end
       [200, { "content-type" => "text/plain" }, [body]]
@@ -35,7 +37,7 @@ RSpec.describe "Puma on uring_io/nio" do
   end
 
   # Runs Puma with these lines in its config for the length of the block, which gets the program and a port.
-  def serving(*lines)
+  def serving(*lines, workers: 1)
     app = free_path("config.ru")
     File.write(app, PumaPrograms::APP)
     config = file_with(<<~RUBY)
@@ -50,9 +52,24 @@ RSpec.describe "Puma on uring_io/nio" do
     RUBY
     env = { "URING_IO_BACKEND" => backend.to_s, "RUBYLIB" => ChildProgram::LIB }
     child(PumaPrograms::PROGRAM, "-C", config, env:) do |puma|
-      yield puma, port_of(puma)
-      puma.signal("TERM")
+      yield puma, (port = port_of(puma))
+      signal_at_work("TERM", puma, port, workers)
     end
+  end
+
+  # Sends a signal while each worker works on something, which it finishes. (A Puma that stops at once hangs at times,
+  # on nio4r's own selector, too: in IO#close of its pipe, which the signal's handler has just written to.)
+  def signal_at_work(name, puma, port, workers = 1)
+    sockets = []
+    busy = []
+    until busy.uniq.size == workers
+      sockets << connect(port)
+      sockets.last.write("GET /work HTTP/1.1\r\nHost: spec\r\n\r\n")
+      nil until (line = puma.gets).start_with?("working ")
+      busy << line
+    end
+    puma.signal(name)
+    expect(sockets.map { |socket| answer(socket) }.uniq).to eq(["worked"])
   end
 
   def port_of(puma)
@@ -85,7 +102,7 @@ RSpec.describe "Puma on uring_io/nio" do
   end
 
   each_backend do |backend|
-    it "answers many connections that stay open, and ends them when it stops" do
+    it "answers many connections that stay open, and ends them when it stops, having done its work" do
       result = serving do |_, port|
         expect(ask(connect(port), "/reactor")).to end_with(" UringIO::NIO::Selector #{backend}")
         sockets = Array.new(16) { connect(port) }
@@ -123,19 +140,8 @@ RSpec.describe "Puma on uring_io/nio" do
       expect(result).to have_attributes(stderr: "", status: be_success)
     end
 
-    it "answers what it works on before it stops" do
-      result = serving do |puma, port|
-        working = connect(port)
-        working.write("GET /work HTTP/1.1\r\nHost: spec\r\n\r\n")
-        nil until stats(port).fetch("busy_threads", 1).positive?
-        puma.signal("TERM")
-        expect(answer(working)).to eq("worked")
-      end
-      expect(result).to have_attributes(stderr: "", status: be_success)
-    end
-
     it "has it in each worker of a cluster, also in those that come later" do
-      result = serving("workers 2", "worker_check_interval 1") do |puma, port|
+      result = serving("workers 2", "worker_check_interval 1", workers: 2) do |puma, port|
         seen = {}
         workers = lambda do
           pid, *selector = ask(connect(port), "/reactor")&.split
@@ -162,7 +168,7 @@ RSpec.describe "Puma on uring_io/nio" do
       result = serving do |puma, port|
         idle = connect(port)
         expect(ask(idle, "/")).to eq("/ 0")
-        puma.signal("USR2")
+        signal_at_work("USR2", puma, port)
         nil until puma.gets.include?("* Inherited ")
         expect(ask(connect(port), "/reactor")).to start_with("#{puma.pid} UringIO::NIO::Selector")
         expect(idle.read).to eq("")
