@@ -37,8 +37,8 @@ module UringIO
       end
 
       # @return [Selector, ::NIO::Selector]
-      def new(backend = nil, *)
-        return super unless equal?(::NIO::Selector) && [nil, NAME].include?(backend)
+      def new(backend = nil, *rest)
+        return super unless equal?(::NIO::Selector) && rest.empty? && [nil, NAME].include?(backend)
 
         Selector.new
       end

@@ -216,7 +216,7 @@ impl Poller {
         if !polls.driver.is_waiting() && polls.serves(ruby) {
             // A ring that fails here says so to whoever waits.
             let _ = polls.end(token);
-        } else if state.busy.get() {
+        } else if state.busy.get() || polls.driver.is_waiting() {
             polls.ended.borrow_mut().push(token);
             polls.driver.waker().wake();
         } else {

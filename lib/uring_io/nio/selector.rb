@@ -46,7 +46,7 @@ module UringIO
       # @return [Monitor]
       # @raise [ArgumentError] when it is registered already, or the interests are none
       # @raise [IOError] when the selector or the IO is closed
-      # @raise [UnsupportedError] when the backend is :select and the descriptor beyond what that can watch
+      # @raise [UnsupportedError] when the backend is :select and the descriptor is beyond 1023
       def register(io, interests)
         exclusively do
           check_open
@@ -93,7 +93,7 @@ module UringIO
         exclusively do
           check_open
           ready = attached { ready_within(timeout) }
-          next ready&.map(&:monitor) unless ready && block_given?
+          next ready&.filter_map(&:monitor) unless ready && block_given?
 
           ready.count { |watch| watch.ready? && (yield(watch.monitor) || true) }
         end
