@@ -8,9 +8,11 @@ module UringIO
   module NIO
     # Waits for many IOs at once: the contract of NIO::Selector, on io_uring, epoll, poll or select.
     #
+    #   require "uring_io/nio/selector"
     #   selector = UringIO::NIO::Selector.new
-    #   selector.register(socket, :r).value = client
-    #   selector.select { |monitor| monitor.value.serve }
+    #   selector.register(peer, :r).value = "what belongs to it"
+    #   socket.write("hello")
+    #   selector.select { |monitor| puts monitor.value, monitor.io.readpartial(10) }
     #
     # One thread selects, whichever it is. #wakeup is for any thread at any time. #register, #deregister, #close and
     # Monitor#close wait in other threads until the running #select has returned, as those of nio4r do; within the
