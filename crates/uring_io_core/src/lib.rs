@@ -58,7 +58,7 @@ pub use sys::{
     readiness_now, ready_now, target_of, transfer_now as try_transfer,
     transfer_unasked as try_unasked, wait_for_child,
 };
-pub use system::{numbers, pidfd_open, watch};
+pub use system::{numbers, pidfd_open, read_cached, watch};
 pub use token::Token;
 
 pub use waker::Waker;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::call::{Call, Subject};
 use crate::error::{Error, Result};
 use crate::memory::Message;
-use crate::operation::{Direction, Interest};
-use crate::sys::{or_errno, timespec};
+use crate::operation::{Direction, Interest, LentBuffer};
+use crate::sys::{last_errno, or_errno, timespec};
 use crate::waker::owned;
 
 /// Numbers and types that not every system has.
@@ -83,6 +83,30 @@ pub(crate) unsafe fn nowait(
         }
     };
     or_errno(moved as i32)
+}
+
+/// A read of a file, at a position or its own, as far as it is in the page cache: preadv2(2) with
+/// `RWF_NOWAIT`. `-EAGAIN` where nothing of it is, `-EOPNOTSUPP` where that cannot be told (Linux before
+/// 4.14, some filesystems, `O_DIRECT`, which would have the thread wait for the disk).
+pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
+    // SAFETY: asks for flags and changes nothing.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags < 0 {
+        return -last_errno();
+    }
+    if flags & libc::O_DIRECT != 0 {
+        return -libc::EOPNOTSUPP;
+    }
+    let vector = libc::iovec {
+        iov_base: buffer.address().cast(),
+        iov_len: buffer.length(),
+    };
+    // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
+    let read = unsafe { libc::preadv2(fd, &vector, 1, offset.unwrap_or(-1), libc::RWF_NOWAIT) };
+    match or_errno(read as i32) {
+        result if result == -libc::ENOSYS || result == -libc::EINTR => -libc::EOPNOTSUPP,
+        result => result,
+    }
 }
 
 /// Whether this kernel's pipes can be asked by [`nowait`].

@@ -15,6 +15,17 @@ use uring_io_core::{Error as CoreError, Interest, Target};
 
 use crate::{duration, errors};
 
+/// What Ruby takes an IO for, by its class.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A BasicSocket.
+    Socket,
+    /// A File, which may be a FIFO or device.
+    File,
+    /// A pipe for all that is known without asking the kernel.
+    Other,
+}
+
 /// An open IO object and its descriptor.
 #[derive(Clone, Copy)]
 pub struct OpenIo {
@@ -67,27 +78,28 @@ impl OpenIo {
         }
     }
 
-    /// Whether Ruby knows this IO as a socket.
-    pub fn is_socket(&self, ruby: &Ruby) -> bool {
-        self.value.is_kind_of(ruby.get_inner(&SOCKET))
-    }
-
-    /// Whether it can be a pipe for all that Ruby knows without asking the kernel: files are of class
-    /// File.
-    pub fn may_be_pipe(&self, ruby: &Ruby) -> bool {
-        // What IO.pipe returns, in the first place.
-        self.value.class().as_raw() == ruby.class_io().as_raw()
-            || !self.is_socket(ruby) && !self.value.is_kind_of(ruby.class_file())
+    /// What Ruby takes it for.
+    pub fn kind(&self, ruby: &Ruby) -> Kind {
+        // What IO.pipe returns.
+        if self.value.class().as_raw() == ruby.class_io().as_raw() {
+            Kind::Other
+        } else if self.value.is_kind_of(ruby.get_inner(&SOCKET)) {
+            Kind::Socket
+        } else if self.value.is_kind_of(ruby.class_file()) {
+            Kind::File
+        } else {
+            Kind::Other
+        }
     }
 
     /// What kind of file the descriptor is. Asks the kernel for all but sockets, and then tells
     /// so by `asked`.
-    pub fn target(&self, ruby: &Ruby, asked: impl Fn()) -> Result<Target, CoreError> {
-        if self.is_socket(ruby) {
+    pub fn target(&self, kind: Kind, asked: impl Fn()) -> Result<Target, CoreError> {
+        if kind == Kind::Socket {
             return Ok(Target::Socket);
         }
-        // Ruby opens pipes like this, and files as a File. Asking for flags is the cheapest question.
-        if !self.value.is_kind_of(ruby.class_file()) {
+        // Ruby opens pipes like this. Asking for flags is the cheapest question.
+        if kind == Kind::Other {
             asked();
             if uring_io_core::is_nonblocking(self.fd) {
                 return Ok(Target::Stream { nonblocking: true });

@@ -7,13 +7,13 @@
 //! is made. Both report the number of bytes, or a negative errno.
 
 use magnus::{prelude::*, Error, RClass, Ruby, Symbol, TryConvert, Value};
-use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
+use uring_io_core::{BackendKind, Direction, Interest, Operation, Target, Transfer};
 
 use crate::arguments::{check_count, size};
 use crate::buffer::BufferMemory;
 use crate::engine::{Engine, Purpose};
 use crate::errors;
-use crate::io::OpenIo;
+use crate::io::{Kind, OpenIo};
 
 /// What the two numbers after the buffer mean.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,13 @@ fn transfer(
     }
     let io = OpenIo::new(ruby, io)?;
     let tries = span.least == 0;
-    let unasked = extent.from.is_none() && io.may_be_pipe(ruby);
+    let kind = io.kind(ruby);
+    let unasked = extent.from.is_none() && kind == Kind::Other;
+    // A ring's read of it costs no more, and others' come along.
+    let may_be_cached = direction == Direction::Read
+        && span.most <= CACHED_MOST
+        && engine.driver.backend() != BackendKind::IoUring
+        && (extent.from.is_some() || kind == Kind::File);
     let mut known = None;
     let mut done = 0;
     loop {
@@ -153,13 +159,22 @@ fn transfer(
         let attempted = if unasked {
             let attempt = || uring_io_core::try_unasked(io.fd, direction, buffer);
             at_once(engine, ruby, attempt)?
+        } else if may_be_cached {
+            let position = extent.from.map(|from| from.saturating_add(done as u64));
+            from_cache(engine, ruby, io.fd, position, buffer)?
         } else {
             None
         };
         let refused = attempted == Some(-libc::EAGAIN);
+        if refused && known.is_none() && extent.from.is_some() {
+            // What is no file has answered otherwise.
+            known = Some(Target::File {
+                offset: extent.from,
+            });
+        }
         let result = match attempted {
             Some(result) if !refused => result,
-            _ => match known.map_or_else(|| target(engine, ruby, io, extent.from), Ok) {
+            _ => match known.map_or_else(|| target(engine, kind, io, extent.from), Ok) {
                 Ok(target) => {
                     known = Some(target);
                     let step = Transfer {
@@ -183,7 +198,9 @@ fn transfer(
             });
         }
         done += result as usize;
-        if result == 0 || done >= span.least {
+        // At a position all is read that the file has, and this may be all that was in memory.
+        let short = extent.from.is_some() && attempted.is_some() && !refused && done < span.most;
+        if result == 0 || done >= span.least && !short {
             return Ok(done as i64);
         }
     }
@@ -191,12 +208,12 @@ fn transfer(
 
 fn target(
     engine: &Engine,
-    ruby: &Ruby,
+    kind: Kind,
     io: OpenIo,
     from: Option<u64>,
 ) -> Result<Target, uring_io_core::Error> {
     let Some(offset) = from else {
-        return io.target(ruby, || engine.driver.count_direct_call());
+        return io.target(kind, || engine.driver.count_direct_call());
     };
     if i64::try_from(offset).is_err() {
         return Err(uring_io_core::Error::new("pread", libc::EINVAL));
@@ -249,6 +266,32 @@ fn one(
             return Err(timed_out());
         }
     }
+}
+
+/// The most bytes that are copied from the page cache by the thread that has the GVL: some 10 us.
+const CACHED_MOST: usize = 64 * 1024;
+
+/// Reads what is in the page cache, which takes less than a worker thread. None where it cannot be told
+/// whether it is there.
+fn from_cache(
+    engine: &Engine,
+    ruby: &Ruby,
+    fd: i32,
+    position: Option<u64>,
+    buffer: uring_io_core::LentBuffer,
+) -> Result<Option<i32>, Error> {
+    let position = match position.map(i64::try_from) {
+        Some(Err(_)) => return Ok(None),
+        Some(Ok(position)) => Some(position),
+        None => None,
+    };
+    at_once(engine, ruby, || {
+        engine.driver.count_direct_call();
+        match uring_io_core::read_cached(fd, position, buffer) {
+            result if result == -libc::EOPNOTSUPP => None,
+            result => Some(result),
+        }
+    })
 }
 
 /// Makes an attempt that does not wait, after others had their turn when that is due.

@@ -44,17 +44,47 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       expect(parts.sort.map(&:last).join.b).to eq(data.b)
     end
 
-    it "lets others run meanwhile" do
+    it "lets others run meanwhile, when it reads much" do
+      data = pattern(100_000)
       order = []
       scheduled do
-        file = closing(File.open(file_with("content")))
+        file = closing(File.open(file_with(data)))
         Fiber.schedule do
           order << :reads
-          order << file.pread(7, 0)
+          order << (file.pread(100_000, 0) == data.b)
         end
         order << :other
       end
-      expect(order).to eq([:reads, :other, "content"])
+      expect(order).to eq([:reads, :other, true])
+    end
+
+    it "reads a little at once when it is in the page cache, where a worker thread would have to" do
+      skip "a ring reads it" if backend == :io_uring
+      order = []
+      scheduled do
+        file = closing(File.open(file_with("content")))
+        Fiber.schedule { order << file.pread(7, 0) << file.read << file.read }
+        order << :other
+      end
+      expect(order).to eq(["content", "content", "", :other])
+    end
+
+    it "reads what is in the page cache and what is not" do
+      data = pattern(40_000)
+      scheduled do
+        file = closing(File.open(file_with(data), "r+"))
+        file.fdatasync
+        # So that nothing is read ahead.
+        file.advise(:random)
+        [[0, 8192], [4096, 20_000]].each do |offset, length|
+          file.advise(:dontneed)
+          file.pread(length, offset)
+          expect(file.pread(40_000, 0) == data.b).to be(true)
+          file.advise(:dontneed)
+          file.pread(length, offset)
+          expect(file.pread(50_000, offset) == data.b.byteslice(offset..)).to be(true)
+        end
+      end
     end
 
     it "answers with the negative errno for what has no positions" do

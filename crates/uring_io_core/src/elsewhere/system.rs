@@ -15,7 +15,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::memory::Message;
-use crate::operation::{Direction, Interest};
+use crate::operation::{Direction, Interest, LentBuffer};
 use crate::sys::{milliseconds, or_errno};
 use crate::waker::owned;
 
@@ -140,6 +140,11 @@ pub(crate) unsafe fn nowait(fd: RawFd, direction: Direction, _: *const libc::iov
     if flags < 0 || flags & libc::O_ACCMODE == wrong {
         return -libc::EBADF;
     }
+    -libc::EOPNOTSUPP
+}
+
+/// Linux only: `-EOPNOTSUPP`, and the caller reads otherwise.
+pub fn read_cached(_: RawFd, _: Option<i64>, _: LentBuffer) -> i32 {
     -libc::EOPNOTSUPP
 }
 
