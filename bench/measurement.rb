@@ -22,10 +22,12 @@ module Bench
     # @param command [Array] environment and arguments
     # @param limit [Float] seconds after which it hangs
     # @param counting [Float, nil] for how many seconds system calls are counted after it has measured
-    def initialize(command, limit, counting: nil)
+    # @param turn [Integer, nil] how many operations come together
+    def initialize(command, limit, counting: nil, turn: nil)
       @command = command
       @limit = limit
       @counting = counting
+      @turn = turn
     end
 
     def run
@@ -83,7 +85,9 @@ module Bench
       failure("said #{line[0, 60].inspect}")
     end
 
-    def system_calls(pid) = SystemCalls.new(pid, @counter.path).per_operation(@counting)
+    def system_calls(pid)
+      SystemCalls.new(pid, @counter.path).per_operation(@counting, least: [@turn.to_i, SystemCalls::FEWEST].max)
+    end
 
     # Those whose system calls are counted go on until they are killed.
     def ended?(pid) = File.read("/proc/#{pid}/stat")[/\) (\w)/, 1] == "Z"

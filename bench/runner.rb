@@ -45,7 +45,8 @@ module Bench
       limit = (@plan.cost_of(cell.workload) * 2) + GRACE_SECONDS
       # Once is enough, for it is no matter of luck.
       counting = @plan.counting_seconds(cell.workload) if round.zero?
-      result.add(Measurement.new(@plan.command(cell, @services.env(cell.workload.service)), limit, counting:).run)
+      command = @plan.command(cell, @services.env(cell.workload.service))
+      result.add(Measurement.new(command, limit, counting:, turn: cell.connections).run)
     end
 
     def finish(found)

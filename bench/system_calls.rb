@@ -7,6 +7,10 @@ module Bench
   class SystemCalls
     # For strace to attach to all threads.
     ATTACH_SECONDS = 15
+    # More of them, where operations are slow to come: thousands of connections take their turns together.
+    PATIENCE_SECONDS = 4
+    # Fewer operations than this say nothing: calls of a turn whose operations come later are counted with them.
+    FEWEST = 20
 
     def self.missing
       return if ENV.fetch("PATH", "").split(":").any? { |folder| File.executable?(File.join(folder, "strace")) }
@@ -20,14 +24,15 @@ module Bench
       @counter = counter
     end
 
+    # @param least [Integer] for how many operations to wait, if they come soon
     # @return [(Float, nil), (nil, String)] how many, or why that is not known
-    def per_operation(seconds)
+    def per_operation(seconds, least: FEWEST)
       return [nil, nil] if SystemCalls.missing # which is said once, and not in each row
 
       Tempfile.create("uring_io-bench") do |summary|
-        operations = trace(summary.path, seconds) or return [nil, "strace did not attach"]
+        operations = trace(summary.path, seconds, least) or return [nil, "strace did not attach"]
         calls = File.read(summary.path)[/^\s*(\d+)\s+total$/, 1] || "0"
-        return [nil, "no operation while system calls were counted"] unless operations.positive?
+        return [nil, "#{operations} operations while system calls were counted"] if operations < [FEWEST, least].max / 2
 
         [calls.to_f / operations, nil]
       end
@@ -35,7 +40,7 @@ module Bench
 
     private
 
-    def trace(summary, seconds)
+    def trace(summary, seconds, least)
       input, output = IO.pipe
       tracer = Process.spawn("strace", "-f", "-c", "-U", "calls,name", "-o", summary, "-p", @pid.to_s, err: output)
       output.close
@@ -45,6 +50,7 @@ module Bench
       Thread.new { input.read }
       before = operations
       sleep(seconds)
+      (PATIENCE_SECONDS * 10).times { operations - before < least && sleep(0.1) }
       operations - before
     rescue EOFError
       nil
