@@ -419,6 +419,11 @@ impl<P> Driver<P> {
         done < DONE_AT_ONCE_MAX
     }
 
+    /// Whether parties are ready to run.
+    pub fn is_busy(&self) -> bool {
+        !self.parks.borrow().ready.is_empty()
+    }
+
     /// Has a worker thread do `job` for a parked party. Its result completes the token. A party
     /// that leaves, or a close, does not wait for it: the job owns what it uses.
     pub fn offload(&self, token: Token, job: Job) -> Result<()> {

@@ -480,10 +480,11 @@ fn hand_on(ruby: &Ruby, blocker: Value) -> Hook<()> {
     Ok(())
 }
 
-/// Whether an IO is ready, without waiting. Net::HTTP asks before it uses a connection again, so
-/// it must cost no more than one system call.
+/// Whether an IO is ready, without waiting, but for other fibers that can run. Net::HTTP asks before it
+/// uses a connection again, so it must cost no more than one system call; and where others finish with
+/// their answers first, the requests that follow go out together, and wake the server once.
 fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook<Value> {
-    if !engine.driver.may_do_at_once() {
+    if engine.driver.is_busy() || !engine.driver.may_do_at_once() {
         engine.yield_turn(ruby, Purpose::Turn)?;
     }
     engine.driver.count_direct_call();

@@ -6,6 +6,27 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
   writable = IO::WRITABLE
 
   each_backend do |_backend|
+    it "lets others run that can before it looks without waiting" do
+      order = []
+      scheduled do
+        reader, writer = IO.pipe
+        begun = Thread::Queue.new
+        Fiber.schedule do
+          begun.pop
+          order << (reader.wait_readable(0) ? :ready : :empty)
+        end
+        Fiber.schedule do
+          begun.pop
+          writer.write("x")
+          order << :written
+        end
+        2.times { begun << true }
+        sleep(0.001) until order.size == 2
+        [reader, writer].each(&:close)
+      end
+      expect(order).to eq(%i[written ready])
+    end
+
     it "parks until the IO is readable, and returns the mask" do
       order = []
       scheduled do |scheduler|
