@@ -119,6 +119,7 @@ module Bench
 
     def headline
       words = machine.values_at("Date", "Ruby", "Kernel", "Processor")
+      words[1] &&= words[1].delete_prefix("ruby ")
       ["", "Ruby ", "Linux ", ""].zip(words).filter_map { |name, word| "#{name}#{word}" if word }.join(" · ")
     end
 

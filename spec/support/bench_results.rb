@@ -19,8 +19,8 @@ module BenchResults
   class << self
     def all
       {
-        "machine" => { "ruby" => "4.0.5", "kernel" => "6.12.57+deb13-amd64", "cpu" => "AMD EPYC 9354P", "cpus" => 2,
-                       "memory_mb" => 15_990, "load" => [0.12, 0.2, 0.15], "date" => "2026-01-15",
+        "machine" => { "ruby" => "ruby 4.0.5", "kernel" => "6.12.57+deb13-amd64", "cpu" => "AMD EPYC 9354P",
+                       "cpus" => 2, "memory_mb" => 15_990, "load" => [0.12, 0.2, 0.15], "date" => "2026-01-15",
                        "gems" => { "async" => "2.36.0", "io-event" => "1.14.2", "uringmachine" => "0.23.1" } },
         "runs" => 5, "seconds" => 3, "baseline" => "async",
         "targets" => TARGETS.keys.map { |name| { "name" => name, "title" => "On #{name}", "note" => ABSENT[name] } },
