@@ -170,6 +170,7 @@ RSpec.describe "The examples" do
     comments.each do |name, line, code|
       it "run that #{name} has, line #{line}" do
         skip_without("io-event") if code.include?("uring_io/async")
+        skip_without("nio4r") if code.include?('"uring_io/nio"')
         result = run("#{pages}#{before}#{names}#{code}")
         expect(result.stderr).to eq("")
         expect(result.status).to be_success
