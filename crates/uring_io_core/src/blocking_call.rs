@@ -341,7 +341,7 @@ fn vectors_now(fd: RawFd, direction: Direction, target: Target, vectors: &Vector
         } as i32);
     }
     // SAFETY: the segments lead into memory that is the call's or lent to it.
-    let result = unsafe { system::nowait(fd, direction, place, count as i32) };
+    let result = unsafe { system::nowait(fd, direction, place, count as i32, -1) };
     if result != -libc::EOPNOTSUPP {
         return result;
     }

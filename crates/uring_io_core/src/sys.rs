@@ -180,7 +180,7 @@ fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
         iov_len: buffer.length(),
     };
     // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
-    unsafe { system::nowait(fd, direction, &vector, 1) }
+    unsafe { system::nowait(fd, direction, &vector, 1, -1) }
 }
 
 /// As [`transfer_now`], on a descriptor whose kind nobody has asked for, which saves a call for

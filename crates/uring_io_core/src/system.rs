@@ -64,7 +64,8 @@ pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     Ok(set)
 }
 
-/// preadv2(2) or pwritev2(2) with `RWF_NOWAIT`: Linux 4.14, on pipes 6.4; `-EOPNOTSUPP` before.
+/// preadv2(2) or pwritev2(2) with `RWF_NOWAIT`, at an offset or, for -1, the file's own position: Linux
+/// 4.14, on pipes 6.4; `-EOPNOTSUPP` before.
 ///
 /// # Safety
 ///
@@ -74,19 +75,20 @@ pub(crate) unsafe fn nowait(
     direction: Direction,
     place: *const libc::iovec,
     count: i32,
+    offset: i64,
 ) -> i32 {
     // SAFETY: the caller's promise; a write only reads from the memory.
     let moved = unsafe {
         match direction {
-            Direction::Read => libc::preadv2(fd, place, count, -1, libc::RWF_NOWAIT),
-            Direction::Write => libc::pwritev2(fd, place, count, -1, libc::RWF_NOWAIT),
+            Direction::Read => libc::preadv2(fd, place, count, offset, libc::RWF_NOWAIT),
+            Direction::Write => libc::pwritev2(fd, place, count, offset, libc::RWF_NOWAIT),
         }
     };
     or_errno(moved as i32)
 }
 
-/// A read of a file, at a position or its own, as far as it is in the page cache: preadv2(2) with
-/// `RWF_NOWAIT`. `-EAGAIN` where nothing of it is, `-EOPNOTSUPP` where that cannot be told (Linux before
+/// A read of a file, at a position or its own, as far as it is in the page cache, by
+/// [`nowait`]. `-EAGAIN` where nothing of it is, `-EOPNOTSUPP` where that cannot be told (Linux before
 /// 4.14, some filesystems, `O_DIRECT`, which would have the thread wait for the disk).
 pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
     // SAFETY: asks for flags and changes nothing.
@@ -102,8 +104,8 @@ pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
         iov_len: buffer.length(),
     };
     // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
-    let read = unsafe { libc::preadv2(fd, &vector, 1, offset.unwrap_or(-1), libc::RWF_NOWAIT) };
-    match or_errno(read as i32) {
+    let read = unsafe { nowait(fd, Direction::Read, &vector, 1, offset.unwrap_or(-1)) };
+    match read {
         result if result == -libc::ENOSYS || result == -libc::EINTR => -libc::EOPNOTSUPP,
         result => result,
     }
@@ -125,7 +127,7 @@ pub(crate) fn pipes_can_nowait() -> bool {
         iov_len: byte.len(),
     };
     // SAFETY: the vector and the byte are locals. Nothing is read: the pipe is empty.
-    let result = unsafe { nowait(reader.as_raw_fd(), Direction::Read, &vector, 1) };
+    let result = unsafe { nowait(reader.as_raw_fd(), Direction::Read, &vector, 1, -1) };
     result == -libc::EAGAIN
 }
 

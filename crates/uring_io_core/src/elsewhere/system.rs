@@ -130,7 +130,13 @@ fn add_filter(queue: &OwnedFd, fd: RawFd, filter: i32) -> Result<()> {
 /// # Safety
 ///
 /// None is needed here.
-pub(crate) unsafe fn nowait(fd: RawFd, direction: Direction, _: *const libc::iovec, _: i32) -> i32 {
+pub(crate) unsafe fn nowait(
+    fd: RawFd,
+    direction: Direction,
+    _: *const libc::iovec,
+    _: i32,
+    _: i64,
+) -> i32 {
     // SAFETY: asks for flags and changes nothing.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     let wrong = match direction {
