@@ -45,8 +45,6 @@ RSpec.describe "Puma on uring_io/nio" do
       rackup #{app.dump}
       bind "tcp://127.0.0.1:0"
       threads 1, 3
-      first_data_timeout 1
-      persistent_timeout 10
       raise_exception_on_sigterm false
       #{lines.join("\n")}
     RUBY
@@ -118,7 +116,7 @@ RSpec.describe "Puma on uring_io/nio" do
     end
 
     it "takes slow requests, and ends those that do not come" do
-      result = serving do |_, port|
+      result = serving("first_data_timeout 3") do |_, port|
         heads = ["GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\nHost: spec\r\nContent-Length: 2\r\n\r\n1"]
         never = heads.map { |head| connect(port).tap { |socket| socket.write(head) } }
         slow = connect(port)

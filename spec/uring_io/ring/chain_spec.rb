@@ -170,12 +170,14 @@ RSpec.describe UringIO::Ring do
           missing = free_path
           reader, writer = pipe
           made = free_path
+          # No page begins there, wherever the buffer is.
+          odd = Hash.ruby2_keywords_hash({ at: 1 })
           {
             rename: [missing, "#{missing}-2"], link: [missing, "#{missing}-2"], symlink: ["x", "/"], mkdir: ["/"],
             unlink: [missing], rmdir: [missing], stat: [missing], getxattr: [missing, "user.x"],
             setxattr: [missing, "user.x", ""], fsync: [writer], fdatasync: [writer], sync_file_range: [writer],
             fallocate: [writer, 1], ftruncate: [writer, 1], fadvise: [writer, :normal],
-            madvise: [IO::Buffer.new(1), :normal], read: [writer, 1],
+            madvise: [IO::Buffer.new(2), :normal, odd], read: [writer, 1],
             write: [reader, "x"], readv: [writer, [IO::Buffer.new(1)]], writev: [reader, ["x"]], recv: [reader, 1],
             send: [reader, "x"], recvmsg: [reader, 1], sendmsg: [reader, "x"], open: [missing], pipe: [1],
             close_descriptor: [9999], socket: [:INET, :STREAM, 255], bind: [reader, Addrinfo.tcp("127.0.0.1", 0)],
