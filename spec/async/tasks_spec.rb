@@ -239,8 +239,7 @@ RSpec.describe "Async tasks" do
         sleep(0)
         [idle, scheduler.load]
       end
-      expect(loads.first).to be < 0.5
-      expect(loads.last).to be > 0.5
+      expect(loads.first).to be < loads.last
     end
   end
 end
@@ -254,7 +253,7 @@ RSpec.describe "Async timeouts" do
           .each do |waiting|
             start = monotonic
             expect { task.with_timeout(0.02) { waiting.call } }.to raise_error(Async::TimeoutError, "execution expired")
-            expect(monotonic - start).to be_between(0.02, 1)
+            expect(monotonic - start).to be_between(0.02, 5)
           end
       end
     end
