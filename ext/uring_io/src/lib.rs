@@ -7,6 +7,7 @@ mod arguments;
 mod batch;
 mod blocking;
 mod buffer;
+mod caller;
 mod calls;
 mod children;
 mod duration;

@@ -11,6 +11,7 @@ use uring_io_core::{BackendKind, Direction, Interest, Operation, Target, Transfe
 
 use crate::arguments::{check_count, size};
 use crate::buffer::BufferMemory;
+use crate::caller;
 use crate::engine::{Engine, Purpose};
 use crate::errors;
 use crate::io::{Kind, OpenIo};
@@ -226,9 +227,10 @@ fn target(
 }
 
 /// One transfer. `tries` says that nothing has to be transferred: then a read that would wait for
-/// a pipe, terminal or device answers `-EAGAIN`, because `read_nonblock` on them comes here too
-/// and looks like any other read. A pipe seldom makes anybody wait, so one that does not wait by
-/// itself is asked first in any case; `refused` says that this was just done, and it would.
+/// a terminal or device answers `-EAGAIN`, because `read_nonblock` on them comes here too and looks
+/// like any other read; of a pipe the caller tells. A pipe seldom makes anybody wait, so one that
+/// does not wait by itself is asked first in any case; `refused` says that this was just done, and
+/// it would.
 fn one(
     engine: &Engine,
     ruby: &Ruby,
@@ -244,7 +246,9 @@ fn one(
             at_once(engine, ruby, || Some(uring_io_core::try_transfer(step)))?
         };
         let result = attempted.unwrap_or(-libc::EAGAIN);
-        if tries || result != -libc::EAGAIN {
+        // The question would come again behind a wait.
+        let waits = refused && step.direction == Direction::Read && caller::waits();
+        if result != -libc::EAGAIN || tries && !waits {
             return Ok(result);
         }
     }

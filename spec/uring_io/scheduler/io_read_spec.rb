@@ -39,6 +39,54 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
+      it "waits for an empty pipe where the caller has to, which sysread leaves to it" do
+        { gets: [], getc: [], getbyte: [], readpartial: [9], sysread: [9], eof?: [] }.each do |name, arguments|
+          result = nil
+          scheduled do
+            reader, writer = pipe
+            Fiber.schedule { result = reader.public_send(name, *arguments) }
+            writer.write("x\n")
+          end
+          expected = { getc: "x", getbyte: 120, eof?: false }.fetch(name, "x\n")
+          expect([name, result]).to eq([name, expected])
+        end
+      end
+
+      it "asks a pipe for a line once, and has the ring read it" do
+        skip "other backends ask before and after they wait" unless backend == :io_uring
+        scheduled do |scheduler|
+          reader, writer = pipe
+          lines = []
+          before = scheduler.stats
+          20.times do |round|
+            Fiber.schedule { lines << reader.gets }
+            writer.write("line\n")
+            let_others_run until lines.size > round
+          end
+          asked = scheduler.stats[:direct_calls] - before[:direct_calls]
+          expect(lines.size).to eq(20)
+          expect(asked).to be <= 60
+        end
+      end
+
+      it "does not wait in ARGF.read_nonblock, IO::Buffer#read and the read_nonblock of a subclass" do
+        result = child(<<~RUBY, backend)
+          UringIO.run(backend: ARGV.shift.to_sym) do
+            reader, = IO.pipe
+            $stdin.reopen(reader)
+            own = Class.new(IO) { def read_nonblock(*) = super }.for_fd(reader.fileno, autoclose: false)
+            ways = [-> { ARGF.read_nonblock(9) }, -> { own.read_nonblock(9) }]
+            p(ways.map do |way|
+              way.call
+            rescue IO::WaitReadable => error
+              error.errno
+            end, IO::Buffer.new(9).read(reader, 0))
+          end
+        RUBY
+        errno = Errno::EAGAIN::Errno
+        expect(result).to have_attributes(stderr: "", stdout: "[#{errno}, #{errno}]\n-#{errno}\n")
+      end
+
       it "does not wait for a pipe without O_NONBLOCK either" do
         scheduled do |scheduler|
           reader, writer = pipe
