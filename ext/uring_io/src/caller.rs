@@ -21,7 +21,7 @@ pub fn waits() -> bool {
     let class = |frame: VALUE, name: &[u8]| unsafe { is(rb_profile_frame_classpath(frame), name) };
     // Ruby may tell the hook's own frame more than once.
     let hook = |frame: &VALUE| native(*frame) && class(*frame, b"UringIO::Scheduler");
-    let mut callers = frames[..found as usize]
+    let mut callers = frames[..found.max(0) as usize]
         .iter()
         .skip_while(|frame| hook(frame));
     callers
