@@ -762,6 +762,10 @@ impl Engine {
             Some(Next::Return(fiber)) => {
                 let fiber = ruby.get_inner(fiber);
                 self.driver.leave(next);
+                if !fiber.is_alive() {
+                    // A close has ended it since.
+                    return Ok(());
+                }
                 self.switch_to(ruby, fiber, ()).or_else(ignore_refusal)
             }
             None => Ok(()),

@@ -207,6 +207,29 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       expect(seen.size).to eq(0)
     end
 
+    it "raises in the main flow what a fiber raised there, also when the close has ended that fiber" do
+      log = []
+      error = in_thread do
+        root = Fiber.current
+        raised do
+          UringIO.run(backend:) do
+            Fiber.schedule do
+              sleep
+            ensure
+              sleep(0.001)
+              log << :others
+            end
+            sleep(0.001)
+            root.raise(IndexError)
+          ensure
+            log << :raiser
+          end
+        end
+      end
+      expect(error).to be_an(IndexError)
+      expect(log).to match_array(%i[others raiser])
+    end
+
     it "gives up fibers that go on in spite of everything" do
       scheduler = nil
       error = raised do
