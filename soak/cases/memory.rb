@@ -61,7 +61,7 @@ Case.run(echoes: 10_000_000, fibers: 1_000_000, timers: 1_000_000, connections: 
   round.call while now < warm_until
   measured = [before = measure.call]
   rounds = 0
-  stretch = (seconds - (seconds * 0.4)) / 3
+  stretch = seconds * 0.2
   while more?
     round.call
     counts.each { |name, number| count(name, number) }

@@ -247,8 +247,8 @@ fn one(
         };
         let result = attempted.unwrap_or(-libc::EAGAIN);
         // The question would come again behind a wait.
-        let waits = refused && step.direction == Direction::Read && caller::waits();
-        if result != -libc::EAGAIN || tries && !waits {
+        let waits = || refused && step.direction == Direction::Read && caller::waits();
+        if result != -libc::EAGAIN || tries && !waits() {
             return Ok(result);
         }
     }
