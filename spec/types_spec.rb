@@ -14,8 +14,8 @@ RSpec.describe "The signatures in sig/" do
     "the gem rbs is missing: #{error.message}"
   end
 
-  # What this Ruby has not (scheduler.rs, pwrite.rb, close.rb).
-  elsewhere = { "UringIO::Scheduler" => %i[io_pwrite io_close], "UringIO::Pwrite" => [], "UringIO::Close" => [] }
+  # What this Ruby has not (scheduler.rs, pwrite.rb).
+  elsewhere = { "UringIO::Scheduler" => %i[io_pwrite io_close], "UringIO::Pwrite" => [] }
   elsewhere = {} if RUBY_VERSION >= "4.0"
 
   shape_of = lambda do |method|

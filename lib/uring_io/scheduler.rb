@@ -146,10 +146,10 @@ module UringIO
     #   @return [Integer] bytes written; or a negative errno
 
     # @!method io_close(descriptor)
-    #   Closes a descriptor that Ruby has taken from an IO. Ruby 4.0 and up. From any thread, also in a finalizer: it
-    #   does not wait.
+    #   Ends what is under way on a descriptor that Ruby has taken from an IO and closes next. Ruby 4.0 and up. From
+    #   any thread, also in a finalizer: it does not wait.
     #   @param descriptor [Integer]
-    #   @return [true]
+    #   @return [false] as Ruby is to close it: only Ruby can report that close(2) failed
 
     # @!method fiber_interrupt(fiber, exception)
     #   Raises in a fiber at its wait: what IO#close does to those that wait for the IO (Ruby 4.0 and up). From any
@@ -166,10 +166,6 @@ module UringIO
     #   @raise [Socket::ResolutionError] when it could not be found out
 
     # @!endgroup
-
-    # @!method before_close(descriptor)
-    #   Has what was begun on a descriptor go to the kernel before it is closed, for Ruby below 4.0.
-    #   @api private
 
     # Raised in the fibers that are left when their scheduler closes in the course of an exception,
     # so that their +ensure+ blocks run. Not a StandardError: it is for nobody to rescue.

@@ -563,6 +563,22 @@ impl Call {
         )
     }
 
+    /// The descriptors of the process that it is about, two at most: it must be over before they are closed.
+    pub(crate) fn about(&mut self) -> impl Iterator<Item = RawFd> {
+        let stream = match self {
+            Self::AcceptEach { fd, .. }
+            | Self::RecvEach { fd, .. }
+            | Self::ReadEach { fd }
+            | Self::PollEach { fd, .. } => Some(*fd),
+            _ => None,
+        };
+        // One that closes a descriptor is its close.
+        let closes = matches!(self, Self::Close { .. });
+        let named = self.descriptors().into_iter().map(|fd| *fd);
+        let named: Vec<RawFd> = named.filter(|_| !closes).collect();
+        named.into_iter().chain(stream)
+    }
+
     /// The descriptor that it is made on, where it may have to wait for that: what
     /// [`Driver::cancel_on`](crate::Driver::cancel_on) looks for.
     pub fn waits_on(&self) -> Option<RawFd> {

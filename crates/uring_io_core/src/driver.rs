@@ -11,6 +11,8 @@
 //! in the kernel others may call [`Driver::wake`], [`Driver::complete`], [`Driver::with_payloads`]
 //! and [`Driver::is_waiting`], which touch nothing that a wait uses.
 
+mod closing;
+
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -57,6 +59,10 @@ struct Parks<P> {
     in_flight: InFlight<P>,
     timers: Timers,
     ready: ReadyQueue,
+    /// Descriptors that are about to be closed: see `closing.rs`.
+    closing: Vec<RawFd>,
+    /// Operations that are to be cancelled for that.
+    ending: Vec<Token>,
 }
 
 /// When a deadline is looked at again that has passed while its party had another reason to go on.
@@ -163,6 +169,8 @@ impl<P> Driver<P> {
                 in_flight: InFlight::default(),
                 timers: Timers::default(),
                 ready: ReadyQueue::default(),
+                closing: Vec::new(),
+                ending: Vec::new(),
             }),
             backend: RefCell::new(backend),
             waker,
@@ -229,6 +237,10 @@ impl<P> Driver<P> {
         if operation.fd().is_some_and(|fd| fd < 0) {
             return Ok(Some(-libc::EBADF));
         }
+        if self.is_ended(token) {
+            self.refuse(token);
+            return Ok(None);
+        }
         self.submitted.set(true);
         let started = self
             .backend
@@ -252,9 +264,19 @@ impl<P> Driver<P> {
     pub fn call(&self, token: Token, call: Call) -> Result<()> {
         self.submitted.set(true);
         let mut parks = self.parks.borrow_mut();
+        let mut call = call;
+        for fd in call.about() {
+            parks.is_about(token, fd);
+        }
+        let refused = parks.in_flight.is_ended(token);
         let Some(call) = parks.in_flight.keep(token, call) else {
             return Ok(());
         };
+        if refused {
+            drop(parks);
+            self.refuse(token);
+            return Ok(());
+        }
         let started = self
             .backend
             .borrow_mut()
@@ -288,10 +310,26 @@ impl<P> Driver<P> {
         let mut backend = self.backend.borrow_mut();
         let tokens: Vec<Token> = calls.iter().map(|(token, ..)| *token).collect();
         let last = tokens.len().wrapping_sub(1);
-        for (number, (token, call, link)) in calls.into_iter().enumerate() {
+        let mut refused = false;
+        for (number, (token, mut call, link)) in calls.into_iter().enumerate() {
+            let direct = [link.direct_source, link.direct];
+            let about: Vec<RawFd> = call.about().collect();
+            // The last one is the one that `direct` is about.
+            for (fd, is_direct) in about.iter().rev().zip(direct.iter().rev()) {
+                if !is_direct {
+                    parks.is_about(token, *fd);
+                }
+            }
+            refused |= parks.in_flight.is_ended(token);
             if let Some(call) = parks.in_flight.keep_linked(token, call, link) {
                 backend.link(token, call, link, number == last)?;
             }
+        }
+        if refused {
+            backend.ring()?.drop_chain();
+            drop((parks, backend));
+            tokens.into_iter().for_each(|token| self.refuse(token));
+            return Ok(());
         }
         let take = |token, completion| parks.complete(token, completion);
         backend.start_chain(&self.counts, take)?;
@@ -440,7 +478,7 @@ impl<P> Driver<P> {
     }
 
     /// Asks for the operation of `token` to end. Its completion still comes, and may say that it
-    /// had succeeded already. What a worker thread does is not interrupted.
+    /// had succeeded already. What a worker thread has begun is not interrupted.
     pub fn cancel(&self, token: Token) -> Result<()> {
         if !self.parks.borrow().in_flight.is_submitted(token) {
             return Ok(());
@@ -449,6 +487,13 @@ impl<P> Driver<P> {
             let mut parks = self.parks.borrow_mut();
             parks.set_deadline(token, None);
             parks.fire(token, Wakeup::Completed(-libc::ECANCELED));
+            return Ok(());
+        }
+        let workers = self.workers.borrow();
+        let withdraws = |workers: &WorkerPool| workers.withdraw(token);
+        if workers.as_ref().is_some_and(withdraws) {
+            let wakeup = Wakeup::Completed(-libc::ECANCELED);
+            self.parks.borrow_mut().fire(token, wakeup);
             return Ok(());
         }
         self.backend.borrow_mut().cancel(token, &self.counts)
@@ -684,6 +729,7 @@ impl<P> Driver<P> {
 
     /// Takes the completions that are there, without asking the kernel for more.
     pub fn collect(&self) {
+        self.cancel_ending();
         let mut parks = self.parks.borrow_mut();
         let take = |token, completion| parks.complete(token, completion);
         let mut backend = self.backend.borrow_mut();

@@ -5,11 +5,13 @@
 //! nobody waits for it, but its slot stays taken until the completion says that the kernel is done.
 
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::time::Instant;
 
 use crate::backend::Completion;
 use crate::call::{Call, Link};
 use crate::token::Token;
+use crate::users::Users;
 
 /// Why a party may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ struct Slot<P> {
     crowded: bool,
     /// Whether the deadline is the operation itself, and not a limit to it.
     alarm: bool,
+    /// Whether it was told to end because its descriptor is about to be closed.
+    ended: bool,
 }
 
 impl<P> Slot<P> {
@@ -91,6 +95,8 @@ pub(crate) struct InFlight<P> {
     released: Vec<Token>,
     /// Calls that go on and have just brought more than may wait to be taken.
     crowded: Vec<Token>,
+    /// Which slots are about which descriptor, from the park to the end of both.
+    users: Users,
 }
 
 /// How many completions of a call that goes on may wait to be taken before it is ended for the time
@@ -105,6 +111,7 @@ impl<P> Default for InFlight<P> {
             awaited: 0,
             released: Vec::new(),
             crowded: Vec::new(),
+            users: Users::default(),
         }
     }
 }
@@ -126,12 +133,43 @@ impl<P> InFlight<P> {
                 shots: None,
                 crowded: false,
                 alarm: false,
+                ended: false,
             });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[number as usize];
         slot.payload = Some(payload);
         Token::new(number, slot.generation)
+    }
+
+    /// Notes that a slot is about a descriptor.
+    pub fn is_about(&mut self, token: Token, fd: RawFd) {
+        if self.slot(token).is_some() {
+            self.users.add(token.slot(), fd);
+        }
+    }
+
+    /// Whoever is about a descriptor: parties that have not left, and operations whose completion is due.
+    pub fn users(&self, fd: RawFd) -> impl Iterator<Item = (Token, Option<&P>)> {
+        self.users.of(fd).map(|number| {
+            let slot = &self.slots[number];
+            let token = Token::new(number as u32, slot.generation);
+            (token, slot.payload.as_ref())
+        })
+    }
+
+    /// Notes that a slot was told to end because its descriptor is about to be closed. Whether its
+    /// operation is to be cancelled for that.
+    pub fn end(&mut self, token: Token) -> bool {
+        self.slot_mut(token).is_some_and(|slot| {
+            slot.ended = true;
+            slot.submitted
+        })
+    }
+
+    /// Whether a slot was told so.
+    pub fn is_ended(&self, token: Token) -> bool {
+        self.slot(token).is_some_and(|slot| slot.ended)
     }
 
     fn slot(&self, token: Token) -> Option<&Slot<P>> {
@@ -268,7 +306,8 @@ impl<P> InFlight<P> {
             false
         } else if let (Some(shots), true) = (&mut slot.shots, parked) {
             // Ended for want of buffers, or by us: it brought nothing, and is to be started again.
-            let paused = result == -libc::ENOBUFS || (slot.crowded && result == -libc::ECANCELED);
+            let cancelled = slot.crowded && !slot.ended && result == -libc::ECANCELED;
+            let paused = result == -libc::ENOBUFS || cancelled;
             if !paused {
                 let bytes = completion.bytes;
                 shots.push_back(Shot { result, bytes });
@@ -386,6 +425,8 @@ impl<P> InFlight<P> {
         slot.shots = None;
         slot.crowded = false;
         slot.alarm = false;
+        slot.ended = false;
+        self.users.remove(token.slot());
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(token.slot() as u32);
     }

@@ -38,6 +38,7 @@ mod timers;
 mod token;
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere/uring.rs")]
 mod uring;
+mod users;
 mod waker;
 mod worker_pool;
 

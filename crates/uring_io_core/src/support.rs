@@ -700,7 +700,13 @@ fn try_epoll() -> Result<()> {
     let set = epoll::create()?;
     let waker = Waker::new()?;
     waker.wake();
-    epoll::control(&set, libc::EPOLL_CTL_ADD, waker.fd(), libc::EPOLLIN as u32)?;
+    epoll::control(
+        &set,
+        libc::EPOLL_CTL_ADD,
+        waker.fd(),
+        libc::EPOLLIN as u32,
+        0,
+    )?;
     let mut events = Vec::with_capacity(1);
     uninterrupted(|| epoll::wait(&set, &mut events, Some(Duration::ZERO)))?;
     match events.len() {

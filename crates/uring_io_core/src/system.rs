@@ -59,7 +59,7 @@ pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     }
     let set = epoll::create()?;
     for (fd, events) in events {
-        epoll::control(&set, libc::EPOLL_CTL_ADD, fd, events as u32)?;
+        epoll::control(&set, libc::EPOLL_CTL_ADD, fd, events as u32, 0)?;
     }
     Ok(set)
 }
@@ -299,12 +299,15 @@ pub(crate) mod epoll {
         })
     }
 
-    /// Adds or modifies the entry of `fd`; the event carries the descriptor's number.
-    pub(crate) fn control(set: &OwnedFd, what: i32, fd: RawFd, events: u32) -> Result<()> {
-        let mut event = libc::epoll_event {
-            events,
-            u64: fd as u64,
-        };
+    /// Adds or modifies the entry of `fd`; its events carry `data`.
+    pub(crate) fn control(
+        set: &OwnedFd,
+        what: i32,
+        fd: RawFd,
+        events: u32,
+        data: u64,
+    ) -> Result<()> {
+        let mut event = libc::epoll_event { events, u64: data };
         // SAFETY: the event is a local that the call reads.
         let result = unsafe { libc::epoll_ctl(set.as_raw_fd(), what, fd, &mut event) };
         if result < 0 {

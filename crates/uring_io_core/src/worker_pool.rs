@@ -84,6 +84,13 @@ impl WorkerPool {
         Ok(())
     }
 
+    /// Takes a job back that no thread has begun. Whether there was one.
+    pub fn withdraw(&self, token: Token) -> bool {
+        let mut state = self.shared.lock();
+        let place = state.jobs.iter().position(|(queued, _)| *queued == token);
+        place.and_then(|place| state.jobs.remove(place)).is_some()
+    }
+
     /// Takes the completions that are there.
     pub fn completions(&self) -> Vec<(Token, i32)> {
         std::mem::take(&mut self.shared.lock().completed)
@@ -184,6 +191,21 @@ mod tests {
         .unwrap();
         pool.submit(Token::new(2, 0), Box::new(|| 2)).unwrap();
         let expected = [(Token::new(1, 0), -libc::EIO), (Token::new(2, 0), 2)];
+        assert_eq!(completed(&pool, 2), expected);
+    }
+
+    #[test]
+    fn a_job_that_was_not_begun_can_be_taken_back() {
+        let pool = pool(1);
+        let (release, blocked) = mpsc::channel::<()>();
+        let wait = Box::new(move || blocked.recv().map_or(-1, |()| 1));
+        pool.submit(Token::new(1, 0), wait).unwrap();
+        pool.submit(Token::new(2, 0), Box::new(|| 2)).unwrap();
+        pool.submit(Token::new(3, 0), Box::new(|| 3)).unwrap();
+        assert!(pool.withdraw(Token::new(2, 0)));
+        assert!(!pool.withdraw(Token::new(2, 0)));
+        release.send(()).unwrap();
+        let expected = [(Token::new(1, 0), 1), (Token::new(3, 0), 3)];
         assert_eq!(completed(&pool, 2), expected);
     }
 

@@ -117,11 +117,24 @@ impl BufferMemory {
 
     /// Writes bytes to its beginning; there is room for them.
     pub fn fill(&self, bytes: &[u8]) {
-        assert!(bytes.len() <= self.size);
+        self.fill_at(0, bytes);
+    }
+
+    /// Writes bytes from `offset` on; there is room for them.
+    pub fn fill_at(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.size && bytes.len() <= self.size - offset);
         if !bytes.is_empty() {
             // SAFETY: as above, and it was asked for in order to be written to.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base, bytes.len()) };
+            unsafe {
+                let place = self.base.add(offset);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len());
+            }
         }
+    }
+
+    /// Where it begins.
+    pub fn start(&self) -> *mut u8 {
+        self.base
     }
 
     /// Size in bytes.

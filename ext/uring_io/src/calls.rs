@@ -19,6 +19,8 @@ pub struct Outcome {
     pub call: Option<Box<Call>>,
     /// Whether it was ended because its own time was over.
     pub timed_out: bool,
+    /// Whether it was ended because a descriptor of it was about to be closed.
+    pub closed: bool,
     /// Why it was not made at all.
     pub refused: Option<Refusal>,
 }
@@ -32,6 +34,7 @@ impl Outcome {
             result,
             call,
             timed_out: false,
+            closed: false,
             refused: None,
         }
     }
@@ -318,6 +321,9 @@ impl Engine {
                 if shot.result == -libc::ECANCELED {
                     // Closing the ring has ended it.
                     self.engine_open(ruby)?;
+                    if self.driver.is_ended(token) {
+                        return Err(errors::stream_closed(ruby));
+                    }
                 }
                 if !each(shot)? {
                     return stream.end(ruby);
@@ -523,6 +529,7 @@ impl<'a> Parts<'a> {
                 Some(Wakeup::Completed(result)) => {
                     let call = driver.take_call(*token);
                     let mut outcome = Outcome::of(result, call.filter(|_| !self.direct[number]));
+                    outcome.closed = self.engine.is_closed_under(*token, result);
                     outcome.timed_out = self.timed_out[number]
                         && [-libc::ECANCELED, -libc::EINTR].contains(&result);
                     self.outcomes[number] = Some(outcome);

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use magnus::fiber::{Fiber, Storage};
@@ -18,6 +19,7 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Exception, Ruby, Value};
 use uring_io_core::{BackendKind, Call, Driver, Interest, Operation, Token, Turn, Wakeup};
 
+use crate::closing::Registry;
 use crate::held::{Held, Kept};
 use crate::io::OpenIo;
 use crate::{errors, gvl};
@@ -151,6 +153,14 @@ pub struct Engine {
     pub held: RefCell<HashMap<Token, Kept>>,
     /// Buffers that are registered with the ring, by their number there.
     pub registered: RefCell<HashMap<u16, Held>>,
+    /// The list that it is on: see `closing.rs`.
+    registry: Rc<Registry>,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.registry.remove(self);
+    }
 }
 
 impl Engine {
@@ -174,6 +184,7 @@ impl Engine {
             switches: Cell::new(0),
             held: RefCell::default(),
             registered: RefCell::default(),
+            registry: Registry::of(ruby),
         }
     }
 
@@ -279,7 +290,8 @@ impl Engine {
         operation: &Operation,
         timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
-        self.perform_for(ruby, Purpose::Operation, operation, timeout)
+        let about = operation.fd();
+        self.perform_for(ruby, Purpose::Operation, operation, about, timeout)
     }
 
     fn perform_for(
@@ -287,6 +299,7 @@ impl Engine {
         ruby: &Ruby,
         purpose: Purpose,
         operation: &Operation,
+        about: impl IntoIterator<Item = RawFd>,
         timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
         // Before the operation is started: it may succeed at once, and would put off what is pending again.
@@ -294,7 +307,7 @@ impl Engine {
         if let Some(result) = self.driver.attempt(operation) {
             return Ok(Some(result));
         }
-        let place = self.place(ruby, purpose);
+        let place = self.place_on(ruby, purpose, about);
         let token = place.token;
         if let Some(result) = self.submit(ruby, token, operation)? {
             return Ok(Some(result));
@@ -324,8 +337,8 @@ impl Engine {
             uring_io_core::readiness_now(fd, interest).map_err(|error| errors::errno(ruby, error))
         };
         if self.can_poll(interest) {
-            let Some(found) = self.poll_once(ruby, Purpose::Operation, fd, interest, timeout)?
-            else {
+            let (purpose, about) = (Purpose::Operation, [(fd, interest)]);
+            let Some(found) = self.poll_once(ruby, purpose, fd, interest, &about, timeout)? else {
                 return Ok(None);
             };
             if interest.is_settled_by(found) {
@@ -361,7 +374,8 @@ impl Engine {
         let set = uring_io_core::watch(watched).map_err(|error| errors::errno(ruby, error))?;
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let fd = set.as_raw_fd();
-        let found = self.poll_once(ruby, Purpose::Watch(set), fd, Interest::READABLE, left)?;
+        let purpose = Purpose::Watch(set);
+        let found = self.poll_once(ruby, purpose, fd, Interest::READABLE, watched, left)?;
         Ok(found.is_some())
     }
 
@@ -371,12 +385,16 @@ impl Engine {
         purpose: Purpose,
         fd: RawFd,
         interest: Interest,
+        about: &[(RawFd, Interest)],
         timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
         let operation = Operation::Poll { fd, interest };
+        let about = about.iter().map(|(fd, _)| *fd);
         let found = match self.flow {
-            Flow::Home(_) => self.attempt(ruby, purpose, &operation)?,
-            Flow::Next | Flow::Nobody => self.perform_for(ruby, purpose, &operation, timeout)?,
+            Flow::Home(_) => self.attempt(ruby, purpose, &operation, about)?,
+            Flow::Next | Flow::Nobody => {
+                self.perform_for(ruby, purpose, &operation, about, timeout)?
+            }
         };
         match found {
             Some(errno) if errno < 0 => {
@@ -395,12 +413,16 @@ impl Engine {
         ruby: &Ruby,
         purpose: Purpose,
         operation: &Operation,
+        about: impl IntoIterator<Item = RawFd>,
     ) -> Result<Option<i32>, Error> {
-        let place = self.place(ruby, purpose);
+        let place = self.place_on(ruby, purpose, about);
         if let Some(result) = self.submit(ruby, place.token, operation)? {
             return Ok(Some(result));
         }
         match self.await_wakeup(ruby, place.token) {
+            Ok(Wakeup::Completed(result)) if self.is_closed_under(place.token, result) => {
+                Err(errors::stream_closed(ruby))
+            }
             Ok(Wakeup::Completed(result)) => Ok(Some(result)),
             other => {
                 if !self.is_closed() {
@@ -408,23 +430,6 @@ impl Engine {
                     cancelled.map_err(|error| self.failure(ruby, error))?;
                 }
                 other.map(|_| None)
-            }
-        }
-    }
-
-    /// Closes a descriptor that Ruby has taken from an IO.
-    pub fn close_descriptor(&self, ruby: &Ruby, fd: RawFd) {
-        self.before_close(ruby, fd);
-        uring_io_core::close_descriptor(fd);
-    }
-
-    /// Sees to it that what was started on a descriptor, and has not gone to the kernel yet, goes there for
-    /// the file that the descriptor has now, and not for whatever has its number next.
-    pub fn before_close(&self, ruby: &Ruby, fd: RawFd) {
-        if self.is_owner(ruby) && !self.is_closed() {
-            // A ring that fails here says so to whoever waits for it.
-            while self.driver.before_close(fd) == Ok(false) {
-                gvl::pause();
             }
         }
     }
@@ -541,10 +546,17 @@ impl Engine {
                 }
                 Err(raised.error)
             }
+            None if self.is_closed_under(token, result) => Err(errors::stream_closed(ruby)),
             // A worker of the ring that was told to end says EINTR.
             None if timed_out && [-libc::ECANCELED, -libc::EINTR].contains(&result) => Ok(None),
             None => Ok(Some(result)),
         }
+    }
+
+    /// Whether an operation came to this because its descriptor is about to be closed.
+    pub fn is_closed_under(&self, token: Token, result: i32) -> bool {
+        let ended = [-libc::ECANCELED, -libc::EINTR, -libc::EBADF];
+        ended.contains(&result) && self.driver.is_ended(token)
     }
 
     /// Has the current fiber raise at its next park what came too late for this one.
@@ -603,6 +615,20 @@ impl Engine {
             address,
             outer,
         }
+    }
+
+    /// As [`place`](Self::place), for a fiber that uses these descriptors: who closes one waits for it.
+    pub fn place_on(
+        &self,
+        ruby: &Ruby,
+        purpose: Purpose,
+        about: impl IntoIterator<Item = RawFd>,
+    ) -> Place<'_> {
+        let place = self.place(ruby, purpose);
+        for fd in about {
+            self.driver.is_about(place.token, fd);
+        }
+        place
     }
 
     /// Runs others until the party of `token`, which is the current fiber, gets its turn.
@@ -1041,6 +1067,18 @@ impl Engine {
         let place = self.place(ruby, purpose);
         self.driver.wake(place.token);
         self.await_wakeup(ruby, place.token).map(|_| ())
+    }
+
+    /// As [`yield_turn`](Self::yield_turn), for a fiber that uses a descriptor, and fails when that is
+    /// about to be closed.
+    pub fn yield_turn_on(&self, ruby: &Ruby, fd: RawFd) -> Result<(), Error> {
+        let place = self.place_on(ruby, Purpose::Turn, [fd]);
+        self.driver.wake(place.token);
+        self.await_wakeup(ruby, place.token)?;
+        if self.driver.is_ended(place.token) {
+            return Err(errors::stream_closed(ruby));
+        }
+        Ok(())
     }
 
     /// Starts a new fiber at once; the current one goes on when that parks or ends. The fiber must

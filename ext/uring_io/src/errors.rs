@@ -115,6 +115,12 @@ pub fn refusal(ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> E
     unsupported(ruby, message)
 }
 
+/// The IO is closed by somebody else while it is used, in the words of thread.c.
+pub fn stream_closed(ruby: &Ruby) -> Error {
+    let message = "stream closed in another thread";
+    Error::new(ruby.exception_io_error(), message)
+}
+
 /// An object of the wrong class.
 pub fn wrong_type(ruby: &Ruby, message: String) -> Error {
     Error::new(ruby.exception_type_error(), message)

@@ -8,8 +8,8 @@ use magnus::rb_sys::{protect, AsRawValue, FromRawValue};
 use magnus::value::{Lazy, ReprValue};
 use magnus::{prelude::*, Error, RClass, Ruby, TryConvert, Value};
 use rb_sys::{
-    rb_io_closed_p, rb_io_descriptor, rb_io_get_io, rb_io_get_write_io, rb_io_read_pending,
-    rb_io_timeout, RFile,
+    rb_io_closed_p, rb_io_descriptor, rb_io_get_io, rb_io_get_write_io, rb_io_mode,
+    rb_io_read_pending, rb_io_timeout, RFile,
 };
 use uring_io_core::{Error as CoreError, Interest, Target};
 
@@ -31,6 +31,18 @@ pub enum Kind {
 pub struct OpenIo {
     value: Value,
     pub fd: RawFd,
+}
+
+/// Which descriptors of an IO: one that is a duplex pipe has another one for output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Descriptors {
+    Both,
+    /// Its own.
+    Own,
+    /// Those that `close_read` closes: none where it shuts a socket down, which ends what waits for it.
+    ForReading,
+    /// Those that `close_write` closes.
+    ForWriting,
 }
 
 impl OpenIo {
@@ -57,6 +69,42 @@ impl OpenIo {
         Self::new(ruby, unsafe { Value::from_raw(writer) })
     }
 
+    /// Descriptors of an IO; none of one that is closed, or was never opened.
+    pub fn descriptors(_ruby: &Ruby, io: Value, which: Descriptors) -> Vec<RawFd> {
+        const READABLE: i32 = 1;
+        const WRITABLE: i32 = 2;
+        let mut found = Vec::new();
+        // SAFETY: an IO, so a T_FILE.
+        if unsafe { (*(io.as_raw() as *const RFile)).fptr.is_null() } {
+            return found;
+        }
+        // SAFETY: it was opened. A raise, of one that is half closed, is caught by `protect`.
+        let _ = protect(|| unsafe {
+            let raw = io.as_raw();
+            let closed = rb_io_closed_p(raw);
+            if Value::from_raw(closed).to_bool() {
+                return closed;
+            }
+            let writer = rb_io_get_write_io(raw);
+            let is_tied = writer != raw;
+            let mode = rb_io_mode(raw);
+            let (own, other) = match which {
+                Descriptors::Both => (true, true),
+                Descriptors::Own => (true, false),
+                Descriptors::ForReading => (is_tied || mode & WRITABLE == 0, false),
+                Descriptors::ForWriting => (!is_tied && mode & READABLE == 0, true),
+            };
+            if own {
+                found.push(rb_io_descriptor(raw));
+            }
+            if other && is_tied {
+                found.push(rb_io_descriptor(writer));
+            }
+            closed
+        });
+        found
+    }
+
     /// The IO itself.
     pub fn value(&self) -> Value {
         self.value
@@ -76,6 +124,34 @@ impl OpenIo {
             let file = self.value.as_raw() as *const RFile;
             rb_io_read_pending((*file).fptr) != 0
         }
+    }
+
+    /// Ruby's own read buffer of this IO, with its size; `None` where it has none, or does not tell (Ruby 4.0).
+    pub fn read_buffer(&self) -> Option<(*mut u8, usize)> {
+        #[cfg(ruby_lt_4_0)]
+        {
+            /// rb_io_buffer_t (include/ruby/io.h), which is packed.
+            #[repr(C, packed)]
+            #[derive(Clone, Copy)]
+            struct ReadBuffer {
+                start: *mut u8,
+                offset: i32,
+                length: i32,
+                capacity: i32,
+            }
+
+            // SAFETY: `value` was an open IO, so a T_FILE whose rb_io_t is set, also when it was closed since.
+            let buffer: ReadBuffer = unsafe {
+                let file = self.value.as_raw() as *const RFile;
+                std::ptr::addr_of!((*(*file).fptr).rbuf)
+                    .cast::<ReadBuffer>()
+                    .read_unaligned()
+            };
+            let size = usize::try_from(buffer.capacity).ok()?;
+            (!buffer.start.is_null()).then_some((buffer.start, size))
+        }
+        #[cfg(not(ruby_lt_4_0))]
+        None
     }
 
     /// What Ruby takes it for.

@@ -10,6 +10,8 @@ mod buffer;
 mod caller;
 mod calls;
 mod children;
+mod closing;
+mod detour;
 mod duration;
 mod engine;
 mod errors;
@@ -45,5 +47,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     scheduler::init(ruby, module)?;
     selector::init(ruby, module)?;
     poller::init(ruby, module)?;
-    ring::init(ruby, module)
+    ring::init(ruby, module)?;
+    closing::init(module)
 }

@@ -639,6 +639,9 @@ pub fn value(
         let message = "the operation took longer than its timeout";
         return Err(errors::io_timeout(ruby, message));
     }
+    if outcome.closed {
+        return Err(errors::stream_closed(ruby));
+    }
     let result = outcome.result;
     let timed = matches!(outcome.call.as_deref(), Some(Call::Timeout { .. }));
     if result < 0 && !(timed && result == -numbers::ETIME) {

@@ -13,6 +13,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::rc::Rc;
 use std::sync::atomic::AtomicU32;
 use std::sync::OnceLock;
 
@@ -22,6 +23,7 @@ use rb_sys::{
     rb_ractor_local_storage_ptr_set, rb_ractor_local_storage_type,
 };
 
+use crate::closing::Registry;
 use crate::errors;
 
 /// What the threads of one Ractor have in common.
@@ -35,6 +37,8 @@ pub struct Local {
         expect(dead_code, reason = "nothing can be told to end")
     )]
     pub cancelling: AtomicU32,
+    /// See `closing.rs`.
+    pub registry: Rc<Registry>,
 }
 
 /// Ruby's name for the place of [`Local`].

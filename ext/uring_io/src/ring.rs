@@ -19,6 +19,7 @@ use uring_io_core::{Call, Shot, Token, Wakeup};
 
 use crate::batch::{self, Batch};
 use crate::calls::{Chain, Step};
+use crate::closing::Registry;
 use crate::engine::{Engine, Flow, Purpose};
 use crate::held::Held;
 use crate::options::{self, Made};
@@ -125,6 +126,7 @@ impl Ring {
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.engine.set(Engine::new(ruby, driver, Flow::Nobody));
+        Registry::of(ruby).add(this.made(ruby)?);
         Ok(())
     }
 

@@ -22,6 +22,9 @@ use rb_sys::rb_data_type_t;
 use uring_io_core::{Direction, Interest, Token};
 
 use crate::arguments::check_count;
+#[cfg(ruby_gte_4_0)]
+use crate::closing;
+use crate::closing::Registry;
 use crate::engine::{Engine, Flow, Purpose};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
@@ -109,6 +112,7 @@ impl Scheduler {
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.engine.set(Engine::new(ruby, driver, Flow::Next));
+        Registry::of(ruby).add(this.made(ruby)?);
         this.since.set(Some(Instant::now()));
         this.contract.set(Contract::of_ruby(ruby)?);
         Ok(())
@@ -302,22 +306,12 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Closes a descriptor that Ruby has taken from an IO. It switches no fibers and does not
-    /// wait, because a finalizer may be the caller.
+    /// Ruby is about to close a descriptor that it has taken from an IO. It switches no fibers and does not
+    /// wait, because a finalizer may be the caller. Ruby does the closing, as only it can report errors.
     #[cfg(ruby_gte_4_0)]
-    fn io_close(ruby: &Ruby, this: Obj<Self>, fd: i32) -> bool {
-        match this.engine.get() {
-            Some(engine) => engine.close_descriptor(ruby, fd),
-            None => uring_io_core::close_descriptor(fd),
-        }
-        true
-    }
-
-    /// See [`Engine::before_close`]: for Rubies without the hook above.
-    fn before_close(ruby: &Ruby, this: Obj<Self>, fd: i32) {
-        if let Some(engine) = this.engine.get() {
-            engine.before_close(ruby, fd);
-        }
+    fn io_close(ruby: &Ruby, _: Obj<Self>, fd: i32) -> bool {
+        closing::tell_of_close(ruby, fd);
+        false
     }
 
     /// Raises in a fiber at its wait. Any thread; the first argument may also stand for one wait
@@ -580,7 +574,6 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     Scheduler::class(ruby);
     ractors::refuse_copies(class)?;
     class.define_alloc_func::<Scheduler>();
-    class.define_method("before_close", method!(Scheduler::before_close, 1))?;
     class.define_method("initialize", method!(Scheduler::initialize, -1))?;
     class.define_method("backend", method!(Scheduler::backend, 0))?;
     class.define_method("closed?", method!(Scheduler::is_closed, 0))?;

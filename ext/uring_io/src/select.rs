@@ -210,6 +210,7 @@ impl<'a> Parts<'a> {
         for &(fd, interest) in &watched.entries {
             let token = engine.park_beside(fiber, Purpose::PartOf(Cell::new(Some(whole))));
             parts.tokens.push(token);
+            engine.driver.is_about(token, fd);
             let operation = Operation::Poll { fd, interest };
             if engine.submit(ruby, token, &operation)?.is_some() {
                 engine.driver.wake(whole);

@@ -23,7 +23,8 @@ use rb_sys::rb_data_type_t;
 use uring_io_core::{Direction, Turn};
 
 use crate::arguments::check_count;
-use crate::engine::{Engine, Flow};
+use crate::closing::{self, Registry};
+use crate::engine::{Engine, Flow, Purpose};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
 use crate::receiver::{Receiver, Receives};
@@ -38,7 +39,7 @@ pub struct Selector {
     state: OnceCell<State>,
 }
 
-struct State {
+pub struct State {
     engine: Engine,
     home: Opaque<Fiber>,
     contract: Cell<Contract>,
@@ -149,6 +150,7 @@ impl Selector {
             idle: Cell::new(Duration::ZERO),
             not_looked: Cell::new(0),
         });
+        Registry::of(ruby).add_selector(this.made(ruby)?);
         Ok(())
     }
 
@@ -321,12 +323,10 @@ impl Selector {
         Ok(())
     }
 
-    /// Closes a descriptor that Ruby has taken from an IO.
-    fn io_close(ruby: &Ruby, this: Obj<Self>, fd: i32) -> bool {
-        match this.state.get() {
-            Some(state) => state.engine.close_descriptor(ruby, fd),
-            None => uring_io_core::close_descriptor(fd),
-        }
+    /// Closes a descriptor that Ruby has taken from an IO. It does not wait.
+    fn io_close(ruby: &Ruby, _: Obj<Self>, fd: i32) -> bool {
+        closing::tell_of_close(ruby, fd);
+        uring_io_core::close_descriptor(fd);
         true
     }
 
@@ -365,6 +365,21 @@ impl Selector {
 }
 
 impl State {
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Lets the other fibers run once, or those that can within some time.
+    pub fn let_others_run(&self, ruby: &Ruby, most: Option<Duration>) -> Hook<()> {
+        if most.is_some() {
+            gvl::pause();
+        }
+        if self.is_at_home(ruby) {
+            return self.select(ruby, Some(Duration::ZERO)).map(|_| ());
+        }
+        self.engine.yield_turn(ruby, Purpose::Turn)
+    }
+
     fn is_at_home(&self, ruby: &Ruby) -> bool {
         self.engine.is_home(ruby.fiber_current())
     }

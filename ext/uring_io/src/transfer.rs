@@ -12,7 +12,8 @@ use uring_io_core::{BackendKind, Direction, Interest, Operation, Target, Transfe
 use crate::arguments::{check_count, size};
 use crate::buffer::BufferMemory;
 use crate::caller;
-use crate::engine::{Engine, Purpose};
+use crate::detour::Detour;
+use crate::engine::Engine;
 use crate::errors;
 use crate::io::{Kind, OpenIo};
 
@@ -153,16 +154,20 @@ fn transfer(
         && span.most <= CACHED_MOST
         && engine.driver.backend() != BackendKind::IoUring
         && (extent.from.is_some() || kind == Kind::File);
+    let mut detour = Detour::of(io, &memory, direction);
     let mut known = None;
     let mut done = 0;
     loop {
         let buffer = memory.lend(span.offset + done, span.most - done);
         let attempted = if unasked {
-            let attempt = || uring_io_core::try_unasked(io.fd, direction, buffer);
-            at_once(engine, ruby, attempt)?
+            let_others_run(engine, ruby, io, detour.as_ref())?;
+            at_once(engine, || {
+                uring_io_core::try_unasked(io.fd, direction, buffer)
+            })
         } else if may_be_cached {
             let position = extent.from.map(|from| from.saturating_add(done as u64));
-            from_cache(engine, ruby, io.fd, position, buffer)?
+            let_others_run(engine, ruby, io, detour.as_ref())?;
+            from_cache(engine, io.fd, position, buffer)
         } else {
             None
         };
@@ -178,13 +183,25 @@ fn transfer(
             _ => match known.map_or_else(|| target(engine, kind, io, extent.from), Ok) {
                 Ok(target) => {
                     known = Some(target);
-                    let step = Transfer {
+                    let step = |buffer| Transfer {
                         direction,
                         fd: io.fd,
                         target: advanced(target, done),
                         buffer,
                     };
-                    one(engine, ruby, io, &step, tries, refused)?
+                    match &mut detour {
+                        None => one(engine, ruby, io, &step(buffer), tries, refused)?,
+                        Some(detour) => match detour.lend(span.most - done) {
+                            None => -libc::ENOMEM,
+                            Some(other) => {
+                                let step = step(other);
+                                let result = one(engine, ruby, io, &step, tries, refused)?;
+                                let read = usize::try_from(result).unwrap_or(0);
+                                detour.bring(ruby, &memory, span.offset + done, read)?;
+                                result
+                            }
+                        },
+                    }
                 }
                 Err(error) => -error.errno,
             },
@@ -243,7 +260,8 @@ fn one(
         let attempted = if refused {
             None
         } else {
-            at_once(engine, ruby, || Some(uring_io_core::try_transfer(step)))?
+            let_others_run(engine, ruby, io, None)?;
+            at_once(engine, || Some(uring_io_core::try_transfer(step)))
         };
         let result = attempted.unwrap_or(-libc::EAGAIN);
         // The question would come again behind a wait.
@@ -279,17 +297,16 @@ const CACHED_MOST: usize = 64 * 1024;
 /// whether it is there.
 fn from_cache(
     engine: &Engine,
-    ruby: &Ruby,
     fd: i32,
     position: Option<u64>,
     buffer: uring_io_core::LentBuffer,
-) -> Result<Option<i32>, Error> {
+) -> Option<i32> {
     let position = match position.map(i64::try_from) {
-        Some(Err(_)) => return Ok(None),
+        Some(Err(_)) => return None,
         Some(Ok(position)) => Some(position),
         None => None,
     };
-    at_once(engine, ruby, || {
+    at_once(engine, || {
         engine.driver.count_direct_call();
         match uring_io_core::read_cached(fd, position, buffer) {
             result if result == -libc::EOPNOTSUPP => None,
@@ -298,20 +315,27 @@ fn from_cache(
     })
 }
 
-/// Makes an attempt that does not wait, after others had their turn when that is due.
-fn at_once(
+/// Gives others their turn when that is due, before an attempt that does not wait.
+fn let_others_run(
     engine: &Engine,
     ruby: &Ruby,
-    attempt: impl FnOnce() -> Option<i32>,
-) -> Result<Option<i32>, Error> {
-    if !engine.driver.may_do_at_once() {
-        engine.yield_turn(ruby, Purpose::Turn)?;
+    io: OpenIo,
+    detour: Option<&Detour>,
+) -> Result<(), Error> {
+    if engine.driver.may_do_at_once() {
+        return Ok(());
     }
+    engine.yield_turn_on(ruby, io.fd)?;
+    detour.map_or(Ok(()), |detour| detour.check(ruby))
+}
+
+/// Makes an attempt that does not wait.
+fn at_once(engine: &Engine, attempt: impl FnOnce() -> Option<i32>) -> Option<i32> {
     let result = attempt();
     if result.is_some() {
         engine.driver.count_direct_call();
     }
-    Ok(result)
+    result
 }
 
 /// What Ruby says when an IO's timeout passes (io.c, rb_io_timeout_error callers).

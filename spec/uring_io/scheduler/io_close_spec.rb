@@ -4,25 +4,42 @@
 if UringIO::Scheduler.method_defined?(:io_close)
   RSpec.describe UringIO::Scheduler, "#io_close" do
     each_backend do |_backend|
-      it "closes the descriptor of this number and returns true, without switching fibers" do
+      it "leaves the closing to Ruby, and neither waits nor switches fibers" do
         order = []
         scheduled do |scheduler|
-          reader, writer = pipe
-          reader.autoclose = false
+          reader, = pipe
           Fiber.schedule do
             sleep(0)
             order << :other
           end
-          order << scheduler.io_close(reader.fileno) << :closed
-          expect { writer.syswrite("x") }.to raise_error(Errno::EPIPE)
+          order << scheduler.io_close(reader.fileno) << :told
+          expect(reader.stat).to be_pipe
         end
-        expect(order).to eq([true, :closed, :other])
+        expect(order).to eq([false, :told, :other])
       end
 
-      it "returns true for what is closed already: nobody could be told, and Ruby is not to try again" do
+      it "ends what waits for the descriptor by another IO" do
+        outcome = nil
         scheduled do |scheduler|
-          expect(scheduler.io_close(-1)).to be(true)
-          expect(scheduler.io_close((2**31) - 1)).to be(true)
+          reader, = pipe
+          Fiber.schedule { outcome = raised { reader.readpartial(1) } }
+          scheduler.io_close(reader.fileno)
+        end
+        expect(outcome).to be_an(IOError)
+      end
+
+      it "has Ruby report that close(2) failed" do
+        scheduled do
+          _, writer = pipe
+          closing(IO.for_fd(writer.fileno)).close
+          expect { writer.close }.to raise_error(Errno::EBADF)
+        end
+      end
+
+      it "answers the same for a number of no descriptor" do
+        scheduled do |scheduler|
+          expect(scheduler.io_close(-1)).to be(false)
+          expect(scheduler.io_close((2**31) - 1)).to be(false)
         end
       end
 

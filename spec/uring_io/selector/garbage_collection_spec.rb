@@ -128,11 +128,11 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
         def drop(sockets)
           selector = SELECTOR.new(Fiber.current)
           5.times do
-            Fiber.new { selector.io_wait(Fiber.current, sockets[0], IO::READABLE) }.transfer
-            Fiber.new { selector.io_wait(Fiber.current, sockets[0], IO::WRITABLE) }.transfer
+            Fiber.new { selector.io_wait(Fiber.current, sockets[0], IO::READABLE) rescue IOError }.transfer
+            Fiber.new { selector.io_wait(Fiber.current, sockets[0], IO::WRITABLE) rescue IOError }.transfer
             Fiber.new { selector.yield }.transfer
           end
-          Fiber.new { selector.io_read(Fiber.current, sockets[1], IO::Buffer.new(64), 64, 0) }.transfer
+          Fiber.new { selector.io_read(Fiber.current, sockets[1], IO::Buffer.new(64), 64, 0) rescue IOError }.transfer
           pid = spawn("exit 0")
           Fiber.new { selector.process_wait(Fiber.current, pid, 0) }.transfer
           2.times { selector.select(0) }

@@ -14,7 +14,7 @@ impl Epoll {
         Err(Error::new("epoll_create1", libc::ENOSYS))
     }
 
-    pub fn watch(&mut self, _: RawFd, _: i16) -> Result<()> {
+    pub fn watch(&mut self, _: RawFd, _: i16) -> Result<bool> {
         match self.0 {}
     }
 

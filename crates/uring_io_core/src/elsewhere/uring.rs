@@ -47,6 +47,14 @@ impl Ring {
         match self.0 {}
     }
 
+    pub fn has_queued(&mut self, _: std::os::fd::RawFd) -> bool {
+        match self.0 {}
+    }
+
+    pub fn drop_chain(&mut self) {
+        match self.0 {}
+    }
+
     pub fn chain_length_max(&self) -> usize {
         match self.0 {}
     }

@@ -68,9 +68,9 @@ impl Descriptors {
     }
 
     /// Takes the operations on a descriptor away that are over: those that `is_over` says so of.
-    pub fn retain(&mut self, fd: RawFd, mut is_over: impl FnMut(&Waiting) -> bool) {
+    pub fn retain(&mut self, fd: RawFd, mut is_over: impl FnMut(&mut Waiting) -> bool) {
         if let Some(descriptor) = self.descriptors.get_mut(fd as usize) {
-            descriptor.waiting.retain(|waiting| !is_over(waiting));
+            descriptor.waiting.retain_mut(|waiting| !is_over(waiting));
         }
     }
 

@@ -7,12 +7,24 @@ use crate::error::Result;
 use crate::system::epoll;
 
 /// An epoll set whose entries are one-shot: each reports once, then rests until watched again.
+///
+/// The kernel keeps an entry as long as anybody has its file open: a dup, or a forked child, under
+/// whatever number. So an entry may report when its number is another file's. Its events carry the
+/// number of times that entries were added for the descriptor, which tells them apart.
 pub(super) struct Epoll {
     set: OwnedFd,
     events: Vec<libc::epoll_event>,
-    /// Whether each descriptor was added. The kernel drops an entry when its file is closed, so this
-    /// is a guess: `watch` corrects it.
-    added: Vec<bool>,
+    entries: Vec<Entry>,
+    waker: RawFd,
+}
+
+/// What is known of the entry of a descriptor.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    /// Whether it was added. The kernel drops it with its file, so this is a guess: `watch` corrects it.
+    added: bool,
+    /// How many there were.
+    count: u32,
 }
 
 impl Epoll {
@@ -20,45 +32,63 @@ impl Epoll {
 
     pub fn new(waker: RawFd) -> Result<Self> {
         let set = epoll::create()?;
-        epoll::control(&set, libc::EPOLL_CTL_ADD, waker, libc::EPOLLIN as u32)?;
+        let readable = libc::EPOLLIN as u32;
+        epoll::control(&set, libc::EPOLL_CTL_ADD, waker, readable, waker as u64)?;
         let events = Vec::with_capacity(Self::EVENTS_AT_ONCE);
         Ok(Self {
             set,
             events,
-            added: Vec::new(),
+            entries: Vec::new(),
+            waker,
         })
     }
 
-    /// Watches `fd` for `events`, once.
-    pub fn watch(&mut self, fd: RawFd, events: i16) -> Result<()> {
+    /// Watches `fd` for `events`, once. Whether that took a new entry although there was one: then it
+    /// is another file's descriptor now.
+    pub fn watch(&mut self, fd: RawFd, events: i16) -> Result<bool> {
         let events = events as u32 | libc::EPOLLONESHOT as u32;
         let number = fd as usize;
-        if number >= self.added.len() {
-            self.added.resize(number + 1, false);
+        if number >= self.entries.len() {
+            self.entries.resize(number + 1, Entry::default());
         }
-        let known = std::mem::replace(&mut self.added[number], true);
-        let (first, second, wrong_guess) = if known {
-            (libc::EPOLL_CTL_MOD, libc::EPOLL_CTL_ADD, libc::ENOENT)
-        } else {
-            (libc::EPOLL_CTL_ADD, libc::EPOLL_CTL_MOD, libc::EEXIST)
+        let entry = &mut self.entries[number];
+        let set = &self.set;
+        let control = |what, count| {
+            let data = u64::from(count) << 32 | number as u64;
+            epoll::control(set, what, fd, events, data)
         };
-        let watched = match epoll::control(&self.set, first, fd, events) {
-            Err(error) if error.errno == wrong_guess => {
-                epoll::control(&self.set, second, fd, events)
+        if entry.added {
+            match control(libc::EPOLL_CTL_MOD, entry.count) {
+                Err(error) if error.errno == libc::ENOENT => {}
+                Err(error) => {
+                    entry.added = false;
+                    return Err(error);
+                }
+                Ok(()) => return Ok(false),
             }
-            result => result,
-        };
-        if watched.is_err() {
-            self.added[number] = false;
         }
-        watched
+        let is_new = entry.added;
+        entry.count = entry.count.wrapping_add(1);
+        let added = match control(libc::EPOLL_CTL_ADD, entry.count) {
+            // A dup was given the number that the entry was added by.
+            Err(error) if error.errno == libc::EEXIST => control(libc::EPOLL_CTL_MOD, entry.count),
+            added => added,
+        };
+        entry.added = added.is_ok();
+        added.map(|()| is_new)
     }
 
     /// Waits, and adds what is ready to `found`. epoll's event bits are those of poll(2).
     pub fn wait(&mut self, timeout: Option<Duration>, found: &mut Vec<(RawFd, i16)>) -> Result<()> {
         epoll::wait(&self.set, &mut self.events, timeout)?;
-        let events = self.events.iter();
-        found.extend(events.map(|event| (event.u64 as RawFd, event.events as i16)));
+        for event in &self.events {
+            let (data, events) = (event.u64, event.events as i16);
+            let (fd, count) = (data as u32 as RawFd, (data >> 32) as u32);
+            let entry = self.entries.get(fd as usize);
+            if fd == self.waker || entry.is_some_and(|entry| entry.count == count) {
+                found.push((fd, events));
+            }
+        }
         Ok(())
     }
 }

@@ -40,6 +40,8 @@ struct Waiting {
     token: Token,
     /// The poll(2) events it waits for.
     events: i16,
+    /// Whether epoll watches its descriptor.
+    armed: bool,
     attempt: Attempt,
 }
 
@@ -198,6 +200,7 @@ impl Readiness {
         let waiting = Waiting {
             token,
             events: interest.poll_events(),
+            armed: false,
             attempt,
         };
         self.descriptors.add(fd, waiting);
@@ -248,6 +251,7 @@ impl Readiness {
         let mut changed = std::mem::take(&mut self.changed);
         if let Waiter::Epoll(epoll) = &mut self.waiter {
             let mut refused = Vec::new();
+            let completed = &mut self.completed;
             for &fd in &changed {
                 let events = self.descriptors.events(fd);
                 if events == 0 {
@@ -255,7 +259,15 @@ impl Readiness {
                 }
                 counts.direct_calls.add(1);
                 match epoll.watch(fd, events) {
-                    Ok(()) => {}
+                    Ok(is_new) => self.descriptors.retain(fd, |waiting| {
+                        // It was closed without our being told, and is another file's by now.
+                        let is_over = is_new && waiting.armed;
+                        if is_over {
+                            completed.push_back((waiting.token, -libc::EBADF));
+                        }
+                        waiting.armed = true;
+                        is_over
+                    }),
                     // Not a kind of file that can be waited for: it is always ready.
                     Err(error) if error.errno == libc::EPERM => self.found.push((fd, events)),
                     Err(error) => refused.push((fd, -error.errno)),

@@ -159,6 +159,12 @@ impl Ring {
         Ok(!self.queued.contains(&fd))
     }
 
+    /// Whether an entry for this descriptor may be one that the kernel has yet to take.
+    pub fn has_queued(&mut self, fd: RawFd) -> bool {
+        self.forget_taken();
+        self.queued.contains(&fd)
+    }
+
     /// Forgets descriptors of entries that the kernel has taken. Each entry has one at most.
     fn forget_taken(&mut self) {
         let left = self.ring.submission().len() + self.backlog.len();
@@ -209,6 +215,11 @@ impl Ring {
             }
         }
         Err(Error::new("io_uring_enter", libc::EBUSY))
+    }
+
+    /// Forgets the chain that was put together.
+    pub fn drop_chain(&mut self) {
+        self.chain.clear();
     }
 
     /// The most calls that a chain can have.

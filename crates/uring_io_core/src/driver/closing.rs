@@ -1,0 +1,109 @@
+//! Ending what is under way on a descriptor before that is closed.
+//!
+//! Whoever closes begins (from then on nothing new is started on the descriptor), tells what is under way
+//! to end, and waits until nobody is about the descriptor any more. All of it is for any thread, as
+//! [`Driver::wake`]: the operations themselves are cancelled by the owner when it looks for completions.
+
+use std::os::fd::RawFd;
+
+use super::{Driver, Parks, Wakeup};
+use crate::token::Token;
+
+impl<P> Parks<P> {
+    /// Notes that a party is about a descriptor. One that is about to be closed takes nothing new.
+    pub(super) fn is_about(&mut self, token: Token, fd: RawFd) {
+        self.in_flight.is_about(token, fd);
+        if self.closing.contains(&fd) {
+            self.in_flight.end(token);
+        }
+    }
+}
+
+impl<P> Driver<P> {
+    /// As [`park`](Self::park), for a party that is about to use a descriptor.
+    pub fn park_on(&self, payload: P, fd: RawFd) -> Token {
+        let mut parks = self.parks.borrow_mut();
+        let token = parks.in_flight.park(payload);
+        parks.is_about(token, fd);
+        token
+    }
+
+    /// Notes that a party is about one more descriptor, before it submits.
+    pub fn is_about(&self, token: Token, fd: RawFd) {
+        self.parks.borrow_mut().is_about(token, fd);
+    }
+
+    /// Completes what was not started, because its descriptor is about to be closed.
+    pub(super) fn refuse(&self, token: Token) {
+        let mut parks = self.parks.borrow_mut();
+        parks.in_flight.submitted(token, true);
+        parks.fire(token, Wakeup::Completed(-libc::ECANCELED));
+    }
+
+    /// Refuses whatever is to be started on a descriptor from now on, until
+    /// [`end_close`](Self::end_close): it completes with `ECANCELED`, and [`is_ended`](Self::is_ended).
+    pub fn begin_close(&self, fd: RawFd) {
+        self.parks.borrow_mut().closing.push(fd);
+    }
+
+    /// The descriptor was closed, or is not going to be.
+    pub fn end_close(&self, fd: RawFd) {
+        let closing = &mut self.parks.borrow_mut().closing;
+        if let Some(place) = closing.iter().position(|closed| *closed == fd) {
+            closing.swap_remove(place);
+        }
+    }
+
+    /// Whether something is under way on a descriptor: a party that has not left, other than those that
+    /// `left_out` says so of, or an operation whose completion is due.
+    pub fn is_used(&self, fd: RawFd, left_out: impl Fn(&P) -> bool) -> bool {
+        let parks = self.parks.borrow();
+        let mut users = parks.in_flight.users(fd);
+        users.any(|(token, party)| {
+            parks.in_flight.is_submitted(token) || !party.is_some_and(&left_out)
+        })
+    }
+
+    /// Tells everything that is under way on a descriptor to end. A party that waits for nothing yet goes
+    /// on; an operation is cancelled when its owner next looks.
+    pub fn end_all_on(&self, fd: RawFd) {
+        let mut parks = self.parks.borrow_mut();
+        let tokens: Vec<Token> = parks.in_flight.users(fd).map(|(token, _)| token).collect();
+        for token in tokens {
+            if parks.in_flight.end(token) {
+                // Again each time: a step of a chain that had not begun knows nothing of the last one.
+                parks.ending.push(token);
+            } else {
+                parks.fire(token, Wakeup::Woken);
+            }
+        }
+        drop(parks);
+        if self.is_waiting() {
+            self.waker().wake();
+        }
+    }
+
+    /// Whether the party of `token` was told to end because its descriptor is about to be closed.
+    pub fn is_ended(&self, token: Token) -> bool {
+        self.parks.borrow().in_flight.is_ended(token)
+    }
+
+    /// Whether an operation on a descriptor may be queued that the kernel has not taken. Not while the owner
+    /// waits.
+    pub fn has_queued(&self, fd: RawFd) -> bool {
+        let mut backend = self.backend.borrow_mut();
+        backend.ring().is_ok_and(|ring| ring.has_queued(fd))
+    }
+
+    /// Cancels what was told to end.
+    pub(super) fn cancel_ending(&self) {
+        if self.parks.borrow().ending.is_empty() {
+            return;
+        }
+        let ending = std::mem::take(&mut self.parks.borrow_mut().ending);
+        for token in ending {
+            // A ring that refuses this has failed, and says so at the next enter.
+            let _ = self.cancel(token);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Nothing outlives its IO: what is under way on a descriptor ends before Ruby lets go of it.
+//!
+//! Ruby below 4.0 tells no scheduler of a close, and later ones tell of some: so the methods of IO that
+//! close a descriptor, or give it another file, come here first (`lib/uring_io/core_ext/close.rb`).
+//! Every scheduler, selector and ring of the Ractor is asked whether it uses the descriptor. As a rule
+//! none does, which takes nanoseconds. Otherwise all that is under way on it is told to end, by an
+//! IOError in whoever waits, nothing new is begun on it, and whoever closes waits until the last of them
+//! has left.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use magnus::rb_sys::{AsRawValue, FromRawValue};
+use magnus::value::ReprValue;
+use magnus::{function, method, prelude::*, Error, RModule, Ruby, Value};
+
+use crate::engine::{Engine, Flow, Purpose};
+use crate::gvl;
+use crate::io::{Descriptors, OpenIo};
+use crate::ractors::Local;
+use crate::selector::State;
+
+/// Who uses descriptors. Selectors have more than an engine: a list of others who are to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum User {
+    Engine(*const Engine),
+    Selector(*const State),
+}
+
+impl User {
+    /// # Safety
+    ///
+    /// It must be in the list: whoever is dropped takes itself off.
+    unsafe fn engine(&self) -> &Engine {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::Engine(engine) => &**engine,
+                Self::Selector(state) => (**state).engine(),
+            }
+        }
+    }
+}
+
+/// The schedulers, selectors and rings of one Ractor. Its threads take turns by its GVL.
+#[derive(Default)]
+pub struct Registry {
+    users: RefCell<Vec<User>>,
+}
+
+impl Registry {
+    /// That of the calling thread's Ractor.
+    pub fn of(ruby: &Ruby) -> Rc<Self> {
+        Rc::clone(&Local::of(ruby).registry)
+    }
+
+    /// Adds an engine, which is where it stays until it is dropped.
+    pub fn add(&self, engine: &Engine) {
+        self.users.borrow_mut().push(User::Engine(engine));
+    }
+
+    /// As [`add`](Self::add), for the engine of a selector.
+    pub fn add_selector(&self, state: &State) {
+        self.users.borrow_mut().push(User::Selector(state));
+    }
+
+    /// Takes an engine off the list. The collector calls this, maybe for another Ractor, when none of its
+    /// threads is in here.
+    pub fn remove(&self, engine: &Engine) {
+        self.users.borrow_mut().retain(|user| {
+            // SAFETY: all that are in the list are there, the one that is about to go included.
+            let of_user = unsafe { user.engine() };
+            !std::ptr::eq(of_user, engine)
+        });
+    }
+
+    /// Calls `look` with every engine that is in use. It must not call Ruby: the collector frees engines.
+    fn each(&self, mut look: impl FnMut(&Engine)) {
+        for user in self.users.borrow().iter() {
+            // SAFETY: it is in the list, and stays there while Ruby is not called.
+            let engine = unsafe { user.engine() };
+            if !engine.is_closed() && !engine.is_lost() {
+                look(engine);
+            }
+        }
+    }
+
+    fn is_used(&self, ruby: &Ruby, fds: &[RawFd]) -> bool {
+        let mut used = false;
+        self.each(|engine| used |= fds.iter().any(|fd| engine.uses(ruby, *fd)));
+        used
+    }
+
+    /// The scheduler or selector of the calling thread whose fibers can run while this one waits: one that
+    /// uses these descriptors, or else the latest.
+    fn own(&self, ruby: &Ruby, fds: &[RawFd]) -> Option<User> {
+        let users = self.users.borrow();
+        let mut own = None;
+        for user in users.iter() {
+            // SAFETY: as above.
+            let engine = unsafe { user.engine() };
+            let runs = !matches!(engine.flow, Flow::Nobody)
+                && !engine.is_closed()
+                && !engine.is_lost()
+                && engine.is_owner(ruby);
+            if runs {
+                own = Some(*user);
+                if fds.iter().any(|fd| engine.uses(ruby, *fd)) {
+                    break;
+                }
+            }
+        }
+        own
+    }
+}
+
+/// Descriptors that are about to be closed: nothing is begun on them while this is there.
+pub struct Closing {
+    registry: Rc<Registry>,
+    fds: Vec<RawFd>,
+    /// What killed the fiber that closes meanwhile: it goes on with that when it has closed.
+    killed: Option<Error>,
+}
+
+/// How long whoever closes waits between two looks, where nobody tells it to go on.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// Looks in vain after which it goes on without those whose threads are busy elsewhere, and so may be
+/// waiting for it: their operations are over, or have memory of their own.
+const LOOKS_MAX: u32 = 1000;
+
+impl Closing {
+    /// Ends what is under way on these descriptors, and waits until it is over. `None` where nothing was.
+    pub fn begin(ruby: &Ruby, fds: &[RawFd]) -> Result<Option<Self>, Error> {
+        let registry = &Local::of(ruby).registry;
+        if !registry.is_used(ruby, fds) {
+            return Ok(None);
+        }
+        let mut closing = Self {
+            registry: Rc::clone(registry),
+            fds: fds.to_vec(),
+            killed: None,
+        };
+        registry.each(|engine| fds.iter().for_each(|fd| engine.driver.begin_close(*fd)));
+        closing.end_all(ruby).map(|()| Some(closing))
+    }
+
+    fn end_all(&mut self, ruby: &Ruby) -> Result<(), Error> {
+        for look in 0_u32.. {
+            self.tell(ruby, look == 0);
+            if !self.registry.is_used(ruby, &self.fds) {
+                break;
+            }
+            if look > LOOKS_MAX && !self.is_queued_anywhere(ruby) {
+                break;
+            }
+            match self.wait(ruby, look) {
+                Ok(()) => {}
+                Err(kill) if kill.value().is_none() => {
+                    self.killed.get_or_insert(kill);
+                }
+                Err(raised) => return Err(raised),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells all users to end. Those of the calling thread are cancelled right here.
+    fn tell(&self, ruby: &Ruby, first: bool) {
+        self.registry.each(|engine| {
+            let used = self.fds.iter().copied();
+            let used: Vec<RawFd> = used.filter(|fd| engine.uses(ruby, *fd)).collect();
+            used.iter().for_each(|fd| engine.driver.end_all_on(*fd));
+            if !used.is_empty() && engine.is_owner(ruby) {
+                engine.cancel_ended(&used, first);
+            }
+        });
+    }
+
+    /// Whether an operation waits to go to the kernel, and would find another file by then.
+    fn is_queued_anywhere(&self, ruby: &Ruby) -> bool {
+        let mut queued = false;
+        self.registry.each(|engine| {
+            queued |= engine.is_owner(ruby)
+                || self
+                    .fds
+                    .iter()
+                    .any(|fd| !engine.driver.is_waiting() && engine.driver.has_queued(*fd));
+        });
+        queued
+    }
+
+    /// Lets those run who are to end.
+    fn wait(&self, ruby: &Ruby, look: u32) -> Result<(), Error> {
+        let turn = if look == 0 { None } else { Some(MOMENT) };
+        match self.registry.own(ruby, &self.fds) {
+            Some(User::Engine(engine)) => {
+                // SAFETY: the scheduler that the thread runs under, which Ruby keeps.
+                let engine = unsafe { &*engine };
+                engine.let_others_run(ruby, turn)
+            }
+            Some(User::Selector(state)) => {
+                // SAFETY: the selector that the thread runs under, which its scheduler keeps.
+                unsafe { &*state }.let_others_run(ruby, turn)
+            }
+            None => {
+                // SAFETY: asks for a value of the calling thread.
+                let scheduler = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
+                if scheduler.is_nil() {
+                    gvl::pause();
+                    return ruby.thread_check_ints();
+                }
+                let seconds = MOMENT.as_secs_f64();
+                scheduler.funcall::<_, _, Value>("kernel_sleep", (seconds,))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The result of what was done with the descriptors, unless the fiber was killed before.
+    fn finish<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
+        match self.killed.take() {
+            Some(kill) => Err(kill),
+            None => result,
+        }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let fds = &self.fds;
+        self.registry
+            .each(|engine| fds.iter().for_each(|fd| engine.driver.end_close(*fd)));
+    }
+}
+
+impl Engine {
+    /// Whether something of others than the calling fiber is under way on a descriptor, or an operation
+    /// of its own: a trap handler may close what the fiber that it interrupted waits for.
+    fn uses(&self, ruby: &Ruby, fd: RawFd) -> bool {
+        self.driver.is_used(fd, |party| {
+            let is_part = matches!(party.purpose, Purpose::PartOf(_));
+            is_part || ruby.get_inner(party.fiber).as_raw() == ruby.fiber_current().as_raw()
+        })
+    }
+
+    /// Cancels what was told to end, for the thread that owns the engine.
+    fn cancel_ended(&self, fds: &[RawFd], first: bool) {
+        const LOOKS: usize = 3;
+        // A ring that fails here says so to whoever waits for it.
+        for fd in fds {
+            while self.driver.before_close(*fd) == Ok(false) {
+                gvl::pause();
+            }
+        }
+        for _ in 0..if first { LOOKS } else { 1 } {
+            let _ = self.driver.look();
+        }
+    }
+
+    /// Lets the other fibers run once, or those that can within some time.
+    fn let_others_run(&self, ruby: &Ruby, most: Option<Duration>) -> Result<(), Error> {
+        match most {
+            None => self.yield_turn(ruby, Purpose::Turn),
+            Some(_) => self.park(ruby, Purpose::Turn, most).map(|_| ()),
+        }
+    }
+}
+
+/// Ends what is under way on the descriptors of an IO, then does the rest.
+fn ending<T>(
+    ruby: &Ruby,
+    this: Value,
+    which: Descriptors,
+    rest: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    match Closing::begin(ruby, &OpenIo::descriptors(ruby, this, which))? {
+        None => rest(),
+        Some(closing) => {
+            let result = rest();
+            closing.finish(result)
+        }
+    }
+}
+
+fn close(ruby: &Ruby, this: Value) -> Result<Value, Error> {
+    ending(ruby, this, Descriptors::Both, || ruby.call_super(()))
+}
+
+fn close_read(ruby: &Ruby, this: Value) -> Result<Value, Error> {
+    ending(ruby, this, Descriptors::ForReading, || ruby.call_super(()))
+}
+
+fn close_write(ruby: &Ruby, this: Value) -> Result<Value, Error> {
+    ending(ruby, this, Descriptors::ForWriting, || ruby.call_super(()))
+}
+
+fn reopen(ruby: &Ruby, this: Value, arguments: &[Value]) -> Result<Value, Error> {
+    ending(ruby, this, Descriptors::Own, || call_super_with(arguments))
+}
+
+/// Calls the method of the same name further up with arguments as they came, keywords as keywords.
+fn call_super_with(arguments: &[Value]) -> Result<Value, Error> {
+    // SAFETY: in a method's own frame; the arguments are on the stack of its caller. What raises is caught.
+    let value = magnus::rb_sys::protect(|| unsafe {
+        rb_sys::rb_call_super_kw(
+            arguments.len() as i32,
+            arguments.as_ptr().cast(),
+            rb_sys::rb_keyword_given_p(),
+        )
+    })?;
+    // SAFETY: the call returned a value.
+    Ok(unsafe { Value::from_raw(value) })
+}
+
+/// Ends what is under way on a descriptor that is about to be closed, without waiting for whoever uses it.
+/// Ruby 4.0 has waited for those that use the IO.
+pub fn tell_of_close(ruby: &Ruby, fd: RawFd) {
+    Local::of(ruby).registry.each(|engine| {
+        if engine.uses(ruby, fd) {
+            engine.driver.end_all_on(fd);
+            if engine.is_owner(ruby) {
+                engine.cancel_ended(&[fd], true);
+            }
+        }
+    });
+}
+
+/// Ends what is under way on an IO that is closed next without a call of its methods.
+fn end_uses(ruby: &Ruby, io: Value) -> Result<(), Error> {
+    ending(ruby, io, Descriptors::Both, || Ok(()))
+}
+
+/// Modules whose methods come before IO's and BasicSocket's own.
+pub fn init(module: RModule) -> Result<(), Error> {
+    let halves = module.define_module("CloseHalf")?;
+    halves.define_method("close_read", method!(close_read, 0))?;
+    halves.define_method("close_write", method!(close_write, 0))?;
+    let whole = module.define_module("Close")?;
+    whole.define_method("close", method!(close, 0))?;
+    whole.define_method("reopen", method!(reopen, -1))?;
+    whole.define_singleton_method("end_uses", function!(end_uses, 1))?;
+    Ok(())
+}
