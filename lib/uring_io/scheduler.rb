@@ -114,6 +114,7 @@ module UringIO
     #   @param length [Integer] bytes
     #   @param offset [Integer] bytes in the buffer to leave alone
     #   @return [Integer] bytes read, 0 at the end; or a negative errno
+    #   @raise [ArgumentError] when length and offset go beyond the buffer
     #   @raise [IO::TimeoutError] when the IO's own timeout passes
 
     # @!method io_write(io, buffer, length, offset = 0)
@@ -124,6 +125,7 @@ module UringIO
     #   @param length [Integer] bytes
     #   @param offset [Integer] bytes in the buffer to leave out
     #   @return [Integer] bytes written; or a negative errno
+    #   @raise [ArgumentError] when length and offset go beyond the buffer
     #   @raise [IO::TimeoutError] when the IO's own timeout passes
 
     # @!method io_pread(io, buffer, from, length, offset)
@@ -134,6 +136,7 @@ module UringIO
     #   @param length [Integer] bytes
     #   @param offset [Integer] bytes in the buffer to leave alone
     #   @return [Integer] bytes read, 0 at the end; or a negative errno
+    #   @raise [ArgumentError] when length and offset go beyond the buffer
 
     # @!method io_pwrite(io, buffer, from, length, offset)
     #   As #io_write, at a position of the file: pwrite(2). Ruby 4.0 and up: earlier ones would call it without the GVL
@@ -144,6 +147,7 @@ module UringIO
     #   @param length [Integer] bytes
     #   @param offset [Integer] bytes in the buffer to leave out
     #   @return [Integer] bytes written; or a negative errno
+    #   @raise [ArgumentError] when length and offset go beyond the buffer
 
     # @!method io_close(descriptor)
     #   Ends what is under way on a descriptor that Ruby has taken from an IO and closes next. Ruby 4.0 and up. From

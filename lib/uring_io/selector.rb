@@ -95,6 +95,7 @@ module UringIO
 
     # @!method io_read(fiber, io, buffer, length, offset = 0)
     #   As Scheduler#io_read. An IO's own timeout is for whoever runs the loop.
+    #   A length that goes beyond the buffer is cut to what fits; an offset behind its end is -EINVAL.
     #   @param fiber [Fiber] the current one
     #   @param io [IO]
     #   @param buffer [IO::Buffer]
@@ -104,6 +105,8 @@ module UringIO
 
     # @!method io_write(fiber, io, buffer, length, offset = 0)
     #   As Scheduler#io_write. An IO's own timeout is for whoever runs the loop.
+    #   A length that goes beyond the buffer's end is cut; one of more than the whole buffer, or an offset behind its
+    #   end, is -EINVAL.
     #   @param fiber [Fiber] the current one
     #   @param io [IO]
     #   @param buffer [IO::Buffer]

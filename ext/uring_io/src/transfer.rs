@@ -13,7 +13,7 @@ use crate::arguments::{check_count, size};
 use crate::buffer::BufferMemory;
 use crate::caller;
 use crate::detour::Detour;
-use crate::engine::Engine;
+use crate::engine::{Engine, Flow};
 use crate::errors;
 use crate::io::{Kind, OpenIo};
 
@@ -105,17 +105,28 @@ struct Span {
     most: usize,
 }
 
+/// What becomes of a length that goes beyond the end of the buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Excess {
+    Refused,
+    /// The selectors of io-event transfer what fits, but for a write of more than the whole buffer.
+    Cut,
+}
+
 impl Extent {
     /// The span in a buffer of this size; None when it is not inside.
-    fn span(&self, size: usize, direction: Direction) -> Option<Span> {
+    fn span(&self, size: usize, direction: Direction, excess: Excess) -> Option<Span> {
         let (first, second) = self.numbers;
-        let (offset, length) = match self.contract {
+        let (offset, mut length) = match self.contract {
             Contract::LengthOffset => (second, first),
             Contract::OffsetLength => (first, second),
         };
         let room = size.checked_sub(offset)?;
         if length > room {
-            return None;
+            if excess == Excess::Refused || direction == Direction::Write && length > size {
+                return None;
+            }
+            length = room;
         }
         let (least, most) = match (self.contract, direction) {
             (Contract::LengthOffset, Direction::Read) => (length, room),
@@ -139,8 +150,12 @@ fn transfer(
     extent: &Extent,
 ) -> Result<i64, Error> {
     let memory = BufferMemory::new(ruby, buffer, direction)?;
-    let Some(span) = extent.span(memory.size(), direction) else {
-        return Ok(-i64::from(libc::EINVAL));
+    let excess = match (&engine.flow, extent.contract) {
+        (Flow::Home(_), Contract::LengthOffset) => Excess::Cut,
+        _ => Excess::Refused,
+    };
+    let Some(span) = extent.span(memory.size(), direction, excess) else {
+        return out_of_range(engine, ruby);
     };
     if span.most == 0 {
         return Ok(0);
@@ -221,6 +236,19 @@ fn transfer(
         if result == 0 || done >= span.least && !short {
             return Ok(done as i64);
         }
+    }
+}
+
+/// The answer to a range that is not inside the buffer. IO::Buffer#read and the like ask the scheduler
+/// before they look at their arguments, so what they raise without one is ours to raise (io_buffer.c,
+/// io_buffer_validate_range). A selector answers as io-event's do.
+fn out_of_range(engine: &Engine, ruby: &Ruby) -> Result<i64, Error> {
+    match engine.flow {
+        Flow::Home(_) => Ok(-i64::from(libc::EINVAL)),
+        Flow::Next | Flow::Nobody => Err(errors::argument(
+            ruby,
+            "Specified offset+length is bigger than the buffer size!".to_owned(),
+        )),
     }
 }
 

@@ -97,12 +97,16 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       end
     end
 
-    it "answers -EINVAL when the extent is beyond the buffer or the position beyond any file" do
+    it "refuses an extent beyond the buffer as IO::Buffer does, and answers -EINVAL for a position beyond any file" do
       scheduled do |scheduler|
         file = closing(File.open(file_with("0123456789")))
         buffer = IO::Buffer.new(4)
-        [[0, 5, 0], [0, 0, 5], [2**63, 0, 0], [(2**64) - 1, 0, 0]].each do |extent|
-          expect(scheduler.io_pread(file, buffer, *extent)).to eq(-Errno::EINVAL::Errno)
+        [[0, 5, 0], [0, 0, 5], [0, 2, 3]].each do |extent|
+          expect { scheduler.io_pread(file, buffer, *extent) }
+            .to raise_error(ArgumentError, /offset\+length is bigger than the buffer size/)
+        end
+        [2**63, (2**64) - 1].each do |position|
+          expect(scheduler.io_pread(file, buffer, position, 0, 0)).to eq(-Errno::EINVAL::Errno)
         end
         expect(buffer.get_string).to eq("\0" * 4)
       end

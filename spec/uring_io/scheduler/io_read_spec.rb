@@ -200,13 +200,14 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "answers -EINVAL and reads nothing when length or offset are beyond the buffer" do
+      it "raises ArgumentError and reads nothing when length or offset are beyond the buffer, as IO::Buffer does" do
         scheduled do |scheduler|
           reader, writer = pipe
           writer.write("abc")
           buffer = IO::Buffer.new(8)
           [[9, 0], [4, 5], [0, 9], [2**63, 0], [0, 2**63], [1, (2**64) - 1]].each do |length, offset|
-            expect(scheduler.io_read(reader, buffer, length, offset)).to eq(-Errno::EINVAL::Errno)
+            expect { scheduler.io_read(reader, buffer, length, offset) }
+              .to raise_error(ArgumentError, /offset\+length is bigger than the buffer size/)
           end
           expect(reader.readpartial(8)).to eq("abc")
         end
@@ -221,6 +222,26 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         expect(buffer.read(reader, 2, 1)).to be_between(2, 7)
         expect(buffer.get_string(1, 6)).to eq("abcdef")
       end
+    end
+
+    it "answers IO::Buffer's own methods as without a scheduler when length or offset are beyond the buffer" do
+      ranges = [[9, 0], [4, 5], [1, 8], [0, 9], [nil, 9], [2**40, 0], [0, 8], [nil, 8]]
+      attempts = proc do
+        reader, writer = pipe
+        reader_at = closing(File.open(file_with("0123456789"), "r+"))
+        writer.write("abc")
+        ranges.flat_map do |range|
+          buffer = IO::Buffer.new(8)
+          calls = { read: [reader], write: [writer], pread: [reader_at, 0], pwrite: [reader_at, 0] }
+          calls.delete(:pwrite) if RUBY_VERSION < "4.0" # Ruby calls it without the GVL there
+          calls.map do |name, arguments|
+            buffer.public_send(name, *arguments, *range)
+          rescue ArgumentError => error
+            error.message
+          end
+        end
+      end
+      expect(scheduled(&attempts)).to eq(attempts.call)
     end
 
     it "keeps a program's own buffer locked while it reads, and not longer" do

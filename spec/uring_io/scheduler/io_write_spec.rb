@@ -54,11 +54,12 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "answers -EINVAL and writes nothing when length or offset are beyond the buffer" do
+    it "raises ArgumentError and writes nothing when length or offset are beyond the buffer, as IO::Buffer does" do
       scheduled do |scheduler|
         reader, writer = pipe
         [[4, 0], [0, 4], [2, 2], [2**63, 1], [0, (2**64) - 1]].each do |length, offset|
-          expect(scheduler.io_write(writer, IO::Buffer.for("abc"), length, offset)).to eq(-Errno::EINVAL::Errno)
+          expect { scheduler.io_write(writer, IO::Buffer.for("abc"), length, offset) }
+            .to raise_error(ArgumentError, /offset\+length is bigger than the buffer size/)
         end
         writer.close
         expect(reader.read).to eq("")

@@ -80,6 +80,22 @@ RSpec.describe "UringIO::Selector#io_pread and #io_pwrite" do
       end
     end
 
+    unless Selectors::OFFSET_FIRST
+      it "transfer what fits when the length goes beyond the buffer" do
+        selecting do |selector, _|
+          path = file_with("0123456789")
+          file = closing(File.open(path, "r+"))
+          buffer = IO::Buffer.new(4)
+          results = [[4, 2], [9, 0], [1, 4]].map do |range|
+            served(selector) { pread_into(selector, file, buffer, 5, *range) }
+          end
+          expect([results, buffer.get_string]).to eq([[2, 4, 0], "5678"])
+          results = [[4, 2], [1, 4]].map { |range| served(selector) { pwrite_from(selector, file, buffer, 0, *range) } }
+          expect([results, File.binread(path)]).to eq([[2, 0], "7823456789"])
+        end
+      end
+    end
+
     it "need six arguments" do
       selecting do |selector, _|
         file = closing(File.open(file_with("0123456789"), "r+"))

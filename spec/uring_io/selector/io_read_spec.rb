@@ -232,6 +232,23 @@ RSpec.describe "UringIO::Selector#io_read" do
         end
       end
 
+      it "fills what there is of the buffer when the length goes beyond it" do
+        selecting do |selector, _|
+          [pipe, unix_pair].each do |input, output|
+            { [8, 4] => "....abcd", [9, 0] => "abcdefgh", [2**40, 7] => ".......a" }.each do |range, text|
+              buffer = IO::Buffer.new(8).tap { |memory| memory.set_string("." * 8) }
+              task = started { read_into(selector, input, buffer, *range) }
+              run_what_can(selector)
+              expect(task).not_to be_done
+              output.syswrite("abcdefgh"[0, 8 - range.last])
+              expect([finished(selector, task), buffer.get_string]).to eq([8 - range.last, text])
+            end
+            at_end = [1, 2**40].map { |length| started { read_into(selector, input, IO::Buffer.new(8), length, 8) } }
+            expect(at_end.map(&:value)).to eq([0, 0])
+          end
+        end
+      end
+
       describe "with a length" do
         it "waits for at least that much, over as many transfers as it takes" do
           selecting do |selector, _|

@@ -179,6 +179,19 @@ RSpec.describe "UringIO::Selector#io_write" do
         end
       end
 
+      it "writes what there is behind the offset when the length goes beyond it" do
+        selecting do |selector, _|
+          [pipe, unix_pair].each do |input, output|
+            buffer = IO::Buffer.for("abcdefgh")
+            results = [[8, 4], [2, 7], [1, 8], [8, 8]].map do |range|
+              served(selector) { write_from(selector, output, buffer, *range) }
+            end
+            expect(results).to eq([4, 1, 0, 0])
+            expect(input.read_nonblock(20)).to eq("efghh")
+          end
+        end
+      end
+
       it "refuses a length that is larger than the buffer, by an exception or -EINVAL",
          io_event: { Select: "writes what there is" } do
         selecting do |selector, _|
