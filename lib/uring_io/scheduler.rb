@@ -95,14 +95,15 @@ module UringIO
     #   @param io [IO]
     #   @param events [Integer] a sum of IO::READABLE, IO::PRIORITY and IO::WRITABLE
     #   @param timeout [Numeric, nil] seconds; nil for the IO's own
-    #   @return [Integer, false] what it is ready for; false when the time was over
+    #   @return [Integer, false] what it is ready for, as Ruby answers without a scheduler: an error counts as input and
+    #     room, a hang-up as input, whatever was asked for; false when the time was over
     #   @raise [IO::TimeoutError] when the IO's own timeout passed, on Ruby 3.3: later ones raise it themselves
 
     # @!method io_select(readables, writables = nil, exceptables = nil, timeout = nil)
     #   IO.select (scheduler.c, rb_fiber_scheduler_io_select).
     #   @param readables [Array<IO>, nil]
     #   @param writables [Array<IO>, nil]
-    #   @param exceptables [Array<IO>, nil]
+    #   @param exceptables [Array<IO>, nil] urgent input is the only thing that they can be ready for, as in select(2)
     #   @param timeout [Numeric, nil] seconds
     #   @return [Array(Array<IO>, Array<IO>, Array<IO>), nil] those that are ready; nil when the time was over
 

@@ -55,11 +55,11 @@ pub use ring_options::{
 };
 pub use stats::Stats;
 pub use sys::{
-    check_seekable, close_descriptor, empty_child, empty_status, forks, is_nonblocking,
+    check_seekable, close_descriptor, empty_child, empty_status, forks, found_now, is_nonblocking,
     readiness_now, ready_now, target_of, transfer_now as try_transfer,
     transfer_unasked as try_unasked, wait_for_child,
 };
-pub use system::{numbers, pidfd_open, read_cached, watch};
+pub use system::{numbers, pidfd_open, read_cached, watch, watch_changes};
 pub use token::Token;
 
 pub use waker::Waker;

@@ -217,6 +217,26 @@ impl Interest {
         found as i16 & known != 0
     }
 
+    /// Whether select(2) calls a descriptor ready for this interest when poll(2) finds this on it. A
+    /// hang-up lets nobody write, and neither a hang-up nor an error is exceptional (Linux,
+    /// fs/select.c).
+    pub fn is_selected_by(self, found: i32) -> bool {
+        Self::told_by(found).is_some_and(|told| told.0 & self.0 != 0)
+    }
+
+    /// What these poll(2) events mean, whatever was asked for, as select(2) and Ruby (thread.c,
+    /// rb_thread_wait_for_single_fd) take them. `None` when they mean nothing of the three.
+    pub fn told_by(found: i32) -> Option<Self> {
+        let found = found as i16;
+        let kinds = [
+            (Self::READABLE, libc::POLLIN | libc::POLLHUP | libc::POLLERR),
+            (Self::WRITABLE, libc::POLLOUT | libc::POLLERR),
+            (Self::PRIORITY, libc::POLLPRI),
+        ];
+        let told = kinds.iter().filter(|(_, events)| found & events != 0);
+        Self::from_bits(told.fold(0, |bits, (kind, _)| bits | kind.bits()))
+    }
+
     /// What of this interest the poll(2) events `found` satisfy.
     ///
     /// An error on the descriptor satisfies everything: the next call on it will tell. A hang-up
@@ -277,6 +297,18 @@ mod tests {
             Interest::PRIORITY.satisfied_by(libc::POLLHUP.into()).bits(),
             2
         );
+    }
+
+    #[test]
+    fn a_hang_up_and_an_error_are_input_an_error_is_room_and_neither_is_exceptional() {
+        let told = |found: i16| Interest::told_by(found.into()).map(Interest::bits);
+        assert_eq!(told(libc::POLLHUP), Some(1));
+        assert_eq!(told(libc::POLLERR), Some(5));
+        assert_eq!(told(libc::POLLPRI | libc::POLLOUT), Some(6));
+        assert_eq!(told(0x2000), None);
+        assert!(!Interest::WRITABLE.is_selected_by(libc::POLLHUP.into()));
+        assert!(!Interest::PRIORITY.is_selected_by((libc::POLLHUP | libc::POLLERR).into()));
+        assert!(Interest::READABLE.is_selected_by(libc::POLLHUP.into()));
     }
 
     #[test]

@@ -74,18 +74,24 @@ pub(crate) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     Ok(fds[0].revents)
 }
 
-/// What of `interest` a descriptor is ready for at this moment; None when for nothing. Fails with
-/// `EBADF` when it is not open.
-pub fn readiness_now(fd: RawFd, interest: Interest) -> Result<Option<Interest>> {
+/// What poll(2) finds on a descriptor at this moment when asked for `interest`; None when nothing.
+/// Fails with `EBADF` when it is not open.
+pub fn found_now(fd: RawFd, interest: Interest) -> Result<Option<i32>> {
     match poll_now(fd, interest.poll_events())? {
         0 => Ok(None),
         found if found & libc::POLLNVAL != 0 => Err(Error::new("poll", libc::EBADF)),
-        found => Ok(Some(interest.satisfied_by(found.into()))),
+        found => Ok(Some(found.into())),
     }
 }
 
-/// Which of these descriptors are ready at this moment for what is asked of each. Fails with
-/// `EBADF` when one of them is not open.
+/// What of `interest` a descriptor is ready for at this moment; None when for nothing. Fails with
+/// `EBADF` when it is not open.
+pub fn readiness_now(fd: RawFd, interest: Interest) -> Result<Option<Interest>> {
+    Ok(found_now(fd, interest)?.map(|found| interest.satisfied_by(found)))
+}
+
+/// Which of these descriptors select(2) would find ready at this moment for what is asked of each.
+/// Fails with `EBADF` when one of them is not open.
 pub fn ready_now(watched: &[(RawFd, Interest)]) -> Result<Vec<bool>> {
     let entry = |&(fd, interest): &(RawFd, Interest)| libc::pollfd {
         fd,
@@ -97,7 +103,10 @@ pub fn ready_now(watched: &[(RawFd, Interest)]) -> Result<Vec<bool>> {
     if fds.iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
         return Err(Error::new("poll", libc::EBADF));
     }
-    Ok(fds.iter().map(|entry| entry.revents != 0).collect())
+    let selected = fds.iter().zip(watched);
+    Ok(selected
+        .map(|(entry, (_, interest))| interest.is_selected_by(entry.revents.into()))
+        .collect())
 }
 
 /// A timespec; durations beyond its range become its end.

@@ -51,15 +51,37 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> i32 {
 }
 
 /// A descriptor that is readable while one of these is ready for what is asked of it: an epoll set.
-/// Linux only.
+/// Files that cannot be waited for are left out.
 pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
+    set_of(watched, 0)
+}
+
+/// A descriptor that becomes readable when something happens to one of these from now on, which may be what
+/// is asked of it. It says nothing of what they are ready for already, such as a hang-up that stays.
+pub fn watch_changes(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
+    let set = set_of(watched, libc::EPOLLET as u32)?;
+    let mut found = Vec::with_capacity(watched.len());
+    // Each entry tells once what it finds when it is added.
+    while found.capacity() > 0 {
+        epoll::wait(&set, &mut found, Some(Duration::ZERO))?;
+        if found.len() < found.capacity() {
+            break;
+        }
+    }
+    Ok(set)
+}
+
+fn set_of(watched: &[(RawFd, Interest)], how: u32) -> Result<OwnedFd> {
     let mut events = std::collections::BTreeMap::new();
     for (fd, interest) in watched {
-        *events.entry(*fd).or_insert(0) |= interest.poll_events();
+        *events.entry(*fd).or_insert(how) |= interest.poll_events() as u32;
     }
     let set = epoll::create()?;
     for (fd, events) in events {
-        epoll::control(&set, libc::EPOLL_CTL_ADD, fd, events as u32, 0)?;
+        match epoll::control(&set, libc::EPOLL_CTL_ADD, fd, events, 0) {
+            Err(error) if error.errno != libc::EPERM => return Err(error),
+            _ => {}
+        }
     }
     Ok(set)
 }

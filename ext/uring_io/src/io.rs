@@ -202,6 +202,14 @@ pub fn events(ruby: &Ruby, ready: Interest) -> Value {
     ruby.integer_from_u64(ready.bits().into()).as_value()
 }
 
+/// What `io_wait` answers for these poll(2) events: what Ruby itself makes of them without a scheduler.
+pub fn told(ruby: &Ruby, found: i32) -> Value {
+    match Interest::told_by(found) {
+        Some(told) => events(ruby, told),
+        None => ruby.qfalse().as_value(),
+    }
+}
+
 static SOCKET: Lazy<RClass> = Lazy::new(|ruby| {
     ruby.class_object()
         .const_get("BasicSocket")

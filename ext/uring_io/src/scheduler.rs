@@ -235,8 +235,8 @@ impl Scheduler {
         } else {
             None
         };
-        match engine.poll(ruby, io.fd, interest, given.or(own))? {
-            Some(ready) => Ok(io::events(ruby, ready)),
+        match engine.poll_found(ruby, io.fd, interest, given.or(own))? {
+            Some(found) => Ok(io::told(ruby, found)),
             // Ruby 3.3 takes false for "would block"; from 3.4 on it raises the error itself.
             None if cfg!(ruby_lt_3_4) && own.is_some() => Err(errors::io_timeout(
                 ruby,
@@ -482,9 +482,9 @@ fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook
         engine.yield_turn(ruby, Purpose::Turn)?;
     }
     engine.driver.count_direct_call();
-    let ready = uring_io_core::readiness_now(io.fd, interest);
-    Ok(match ready.map_err(|error| errors::errno(ruby, error))? {
-        Some(ready) => io::events(ruby, ready),
+    let found = uring_io_core::found_now(io.fd, interest);
+    Ok(match found.map_err(|error| errors::errno(ruby, error))? {
+        Some(found) => io::told(ruby, found),
         None => ruby.qfalse().as_value(),
     })
 }

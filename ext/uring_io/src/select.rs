@@ -59,20 +59,39 @@ fn select_watched(
         return Ok(ruby.qnil().as_value());
     }
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let polls = |(_, interest): &(RawFd, Interest)| engine.can_poll(*interest);
-    let mut timed_out = if watched.entries.iter().all(polls) {
-        wait_for_any(engine, ruby, watched, timeout)?
-    } else {
-        !engine.watch(ruby, &watched.entries, deadline)?
-    };
-    loop {
+    let polls = |(_, interest): &(RawFd, Interest)| *interest != Interest::PRIORITY;
+    if watched.entries.iter().all(polls) {
+        let timed_out = wait_for_any(engine, ruby, watched, timeout)?;
         if let Some(ready) = ready_now(engine, ruby, watched)? {
             return Ok(ready);
         }
         if timed_out {
             return Ok(ruby.qnil().as_value());
         }
-        timed_out = !engine.watch(ruby, &watched.entries, deadline)?;
+    }
+    wait_for_changes(engine, ruby, watched, deadline)
+}
+
+/// Waits where polls may be over at once and tell nothing: they report an error or hang-up to
+/// everybody, also to those whom select(2) does not tell of it.
+fn wait_for_changes(
+    engine: &Engine,
+    ruby: &Ruby,
+    watched: &Watched,
+    deadline: Option<Instant>,
+) -> Result<Value, Error> {
+    let mut timed_out = false;
+    loop {
+        // Before the look: what happens after it is in the set.
+        let set = uring_io_core::watch_changes(&watched.entries);
+        let set = set.map_err(|error| errors::errno(ruby, error))?;
+        if let Some(ready) = ready_now(engine, ruby, watched)? {
+            return Ok(ready);
+        }
+        if timed_out {
+            return Ok(ruby.qnil().as_value());
+        }
+        timed_out = !engine.watch(ruby, set, deadline)?;
     }
 }
 
@@ -107,9 +126,18 @@ fn select_one(
             .results(ruby, [true])?
             .unwrap_or(ruby.qnil().as_value()));
     }
-    let ready = engine.poll(ruby, fd, interest, timeout)?.is_some();
-    let ready = watched.results(ruby, [ready])?;
-    Ok(ready.unwrap_or(ruby.qnil().as_value()))
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    if interest != Interest::PRIORITY {
+        let ready = match engine.poll_found(ruby, fd, interest, timeout)? {
+            Some(found) => interest.is_selected_by(found).then_some(true),
+            None => Some(false),
+        };
+        if let Some(ready) = ready {
+            let ready = watched.results(ruby, [ready])?;
+            return Ok(ready.unwrap_or(ruby.qnil().as_value()));
+        }
+    }
+    wait_for_changes(engine, ruby, watched, deadline)
 }
 
 impl Watched {

@@ -109,6 +109,11 @@ pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     Ok(queue)
 }
 
+/// As [`watch`]: what the descriptors are ready for already is told again.
+pub fn watch_changes(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
+    watch(watched)
+}
+
 fn add_filter(queue: &OwnedFd, fd: RawFd, filter: i32) -> Result<()> {
     // SAFETY: all zeros is an event of no flags.
     let mut event = unsafe { std::mem::zeroed::<libc::kevent>() };

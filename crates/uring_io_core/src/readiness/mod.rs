@@ -188,10 +188,15 @@ impl Readiness {
             if fd >= sys::DescriptorSet::SIZE {
                 return Err(Error::new("select", libc::EINVAL));
             }
-            // Linux ignores descriptors beyond the process's table instead of refusing them.
+            // Linux ignores descriptors beyond the process's table instead of refusing them, and
+            // tells a writer nothing of a hang-up that poll(2) tells everybody of.
             counts.direct_calls.add(1);
-            if !sys::is_open(fd) {
+            let found = sys::poll_now(fd, interest.poll_events())?;
+            if found & libc::POLLNVAL != 0 {
                 return Ok(Some(-libc::EBADF));
+            }
+            if found & (libc::POLLHUP | libc::POLLERR) != 0 {
+                self.found.push((fd, found));
             }
         }
         if !self.descriptors.has_place(fd) && !sys::is_open(fd) {
@@ -268,8 +273,14 @@ impl Readiness {
                         waiting.armed = true;
                         is_over
                     }),
-                    // Not a kind of file that can be waited for: it is always ready.
-                    Err(error) if error.errno == libc::EPERM => self.found.push((fd, events)),
+                    // Not a kind of file that can be waited for: it is always ready for all but
+                    // urgent input, which will never come.
+                    Err(error) if error.errno == libc::EPERM => {
+                        let ready = events & !libc::POLLPRI;
+                        if ready != 0 {
+                            self.found.push((fd, ready));
+                        }
+                    }
                     Err(error) => refused.push((fd, -error.errno)),
                 }
             }
