@@ -4,7 +4,7 @@ require_relative "async_helper"
 require "open3"
 
 RSpec.describe "IO in Async tasks:" do
-  each_reactor do
+  each_reactor do |reactor_name|
     it "a pipe carries 2 MB between tasks, byte for byte" do
       data = pattern(2_000_000)
       received = reactor do |task|
@@ -16,6 +16,22 @@ RSpec.describe "IO in Async tasks:" do
         reader.binmode.read
       end
       expect(received == data).to be(true)
+    end
+
+    it "sysread waits for a terminal and for a FIFO, as without a scheduler", if: reactor_name != :io_event do
+      require "pty"
+      File.mkfifo(path = free_path)
+      fifo = closing(File.open(path, "r+"))
+      master, terminal = PTY.open.each { |io| closing(io) }
+      texts = reactor do |task|
+        reading = [fifo, terminal].map { |io| task.async { io.sysread(9) } }
+        task.yield
+        fifo.syswrite("x\n")
+        master.syswrite("y\n")
+        reading.map(&:wait)
+      end
+      expect(texts).to eq(%W[x\n y\n])
+      expect(reactor { raised { terminal.read_nonblock(9) } }).to be_a(IO::WaitReadable)
     end
 
     it "a pipeline of 20 tasks passes 200 lines on, in order" do

@@ -271,11 +271,10 @@ fn target(
     })
 }
 
-/// One transfer. `tries` says that nothing has to be transferred: then a read that would wait for
-/// a terminal or device answers `-EAGAIN`, because `read_nonblock` on them comes here too and looks
-/// like any other read; of a pipe the caller tells. A pipe seldom makes anybody wait, so one that
-/// does not wait by itself is asked first in any case; `refused` says that this was just done, and
-/// it would.
+/// One transfer. `tries` says that nothing has to be transferred: then a read that would wait for a
+/// pipe, terminal or device asks who called the hook, because `read_nonblock` looks like any other read
+/// here, and must get `-EAGAIN`. A pipe rarely makes anybody wait, so it is read without waiting first;
+/// `refused` says that this was just done, and it would wait.
 fn one(
     engine: &Engine,
     ruby: &Ruby,
@@ -292,8 +291,7 @@ fn one(
             at_once(engine, || Some(uring_io_core::try_transfer(step)))
         };
         let result = attempted.unwrap_or(-libc::EAGAIN);
-        // The question would come again behind a wait.
-        let waits = || refused && step.direction == Direction::Read && caller::waits();
+        let waits = || step.direction == Direction::Read && caller::waits();
         if result != -libc::EAGAIN || tries && !waits() {
             return Ok(result);
         }
