@@ -146,6 +146,8 @@ pub struct Driver<P> {
     served: Cell<usize>,
     /// Operations completed at once since then.
     done_at_once: Cell<usize>,
+    /// Operations completed at once since an entry was handed out.
+    done_in_a_row: Cell<usize>,
     counts: Counts,
 }
 
@@ -180,6 +182,7 @@ impl<P> Driver<P> {
             submitted: Cell::new(false),
             served: Cell::new(0),
             done_at_once: Cell::new(0),
+            done_in_a_row: Cell::new(0),
             counts: Counts::default(),
         })
     }
@@ -222,12 +225,12 @@ impl<P> Driver<P> {
     /// Does an operation before its party parks, where the backend can and others have had their turn.
     /// `None` when it is to be submitted.
     pub fn attempt(&self, operation: &Operation) -> Option<i32> {
-        let done = self.done_at_once.get();
+        let done = self.done_in_a_row.get();
         if done >= DONE_AT_ONCE_MAX || operation.fd().is_some_and(|fd| fd < 0) {
             return None;
         }
         let result = self.backend.borrow_mut().attempt(operation, &self.counts)?;
-        self.done_at_once.set(done + 1);
+        self.note_done_at_once();
         Some(result)
     }
 
@@ -449,12 +452,29 @@ impl<P> Driver<P> {
         self.parks.borrow_mut().in_flight.take_call(token)
     }
 
-    /// Whether one more operation may be over without its party parking. False once in a while:
-    /// then others must have a turn first, because this party's input may never run dry.
+    /// Whether one more operation may be over without its party parking. False after many in a row:
+    /// then others must have a turn first, because this party's input may never run dry. Operations
+    /// from before another party ran do not count, so that a party which does little at a time always
+    /// does it in one go.
     pub fn may_do_at_once(&self) -> bool {
-        let done = self.done_at_once.get();
-        self.done_at_once.set(done + 1);
+        let done = self.done_in_a_row.get();
+        self.note_done_at_once();
         done < DONE_AT_ONCE_MAX
+    }
+
+    /// Whether [`may_do_at_once`](Self::may_do_at_once) would say no.
+    pub fn is_row_over(&self) -> bool {
+        self.done_in_a_row.get() >= DONE_AT_ONCE_MAX
+    }
+
+    /// Starts the row of [`may_do_at_once`](Self::may_do_at_once) anew.
+    pub fn begin_row(&self) {
+        self.done_in_a_row.set(0);
+    }
+
+    fn note_done_at_once(&self) {
+        self.done_at_once.set(self.done_at_once.get() + 1);
+        self.done_in_a_row.set(self.done_in_a_row.get() + 1);
     }
 
     /// Whether parties are ready to run.
@@ -593,6 +613,7 @@ impl<P> Driver<P> {
             let token = parks.ready.pop()?;
             if parks.in_flight.dequeued(token) {
                 self.served.set(self.served.get() + 1);
+                self.begin_row();
                 return Some(token);
             }
         }
@@ -725,6 +746,7 @@ impl<P> Driver<P> {
         self.submitted.set(false);
         self.served.set(0);
         self.done_at_once.set(0);
+        self.begin_row();
     }
 
     /// Takes the completions that are there, without asking the kernel for more.

@@ -15,23 +15,67 @@ const FRAMES: usize = 8;
 /// IO#gets and IO#sysread: they have nothing else to do than to wait. IO#read_nonblock, whose hook
 /// looks the same, is Ruby code (io.rb), ARGF's is not IO's, and IO::Buffer#read reports what it is told.
 pub fn waits() -> bool {
-    let mut frames: [VALUE; FRAMES] = [0; FRAMES];
-    // SAFETY: room for so many frames. The caller has the GVL.
-    let found = unsafe { rb_profile_frames(0, FRAMES as _, frames.as_mut_ptr(), null_mut()) };
-    // SAFETY: frames that were just found: their methods are on the stack still.
-    let native = |frame: VALUE| unsafe { is(rb_profile_frame_absolute_path(frame), b"<cfunc>") };
-    // SAFETY: as above.
-    let class = |frame: VALUE, name: &[u8]| unsafe { is(rb_profile_frame_classpath(frame), name) };
-    // SAFETY: as above.
-    let hook = |frame: VALUE| unsafe { is(rb_profile_frame_method_name(frame), b"io_read") };
+    let mut frames = [0; FRAMES];
+    let mut frames = frames_of(&mut frames).iter().copied();
     // Ruby may tell a native frame more than once. Behind ours are those of a subclass, or of Async's
     // scheduler, which passes the call on to its selector.
-    let mut callers = frames[..found.max(0) as usize]
-        .iter()
-        .skip_while(|frame| hook(**frame));
-    callers
-        .next()
-        .is_some_and(|frame| native(*frame) && class(*frame, b"IO"))
+    let caller = frames.find(|frame| !is_named(*frame, &[b"io_read"]));
+    caller.is_some_and(|frame| is_native(frame) && is_of(frame, b"IO"))
+}
+
+/// Whether Kernel#load or Kernel#require called a scheduler's hook, to read the program's text. Up to
+/// Ruby 3.3: later ones read it by themselves (prism_compile.c, pm_load_file).
+pub fn loads() -> bool {
+    let mut frames = [0; FRAMES];
+    let mut frames = frames_of(&mut frames).iter().copied();
+    // A scheduler above ours may have the hook in Ruby.
+    let caller = frames.find(|frame| !is_named(*frame, &[b"io_read"]));
+    caller.is_some_and(is_load)
+}
+
+/// Whether the current fiber is loading a program: Kernel#load or Kernel#require is among its frames, at
+/// whatever depth. Autoloading calls the latter (variable.c, rb_autoload_load).
+pub fn is_loading() -> bool {
+    let mut frames = vec![0; FRAMES_MOST];
+    // Makes no object, so that nothing moves: the GC does not know these frames.
+    frames_of(&mut frames).iter().copied().any(is_load)
+}
+
+/// Ruby's stack of one fiber has no room for as many frames.
+const FRAMES_MOST: usize = 16 * 1024;
+
+/// The innermost frames of the current fiber, as many as there are or have room.
+fn frames_of(room: &mut [VALUE]) -> &[VALUE] {
+    let most = i32::try_from(room.len()).unwrap_or(i32::MAX);
+    // SAFETY: there is room for as many frames. The caller has the GVL.
+    let found = unsafe { rb_profile_frames(0, most, room.as_mut_ptr(), null_mut()) };
+    &room[..found.max(0) as usize]
+}
+
+/// Whether it is Kernel#load or Kernel#require, or another native method of that name, which loads
+/// something as well.
+fn is_load(frame: VALUE) -> bool {
+    is_native(frame) && is_named(frame, &[b"load", b"require", b"require_relative"])
+}
+
+/// Whether it is a method of one of these names.
+fn is_named(frame: VALUE, names: &[&[u8]]) -> bool {
+    // SAFETY: a frame that was just found: its method is on the stack still.
+    let name = unsafe { rb_profile_frame_method_name(frame) };
+    // SAFETY: the name of a method, which Ruby keeps.
+    names.iter().any(|known| unsafe { is(name, known) })
+}
+
+/// Whether it is a method that is not written in Ruby.
+fn is_native(frame: VALUE) -> bool {
+    // SAFETY: a frame that was just found: its method is on the stack still.
+    unsafe { is(rb_profile_frame_absolute_path(frame), b"<cfunc>") }
+}
+
+/// Whether it is a method of this class or module.
+fn is_of(frame: VALUE, class: &[u8]) -> bool {
+    // SAFETY: as in `is_native`.
+    unsafe { is(rb_profile_frame_classpath(frame), class) }
 }
 
 /// Whether a value is a String of these bytes.

@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use rb_sys::{rb_nogvl, RB_NOGVL_INTR_FAIL, RB_NOGVL_UBF_ASYNC_SAFE};
-use uring_io_core::{Children, Driver, Result, Waker};
+use uring_io_core::{Children, Direction, Driver, LentBuffer, Result, Target, Transfer, Waker};
 
 struct Wait<'a, P> {
     driver: &'a Driver<P>,
@@ -78,6 +79,46 @@ pub fn pause() {
     if slept.is_null() {
         std::thread::sleep(LENGTH);
     }
+}
+
+/// Reads from a file with the GVL released: bytes, or a negative errno. Nothing ends it, as nothing ends
+/// read(2) of a file. Raises nothing.
+pub fn read(fd: RawFd, buffer: LentBuffer) -> i32 {
+    struct Read {
+        transfer: Transfer,
+        result: Option<i32>,
+    }
+
+    unsafe extern "C" fn enter(data: *mut c_void) -> *mut c_void {
+        // SAFETY: `data` is the local of `read`, which does not return before this does.
+        let read = unsafe { &mut *data.cast::<Read>() };
+        read.result = Some(uring_io_core::try_transfer(&read.transfer));
+        std::ptr::null_mut()
+    }
+
+    let mut read = Read {
+        transfer: Transfer {
+            direction: Direction::Read,
+            fd,
+            // Read as it is.
+            target: Target::Stream { nonblocking: true },
+            buffer,
+        },
+        result: None,
+    };
+    // SAFETY: `enter` is given a local that outlives the call and touches nothing of Ruby's.
+    unsafe {
+        rb_nogvl(
+            Some(enter),
+            (&raw mut read).cast(),
+            None,
+            std::ptr::null_mut(),
+            RB_NOGVL_INTR_FAIL as i32,
+        );
+    }
+    // Ruby skips it when an interrupt is pending.
+    read.result
+        .unwrap_or_else(|| uring_io_core::try_transfer(&read.transfer))
 }
 
 /// Waits in waitid(2) with the GVL released until a child changes its state, and leaves it to be

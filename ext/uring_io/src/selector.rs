@@ -434,7 +434,10 @@ impl State {
                     let entry = ruby.get_inner(entry);
                     ran = true;
                     match Fiber::from_value(entry) {
-                        Some(fiber) if fiber.is_alive() => return Some(fiber),
+                        Some(fiber) if fiber.is_alive() => {
+                            self.engine.driver.begin_row();
+                            return Some(fiber);
+                        }
                         Some(_) => {}
                         None => object = Some(entry),
                     }

@@ -7,7 +7,7 @@
 //! is made. Both report the number of bytes, or a negative errno.
 
 use magnus::{prelude::*, Error, RClass, Ruby, Symbol, TryConvert, Value};
-use uring_io_core::{BackendKind, Direction, Interest, Operation, Target, Transfer};
+use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
 
 use crate::arguments::{check_count, size};
 use crate::buffer::BufferMemory;
@@ -15,6 +15,7 @@ use crate::caller;
 use crate::detour::Detour;
 use crate::engine::{Engine, Flow};
 use crate::errors;
+use crate::gvl;
 use crate::io::{Kind, OpenIo};
 
 /// What the two numbers after the buffer mean.
@@ -164,10 +165,8 @@ fn transfer(
     let tries = span.least == 0;
     let kind = io.kind(ruby);
     let unasked = extent.from.is_none() && kind == Kind::Other;
-    // A ring's read of it costs no more, and others' come along.
     let may_be_cached = direction == Direction::Read
         && span.most <= CACHED_MOST
-        && engine.driver.backend() != BackendKind::IoUring
         && (extent.from.is_some() || kind == Kind::File);
     let mut detour = Detour::of(io, &memory, direction);
     let mut known = None;
@@ -181,6 +180,10 @@ fn transfer(
             })
         } else if may_be_cached {
             let position = extent.from.map(|from| from.saturating_add(done as u64));
+            // Nobody may see a program that is half loaded: see `one`.
+            if engine.driver.is_row_over() && caller::is_loading() {
+                engine.driver.begin_row();
+            }
             let_others_run(engine, ruby, io, detour.as_ref())?;
             from_cache(engine, io.fd, position, buffer)
         } else {
@@ -295,6 +298,13 @@ fn one(
         if result != -libc::EAGAIN || tries && !waits() {
             return Ok(result);
         }
+    }
+    // Reloaders take away what a file defines, and load it anew. Other fibers must not run in between,
+    // as other requests do not without a scheduler: a program is read as Ruby itself reads it.
+    let is_plain = step.target == Target::File { offset: None };
+    if is_plain && step.direction == Direction::Read && caller::loads() {
+        engine.driver.count_direct_call();
+        return Ok(gvl::read(step.fd, step.buffer));
     }
     let timeout = engine.timeout_of(ruby, io)?;
     let interest = match step.direction {

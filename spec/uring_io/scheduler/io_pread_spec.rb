@@ -58,8 +58,7 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       expect(order).to eq([:reads, :other, true])
     end
 
-    it "reads a little at once when it is in the page cache, where a worker thread would have to" do
-      skip "a ring reads it" if backend == :io_uring
+    it "reads a little at once when it is in the page cache" do
       order = []
       scheduled do
         file = closing(File.open(file_with("content")))
