@@ -66,8 +66,8 @@ module UringIO
     #   @return [Boolean] whether it was unblocked; false when the timeout passed first
 
     # @!method unblock(blocker, fiber)
-    #   Has a fiber go on that is in #block. From any thread, also in a trap handler; it raises nothing, and has no
-    #   effect on a fiber that waits for something else.
+    #   Lets a fiber go on that is in #block. From any thread, also in a trap handler; it raises nothing. When the fiber
+    #   is not there yet, its next #block for this object returns at once. No other wait ends.
     #   @param blocker [Object]
     #   @param fiber [Fiber]
     #   @return [nil]

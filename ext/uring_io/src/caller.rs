@@ -41,6 +41,13 @@ pub fn is_loading() -> bool {
     frames_of(&mut frames).iter().copied().any(is_load)
 }
 
+/// Whether the current fiber is in Mutex#sleep, by the hook that this is called from.
+pub fn sleeps_in_mutex() -> bool {
+    let mut frames = [0; 32];
+    let mut frames = frames_of(&mut frames).iter().copied();
+    frames.any(|frame| is_named(frame, &[b"sleep"]) && is_of(frame, b"Thread::Mutex"))
+}
+
 /// Ruby's stack of one fiber has no room for as many frames.
 const FRAMES_MOST: usize = 16 * 1024;
 

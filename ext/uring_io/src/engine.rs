@@ -1072,10 +1072,11 @@ impl Engine {
         self.pending.borrow_mut().retain(is_other);
     }
 
-    /// Wakes a fiber that waits for an `unblock`. Any thread that holds the GVL.
-    pub fn unblock(&self, fiber: Fiber) {
+    /// Wakes a fiber that waits for an `unblock`. False when it does not wait for one. Any thread that
+    /// holds the GVL.
+    pub fn unblock(&self, fiber: Fiber) -> bool {
         let Some(token) = self.parked_token(fiber) else {
-            return;
+            return false;
         };
         let waits = self
             .driver
@@ -1083,6 +1084,7 @@ impl Engine {
         if waits == Some(true) {
             self.driver.wake(token);
         }
+        waits == Some(true)
     }
 
     /// Lets the other ready fibers run once.

@@ -24,6 +24,7 @@ mod prepared;
 mod ractors;
 mod receiver;
 mod registered;
+mod remembered;
 mod resolve;
 mod ring;
 mod scheduler;
@@ -43,6 +44,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     let module = ruby.define_module("UringIO")?;
     buffer::init(ruby);
     io::init(ruby);
+    remembered::init(ruby);
     support::init(ruby, module)?;
     scheduler::init(ruby, module)?;
     selector::init(ruby, module)?;

@@ -29,6 +29,7 @@ use crate::engine::{Engine, Flow, Purpose};
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
 use crate::receiver::{Receiver, Receives};
+use crate::remembered;
 use crate::stacks::Stacks;
 use crate::transfer::{self, Contract};
 use crate::{blocking, children, duration, errors, ractors, resolve, select, timeout};
@@ -41,6 +42,8 @@ pub struct Scheduler {
     engine: OnceCell<Engine>,
     since: Cell<Option<Instant>>,
     contract: Cell<Contract>,
+    /// Whether a fiber was ever unblocked before its `block`: see [`remembered`].
+    unblocked_early: Cell<bool>,
     stacks: Stacks,
 }
 
@@ -50,6 +53,7 @@ impl Default for Scheduler {
             engine: OnceCell::new(),
             since: Cell::new(None),
             contract: Cell::new(Contract::LengthOffset),
+            unblocked_early: Cell::new(false),
             stacks: Stacks::default(),
         }
     }
@@ -181,6 +185,9 @@ impl Scheduler {
     fn block(ruby: &Ruby, this: Receiver<Self>, blocker: Value, timeout: Value) -> Hook<bool> {
         let engine = this.engine(ruby)?;
         let timeout = duration::optional(ruby, timeout)?;
+        if this.unblocked_early.get() && remembered::take(ruby, Some(blocker)) {
+            return Ok(true);
+        }
         match engine.park(ruby, Purpose::Unblock, timeout) {
             Ok(wakeup) => Ok(wakeup == uring_io_core::Wakeup::Woken),
             Err(error) => {
@@ -190,11 +197,13 @@ impl Scheduler {
         }
     }
 
-    fn unblock(ruby: &Ruby, this: Receiver<Self>, _blocker: Value, fiber: Fiber) -> Hook<()> {
+    fn unblock(ruby: &Ruby, this: Receiver<Self>, blocker: Value, fiber: Fiber) -> Hook<()> {
         if let Some(engine) = this.engine.get().filter(|engine| !engine.is_closed()) {
-            engine.unblock(fiber);
+            if !engine.unblock(fiber) {
+                this.unblocked_early.set(true);
+                remembered::keep(ruby, fiber, blocker);
+            }
         }
-        let _ = ruby;
         Ok(())
     }
 
@@ -205,6 +214,9 @@ impl Scheduler {
             Some(seconds) => duration::optional(ruby, *seconds)?,
             None => None,
         };
+        if this.unblocked_early.get() && remembered::take(ruby, None) {
+            return Ok(true);
+        }
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             engine.yield_turn(ruby, Purpose::Unblock)?;
         } else {
@@ -470,6 +482,8 @@ fn hand_on(ruby: &Ruby, blocker: Value) -> Hook<()> {
             }
             blocker.as_raw()
         })?;
+        // The caller may have been the next one itself.
+        remembered::forget(ruby, ruby.fiber_current());
     }
     Ok(())
 }

@@ -31,16 +31,11 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
     it "unblocks from another thread while this one waits in the kernel" do
       scheduled do |scheduler|
         fiber = Fiber.current
-        woken = false
         thread = Thread.new do
-          # An unblock before the fiber has parked is for nobody, so it is repeated.
-          until woken
-            scheduler.unblock(:label, fiber)
-            sleep(0.001)
-          end
+          sleep(0.001) until fiber.backtrace.to_s.include?("block")
+          scheduler.unblock(:label, fiber)
         end
         expect(scheduler.block(:label, nil)).to be(true)
-        woken = true
         thread.join
       end
     end
@@ -103,13 +98,119 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
       end
     end
 
-    it "ignores an unblock for a fiber that runs, has ended or was never scheduled" do
+    it "ignores an unblock for a fiber that has ended or was never scheduled" do
       scheduled do |scheduler|
         ended = Fiber.schedule { :ends }
         scheduler.unblock(:label, ended)
-        scheduler.unblock(:label, Fiber.current)
         scheduler.unblock(:label, Fiber.new { :never })
         expect(scheduler.block(:label, 0.01)).to be(false)
+      end
+    end
+
+    describe "in the wrong order" do
+      it "returns from block at once, and only once, when the fiber or another thread unblocks it before" do
+        scheduled do |scheduler|
+          scheduler.unblock(:label, Fiber.current)
+          expect(scheduler.block(:label, nil)).to be(true)
+          expect(scheduler.block(:label, 0.01)).to be(false)
+          fiber = Fiber.current
+          thread = Thread.new { 3.times { scheduler.unblock(:label, fiber) } }
+          Fiber.blocking { thread.join }
+          expect(scheduler.block(:label, 5)).to be(true)
+          expect(scheduler.block(:label, 0.01)).to be(false)
+        end
+      end
+
+      it "ends no other wait: neither for another object nor for IO, nor a sleep or the end of a thread" do
+        scheduled do |scheduler|
+          scheduler.unblock(:label, Fiber.current)
+          expect(scheduler.block(:other, 0.01)).to be(false)
+          start = monotonic
+          sleep(0.02)
+          expect(monotonic - start).to be >= 0.02
+          expect(pipe.first.wait_readable(0.01)).to be_nil
+          gate = Thread::Queue.new
+          thread = Thread.new { gate.pop }
+          expect(thread.join(0.01)).to be_nil
+          expect(Thread::Queue.new.pop(timeout: 0.01)).to be_nil
+          mutex = Thread::Mutex.new
+          expect(mutex.synchronize { mutex.sleep(0.01) } || 1).to be <= 1
+          Fiber.schedule { gate << :end if sleep(0.01) }
+          expect(thread.value).to eq(:end)
+          # It waits meanwhile.
+          expect(scheduler.block(:label, nil)).to be(true)
+        end
+      end
+
+      it "wakes who waits for a Mutex, a Queue or a thread, where a subclass does something before it blocks" do
+        # Lets others run first, and comes too late for what they unblock.
+        late = Class.new(UringIO::Scheduler) do
+          def block(...)
+            3.times { self.yield }
+            super
+          end
+        end
+        order = []
+        scheduled_by(-> { late.new(backend:) }) do
+          mutex = Thread::Mutex.new
+          queue = Thread::Queue.new
+          mutex.lock
+          Fiber.schedule { mutex.synchronize { order << :mutex } }
+          Fiber.schedule { order << queue.pop }
+          self_made = Thread.new { nil }
+          Fiber.schedule { order << :thread if self_made.join }
+          mutex.unlock
+          queue << :queue
+          eventually { order.size == 3 }
+        end
+        expect(order).to contain_exactly(:mutex, :queue, :thread)
+      end
+
+      it "wakes ConditionVariable#wait, where a subclass does something before it sleeps" do
+        late = Class.new(UringIO::Scheduler) do
+          def kernel_sleep(duration = nil)
+            Fiber.blocking { sleep(0.001) }
+            duration ? super : block(:sleep, nil)
+            true
+          end
+        end
+        mutex = Thread::Mutex.new
+        condition = Thread::ConditionVariable.new
+        woken = 0
+        stop = false
+        signaller = Thread.new do
+          until stop
+            mutex.synchronize { condition.signal }
+            sleep(0.0001)
+          end
+        end
+        scheduled_by(-> { late.new(backend:) }) do
+          10.times do
+            mutex.synchronize do
+              condition.wait(mutex)
+              woken += 1
+            end
+          end
+        end
+        expect(woken).to eq(10)
+      ensure
+        stop = true
+        signaller.join
+      end
+
+      it "keeps nothing alive for fibers that have ended" do
+        blockers = ObjectSpace::WeakMap.new
+        scheduled do |scheduler|
+          100.times do |index|
+            Fiber.schedule do
+              blocker = Object.new
+              blockers[blocker] = index
+              scheduler.unblock(blocker, Fiber.current)
+            end
+          end
+          let_others_run
+          eventually { GC.start || blockers.size < 10 }
+        end
       end
     end
 
