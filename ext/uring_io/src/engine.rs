@@ -366,7 +366,7 @@ impl Engine {
             }
             let set = uring_io_core::watch(&[(fd, interest)]);
             let set = set.map_err(|error| errors::errno(ruby, error))?;
-            if !self.watch(ruby, set, deadline)? {
+            if !self.watch(ruby, set, &[(fd, interest)], deadline)? {
                 return Ok(None);
             }
         }
@@ -393,6 +393,7 @@ impl Engine {
         &self,
         ruby: &Ruby,
         set: OwnedFd,
+        watched: &[(RawFd, Interest)],
         deadline: Option<Instant>,
     ) -> Result<bool, Error> {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

@@ -91,7 +91,7 @@ fn wait_for_changes(
         if timed_out {
             return Ok(ruby.qnil().as_value());
         }
-        timed_out = !engine.watch(ruby, set, deadline)?;
+        timed_out = !engine.watch(ruby, set, &watched.entries, deadline)?;
     }
 }
 
