@@ -59,8 +59,8 @@ struct Parks<P> {
     in_flight: InFlight<P>,
     timers: Timers,
     ready: ReadyQueue,
-    /// Descriptors that are about to be closed: see `closing.rs`.
-    closing: Vec<RawFd>,
+    /// Descriptors that are about to be closed, and the number of who does that: see `closing.rs`.
+    closing: Vec<(RawFd, u64)>,
     /// Operations that are to be cancelled for that.
     ending: Vec<Token>,
 }

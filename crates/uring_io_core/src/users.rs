@@ -5,9 +5,10 @@
 
 use std::os::fd::RawFd;
 
-/// That a slot is about a descriptor: a node of two lists.
+/// That a slot is about a descriptor: a node of the lists of both.
 #[derive(Clone, Copy, Debug)]
 struct Node {
+    /// -1 for none.
     fd: RawFd,
     slot: u32,
     /// Its neighbours in the list of the descriptor; `NONE` at the ends.
@@ -18,6 +19,16 @@ struct Node {
 }
 
 const NONE: u32 = u32::MAX;
+const FREE: Node = Node {
+    fd: -1,
+    slot: 0,
+    before: NONE,
+    after: NONE,
+    next: NONE,
+};
+
+/// Nodes from this number on are those of slots that are about several descriptors.
+const MORE: u32 = 1 << 31;
 
 /// Descriptors that there is room for without asking whether they are any.
 const UNASKED: usize = 1024;
@@ -28,8 +39,9 @@ pub(crate) struct Users {
     /// The first node of each descriptor, by its number: the kernel gives out the lowest ones first.
     first: Vec<u32>,
     /// The first node of each slot.
-    of_slot: Vec<u32>,
     nodes: Vec<Node>,
+    /// The others, and the first of those that are free.
+    more: Vec<Node>,
     free: u32,
 }
 
@@ -37,8 +49,8 @@ impl Default for Users {
     fn default() -> Self {
         Self {
             first: Vec::new(),
-            of_slot: Vec::new(),
             nodes: Vec::new(),
+            more: Vec::new(),
             free: NONE,
         }
     }
@@ -48,53 +60,44 @@ impl Users {
     /// Notes that a slot is about a descriptor. A number that is none is about nothing: making room for
     /// it could take more memory than there is.
     pub fn add(&mut self, slot: usize, fd: RawFd) {
-        let Ok(number) = usize::try_from(fd) else {
+        if fd as usize >= self.first.len() && !self.make_room(fd) {
             return;
+        }
+        if slot >= self.nodes.len() {
+            self.nodes.resize((slot + 1).next_power_of_two(), FREE);
+        }
+        let place = if self.nodes[slot].fd < 0 {
+            slot as u32
+        } else if self.of_slot(slot).any(|node| node.fd == fd) {
+            // A stream that is started again is about the same one.
+            return;
+        } else {
+            self.another()
         };
-        if number >= self.first.len() {
-            if number >= UNASKED && !crate::sys::is_open(fd) {
-                return;
-            }
-            let numbers = (number + 1).next_power_of_two();
-            self.first.resize(numbers.max(UNASKED), NONE);
-        }
-        if slot >= self.of_slot.len() {
-            self.of_slot.resize(slot + 1, NONE);
-        }
-        // A stream that is started again is about the same one.
-        if self.nodes_of(slot).any(|node| node.fd == fd) {
-            return;
-        }
-        let node = Node {
+        let after = std::mem::replace(&mut self.first[fd as usize], place);
+        let next = if place < MORE {
+            NONE
+        } else {
+            std::mem::replace(&mut self.nodes[slot].next, place)
+        };
+        *self.node(place) = Node {
             fd,
             slot: slot as u32,
             before: NONE,
-            after: self.first[number],
-            next: self.of_slot[slot],
+            after,
+            next,
         };
-        let place = if self.free == NONE {
-            self.nodes.push(node);
-            (self.nodes.len() - 1) as u32
-        } else {
-            let place = self.free;
-            let free = &mut self.nodes[place as usize];
-            self.free = free.next;
-            *free = node;
-            place
-        };
-        self.first[number] = place;
-        self.of_slot[slot] = place;
-        if node.after != NONE {
-            self.nodes[node.after as usize].before = place;
+        if after != NONE {
+            self.node(after).before = place;
         }
     }
 
     /// Forgets a slot.
     pub fn remove(&mut self, slot: usize) {
-        let Some(first) = self.of_slot.get_mut(slot) else {
+        if self.nodes.get(slot).is_none_or(|node| node.fd < 0) {
             return;
-        };
-        let mut place = std::mem::replace(first, NONE);
+        }
+        let mut place = slot as u32;
         while place != NONE {
             let Node {
                 fd,
@@ -102,17 +105,18 @@ impl Users {
                 after,
                 next,
                 ..
-            } = self.nodes[place as usize];
+            } = std::mem::replace(self.node(place), FREE);
             if before == NONE {
                 self.first[fd as usize] = after;
             } else {
-                self.nodes[before as usize].after = after;
+                self.node(before).after = after;
             }
             if after != NONE {
-                self.nodes[after as usize].before = before;
+                self.node(after).before = before;
             }
-            self.nodes[place as usize].next = self.free;
-            self.free = place;
+            if place >= MORE {
+                self.node(place).next = std::mem::replace(&mut self.free, place);
+            }
             place = next;
         }
     }
@@ -125,16 +129,57 @@ impl Users {
         nodes.map(|node| node.slot as usize)
     }
 
-    fn nodes_of(&self, slot: usize) -> impl Iterator<Item = &Node> {
-        self.follow(self.of_slot[slot], |node| node.next)
+    /// Whether there is room for this descriptor now.
+    #[cold]
+    fn make_room(&mut self, fd: RawFd) -> bool {
+        let Ok(number) = usize::try_from(fd) else {
+            return false;
+        };
+        if number >= UNASKED && !crate::sys::is_open(fd) {
+            return false;
+        }
+        let numbers = (number + 1).next_power_of_two();
+        self.first.resize(numbers.max(UNASKED), NONE);
+        true
+    }
+
+    /// A node for one more descriptor of a slot.
+    #[cold]
+    fn another(&mut self) -> u32 {
+        if self.free == NONE {
+            self.more.push(FREE);
+            return MORE + (self.more.len() - 1) as u32;
+        }
+        let place = self.free;
+        self.free = self.node(place).next;
+        place
+    }
+
+    fn of_slot(&self, slot: usize) -> impl Iterator<Item = &Node> {
+        self.follow(slot as u32, |node| node.next)
     }
 
     fn follow(&self, mut place: u32, next: fn(&Node) -> u32) -> impl Iterator<Item = &Node> {
         std::iter::from_fn(move || {
-            let node = self.nodes.get(place as usize)?;
+            if place == NONE {
+                return None;
+            }
+            let node = if place < MORE {
+                &self.nodes[place as usize]
+            } else {
+                &self.more[(place - MORE) as usize]
+            };
             place = next(node);
             Some(node)
         })
+    }
+
+    fn node(&mut self, place: u32) -> &mut Node {
+        if place < MORE {
+            &mut self.nodes[place as usize]
+        } else {
+            &mut self.more[(place - MORE) as usize]
+        }
     }
 }
 
@@ -178,7 +223,7 @@ mod tests {
             assert_eq!([of(&users, 0), of(&users, 1)], [vec![], vec![8]]);
             users.remove(8);
         }
-        assert_eq!(users.nodes.len(), 4);
+        assert_eq!(users.more.len(), 2);
     }
 
     #[test]

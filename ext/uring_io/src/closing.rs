@@ -8,7 +8,7 @@
 //! has left.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -49,6 +49,8 @@ impl User {
 #[derive(Default)]
 pub struct Registry {
     users: RefCell<Vec<User>>,
+    /// How often something that was in use was closed.
+    closings: Cell<u64>,
 }
 
 impl Registry {
@@ -117,12 +119,14 @@ impl Registry {
     }
 }
 
-/// Descriptors that are about to be closed: nothing is begun on them while this is there.
-pub struct Closing {
-    registry: Rc<Registry>,
+/// Descriptors of an IO that is about to be closed: others begin nothing on them while this is there.
+struct Closing<'a> {
+    registry: &'a Registry,
+    io: Value,
+    which: Descriptors,
     fds: Vec<RawFd>,
-    /// What killed the fiber that closes meanwhile: it goes on with that when it has closed.
-    killed: Option<Error>,
+    /// Tells several that close the same descriptor apart.
+    number: u64,
 }
 
 /// How long whoever closes waits between two looks, where nobody tells it to go on.
@@ -132,80 +136,97 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// waiting for it: their operations are over, or have memory of their own.
 const LOOKS_MAX: u32 = 1000;
 
-impl Closing {
-    /// Ends what is under way on these descriptors, and waits until it is over. `None` where nothing was.
-    pub fn begin(ruby: &Ruby, fds: &[RawFd]) -> Result<Option<Self>, Error> {
-        let registry = &Local::of(ruby).registry;
-        if !registry.is_used(ruby, fds) {
-            return Ok(None);
+impl<'a> Closing<'a> {
+    /// `None` where nothing is under way on the descriptors.
+    fn begin(ruby: &'a Ruby, io: Value, which: Descriptors) -> Option<Self> {
+        let fds = OpenIo::descriptors(ruby, io, which);
+        let registry: &Registry = &Local::of(ruby).registry;
+        if !registry.is_used(ruby, &fds) {
+            return None;
         }
-        let mut closing = Self {
-            registry: Rc::clone(registry),
-            fds: fds.to_vec(),
-            killed: None,
-        };
-        registry.each(|engine| fds.iter().for_each(|fd| engine.driver.begin_close(*fd)));
-        closing.end_all(ruby).map(|()| Some(closing))
+        let number = registry.closings.get();
+        registry.closings.set(number + 1);
+        registry.each(|engine| {
+            fds.iter()
+                .for_each(|fd| engine.driver.begin_close(*fd, number));
+        });
+        Some(Self {
+            registry,
+            io,
+            which,
+            fds,
+            number,
+        })
     }
 
-    fn end_all(&mut self, ruby: &Ruby) -> Result<(), Error> {
+    /// Ends what is under way, and waits until it is over. What killed the fiber meanwhile: it goes on
+    /// with that when it has closed.
+    fn end_all(&self, ruby: &Ruby) -> Result<Option<Error>, Error> {
+        let mut killed = None;
         for look in 0_u32.. {
             self.tell(ruby, look == 0);
-            if !self.registry.is_used(ruby, &self.fds) {
-                break;
-            }
-            if look > LOOKS_MAX && !self.is_queued_anywhere(ruby) {
+            if !self.registry.is_used(ruby, &self.fds)
+                || (look > LOOKS_MAX && !self.must_be_awaited(ruby))
+            {
                 break;
             }
             match self.wait(ruby, look) {
                 Ok(()) => {}
                 Err(kill) if kill.value().is_none() => {
-                    self.killed.get_or_insert(kill);
+                    killed.get_or_insert(kill);
                 }
                 Err(raised) => return Err(raised),
             }
+            if OpenIo::descriptors(ruby, self.io, self.which) != self.fds {
+                // Somebody else has closed it, and these may be others' by now.
+                return Ok(killed);
+            }
         }
-        Ok(())
+        for fd in &self.fds {
+            self.registry
+                .each(|engine| engine.driver.end_close(*fd, None));
+        }
+        Ok(killed)
     }
 
     /// Tells all users to end. Those of the calling thread are cancelled right here.
     fn tell(&self, ruby: &Ruby, first: bool) {
+        let mut own: Vec<*const Engine> = Vec::new();
         self.registry.each(|engine| {
-            let used = self.fds.iter().copied();
-            let used: Vec<RawFd> = used.filter(|fd| engine.uses(ruby, *fd)).collect();
-            used.iter().for_each(|fd| engine.driver.end_all_on(*fd));
-            if !used.is_empty() && engine.is_owner(ruby) {
-                engine.cancel_ended(&used, first);
+            for fd in self.fds.iter().filter(|fd| engine.uses(ruby, **fd)) {
+                engine.driver.end_all_on(*fd);
+                if engine.is_owner(ruby) && !own.contains(&std::ptr::from_ref(engine)) {
+                    own.push(engine);
+                }
             }
         });
+        for engine in own {
+            // SAFETY: of the calling thread, which alone could close it. What waits in it keeps it.
+            unsafe { &*engine }.cancel_ended(&self.fds, first);
+        }
     }
 
-    /// Whether an operation waits to go to the kernel, and would find another file by then.
-    fn is_queued_anywhere(&self, ruby: &Ruby) -> bool {
-        let mut queued = false;
+    /// Whether it would be wrong to go on: somebody of this thread has not left, or an operation waits to go
+    /// to the kernel, and would find another file by then.
+    fn must_be_awaited(&self, ruby: &Ruby) -> bool {
+        let mut found = false;
         self.registry.each(|engine| {
-            queued |= engine.is_owner(ruby)
-                || self
-                    .fds
-                    .iter()
-                    .any(|fd| !engine.driver.is_waiting() && engine.driver.has_queued(*fd));
+            let driver = &engine.driver;
+            let queued = |fd: &RawFd| !driver.is_waiting() && driver.has_queued(*fd);
+            let used = |fd: &RawFd| engine.is_owner(ruby) && engine.uses(ruby, *fd);
+            found |= self.fds.iter().any(|fd| used(fd) || queued(fd));
         });
-        queued
+        found
     }
 
     /// Lets those run who are to end.
     fn wait(&self, ruby: &Ruby, look: u32) -> Result<(), Error> {
-        let turn = if look == 0 { None } else { Some(MOMENT) };
+        let most = if look == 0 { None } else { Some(MOMENT) };
         match self.registry.own(ruby, &self.fds) {
-            Some(User::Engine(engine)) => {
-                // SAFETY: the scheduler that the thread runs under, which Ruby keeps.
-                let engine = unsafe { &*engine };
-                engine.let_others_run(ruby, turn)
-            }
-            Some(User::Selector(state)) => {
-                // SAFETY: the selector that the thread runs under, which its scheduler keeps.
-                unsafe { &*state }.let_others_run(ruby, turn)
-            }
+            // SAFETY: the scheduler that the thread runs under, which Ruby keeps.
+            Some(User::Engine(engine)) => unsafe { &*engine }.let_others_run(ruby, most),
+            // SAFETY: the selector that the thread runs under, which its scheduler keeps.
+            Some(User::Selector(state)) => unsafe { &*state }.let_others_run(ruby, most),
             None => {
                 // SAFETY: asks for a value of the calling thread.
                 let scheduler = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
@@ -219,21 +240,15 @@ impl Closing {
             }
         }
     }
-
-    /// The result of what was done with the descriptors, unless the fiber was killed before.
-    fn finish<T>(mut self, result: Result<T, Error>) -> Result<T, Error> {
-        match self.killed.take() {
-            Some(kill) => Err(kill),
-            None => result,
-        }
-    }
 }
 
-impl Drop for Closing {
+impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        let fds = &self.fds;
-        self.registry
-            .each(|engine| fds.iter().for_each(|fd| engine.driver.end_close(*fd)));
+        let number = Some(self.number);
+        for fd in &self.fds {
+            self.registry
+                .each(|engine| engine.driver.end_close(*fd, number));
+        }
     }
 }
 
@@ -271,18 +286,26 @@ impl Engine {
 }
 
 /// Ends what is under way on the descriptors of an IO, then does the rest.
-fn ending<T>(
+fn ending(
     ruby: &Ruby,
-    this: Value,
+    io: Value,
     which: Descriptors,
-    rest: impl FnOnce() -> Result<T, Error>,
-) -> Result<T, Error> {
-    match Closing::begin(ruby, &OpenIo::descriptors(ruby, this, which))? {
-        None => rest(),
-        Some(closing) => {
-            let result = rest();
-            closing.finish(result)
+    rest: impl FnOnce() -> Result<Value, Error>,
+) -> Result<Value, Error> {
+    let mut killed = None;
+    while let Some(closing) = Closing::begin(ruby, io, which) {
+        let kill = closing.end_all(ruby)?;
+        killed = killed.or(kill);
+        drop(closing);
+        // The rest would write first, and let others begin something while it waits for room.
+        if !OpenIo::has_flushed(ruby, io) {
+            break;
         }
+    }
+    let result = rest();
+    match killed {
+        Some(kill) => Err(kill),
+        None => result,
     }
 }
 
@@ -330,8 +353,8 @@ pub fn tell_of_close(ruby: &Ruby, fd: RawFd) {
 }
 
 /// Ends what is under way on an IO that is closed next without a call of its methods.
-fn end_uses(ruby: &Ruby, io: Value) -> Result<(), Error> {
-    ending(ruby, io, Descriptors::Both, || Ok(()))
+fn end_uses(ruby: &Ruby, io: Value) -> Result<Value, Error> {
+    ending(ruby, io, Descriptors::Both, || Ok(ruby.qnil().as_value()))
 }
 
 /// Modules whose methods come before IO's and BasicSocket's own.

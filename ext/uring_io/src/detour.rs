@@ -10,28 +10,42 @@ use magnus::{Error, Ruby};
 use uring_io_core::{Direction, LentBuffer};
 
 use crate::buffer::BufferMemory;
+use crate::engine::Engine;
 use crate::errors;
 use crate::io::OpenIo;
 
 /// A buffer of Ruby's, and the memory that is read into in its place.
-pub struct Detour {
+pub struct Detour<'a> {
+    engine: &'a Engine,
     io: OpenIo,
     base: *mut u8,
     size: usize,
     memory: Vec<u8>,
 }
 
-impl Detour {
+/// Buffers that an engine keeps for the next reads: `IO_RBUF_CAPA_MIN` (io.c) is 8 KB.
+const SPARE_MOST: usize = 16;
+const SPARE_SIZE: usize = 8192;
+
+impl<'a> Detour<'a> {
     /// `None` where the buffer is not the IO's own: that of a String, or a user's.
-    pub fn of(io: OpenIo, memory: &BufferMemory, direction: Direction) -> Option<Self> {
+    pub fn of(
+        engine: &'a Engine,
+        io: OpenIo,
+        memory: &BufferMemory,
+        direction: Direction,
+    ) -> Option<Self> {
         let (base, size) = (memory.start(), memory.size());
-        let detour = Self {
+        if direction != Direction::Read || io.read_buffer() != Some((base, size)) {
+            return None;
+        }
+        Some(Self {
+            engine,
             io,
             base,
             size,
             memory: Vec::new(),
-        };
-        (direction == Direction::Read && detour.is_there()).then_some(detour)
+        })
     }
 
     /// Whether the buffer is the IO's own, and still there.
@@ -49,6 +63,10 @@ impl Detour {
 
     /// Memory for so many bytes. `None` when there is not enough.
     pub fn lend(&mut self, length: usize) -> Option<LentBuffer> {
+        if self.memory.capacity() == 0 && length <= SPARE_SIZE {
+            let spare = self.engine.spare_memory.borrow_mut().pop();
+            self.memory = spare.unwrap_or_default();
+        }
         self.memory.clear();
         self.memory.try_reserve_exact(length).ok()?;
         // SAFETY: the memory is this value's, and has room for as much. Its owner keeps it until the hook
@@ -70,5 +88,14 @@ impl Detour {
         unsafe { self.memory.set_len(read) };
         buffer.fill_at(offset, &self.memory);
         Ok(())
+    }
+}
+
+impl Drop for Detour<'_> {
+    fn drop(&mut self) {
+        let mut spare = self.engine.spare_memory.borrow_mut();
+        if self.memory.capacity() == SPARE_SIZE && spare.len() < SPARE_MOST {
+            spare.push(std::mem::take(&mut self.memory));
+        }
     }
 }

@@ -32,6 +32,16 @@ pub struct Party {
     interrupted: Cell<bool>,
 }
 
+impl Party {
+    fn new(fiber: Fiber, purpose: Purpose) -> Self {
+        Self {
+            fiber: Opaque::from(fiber),
+            purpose,
+            interrupted: Cell::new(false),
+        }
+    }
+}
+
 /// What a party waits for.
 pub enum Purpose {
     /// An `unblock`, or a deadline.
@@ -155,6 +165,8 @@ pub struct Engine {
     pub registered: RefCell<HashMap<u16, Held>>,
     /// The list that it is on: see `closing.rs`.
     registry: Rc<Registry>,
+    /// Memory that reads may use, see `detour.rs`.
+    pub spare_memory: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Drop for Engine {
@@ -185,6 +197,7 @@ impl Engine {
             held: RefCell::default(),
             registered: RefCell::default(),
             registry: Registry::of(ruby),
+            spare_memory: RefCell::default(),
         }
     }
 
@@ -630,7 +643,10 @@ impl Engine {
     /// Takes a place for the current fiber, given back when the value is dropped.
     pub fn place(&self, ruby: &Ruby, purpose: Purpose) -> Place<'_> {
         let fiber = ruby.fiber_current();
-        let token = self.park_beside(fiber, purpose);
+        self.placed(fiber, self.park_beside(fiber, purpose))
+    }
+
+    fn placed(&self, fiber: Fiber, token: Token) -> Place<'_> {
         let address = fiber.as_raw();
         let outer = self.parked.borrow_mut().insert(address, token);
         Place {
@@ -648,11 +664,17 @@ impl Engine {
         purpose: Purpose,
         about: impl IntoIterator<Item = RawFd>,
     ) -> Place<'_> {
-        let place = self.place(ruby, purpose);
+        let mut about = about.into_iter();
+        let fiber = ruby.fiber_current();
+        let party = Party::new(fiber, purpose);
+        let token = match about.next() {
+            Some(fd) => self.driver.park_on(party, fd),
+            None => self.driver.park(party),
+        };
         for fd in about {
-            self.driver.is_about(place.token, fd);
+            self.driver.is_about(token, fd);
         }
-        place
+        self.placed(fiber, token)
     }
 
     /// Runs others until the party of `token`, which is the current fiber, gets its turn.
@@ -745,12 +767,7 @@ impl Engine {
 
     /// Takes a second place for a fiber, one that it does not wait at itself.
     pub fn park_beside(&self, fiber: Fiber, purpose: Purpose) -> Token {
-        let interrupted = Cell::new(false);
-        self.driver.park(Party {
-            fiber: Opaque::from(fiber),
-            purpose,
-            interrupted,
-        })
+        self.driver.park(Party::new(fiber, purpose))
     }
 
     fn take_interrupted(&self, token: Token) -> bool {

@@ -130,28 +130,34 @@ impl OpenIo {
     pub fn read_buffer(&self) -> Option<(*mut u8, usize)> {
         #[cfg(ruby_lt_4_0)]
         {
-            /// rb_io_buffer_t (include/ruby/io.h), which is packed.
-            #[repr(C, packed)]
-            #[derive(Clone, Copy)]
-            struct ReadBuffer {
-                start: *mut u8,
-                offset: i32,
-                length: i32,
-                capacity: i32,
-            }
-
-            // SAFETY: `value` was an open IO, so a T_FILE whose rb_io_t is set, also when it was closed since.
-            let buffer: ReadBuffer = unsafe {
-                let file = self.value.as_raw() as *const RFile;
-                std::ptr::addr_of!((*(*file).fptr).rbuf)
-                    .cast::<ReadBuffer>()
-                    .read_unaligned()
-            };
+            let buffer = own_buffer(self.value, |io| &raw const io.rbuf);
             let size = usize::try_from(buffer.capacity).ok()?;
             (!buffer.start.is_null()).then_some((buffer.start, size))
         }
         #[cfg(not(ruby_lt_4_0))]
         None
+    }
+
+    /// Writes what is in Ruby's own write buffer of an IO. Whether there was something, and it was written;
+    /// Ruby 4.0, which does not tell, keeps others away while it closes.
+    pub fn has_flushed(_ruby: &Ruby, io: Value) -> bool {
+        #[cfg(ruby_lt_4_0)]
+        {
+            // SAFETY: what raises is caught by `protect`.
+            let writer = protect(|| unsafe { rb_sys::rb_io_get_write_io(io.as_raw()) });
+            // SAFETY: the call returned a value, an IO.
+            let writer = writer.map(|writer| unsafe { Value::from_raw(writer) });
+            let pending = |io: &Value| own_buffer(*io, |io| &raw const io.wbuf).length > 0;
+            writer.ok().filter(pending).is_some_and(|writer| {
+                // SAFETY: an IO; what raises is caught. Closing reports it.
+                protect(|| unsafe { rb_sys::rb_io_flush(writer.as_raw()) }).is_ok()
+            })
+        }
+        #[cfg(not(ruby_lt_4_0))]
+        {
+            let _ = io;
+            false
+        }
     }
 
     /// What Ruby takes it for.
@@ -183,6 +189,30 @@ impl OpenIo {
         }
         asked();
         uring_io_core::target_of(self.fd)
+    }
+}
+
+/// rb_io_buffer_t (include/ruby/io.h), which is packed.
+#[cfg(ruby_lt_4_0)]
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct OwnBuffer {
+    start: *mut u8,
+    offset: i32,
+    length: i32,
+    capacity: i32,
+}
+
+/// A buffer that belongs to an IO which was opened, also when it was closed since.
+#[cfg(ruby_lt_4_0)]
+fn own_buffer(
+    io: Value,
+    which: impl FnOnce(&rb_sys::rb_io_t) -> *const rb_sys::rb_io_buffer_t,
+) -> OwnBuffer {
+    // SAFETY: a T_FILE whose rb_io_t is set, and stays while the object does.
+    unsafe {
+        let file = io.as_raw() as *const RFile;
+        which(&*(*file).fptr).cast::<OwnBuffer>().read_unaligned()
     }
 }
 

@@ -168,7 +168,7 @@ fn transfer(
     let may_be_cached = direction == Direction::Read
         && span.most <= CACHED_MOST
         && (extent.from.is_some() || kind == Kind::File);
-    let mut detour = Detour::of(io, &memory, direction);
+    let mut detour = Detour::of(engine, io, &memory, direction);
     let mut known = None;
     let mut done = 0;
     loop {
@@ -356,7 +356,7 @@ fn let_others_run(
     engine: &Engine,
     ruby: &Ruby,
     io: OpenIo,
-    detour: Option<&Detour>,
+    detour: Option<&Detour<'_>>,
 ) -> Result<(), Error> {
     if engine.driver.may_do_at_once() {
         return Ok(());

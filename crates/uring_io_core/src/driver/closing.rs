@@ -13,7 +13,7 @@ impl<P> Parks<P> {
     /// Notes that a party is about a descriptor. One that is about to be closed takes nothing new.
     pub(super) fn is_about(&mut self, token: Token, fd: RawFd) {
         self.in_flight.is_about(token, fd);
-        if self.closing.contains(&fd) {
+        if !self.closing.is_empty() && self.closing.iter().any(|(closed, _)| *closed == fd) {
             self.in_flight.end(token);
         }
     }
@@ -42,16 +42,15 @@ impl<P> Driver<P> {
 
     /// Refuses whatever is to be started on a descriptor from now on, until
     /// [`end_close`](Self::end_close): it completes with `ECANCELED`, and [`is_ended`](Self::is_ended).
-    pub fn begin_close(&self, fd: RawFd) {
-        self.parks.borrow_mut().closing.push(fd);
+    /// Several may be about to close it, each with a number of its own.
+    pub fn begin_close(&self, fd: RawFd, by: u64) {
+        self.parks.borrow_mut().closing.push((fd, by));
     }
 
-    /// The descriptor was closed, or is not going to be.
-    pub fn end_close(&self, fd: RawFd) {
+    /// The descriptor was closed, or is not going to be: by this one, or by anybody.
+    pub fn end_close(&self, fd: RawFd, by: Option<u64>) {
         let closing = &mut self.parks.borrow_mut().closing;
-        if let Some(place) = closing.iter().position(|closed| *closed == fd) {
-            closing.swap_remove(place);
-        }
+        closing.retain(|(closed, number)| *closed != fd || by.is_some_and(|by| by != *number));
     }
 
     /// Whether something is under way on a descriptor: a party that has not left, other than those that

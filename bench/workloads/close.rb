@@ -1,0 +1,14 @@
+# frozen_string_literal: true
+
+require_relative "../program"
+
+WAITING = 100
+
+# Socket pairs are made and closed while fibers wait for others.
+Bench.program do |b|
+  WAITING.times do
+    ours, theirs = UNIXSocket.pair
+    b.spawn { theirs && ours.gets }
+  end
+  b.spawn { loop { b.op { UNIXSocket.pair.each(&:close) } } }
+end
