@@ -140,6 +140,8 @@ pub struct Driver<P> {
     workers: RefCell<Option<WorkerPool>>,
     workers_max: usize,
     waiting: Cell<bool>,
+    /// Whether a descriptor is about to be closed.
+    closes: Cell<bool>,
     /// Whether an operation was started since the backend was last looked at.
     submitted: Cell<bool>,
     /// Entries handed out since then.
@@ -179,6 +181,7 @@ impl<P> Driver<P> {
             workers: RefCell::new(None),
             workers_max: options.workers_max,
             waiting: Cell::new(false),
+            closes: Cell::new(false),
             submitted: Cell::new(false),
             served: Cell::new(0),
             done_at_once: Cell::new(0),
@@ -240,7 +243,7 @@ impl<P> Driver<P> {
         if operation.fd().is_some_and(|fd| fd < 0) {
             return Ok(Some(-libc::EBADF));
         }
-        if self.is_ended(token) {
+        if self.closes.get() && self.is_ended(token) {
             self.refuse(token);
             return Ok(None);
         }

@@ -66,6 +66,18 @@ impl Users {
         if slot >= self.nodes.len() {
             self.nodes.resize((slot + 1).next_power_of_two(), FREE);
         }
+        let (node, first) = (&mut self.nodes[slot], &mut self.first[fd as usize]);
+        if node.fd < 0 && *first == NONE {
+            // As a rule.
+            *first = slot as u32;
+            node.fd = fd;
+            node.slot = slot as u32;
+            return;
+        }
+        self.add_more(slot, fd);
+    }
+
+    fn add_more(&mut self, slot: usize, fd: RawFd) {
         let place = if self.nodes[slot].fd < 0 {
             slot as u32
         } else if self.of_slot(slot).any(|node| node.fd == fd) {
@@ -94,9 +106,19 @@ impl Users {
 
     /// Forgets a slot.
     pub fn remove(&mut self, slot: usize) {
-        if self.nodes.get(slot).is_none_or(|node| node.fd < 0) {
+        let Some(node) = self.nodes.get_mut(slot).filter(|node| node.fd >= 0) else {
+            return;
+        };
+        if node.before & node.after & node.next == NONE {
+            // As a rule.
+            self.first[node.fd as usize] = NONE;
+            node.fd = FREE.fd;
             return;
         }
+        self.remove_all(slot);
+    }
+
+    fn remove_all(&mut self, slot: usize) {
         let mut place = slot as u32;
         while place != NONE {
             let Node {

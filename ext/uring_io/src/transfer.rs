@@ -201,24 +201,26 @@ fn transfer(
             _ => match known.map_or_else(|| target(engine, kind, io, extent.from), Ok) {
                 Ok(target) => {
                     known = Some(target);
-                    let step = |buffer| Transfer {
-                        direction,
-                        fd: io.fd,
-                        target: advanced(target, done),
-                        buffer,
+                    let lent = match &mut detour {
+                        None => Some(buffer),
+                        Some(detour) => detour.lend(span.most - done),
                     };
-                    match &mut detour {
-                        None => one(engine, ruby, io, &step(buffer), tries, refused)?,
-                        Some(detour) => match detour.lend(span.most - done) {
-                            None => -libc::ENOMEM,
-                            Some(other) => {
-                                let step = step(other);
-                                let result = one(engine, ruby, io, &step, tries, refused)?;
+                    match lent {
+                        None => -libc::ENOMEM,
+                        Some(buffer) => {
+                            let step = Transfer {
+                                direction,
+                                fd: io.fd,
+                                target: advanced(target, done),
+                                buffer,
+                            };
+                            let result = one(engine, ruby, io, &step, tries, refused)?;
+                            if let Some(detour) = &mut detour {
                                 let read = usize::try_from(result).unwrap_or(0);
                                 detour.bring(ruby, &memory, span.offset + done, read)?;
-                                result
                             }
-                        },
+                            result
+                        }
                     }
                 }
                 Err(error) => -error.errno,

@@ -45,12 +45,14 @@ impl<P> Driver<P> {
     /// Several may be about to close it, each with a number of its own.
     pub fn begin_close(&self, fd: RawFd, by: u64) {
         self.parks.borrow_mut().closing.push((fd, by));
+        self.closes.set(true);
     }
 
     /// The descriptor was closed, or is not going to be: by this one, or by anybody.
     pub fn end_close(&self, fd: RawFd, by: Option<u64>) {
         let closing = &mut self.parks.borrow_mut().closing;
         closing.retain(|(closed, number)| *closed != fd || by.is_some_and(|by| by != *number));
+        self.closes.set(!closing.is_empty());
     }
 
     /// Whether something is under way on a descriptor: a party that has not left, other than those that

@@ -74,6 +74,15 @@ impl Descriptors {
         }
     }
 
+    /// Notes that the waiter watches a descriptor for all that wait for it.
+    pub fn armed(&mut self, fd: RawFd) {
+        if let Some(descriptor) = self.descriptors.get_mut(fd as usize) {
+            for waiting in &mut descriptor.waiting {
+                waiting.armed = true;
+            }
+        }
+    }
+
     /// Whether a read is better not tried before its descriptor is said to be ready.
     pub fn must_be_patient(&mut self, fd: RawFd) -> bool {
         let Some(descriptor) = self.descriptors.get_mut(fd as usize) else {

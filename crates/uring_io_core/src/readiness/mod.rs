@@ -264,15 +264,18 @@ impl Readiness {
                 }
                 counts.direct_calls.add(1);
                 match epoll.watch(fd, events) {
-                    Ok(is_new) => self.descriptors.retain(fd, |waiting| {
-                        // It was closed without our being told, and is another file's by now.
-                        let is_over = is_new && waiting.armed;
-                        if is_over {
-                            completed.push_back((waiting.token, -libc::EBADF));
+                    Ok(is_new) => {
+                        if is_new {
+                            // It was closed without our being told, and is another file's by now.
+                            self.descriptors.retain(fd, |waiting| {
+                                if waiting.armed {
+                                    completed.push_back((waiting.token, -libc::EBADF));
+                                }
+                                waiting.armed
+                            });
                         }
-                        waiting.armed = true;
-                        is_over
-                    }),
+                        self.descriptors.armed(fd);
+                    }
                     // Not a kind of file that can be waited for: it is always ready for all but
                     // urgent input, which will never come.
                     Err(error) if error.errno == libc::EPERM => {
