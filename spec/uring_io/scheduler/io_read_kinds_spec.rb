@@ -74,20 +74,21 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
   }
   lines = inputs.keys - ["a timerfd", "inotify"]
 
+  # Takes what there is, without a hook: a terminal's buffers pass it on bit by bit.
+  def taking_from(reader)
+    -> { reader.read_nonblock(65_536, exception: false) }
+  end
+
   # A full IO, and what makes room.
   outputs = {
-    "a terminal" => lambda {
-      raw_terminal.then { |master, slave| fill(slave) && [slave, -> { master.readpartial(65_536) }] }
-    },
+    "a terminal" => -> { raw_terminal.then { |master, slave| fill(slave) && [slave, taking_from(master)] } },
     "the master of a terminal" => lambda {
-      raw_terminal.then { |master, slave| fill(master) && [master, -> { slave.readpartial(65_536) }] }
+      raw_terminal.then { |master, slave| fill(master) && [master, taking_from(slave)] }
     },
-    "a FIFO" => lambda {
-      fifo("r+").then { |reader, writer| fill(writer) && [writer, -> { reader.readpartial(65_536) }] }
-    },
-    "a pipe" => -> { pipe.then { |reader, writer| fill(writer) && [writer, -> { reader.readpartial(65_536) }] } },
+    "a FIFO" => -> { fifo("r+").then { |reader, writer| fill(writer) && [writer, taking_from(reader)] } },
+    "a pipe" => -> { pipe.then { |reader, writer| fill(writer) && [writer, taking_from(reader)] } },
     "an eventfd" => lambda {
-      eventfd.then { |io| io.syswrite([(2**64) - 2].pack("Q")) && [io, -> { io.sysread(8) }] }
+      eventfd.then { |io| io.syswrite([(2**64) - 2].pack("Q")) && [io, -> { io.wait_readable(0) && io.sysread(8) }] }
     }
   }
 
@@ -153,9 +154,17 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
     { "with O_NONBLOCK" => true, "without O_NONBLOCK" => false }.each do |how, nonblock|
       outputs.each do |name, make|
         it "waits for room in syswrite to #{name} #{how}" do
-          full = -> { instance_exec(&make).tap { |io, _| io.nonblock = nonblock } }
-          text = "eight by"
-          expect(in_a_fiber(full, ->(io) { io.syswrite(text) })).to eq([:value, 8])
+          scheduled do
+            io, take = instance_exec(&make)
+            io.nonblock = nonblock
+            written = nil
+            Fiber.schedule { written = outcome { io.syswrite("eight by") } }
+            let_others_run
+            # The kernel may still pass on what fills a terminal, which makes room.
+            expect(written).to be_nil unless name.include?("terminal")
+            eventually { take.call && written }
+            expect(written).to eq([:value, 8])
+          end
         end
       end
     end
