@@ -31,7 +31,7 @@ pub(crate) enum StartedCall {
     Done(i32),
     /// A completion will come.
     Submitted,
-    /// This backend can only make it by blocking: for the worker pool.
+    /// It is to be made by blocking: for the worker pool.
     Blocking,
     /// It is a matter of time only.
     Timer(Duration),
@@ -128,10 +128,7 @@ impl Backend {
         counts: &Counts,
     ) -> Result<StartedCall> {
         match self {
-            Self::Uring(ring) => {
-                ring.start_call(token, call, counts)?;
-                Ok(StartedCall::Submitted)
-            }
+            Self::Uring(ring) => ring.start_call(token, call, counts),
             Self::Readiness(readiness) => {
                 counts.submissions.add(1);
                 if let Err(error) = call.settle() {

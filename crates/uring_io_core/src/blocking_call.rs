@@ -27,7 +27,21 @@ impl PinnedCall {
         Box::new(move || self.make())
     }
 
-    fn make(&self) -> i32 {
+    /// Whether it is an open, which may wait for somebody else.
+    pub fn is_opening(&self) -> bool {
+        // SAFETY: as below; the call is looked at only.
+        unsafe { &*self.0 }.opening().is_some()
+    }
+
+    /// Whether it opens what may make that wait.
+    pub fn waits_in_open(&self) -> bool {
+        // SAFETY: as above.
+        let opening = unsafe { &*self.0 }.opening();
+        opening.is_some_and(|opening| sys::names_what_waits(&opening))
+    }
+
+    /// Makes the call, as long as that takes.
+    pub fn make(&self) -> i32 {
         // SAFETY: the job is what completes the call, and runs once.
         make(unsafe { &mut *self.0 })
     }

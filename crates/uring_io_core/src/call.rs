@@ -4,7 +4,7 @@
 //! in-flight table keeps it, at one place, from its start to its completion, so nothing of it can be
 //! freed or moved while the kernel may use it, whatever becomes of the party.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -257,6 +257,15 @@ pub enum Call {
     ReadEach { fd: RawFd },
     /// poll(2) of one descriptor, over and over: the events each time.
     PollEach { fd: RawFd, interest: Interest },
+}
+
+/// What an open names.
+pub(crate) struct Opening<'a> {
+    pub directory: RawFd,
+    pub path: &'a CStr,
+    pub flags: i32,
+    /// `RESOLVE_*` of openat2(2).
+    pub resolve: u64,
 }
 
 /// What statx(2) fills in.
@@ -553,6 +562,30 @@ impl Call {
             Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => vec![from, to],
             _ => Vec::new(),
         }
+    }
+
+    /// What it names, where it opens a path.
+    pub(crate) fn opening(&self) -> Option<Opening<'_>> {
+        let (directory, path, flags, resolve) = match self {
+            Self::Open {
+                directory,
+                path,
+                flags,
+                ..
+            } => (directory, path, *flags, 0),
+            Self::OpenHow {
+                directory,
+                path,
+                how,
+            } => (directory, path, how.flags as i32, how.resolve),
+            _ => return None,
+        };
+        Some(Opening {
+            directory: *directory,
+            path,
+            flags,
+            resolve,
+        })
     }
 
     /// Whether it opens one descriptor, which may become a direct one.

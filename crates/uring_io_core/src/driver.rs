@@ -299,9 +299,9 @@ impl<P> Driver<P> {
                 parks.fire(token, Wakeup::Completed(result));
             }
             StartedCall::Blocking => {
-                let job = PinnedCall::new(call).job();
+                let call = PinnedCall::new(call);
                 drop(parks);
-                self.run_job(token, job, true)?;
+                self.run(token, true, |workers| workers.submit_call(token, call))?;
             }
         }
         Ok(())
@@ -492,16 +492,25 @@ impl<P> Driver<P> {
     }
 
     fn run_job(&self, token: Token, job: Job, awaited: bool) -> Result<()> {
+        self.run(token, awaited, |workers| workers.submit(token, job))
+    }
+
+    fn run(
+        &self,
+        token: Token,
+        awaited: bool,
+        submit: impl FnOnce(&WorkerPool) -> Result<()>,
+    ) -> Result<()> {
         let mut workers = self.workers.borrow_mut();
         let pool = || WorkerPool::new(self.workers_max, Arc::clone(&self.waker));
-        workers.get_or_insert_with(pool).submit(token, job)?;
+        submit(workers.get_or_insert_with(pool))?;
         drop(workers);
         self.parks.borrow_mut().in_flight.submitted(token, awaited);
         Ok(())
     }
 
     /// Asks for the operation of `token` to end. Its completion still comes, and may say that it
-    /// had succeeded already. What a worker thread has begun is not interrupted.
+    /// had succeeded already. What a worker thread has begun is not interrupted, but for an open that waits.
     pub fn cancel(&self, token: Token) -> Result<()> {
         if !self.parks.borrow().in_flight.is_submitted(token) {
             return Ok(());
@@ -512,11 +521,17 @@ impl<P> Driver<P> {
             parks.fire(token, Wakeup::Completed(-libc::ECANCELED));
             return Ok(());
         }
+        self.end(token)
+    }
+
+    fn end(&self, token: Token) -> Result<()> {
         let workers = self.workers.borrow();
-        let withdraws = |workers: &WorkerPool| workers.withdraw(token);
-        if workers.as_ref().is_some_and(withdraws) {
+        if workers.as_ref().is_some_and(|it| it.withdraw(token)) {
             let wakeup = Wakeup::Completed(-libc::ECANCELED);
             self.parks.borrow_mut().fire(token, wakeup);
+            return Ok(());
+        }
+        if workers.as_ref().is_some_and(|it| it.interrupt(token)) {
             return Ok(());
         }
         self.backend.borrow_mut().cancel(token, &self.counts)
@@ -697,7 +712,7 @@ impl<P> Driver<P> {
     pub fn cancel_all(&self) -> Result<()> {
         let tokens = self.parks.borrow().in_flight.awaited_tokens();
         for token in tokens {
-            self.backend.borrow_mut().cancel(token, &self.counts)?;
+            self.end(token)?;
         }
         Ok(())
     }

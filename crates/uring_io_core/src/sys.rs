@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
-use crate::call::{Address, FileStatus};
+use crate::call::{Address, FileStatus, Opening};
 use crate::error::{Error, Result};
 use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
 use crate::system;
@@ -236,15 +236,40 @@ pub(crate) fn blocking_transfer(
     }
 }
 
-/// What kind of file a descriptor is, or the errno of fstat(2).
-pub fn target_of(fd: RawFd) -> Result<Target> {
+/// Type and permissions of the file that a descriptor is of; None when it is closed.
+pub(crate) fn mode_of(fd: RawFd) -> Option<libc::mode_t> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: fstat fills the structure when it returns 0, and only then is it read.
-    let mode = unsafe {
-        if libc::fstat(fd, stat.as_mut_ptr()) < 0 {
-            return Err(Error::last("fstat"));
-        }
-        stat.assume_init().st_mode
+    unsafe { (libc::fstat(fd, stat.as_mut_ptr()) == 0).then(|| stat.assume_init().st_mode) }
+}
+
+/// Whether what an open names may make it wait; false as well when nothing is there.
+pub(crate) fn names_what_waits(opening: &Opening) -> bool {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    let flags = match opening.flags & libc::O_NOFOLLOW {
+        0 => 0,
+        _ => libc::AT_SYMLINK_NOFOLLOW,
+    };
+    let (directory, path) = (opening.directory, opening.path.as_ptr());
+    // SAFETY: the path outlives the call; fstatat fills the structure when it returns 0, and only then
+    // is it read.
+    unsafe {
+        libc::fstatat(directory, path, stat.as_mut_ptr(), flags) == 0
+            && may_wait_in_open(stat.assume_init().st_mode)
+    }
+}
+
+/// Whether open(2) of a file of this type may wait for something else than a disk: FIFOs, and devices
+/// such as terminals.
+pub(crate) fn may_wait_in_open(mode: libc::mode_t) -> bool {
+    let never = [libc::S_IFREG, libc::S_IFDIR, libc::S_IFLNK, libc::S_IFSOCK];
+    !never.contains(&(mode & libc::S_IFMT))
+}
+
+/// What kind of file a descriptor is, or the errno of fstat(2).
+pub fn target_of(fd: RawFd) -> Result<Target> {
+    let Some(mode) = mode_of(fd) else {
+        return Err(Error::last("fstat"));
     };
     Ok(match mode & libc::S_IFMT {
         libc::S_IFSOCK => Target::Socket,
@@ -401,6 +426,57 @@ pub(crate) fn block_signals() {
     unsafe {
         libc::sigfillset(set.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// A signal that does nothing but to end what a thread waits for in the kernel (`EINTR`): one that
+/// the process has left alone. None when there is none.
+fn interrupting_signal() -> Option<i32> {
+    static SIGNAL: OnceLock<Option<i32>> = OnceLock::new();
+
+    extern "C" fn nothing(_: i32) {}
+
+    *SIGNAL.get_or_init(|| {
+        system::spare_signals().find(|signal| {
+            // SAFETY: all zeros is an action: the default one, with no flags and no signals blocked.
+            let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };
+            // SAFETY: asks for the action of a signal, into a local.
+            let asked = unsafe { libc::sigaction(*signal, std::ptr::null(), &mut action) };
+            if asked < 0 || action.sa_sigaction != libc::SIG_DFL {
+                return false;
+            }
+            action.sa_flags = 0; // Without SA_RESTART, which would begin the call again.
+            action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+            // SAFETY: the handler does nothing, and stays as long as the library is loaded.
+            unsafe { libc::sigaction(*signal, &action, std::ptr::null_mut()) == 0 }
+        })
+    })
+}
+
+/// The calling thread, for [`interrupt`]; from now on it can be interrupted.
+pub(crate) fn interruptible_thread() -> libc::pthread_t {
+    if let Some(signal) = interrupting_signal() {
+        let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset initialises the set before it is read; the mask is this thread's own.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), signal);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
+        }
+    }
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { libc::pthread_self() }
+}
+
+/// Ends what a thread waits for in the kernel at this moment, with `EINTR`.
+///
+/// # Safety
+///
+/// The thread has not ended.
+pub(crate) unsafe fn interrupt(thread: libc::pthread_t) {
+    if let Some(signal) = interrupting_signal() {
+        // SAFETY: the caller's promise; the handler does nothing.
+        unsafe { libc::pthread_kill(thread, signal) };
     }
 }
 

@@ -5,11 +5,11 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use crate::call::{Call, Subject};
+use crate::call::{Call, OpenHow, Opening, Subject};
 use crate::error::{Error, Result};
 use crate::memory::Message;
 use crate::operation::{Direction, Interest, LentBuffer};
-use crate::sys::{last_errno, or_errno, timespec};
+use crate::sys::{self, last_errno, or_errno, timespec};
 use crate::waker::owned;
 
 /// Numbers and types that not every system has.
@@ -131,6 +131,48 @@ pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
         result if result == -libc::ENOSYS || result == -libc::EINTR => -libc::EOPNOTSUPP,
         result => result,
     }
+}
+
+/// Whether an open may wait, as far as that can be told without waiting for a disk: false for files and
+/// directories, and where nothing is to be opened. None where the kernel would have to look it up
+/// (Linux 5.12), or does not say.
+pub(crate) fn waits_in_open(opening: &Opening) -> Option<bool> {
+    const RESOLVE_CACHED: u64 = 0x20;
+    let how = OpenHow {
+        flags: (libc::O_PATH | libc::O_CLOEXEC | opening.flags & libc::O_NOFOLLOW) as u64,
+        mode: 0,
+        resolve: opening.resolve | RESOLVE_CACHED,
+    };
+    // SAFETY: path and structure outlive the call, which returns a new descriptor.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            opening.directory,
+            opening.path.as_ptr(),
+            std::ptr::from_ref(&how),
+            size_of_val(&how),
+        )
+    };
+    match owned("openat2", fd as i32) {
+        Ok(found) => sys::mode_of(found.as_raw_fd()).map(sys::may_wait_in_open),
+        Err(error) => {
+            let says = [
+                libc::ENOENT,
+                libc::ENOTDIR,
+                libc::EACCES,
+                libc::ELOOP,
+                libc::EXDEV,
+                libc::EBADF,
+                libc::ENAMETOOLONG,
+            ];
+            says.contains(&error.errno).then_some(false)
+        }
+    }
+}
+
+/// Signals that nobody needs, the least likely to be used first.
+pub(crate) fn spare_signals() -> impl Iterator<Item = i32> {
+    (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev()
 }
 
 /// Whether this kernel's pipes can be asked by [`nowait`].

@@ -1,11 +1,12 @@
 //! A few threads for what can only be done by blocking: name resolution, and file transfers
 //! where there is no io_uring.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::blocking_call::PinnedCall;
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::token::Token;
@@ -18,7 +19,6 @@ pub type Job = Box<dyn FnOnce() -> i32 + Send>;
 /// Dropping the pool waits for nobody: a job that runs ends by itself and is heard no more.
 pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
-    threads_max: usize,
     /// The process that has the threads: a forked child has none of them.
     owner: u32,
 }
@@ -27,15 +27,46 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     waker: Arc<Waker>,
+    threads_max: usize,
+}
+
+/// An open that was queued and is not over. Of a FIFO it waits for somebody who opens the other end.
+#[derive(Default)]
+struct Opening {
+    /// Whether it is to end without.
+    ended: bool,
+    /// The thread that is in it, when it may wait for ever.
+    thread: Option<libc::pthread_t>,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<(Token, Job)>,
+    openings: HashMap<Token, Opening>,
     completed: Vec<(Token, i32)>,
+    /// Threads, without those that wait in an open: they keep nobody from working.
     threads: usize,
     idle: usize,
     closed: bool,
+}
+
+impl State {
+    fn is_ended(&self, token: Token) -> bool {
+        self.openings.get(&token).is_some_and(|it| it.ended)
+    }
+
+    /// Interrupts the threads that wait in these opens. Whether there are any.
+    #[allow(unsafe_code)]
+    fn interrupt(&self, tokens: &[Token]) -> bool {
+        let openings = tokens.iter().filter_map(|token| self.openings.get(token));
+        let mut any = false;
+        for thread in openings.filter_map(|opening| opening.thread) {
+            any = true;
+            // SAFETY: it takes itself off the table, under the lock, before it ends.
+            unsafe { sys::interrupt(thread) };
+        }
+        any
+    }
 }
 
 impl Shared {
@@ -55,10 +86,10 @@ impl WorkerPool {
             state: Mutex::default(),
             work: Condvar::new(),
             waker,
+            threads_max,
         };
         Self {
             shared: Arc::new(shared),
-            threads_max,
             owner: std::process::id(),
         }
     }
@@ -66,17 +97,8 @@ impl WorkerPool {
     /// Queues a job. Fails when there is no thread and none can be started (`EAGAIN`).
     pub fn submit(&self, token: Token, job: Job) -> Result<()> {
         let mut state = self.shared.lock();
-        if state.idle <= state.jobs.len() && state.threads < self.threads_max {
-            let shared = Arc::clone(&self.shared);
-            let name = "uring_io worker".to_string();
-            match thread::Builder::new()
-                .name(name)
-                .spawn(move || shared.work())
-            {
-                Ok(_) => state.threads += 1,
-                Err(_) if state.threads > 0 => {}
-                Err(error) => return Err(Error::from_io("pthread_create", &error)),
-            }
+        if state.idle <= state.jobs.len() {
+            self.shared.add_thread(&mut state)?;
         }
         state.jobs.push_back((token, job));
         drop(state);
@@ -88,7 +110,41 @@ impl WorkerPool {
     pub fn withdraw(&self, token: Token) -> bool {
         let mut state = self.shared.lock();
         let place = state.jobs.iter().position(|(queued, _)| *queued == token);
-        place.and_then(|place| state.jobs.remove(place)).is_some()
+        let job = place.and_then(|place| state.jobs.remove(place));
+        if job.is_some() {
+            state.openings.remove(&token);
+        }
+        job.is_some()
+    }
+
+    /// As [`submit`](Self::submit), for a call.
+    pub fn submit_call(&self, token: Token, call: PinnedCall) -> Result<()> {
+        if !call.is_opening() {
+            return self.submit(token, call.job());
+        }
+        let opening = Opening::default();
+        self.shared.lock().openings.insert(token, opening);
+        let shared = Arc::clone(&self.shared);
+        let submitted = self.submit(token, Box::new(move || shared.open(token, &call)));
+        if submitted.is_err() {
+            self.shared.lock().openings.remove(&token);
+        }
+        submitted
+    }
+
+    /// Ends the open of this token: it completes with `-ECANCELED`, unless it has succeeded. False when
+    /// it is none.
+    pub fn interrupt(&self, token: Token) -> bool {
+        let mut state = self.shared.lock();
+        let Some(opening) = state.openings.get_mut(&token) else {
+            return false;
+        };
+        let waits = !std::mem::replace(&mut opening.ended, true) && opening.thread.is_some();
+        drop(state);
+        if waits {
+            Shared::end(&self.shared, vec![token]);
+        }
+        true
     }
 
     /// Takes the completions that are there.
@@ -98,7 +154,81 @@ impl WorkerPool {
 }
 
 impl Shared {
-    fn work(&self) {
+    /// Starts one more thread, unless there are as many as there may be. Fails when there is none at all.
+    fn add_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
+        if state.threads >= self.threads_max {
+            return Ok(());
+        }
+        let shared = Arc::clone(self);
+        let name = "uring_io worker".to_string();
+        let thread = thread::Builder::new().name(name);
+        match thread.spawn(move || shared.work()) {
+            Ok(_) => state.threads += 1,
+            Err(_) if state.threads > 0 => {}
+            Err(error) => return Err(Error::from_io("pthread_create", &error)),
+        }
+        Ok(())
+    }
+
+    /// Opens a file. While that may wait for ever the thread does not count, so that others can work, one
+    /// of whom may be about to open the other end.
+    fn open(self: &Arc<Self>, token: Token, call: &PinnedCall) -> i32 {
+        let waits = call.waits_in_open();
+        let mut state = self.lock();
+        if state.is_ended(token) {
+            state.openings.remove(&token);
+            return -libc::ECANCELED;
+        }
+        if waits {
+            let thread = sys::interruptible_thread();
+            if let Some(opening) = state.openings.get_mut(&token) {
+                opening.thread = Some(thread);
+            }
+            state.threads -= 1;
+            if state.idle < state.jobs.len() {
+                // What is queued has to wait where there can be no other thread.
+                let _ = self.add_thread(&mut state);
+            }
+        }
+        drop(state);
+        loop {
+            let result = call.make();
+            let mut state = self.lock();
+            let ended = state.is_ended(token);
+            if result == -libc::EINTR && !ended {
+                continue;
+            }
+            state.openings.remove(&token);
+            state.threads += usize::from(waits);
+            if state.closed && result >= 0 {
+                // Nobody will hear of it.
+                sys::close_descriptor(result);
+            }
+            return match result {
+                result if result == -libc::EINTR => -libc::ECANCELED,
+                result => result,
+            };
+        }
+    }
+
+    /// Interrupts the threads that wait in these opens, over and over: a signal that comes before the
+    /// thread is in the kernel ends nothing.
+    fn end(shared: &Arc<Self>, tokens: Vec<Token>) {
+        const AGAIN: Duration = Duration::from_millis(1);
+        let of = Arc::clone(shared);
+        let signal = move || {
+            while of.lock().interrupt(&tokens) {
+                thread::sleep(AGAIN);
+            }
+        };
+        let thread = thread::Builder::new().name("uring_io interrupt".to_string());
+        if thread.spawn(signal.clone()).is_err() {
+            // Without another thread this one has to wait.
+            signal();
+        }
+    }
+
+    fn work(self: &Arc<Self>) {
         sys::block_signals();
         let mut state = self.lock();
         loop {
@@ -140,8 +270,16 @@ impl Drop for WorkerPool {
         let mut state = self.shared.lock();
         state.closed = true;
         state.jobs.clear();
+        let waiting = state.openings.iter_mut().filter_map(|(token, opening)| {
+            opening.ended = true;
+            opening.thread.map(|_| *token)
+        });
+        let waiting: Vec<Token> = waiting.collect();
         drop(state);
         self.shared.work.notify_all();
+        if !waiting.is_empty() {
+            Shared::end(&self.shared, waiting);
+        }
     }
 }
 

@@ -807,6 +807,50 @@ fn a_poll_finds_what_is_there_or_comes_and_no_descriptor_below_zero() {
 }
 
 #[test]
+fn opens_of_fifos_wait_for_the_other_end_keep_nobody_from_working_and_can_be_cancelled() {
+    each_backend(|driver| {
+        const MORE_THAN_THREADS: usize = 12;
+        let folder = Folder::new();
+        let paths: Vec<CString> = (0..MORE_THAN_THREADS)
+            .map(|number| {
+                let path = folder.path(&number.to_string());
+                let made = std::process::Command::new("mkfifo")
+                    .arg(path.to_str().unwrap())
+                    .status();
+                assert!(made.unwrap().success());
+                path
+            })
+            .collect();
+        let waiting: Vec<_> = paths
+            .iter()
+            .map(|path| {
+                let token = driver.park(2);
+                driver
+                    .call(token, open(path.clone(), libc::O_RDONLY))
+                    .unwrap();
+                token
+            })
+            .collect();
+        let fd = result(&driver, open(folder.file("plain", b""), libc::O_RDONLY));
+        assert!(fd >= 0);
+        assert_eq!(result(&driver, Call::Close { fd }), 0);
+        for token in &waiting[1..] {
+            driver.cancel(*token).unwrap();
+            let (_, wakeup) = next(&driver);
+            assert_eq!(wakeup, Wakeup::Completed(-libc::ECANCELED));
+            driver.leave(*token);
+        }
+        let other = open(paths[0].clone(), libc::O_WRONLY);
+        let token = driver.park(3);
+        driver.call(token, other).unwrap();
+        for _ in 0..2 {
+            let (_, wakeup) = next(&driver);
+            assert!(matches!(wakeup, Wakeup::Completed(0..)), "{wakeup:?}");
+        }
+    });
+}
+
+#[test]
 fn the_end_of_a_timeout_is_its_own_errno_and_it_can_be_cancelled() {
     each_backend(|driver| {
         let timeout = |length: Duration| Call::Timeout {

@@ -126,7 +126,8 @@ module UringIO
         run(Call.sendmsg(descriptor(io), bytes(data), address, packed, flags), timeout:)
       end
 
-      # openat(2), or openat2(2) with +resolve+.
+      # openat(2), or openat2(2) with +resolve+. Of a FIFO it waits for the other end, unless +mode+ has
+      # File::NONBLOCK.
       # @param mode [String, Integer] as for File.open, without encodings
       # @param perm [Integer] of a new file
       # @param dir [IO, Integer, nil] what a relative path starts at; nil for the working directory

@@ -80,6 +80,11 @@ pub(crate) fn restore_errno(errno: i32) {
     unsafe { *errno_location() = errno };
 }
 
+/// Signals that hardly anybody needs, and that are ignored where nobody handles them.
+pub(crate) fn spare_signals() -> impl Iterator<Item = i32> {
+    [libc::SIGURG, libc::SIGIO].into_iter()
+}
+
 /// poll(2), with milliseconds.
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> i32 {
     let count = fds.len() as libc::nfds_t;

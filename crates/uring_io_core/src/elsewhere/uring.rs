@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::Completion;
+use crate::backend::{Completion, StartedCall};
 use crate::call::{Call, Link};
 use crate::error::{Error, Result};
 use crate::operation::{LentBuffer, Operation};
@@ -26,7 +26,7 @@ impl Ring {
         match self.0 {}
     }
 
-    pub fn start_call(&mut self, _: Token, _: &mut Call, _: &Counts) -> Result<()> {
+    pub fn start_call(&mut self, _: Token, _: &mut Call, _: &Counts) -> Result<StartedCall> {
         match self.0 {}
     }
 

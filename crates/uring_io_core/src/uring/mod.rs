@@ -16,15 +16,17 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use io_uring::{cqueue, squeue::Entry, types, IoUring};
+use io_uring::squeue::{Entry, Flags};
+use io_uring::{cqueue, types, IoUring};
 
-use crate::backend::Completion;
-use crate::call::{Call, Link};
+use crate::backend::{Completion, StartedCall};
+use crate::call::{Call, Link, Opening};
 use crate::error::{Error, Result};
 use crate::operation::{LentBuffer, Operation};
 use crate::ring_options::{Intake, Mask, Options};
 use crate::stats::Counts;
 use crate::sys;
+use crate::system;
 use crate::token::Token;
 use crate::waker::Waker;
 use buffers::BufferGroup;
@@ -123,16 +125,30 @@ impl Ring {
         Ok(())
     }
 
-    /// Queues a call, which stays where it is until its completion.
-    pub fn start_call(&mut self, token: Token, call: &mut Call, counts: &Counts) -> Result<()> {
+    /// Queues a call, which stays where it is until its completion; but for an open that may wait
+    /// for ever, which would keep one of the few workers of the ring from anything else.
+    pub fn start_call(
+        &mut self,
+        token: Token,
+        call: &mut Call,
+        counts: &Counts,
+    ) -> Result<StartedCall> {
         if matches!(call, Call::RecvEach { .. } | Call::ReadEach { .. }) {
             self.make_buffers()?;
         }
-        let entry = call::entry(token, call);
+        let mut entry = call::entry(token, call);
         self.check(&entry, call)?;
+        if let Some(opening) = patient_opening(call) {
+            counts.direct_calls.add(1);
+            match system::waits_in_open(&opening) {
+                Some(false) => {}
+                Some(true) => return Ok(StartedCall::Blocking),
+                None => entry = entry.flags(Flags::ASYNC),
+            }
+        }
         self.push(entry, counts)?;
         self.queued.extend(call.waits_on());
-        Ok(())
+        Ok(StartedCall::Submitted)
     }
 
     /// Submits what is queued for this descriptor: once it is closed the number may be another's. False
@@ -174,7 +190,11 @@ impl Ring {
 
     /// Puts a call into the chain that `start_chain` starts.
     pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
-        let entry = call::linked_entry(token, call, link, last);
+        let mut entry = call::linked_entry(token, call, link, last);
+        if patient_opening(call).is_some() {
+            // A look at it would be a system call, and a chain is one.
+            entry = entry.flags(Flags::ASYNC);
+        }
         let checked = self
             .unrestricted("a chain")
             .and_then(|()| self.check(&entry, call));
@@ -558,6 +578,15 @@ impl Drop for Ring {
 
 /// Longer waits gain nothing, and the kernel refuses what does not fit its clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400 * 365);
+
+/// What a call opens, where that may have to wait, as a FIFO does for its other end. The kernel tries every
+/// open with `O_NONBLOCK` first, and that opens a FIFO without waiting, or fails (`io_openat2`,
+/// io_uring/openclose.c). `IOSQE_ASYNC` leaves the try out, at the price of a worker's turn.
+fn patient_opening(call: &Call) -> Option<Opening<'_>> {
+    const NEVER_WAITS: i32 = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY;
+    call.opening()
+        .filter(|opening| opening.flags & NEVER_WAITS == 0)
+}
 
 /// A worker that was signalled can let ERESTARTSYS through; callers know EINTR.
 fn plain_result(result: i32) -> i32 {
