@@ -6,9 +6,9 @@ module UringIO
   #   Fiber.set_scheduler(UringIO::Scheduler.new)
   #   Fiber.schedule { Net::HTTP.get(uri) }
   #
-  # One scheduler belongs to the thread that made it: its methods raise ThreadError elsewhere, but for
-  # #unblock, #fiber_interrupt, #io_close, #backend and #closed?. After #close the other hooks raise
-  # ClosedError. Durations are in seconds, sizes in bytes. The hooks that programs reach often are native
+  # One scheduler belongs to the thread that uses it first, by starting a fiber or by whatever hook Ruby calls. From
+  # then on its methods raise ThreadError elsewhere, but for #unblock, #fiber_interrupt, #io_close, #backend and
+  # #closed?. After #close the other hooks raise ClosedError. Durations are in seconds, sizes in bytes. The hooks that programs reach often are native
   # (ext/uring_io/src/scheduler.rs); here is what is called seldom.
   class Scheduler
     include ProcessWait
@@ -38,7 +38,7 @@ module UringIO
 
     # @!method closed?
     #   Any thread may ask.
-    #   @return [Boolean] whether it was closed, or was made by the process that forked this one
+    #   @return [Boolean] whether it was closed, or was used by the process that forked this one
 
     # @!method run
     #   Runs every scheduled fiber to its end. Programs seldom call it: the end of the thread does, and UringIO.run.
@@ -223,7 +223,7 @@ module UringIO
     # @return [nil]
     # @raise [FiberError] in a fiber of this scheduler
     def close
-      return if closed?
+      return if closed? || discard
 
       check_not_inside
       end_fibers { run }
@@ -234,7 +234,7 @@ module UringIO
     # fibers: they are shut down.
     # @return [nil]
     def scheduler_close
-      return if closed? || @suspended
+      return if closed? || @suspended || discard
 
       failing = $! || Thread.current.status == "aborting"
       end_fibers { run unless failing }

@@ -36,6 +36,7 @@ use crate::waker::Waker;
 use crate::worker_pool::{Job, WorkerPool};
 
 /// How a driver is made.
+#[derive(Clone)]
 pub struct Options {
     /// The backend.
     pub backend: BackendKind,

@@ -40,7 +40,7 @@ impl Counts {
 }
 
 /// What a driver has done since it was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Stats {
     /// Calls of the backend's own wait or submit call: `io_uring_enter`, `epoll_wait`, `poll`,
     /// `select`.

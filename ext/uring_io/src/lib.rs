@@ -35,6 +35,7 @@ mod support;
 mod switch;
 mod timeout;
 mod transfer;
+mod unused;
 
 use magnus::{Error, Ruby};
 

@@ -12,6 +12,8 @@ use crate::{duration, errors, ractors};
 /// A driver, and what else was asked for.
 pub struct Made<P> {
     pub driver: Driver<P>,
+    /// How it was made.
+    pub options: Options,
     /// The most threads for blocking work, where the caller gave a number.
     pub workers: Option<u32>,
 }
@@ -73,6 +75,7 @@ pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<M
         None => best_driver(ruby, options)?,
     };
     Ok(Made {
+        options: options(driver.backend()),
         driver,
         workers: workers.map(|_| workers_max),
     })
@@ -176,7 +179,14 @@ fn environment(ruby: &Ruby, name: &str) -> Result<Option<String>, Error> {
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-fn driver_on<P>(ruby: &Ruby, kind: BackendKind, options: &Options) -> Result<Driver<P>, Error> {
+/// How to make the same for the calling thread.
+pub fn for_this_thread(ruby: &Ruby, made: &Options) -> Options {
+    let mut options = made.clone();
+    options.ring.any_thread = !ractors::keep_native_thread(ruby);
+    options
+}
+
+pub fn driver_on<P>(ruby: &Ruby, kind: BackendKind, options: &Options) -> Result<Driver<P>, Error> {
     Driver::new(options)
         .map_err(|error| errors::backend_unavailable(ruby, kind.name(), &support::diagnose(&error)))
 }

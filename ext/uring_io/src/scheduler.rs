@@ -4,7 +4,7 @@
 //! converts the result. What is cold (`process_wait`, `close`) is in `lib/uring_io/scheduler.rb`.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::atomic::AtomicPtr;
 use std::time::{Duration, Instant};
 
@@ -19,27 +19,32 @@ use magnus::{
     Value,
 };
 use rb_sys::rb_data_type_t;
-use uring_io_core::{Direction, Interest, Token};
+use uring_io_core::{BackendKind, Direction, Interest, Token};
 
 use crate::arguments::check_count;
 #[cfg(ruby_gte_4_0)]
 use crate::closing;
 use crate::closing::Registry;
-use crate::engine::{Engine, Flow, Purpose};
+use crate::engine::{Engine, Purpose};
 use crate::io::{self, OpenIo};
-use crate::options::{self, Made};
+use crate::options;
 use crate::receiver::{Receiver, Receives};
 use crate::remembered;
 use crate::stacks::Stacks;
 use crate::transfer::{self, Contract};
+use crate::unused::{self, Unused};
 use crate::{blocking, children, duration, errors, ractors, resolve, select, timeout};
 
 /// Memory behind a UringIO::Scheduler.
 #[derive(TypedData)]
 #[magnus(class = "UringIO::Scheduler", mark, size, free_immediately)]
 pub struct Scheduler {
-    /// Absent until `initialize` has run.
+    /// Absent until the first use, whose thread it belongs to.
     engine: OnceCell<Engine>,
+    /// What `initialize` has made, until the first use or the end.
+    unused: RefCell<Option<Unused>>,
+    backend: Cell<Option<BackendKind>>,
+    /// When it was made.
     since: Cell<Option<Instant>>,
     contract: Cell<Contract>,
     /// Whether a fiber was ever unblocked before its `block`: see [`remembered`].
@@ -51,6 +56,8 @@ impl Default for Scheduler {
     fn default() -> Self {
         Self {
             engine: OnceCell::new(),
+            unused: RefCell::new(None),
+            backend: Cell::new(None),
             since: Cell::new(None),
             contract: Cell::new(Contract::LengthOffset),
             unblocked_early: Cell::new(false),
@@ -76,6 +83,9 @@ impl DataTypeFunctions for Scheduler {
         if let Some(engine) = self.engine.get() {
             engine.mark(marker);
         }
+        if let Some(unused) = &*self.unused.borrow() {
+            unused.mark(marker);
+        }
     }
 }
 
@@ -90,10 +100,33 @@ impl Scheduler {
         scheduler.engine(ruby).is_ok().then_some(scheduler)
     }
 
-    /// The engine, for whatever thread holds the GVL.
+    /// The engine, for whatever thread holds the GVL. It is made for that one, if there is none yet.
     pub fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
-        let engine = self.engine.get();
-        engine.ok_or_else(|| errors::closed(ruby, "scheduler"))
+        match self.engine.get() {
+            Some(engine) => Ok(engine),
+            None => self.make_engine(ruby),
+        }
+    }
+
+    #[cold]
+    fn make_engine(&self, ruby: &Ruby) -> Hook<&Engine> {
+        let to_be_made = |unused: &Unused| unused.to_be_made(ruby);
+        let options = self.unused.borrow().as_ref().and_then(to_be_made);
+        let driver = options
+            .map(|options| unused::make(ruby, &options))
+            .transpose()?;
+        // No other thread has come first: nothing since has let go of the GVL.
+        let Some(unused) = self.unused.take() else {
+            return Err(errors::closed(ruby, "scheduler"));
+        };
+        let engine = self.engine.get_or_init(|| unused.into_engine(ruby, driver));
+        Registry::of(ruby).add(engine);
+        Ok(engine)
+    }
+
+    /// Closes a scheduler that nobody has used, for whatever thread. Whether it was one.
+    fn discard(&self) -> bool {
+        self.unused.take().is_some()
     }
 
     /// The engine, for the thread that owns it.
@@ -104,45 +137,45 @@ impl Scheduler {
     /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, workers: nil, restrict: false)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
-        if this.engine.get().is_some() {
+        if this.since.get().is_some() {
             return Err(errors::base(ruby, "this scheduler is initialized already"));
         }
-        let Made { driver, workers } = options::driver(ruby, arguments.keywords, 1024)?;
-        if let Some(workers) = workers {
+        let made = options::driver(ruby, arguments.keywords, 1024)?;
+        if let Some(workers) = made.workers {
             this.ivar_set("@workers_max", workers)?;
             let operations: RModule = this.class().const_get("BlockingOperations")?;
             this.funcall::<_, _, Value>("extend", (operations,))?;
         }
-        // Somebody else's `initialize` cannot have run in between: the check above and this
-        // assignment are made without letting go of the GVL.
-        let _ = this.engine.set(Engine::new(ruby, driver, Flow::Next));
-        Registry::of(ruby).add(this.made(ruby)?);
-        this.since.set(Some(Instant::now()));
         this.contract.set(Contract::of_ruby(ruby)?);
+        this.backend.set(Some(made.options.backend));
+        this.since.set(Some(Instant::now()));
+        this.unused.replace(Some(Unused::new(ruby, made)));
         Ok(())
     }
 
     fn backend(ruby: &Ruby, this: Obj<Self>) -> Hook<Symbol> {
-        let engine = this
-            .engine
-            .get()
-            .ok_or_else(|| errors::closed(ruby, "scheduler"))?;
-        Ok(ruby.to_symbol(engine.driver.backend().name()))
+        let backend = this.backend.get();
+        let backend = backend.ok_or_else(|| errors::closed(ruby, "scheduler"))?;
+        Ok(ruby.to_symbol(backend.name()))
     }
 
     fn is_closed(&self) -> bool {
-        self.engine.get().is_none_or(Engine::is_closed)
+        match self.engine.get() {
+            Some(engine) => engine.is_closed(),
+            None => self.unused.borrow().is_none(),
+        }
     }
 
     fn stats(ruby: &Ruby, this: Obj<Self>) -> Hook<RHash> {
-        let engine = this
-            .engine
-            .get()
-            .ok_or_else(|| errors::closed(ruby, "scheduler"))?;
-        if !engine.is_owner(ruby) {
+        if this.since.get().is_none() {
+            return Err(errors::closed(ruby, "scheduler"));
+        }
+        let engine = this.engine.get();
+        if engine.is_some_and(|engine| !engine.is_owner(ruby)) {
             return Err(errors::wrong_thread(ruby, "scheduler"));
         }
-        let stats = engine.driver.stats();
+        let stats = engine.map(|engine| engine.driver.stats());
+        let stats = stats.unwrap_or_default();
         let alive = this
             .since
             .get()
@@ -153,7 +186,7 @@ impl Scheduler {
             ("submissions", stats.submissions),
             ("completions", stats.completions),
             ("direct_calls", stats.direct_calls),
-            ("switches", engine.switches.get()),
+            ("switches", engine.map_or(0, |engine| engine.switches.get())),
         ] {
             hash.aset(ruby.to_symbol(name), count)?;
         }
@@ -198,11 +231,13 @@ impl Scheduler {
     }
 
     fn unblock(ruby: &Ruby, this: Receiver<Self>, blocker: Value, fiber: Fiber) -> Hook<()> {
-        if let Some(engine) = this.engine.get().filter(|engine| !engine.is_closed()) {
-            if !engine.unblock(fiber) {
-                this.unblocked_early.set(true);
-                remembered::keep(ruby, fiber, blocker);
-            }
+        let woken = this
+            .engine
+            .get()
+            .is_some_and(|engine| engine.unblock(fiber));
+        if !woken && !this.is_closed() {
+            this.unblocked_early.set(true);
+            remembered::keep(ruby, fiber, blocker);
         }
         Ok(())
     }
@@ -622,6 +657,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_private_method("check_not_inside", method!(Scheduler::check_not_inside, 0))?;
     class.define_private_method("fibers", method!(Scheduler::fibers, 0))?;
     class.define_private_method("interrupt", method!(Scheduler::interrupt, 2))?;
+    class.define_private_method("discard", method!(Scheduler::discard, 0))?;
     class.define_private_method("release", method!(Scheduler::release, 0))?;
     Ok(())
 }

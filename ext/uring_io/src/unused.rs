@@ -1,0 +1,53 @@
+//! A scheduler that nobody has used yet. It belongs to no thread, but its backend was made: who asks for
+//! one that cannot be had is to hear of it from `new`.
+
+use magnus::value::{Opaque, ReprValue};
+use magnus::{gc, rb_sys::AsRawValue, Error, Ruby, Value};
+use uring_io_core::{Driver, Options};
+
+use crate::engine::{Engine, Flow, Party};
+use crate::options::{self, Made};
+
+/// What `new` has made.
+pub struct Unused {
+    driver: Driver<Party>,
+    options: Options,
+    /// The thread that called `new`: only that one can use a ring which it has made.
+    maker: Opaque<Value>,
+    /// See [`uring_io_core::forks`].
+    forks: u32,
+}
+
+impl Unused {
+    pub fn new(ruby: &Ruby, made: Made<Party>) -> Self {
+        Self {
+            driver: made.driver,
+            options: made.options,
+            maker: Opaque::from(ruby.thread_current().as_value()),
+            forks: uring_io_core::forks(),
+        }
+    }
+
+    pub fn mark(&self, marker: &gc::Marker) {
+        marker.mark(self.maker);
+    }
+
+    /// How to make another driver for the calling thread; `None` when it can have the one that is there.
+    pub fn to_be_made(&self, ruby: &Ruby) -> Option<Options> {
+        let maker = ruby.get_inner(self.maker).as_raw();
+        let is_made_here =
+            maker == ruby.thread_current().as_raw() && self.forks == uring_io_core::forks();
+        (!is_made_here).then(|| options::for_this_thread(ruby, &self.options))
+    }
+
+    /// The engine of the calling thread, on the driver that was made for it or else on the first one.
+    /// The other one is closed.
+    pub fn into_engine(self, ruby: &Ruby, made: Option<Driver<Party>>) -> Engine {
+        Engine::new(ruby, made.unwrap_or(self.driver), Flow::Next)
+    }
+}
+
+/// Makes a driver by [`Unused::to_be_made`].
+pub fn make(ruby: &Ruby, options: &Options) -> Result<Driver<Party>, Error> {
+    options::driver_on(ruby, options.backend, options)
+}
