@@ -111,6 +111,21 @@ RSpec.describe "Files that are small" do
       expect(order).to eq(["one\n", "two\n", "", "one\ntwo\n", %W[one\n two\n], 2, "one", :other])
     end
 
+    it "are read at once on a tmpfs, which cannot be asked what is in memory" do
+      skip "there is no /dev/shm" unless File.writable?("/dev/shm")
+
+      path = "/dev/shm/uring_io-spec-#{Process.pid}"
+      File.write(path, "content")
+      order = []
+      scheduled do
+        Fiber.schedule { order << File.read(path) << File.open(path) { |file| file.pread(3, 1) } }
+        order << :other
+      end
+      expect(order).to eq(["content", "ont", :other])
+    ensure
+      FileUtils.rm_f(path) if path
+    end
+
     it "do not keep others from running when they are read over and over" do
       path = file_with("data")
       order = []

@@ -9,7 +9,7 @@ use crate::call::{Call, OpenHow, Opening, Subject};
 use crate::error::{Error, Result};
 use crate::memory::Message;
 use crate::operation::{Direction, Interest, LentBuffer};
-use crate::sys::{self, last_errno, or_errno, timespec};
+use crate::sys::{self, blocking_transfer, last_errno, or_errno, timespec};
 use crate::waker::owned;
 
 /// Numbers and types that not every system has.
@@ -127,9 +127,13 @@ pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
     };
     // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
     let read = unsafe { nowait(fd, Direction::Read, &vector, 1, offset.unwrap_or(-1)) };
-    match read {
-        result if result == -libc::ENOSYS || result == -libc::EINTR => -libc::EOPNOTSUPP,
-        result => result,
+    match -read {
+        libc::EOPNOTSUPP if is_in_memory(fd) => {
+            let offset = offset.map(|offset| offset as u64);
+            blocking_transfer(fd, Direction::Read, offset, buffer, buffer.length())
+        }
+        libc::ENOSYS | libc::EINTR => -libc::EOPNOTSUPP,
+        _ => read,
     }
 }
 
@@ -173,6 +177,22 @@ pub(crate) fn waits_in_open(opening: &Opening) -> Option<bool> {
 /// Signals that nobody needs, the least likely to be used first.
 pub(crate) fn spare_signals() -> impl Iterator<Item = i32> {
     (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev()
+}
+
+/// Whether a file is in memory altogether: tmpfs does not know `RWF_NOWAIT` (seen on Linux 6.18).
+fn is_in_memory(fd: RawFd) -> bool {
+    /// Of linux/magic.h.
+    const RAMFS_MAGIC: i64 = 0x8584_58f6;
+    let mut status = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: room for the result, which is read only where the call has filled it.
+    let kind = unsafe {
+        if libc::fstatfs(fd, status.as_mut_ptr()) < 0 {
+            return false;
+        }
+        status.assume_init().f_type
+    };
+    #[allow(clippy::unnecessary_cast, reason = "its type is the machine's")]
+    [libc::TMPFS_MAGIC as i64, RAMFS_MAGIC].contains(&(kind as i64))
 }
 
 /// Whether this kernel's pipes can be asked by [`nowait`].
