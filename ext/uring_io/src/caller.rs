@@ -41,11 +41,16 @@ pub fn is_loading() -> bool {
     frames_of(&mut frames).iter().copied().any(is_load)
 }
 
-/// Whether the current fiber is in Mutex#sleep, by the hook that this is called from.
-pub fn sleeps_in_mutex() -> bool {
+/// Whether the current fiber sleeps with a Mutex (thread_sync.c, rb_mutex_sleep), by the hook that this is
+/// called from. Up to Ruby 3.4 ConditionVariable#wait calls Mutex#sleep; IO#close never does.
+pub fn sleeps_with_mutex() -> bool {
     let mut frames = [0; 32];
     let mut frames = frames_of(&mut frames).iter().copied();
-    frames.any(|frame| is_named(frame, &[b"sleep"]) && is_of(frame, b"Thread::Mutex"))
+    frames.any(|frame| {
+        (is_named(frame, &[b"sleep"]) && is_of(frame, b"Thread::Mutex"))
+            || (is_named(frame, &[b"wait"]) && is_of(frame, b"Thread::ConditionVariable"))
+            || (is_named(frame, &[b"close", b"reopen"]) && is_of(frame, b"IO"))
+    })
 }
 
 /// Ruby's stack of one fiber has no room for as many frames.

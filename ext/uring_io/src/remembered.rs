@@ -12,9 +12,9 @@
 //! - A `block` for the same object. Where one is left over, it does no harm there. Mutex#lock and the queues
 //!   look again in a loop whether they have what they wait for. Who joins a thread that has ended does not
 //!   call `block` any more.
-//! - A wait within Mutex#sleep, which may end early as its documentation says: ConditionVariable#wait is one
-//!   (its wakeups name the Mutex), and so is the wait of IO#close for those who use the IO (they name the
-//!   IO, and the closing thread up to Ruby 3.4). The hook `kernel_sleep` is not told the object.
+//! - Mutex#sleep, which may end early as its documentation says. ConditionVariable#wait rests on it (its
+//!   wakeups name the Mutex), and so does IO#close where it waits for those who use the IO (they name the
+//!   IO, and the closing thread up to Ruby 3.4), in a loop. The hook `kernel_sleep` is not told the object.
 //!
 //! It waits while the fiber does other things, such as writing that log. There is one for each fiber, the
 //! latest. It is an instance variable of the fiber, which the GC marks, and which goes with the fiber.
@@ -53,14 +53,14 @@ pub fn take(ruby: &Ruby, blocker: Option<Value>) -> bool {
         return false;
     };
     let is_same = blocker.is_some_and(|blocker| blocker.as_raw() == kept.as_raw());
-    let is_for_it = is_same || (wakes_sleepers(ruby, kept) && caller::sleeps_in_mutex());
+    let is_for_it = is_same || (wakes_sleepers(ruby, kept) && caller::sleeps_with_mutex());
     if is_for_it {
         set(ruby, fiber, ruby.qnil().as_value());
     }
     is_for_it
 }
 
-/// Whether CRuby names such an object when it wakes whoever is in Mutex#sleep.
+/// Whether CRuby names such an object when it wakes whoever sleeps with a Mutex.
 fn wakes_sleepers(ruby: &Ruby, blocker: Value) -> bool {
     let mutex = ruby.class_thread().const_get::<_, RClass>("Mutex");
     mutex.is_ok_and(|mutex| blocker.is_kind_of(mutex))
