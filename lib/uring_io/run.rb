@@ -23,6 +23,7 @@ module UringIO
       scheduler = Scheduler.new(**options)
       suspending(previous) { Fiber.set_scheduler(scheduler) }
       begin
+        scheduler.__send__(:land_here) unless root_fiber?
         value_of(scheduler, block)
       ensure
         Fiber.set_scheduler(previous)
@@ -30,6 +31,13 @@ module UringIO
     end
 
     private
+
+    # Whether this is the thread's first fiber, which is blocking and has no block. Ruby does not tell: one that looks
+    # the same is a native one in Fiber.blocking.
+    def root_fiber?
+      fiber = Fiber.current
+      fiber.blocking? && fiber.inspect.match?(/\A#<Fiber:0x\h+ \(\w+\)>\z/)
+    end
 
     def check_nesting(previous)
       if Fiber.current_scheduler

@@ -149,6 +149,8 @@ pub struct Engine {
     interrupted: Cell<bool>,
     /// The fiber that ran last, as far as the engine knows: not the ones that fibers resume.
     running: Cell<Option<Opaque<Fiber>>>,
+    /// The main flow, when it runs in a fiber that Ruby would not lead to: see [`land_here`](Self::land_here).
+    landing: Cell<Option<Opaque<Fiber>>>,
     /// A fiber that ends at once, for the next hand-over.
     spare: Cell<Option<Opaque<Fiber>>>,
     /// Whether the backend has failed for good.
@@ -188,6 +190,7 @@ impl Engine {
             proxies: RefCell::default(),
             interrupted: Cell::new(false),
             running: Cell::new(None),
+            landing: Cell::new(None),
             spare: Cell::new(None),
             failed: Cell::new(false),
             closed: Cell::new(false),
@@ -211,7 +214,8 @@ impl Engine {
         for fiber in self.scheduled.borrow().values() {
             marker.mark(*fiber);
         }
-        for fiber in [self.running.get(), self.spare.get()].into_iter().flatten() {
+        let known = [self.running.get(), self.spare.get(), self.landing.get()];
+        for fiber in known.into_iter().flatten() {
             marker.mark(fiber);
         }
         for timeout in self.timeouts.borrow().values() {
@@ -958,6 +962,13 @@ impl Engine {
     /// That fiber is made beforehand: making one calls Ruby, which would raise what is pending in
     /// the wrong place.
     fn hand_over_interrupts(&self, ruby: &Ruby) -> Result<(), Error> {
+        if let Some(landing) = self.landing(ruby) {
+            if landing.as_raw() == ruby.fiber_current().as_raw() {
+                return ruby.thread_check_ints();
+            }
+            self.interrupted.set(true);
+            return self.switch_to(ruby, landing, ());
+        }
         self.interrupted.set(true);
         let fiber = match self.spare.take() {
             Some(fiber) => ruby.get_inner(fiber),
@@ -965,6 +976,19 @@ impl Engine {
         };
         // It ends as soon as it runs.
         self.switch_to_new(ruby, fiber, (), || fiber.is_alive())
+    }
+
+    /// Makes the current fiber the main flow. Ruby leads there by itself when it is the root fiber, or one
+    /// that the root has resumed. It leads elsewhere when somebody has transferred to it: control would
+    /// come back to the root fiber, in the middle of the run.
+    pub fn land_here(&self, ruby: &Ruby) {
+        self.landing.set(Some(Opaque::from(ruby.fiber_current())));
+    }
+
+    /// What [`land_here`](Self::land_here) was called in. A fiber that is started then needs another one
+    /// that resumes it, and goes on there when it ends.
+    pub fn landing(&self, ruby: &Ruby) -> Option<Fiber> {
+        self.landing.get().map(|fiber| ruby.get_inner(fiber))
     }
 
     /// Makes a fiber for the next hand-over.

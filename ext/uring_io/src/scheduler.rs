@@ -207,11 +207,15 @@ impl Scheduler {
             .ok_or_else(|| errors::argument(ruby, "a block is needed to run".to_owned()))?;
         this.stacks.make_room(ruby)?;
         let fiber = ruby.fiber_new(Storage::Inherit, fiber_main)?;
-        engine.start(
-            ruby,
-            fiber,
-            (this, block, arguments.splat, arguments.keywords),
-        )?;
+        let (splat, keywords) = (arguments.splat, arguments.keywords);
+        match engine.landing(ruby) {
+            None => engine.start(ruby, fiber, (this, block, splat, keywords))?,
+            Some(landing) => {
+                let carrier = ruby.fiber_new(Storage::Lazy, carrier_main)?;
+                let arguments = (landing, fiber, this, block, splat, keywords);
+                engine.start(ruby, carrier, arguments)?;
+            }
+        }
         Ok(fiber)
     }
 
@@ -461,6 +465,12 @@ impl Scheduler {
         this.engine(ruby).map(|_| ())
     }
 
+    /// See [`Engine::land_here`].
+    fn land_here(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
+        this.engine(ruby)?.land_here(ruby);
+        Ok(())
+    }
+
     /// Runs until every scheduled fiber has ended.
     fn run(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         let engine = this.engine(ruby)?;
@@ -577,6 +587,26 @@ fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> 
     result
 }
 
+/// Body of a fiber that resumes a scheduled one, so that this one comes back here when it ends, and control
+/// goes on to the landing: see [`Engine::land_here`]. It never ends itself, which would lead to the root
+/// fiber, but is collected.
+fn carrier_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> {
+    let landing = Fiber::try_convert(arguments[0])?;
+    let fiber = Fiber::try_convert(arguments[1])?;
+    let mut ended = fiber.resume::<_, Value>(&arguments[2..]);
+    while ended.is_ok() && fiber.is_alive() {
+        // As without a carrier.
+        let class: ExceptionClass = ruby.class_object().const_get("FiberError")?;
+        let error = class.new_instance(("attempt to yield on a not resumed fiber",))?;
+        ended = fiber.raise(error);
+    }
+    match ended.as_ref().map_err(Error::error_type) {
+        Err(ErrorType::Exception(exception)) => landing.raise(*exception),
+        Err(_) => ended,
+        Ok(_) => landing.transfer(()),
+    }
+}
+
 fn report(ruby: &Ruby, this: Obj<Scheduler>, error: Error) -> Hook<Value> {
     let ErrorType::Exception(exception) = error.error_type() else {
         return Err(error);
@@ -653,6 +683,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_private_method("execute", method!(Scheduler::execute, 1))?;
     class.define_private_method("job_done", method!(Scheduler::job_done, 1))?;
     class.define_private_method("check_usable", method!(Scheduler::check_usable, 0))?;
+    class.define_private_method("land_here", method!(Scheduler::land_here, 0))?;
     class.define_private_method("run_for", method!(Scheduler::run_for, 1))?;
     class.define_private_method("check_not_inside", method!(Scheduler::check_not_inside, 0))?;
     class.define_private_method("fibers", method!(Scheduler::fibers, 0))?;
