@@ -21,8 +21,8 @@ module UringIO
     #   @option options [Boolean] :sqpoll (false) whether a thread of the kernel polls that queue, as for Ring.new
     #   @option options [Numeric] :sqpoll_idle (1) as for Ring.new, in seconds
     #   @option options [Integer, nil] :sqpoll_cpu (nil) as for Ring.new
-    #   @option options [Integer, nil] :workers (nil) most threads that do blocking work, 1 to 1024; given a number, the
-    #     scheduler has BlockingOperations
+    #   @option options [Integer, nil] :workers (nil) most threads that do blocking work, 1 to 1024, besides one for each
+    #     IO.copy_stream; given a number, the scheduler has BlockingOperations
     #   @option options [Boolean] :restrict (false) whether the kernel is to refuse to the ring whatever the scheduler
     #     does not submit itself (Linux 5.10), against mistakes and memory that was overwritten. A Ring in one of the
     #     scheduler's fibers then raises UnsupportedError for all but reading, writing, receiving, sending, polling and
@@ -185,9 +185,12 @@ module UringIO
     # What a scheduler made with +workers:+ has besides: the hook by which Ruby 3.4 and up hand over
     # whatever blocks without a hook of its own, to be done by that many threads.
     #
-    # Not for every program: opening a file costs a change of threads, IO.copy_stream goes to a
-    # thread as a whole, so that copies which wait for each other need a thread each, and a Timeout
-    # does not end it; what is one system call, like opening a FIFO, is ended on Ruby 4.0 and up.
+    # IO.copy_stream waits for input in its thread, as long as that takes. So each copy has a thread besides the others:
+    # they may wait for each other, and for what the others do. IO#close is done at once, by this thread.
+    #
+    # Not for every program: opening a file costs a change of threads, and a Timeout does not end a copy; what is one
+    # system call, like opening a FIFO, is ended on Ruby 4.0 and up. Fibers that open both ends of FIFOs need as many
+    # workers as there are opened at a time.
     module BlockingOperations
       # Does in a thread what Ruby would block this one for (thread.c, rb_nogvl with
       # RB_NOGVL_OFFLOAD_SAFE; Ruby 3.4 up): opening files, Zlib, IO.copy_stream and the like.
@@ -195,8 +198,13 @@ module UringIO
       #   into or killed meanwhile
       # @return [nil]
       def blocking_operation_wait(work)
+        case handed_by
+        when :close then return do_here(work)
+        when :copy then threads = (@copy_threads ||= WorkerThreads.new(Float::INFINITY))
+        else threads = (@worker_threads ||= WorkerThreads.new(@workers_max))
+        end
         failure = nil
-        await_job(work, lambda do
+        await_job(threads, work, lambda do
           execute(work)
         rescue Exception => error # rubocop:disable Lint/RescueException
           failure = error
@@ -206,15 +214,19 @@ module UringIO
 
       private
 
-      # A queue with a thread at its other end, and what to push to it.
-      def prepare_job(token, job)
-        @worker_threads ||= WorkerThreads.new(@workers_max)
+      # From Ruby 4.0 on Ruby does what the hook has not done.
+      def do_here(work)
+        Fiber.blocking { work.call } if RUBY_VERSION < "4.0"
+      end
+
+      # A queue with one of the threads at its other end, and what to push to it.
+      def prepare_job(threads, token, job)
         wrapped = lambda do
           job.call
         ensure
           job_done(token)
         end
-        [@worker_threads.queue, wrapped]
+        [threads.queue, wrapped]
       end
     end
 
@@ -269,6 +281,7 @@ module UringIO
       ensure
         release
         @worker_threads&.close
+        @copy_threads&.close
       end
     end
 

@@ -33,6 +33,30 @@ pub fn loads() -> bool {
     caller.is_some_and(is_load)
 }
 
+/// Who hands work over by `blocking_operation_wait`.
+pub enum Handing {
+    /// IO#close.
+    Close,
+    /// IO.copy_stream, which waits for input and for room as long as that takes.
+    Copy,
+    /// Another method, whose work takes as long as the disk or the processor does.
+    Other,
+}
+
+/// The method that called the hook `blocking_operation_wait`.
+pub fn handing() -> Handing {
+    let mut frames = [0; 8];
+    let mut frames = frames_of(&mut frames).iter().copied();
+    const HOOK: [&[u8]; 2] = [b"handed_by", b"blocking_operation_wait"];
+    let caller = frames.find(|frame| !is_named(*frame, &HOOK));
+    let caller = caller.filter(|frame| is_native(*frame) && is_of(*frame, b"IO"));
+    match caller {
+        Some(frame) if is_named(frame, &[b"close"]) => Handing::Close,
+        Some(frame) if is_named(frame, &[b"copy_stream"]) => Handing::Copy,
+        _ => Handing::Other,
+    }
+}
+
 /// Whether the current fiber is loading a program: Kernel#load or Kernel#require is among its frames, at
 /// whatever depth. Autoloading calls the latter (variable.c, rb_autoload_load).
 pub fn is_loading() -> bool {

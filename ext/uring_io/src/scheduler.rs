@@ -33,7 +33,7 @@ use crate::remembered;
 use crate::stacks::Stacks;
 use crate::transfer::{self, Contract};
 use crate::unused::{self, Unused};
-use crate::{blocking, children, duration, errors, ractors, resolve, select, timeout};
+use crate::{blocking, caller, children, duration, errors, ractors, resolve, select, timeout};
 
 /// Memory behind a UringIO::Scheduler.
 #[derive(TypedData)]
@@ -441,16 +441,31 @@ impl Scheduler {
     }
 
     /// Has `job`, which does `work`, called by a thread of the pool, and waits until that is done.
-    fn await_job(ruby: &Ruby, this: Obj<Self>, work: Value, job: Value) -> Hook<()> {
+    fn await_job(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        threads: Value,
+        work: Value,
+        job: Value,
+    ) -> Hook<()> {
         let submit = |token: Token| {
             let (queue, job): (Value, Value) =
-                this.funcall("prepare_job", (token.to_bits(), job))?;
+                this.funcall("prepare_job", (threads, token.to_bits(), job))?;
             // Not from a Ruby method: an interrupt raised in it after the push would look as if
             // nothing had been queued.
             queue.funcall::<_, _, Value>("push", (job,)).map(|_| ())
         };
         this.engine(ruby)?
             .await_elsewhere(ruby, submit, || blocking::cancel(work))
+    }
+
+    /// Who called the hook `blocking_operation_wait`: `:close`, `:copy` or `:other`.
+    fn handed_by(ruby: &Ruby, _: Value) -> Symbol {
+        ruby.to_symbol(match caller::handing() {
+            caller::Handing::Close => "close",
+            caller::Handing::Copy => "copy",
+            caller::Handing::Other => "other",
+        })
     }
 
     /// Says that the job of this token is done. Called by the pool's threads.
@@ -679,7 +694,8 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("timeout_after", method!(Scheduler::timeout_after, 3))?;
     class.define_private_method("wait_for_child", method!(Scheduler::wait_for_child, 2))?;
     class.define_private_method("block_for_child", method!(Scheduler::block_for_child, 2))?;
-    class.define_private_method("await_job", method!(Scheduler::await_job, 2))?;
+    class.define_private_method("await_job", method!(Scheduler::await_job, 3))?;
+    class.define_private_method("handed_by", method!(Scheduler::handed_by, 0))?;
     class.define_private_method("execute", method!(Scheduler::execute, 1))?;
     class.define_private_method("job_done", method!(Scheduler::job_done, 1))?;
     class.define_private_method("check_usable", method!(Scheduler::check_usable, 0))?;

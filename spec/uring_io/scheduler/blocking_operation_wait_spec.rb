@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "io/nonblock"
+
 RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
   each_backend do |backend|
     it "calls the work once, in another thread, while other fibers run" do
@@ -109,6 +111,45 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
       RUBY
       expect(result.status).to be_success, result.stderr.lines.first(3).join
       expect(result.stdout).to eq("all of them ended\n")
+    end
+
+    describe "while more copies wait for input than there are workers" do
+      # Such copies from pipes, by descriptors that wait by themselves and by those that do not, and what they came to.
+      def copying(nonblock)
+        sink = closing(File.open(File::NULL, "w"))
+        pipes = Array.new(3) { pipe.each { |io| io.nonblock = nonblock } }
+        counts = []
+        pipes.each { |reader, _| Fiber.schedule { counts << IO.copy_stream(reader, sink) } }
+        sleep(0.01)
+        yield pipes.map(&:last)
+        eventually { counts.size == 3 }
+        counts
+      end
+
+      [true, false].each do |nonblock|
+        pipes = nonblock ? "pipes" : "pipes that block"
+        # Without workers a copy blocks the thread there, as Ruby's own does.
+        next if RUBY_VERSION < "3.4" && !nonblock
+
+        it "closes what they wait for, and the copies from #{pipes} end" do
+          counts = scheduled(workers: 2) { copying(nonblock) { |writers| writers.each(&:close) } }
+          expect(counts).to eq([0, 0, 0])
+        end
+
+        it "opens, reads, writes and closes others beside copies from #{pipes}" do
+          path = file_with("content")
+          seen = []
+          scheduled(workers: 1) do
+            copying(nonblock) do |writers|
+              seen << File.open(path, &:read) << File.write(free_path, "new") << File.stat(path).size
+              unix_pair.each(&:close)
+              seen << IO.popen(["echo", "child"], &:read)
+              writers.each(&:close)
+            end
+          end
+          expect(seen).to eq(["content", 3, 7, "child\n"])
+        end
+      end
     end
 
     it "copies from socket to socket in a thread, which waits there" do
