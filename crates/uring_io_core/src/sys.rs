@@ -176,10 +176,25 @@ fn stream_now(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
         Direction::Write => (libc::POLLOUT, buffer.length().min(libc::PIPE_BUF)),
     };
     match poll_now(fd, events) {
-        Ok(0) => -libc::EAGAIN,
+        Ok(0) if direction == Direction::Write || !reads_at_once(fd) => -libc::EAGAIN,
         Ok(_) => blocking_transfer(fd, direction, None, buffer, length),
         Err(error) => -error.errno,
     }
+}
+
+/// Whether a descriptor is a terminal whose reads never wait (`VMIN` and `VTIME` are 0, termios(3)):
+/// poll(2) does not call it readable.
+fn reads_at_once(fd: RawFd) -> bool {
+    let mut settings = std::mem::MaybeUninit::<libc::termios>::uninit();
+    // SAFETY: room for the result, which is read only where the call has filled it.
+    let settings = unsafe {
+        if libc::tcgetattr(fd, settings.as_mut_ptr()) < 0 {
+            return false;
+        }
+        settings.assume_init()
+    };
+    let waits_for = [settings.c_cc[libc::VMIN], settings.c_cc[libc::VTIME]];
+    settings.c_lflag & libc::ICANON == 0 && waits_for == [0, 0]
 }
 
 /// A transfer that does not wait, as [`system::nowait`] of one piece of memory.

@@ -169,6 +169,19 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
       end
     end
 
+    it "reads nothing at once from a terminal that is to wait for nothing" do
+      scheduled do
+        master, slave = raw_terminal
+        slave.raw!(min: 0, time: 0)
+        expect(slave.getch(min: 0)).to be_nil
+        expect { slave.sysread(9) }.to raise_error(EOFError)
+        expect { slave.readpartial(9) }.to raise_error(EOFError)
+        expect { slave.read_nonblock(9) }.to raise_error(EOFError)
+        master.syswrite("typed")
+        expect(slave.sysread(9)).to eq("typed")
+      end
+    end
+
     it "ends sysread of a terminal by Timeout and by IO#timeout, and loses no input" do
       scheduled do
         master, slave = raw_terminal
