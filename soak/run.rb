@@ -11,7 +11,7 @@ require "rbconfig"
 module Soak
   FOLDER = __dir__
   LIB = File.expand_path("../lib", FOLDER)
-  CASES = Dir.children(File.join(FOLDER, "cases")).map { |file| File.basename(file, ".rb") }.sort.freeze
+  CASES = Dir.glob("*.rb", base: File.join(FOLDER, "cases")).map { |file| File.basename(file, ".rb") }.sort.freeze
   BACKENDS = %w[io_uring epoll].freeze
   # What a case may need beyond its time: to start, to end, and where the machine is busy.
   GRACE_SECONDS = 60
