@@ -27,17 +27,30 @@ impl PinnedCall {
         Box::new(move || self.make())
     }
 
-    /// Whether it is an open, which may wait for somebody else.
+    /// Whether it is an open: its result is a descriptor.
     pub fn is_opening(&self) -> bool {
         // SAFETY: as below; the call is looked at only.
         unsafe { &*self.0 }.opening().is_some()
     }
 
-    /// Whether it opens what may make that wait.
-    pub fn waits_in_open(&self) -> bool {
+    /// Whether it may wait for somebody else, for ever.
+    pub fn may_wait(&self) -> bool {
+        self.is_opening() || self.moves_between_pipes()
+    }
+
+    /// Whether it is likely to, by what it is made on.
+    pub fn is_likely_to_wait(&self) -> bool {
         // SAFETY: as above.
         let opening = unsafe { &*self.0 }.opening();
-        opening.is_some_and(|opening| sys::names_what_waits(&opening))
+        opening.map_or(self.moves_between_pipes(), |opening| {
+            sys::names_what_waits(&opening)
+        })
+    }
+
+    fn moves_between_pipes(&self) -> bool {
+        // SAFETY: as above.
+        let call = unsafe { &*self.0 };
+        matches!(call, Call::Splice { .. } | Call::Tee { .. })
     }
 
     /// Makes the call, as long as that takes.

@@ -596,20 +596,24 @@ impl Call {
         )
     }
 
-    /// The descriptors of the process that it is about, two at most: it must be over before they are closed.
-    pub(crate) fn about(&mut self) -> impl Iterator<Item = RawFd> {
-        let stream = match self {
+    /// The descriptors of the process that it is about, folders that paths begin at included: it must be
+    /// over before they are closed. One that closes a descriptor is its close.
+    pub(crate) fn about(&mut self) -> Vec<RawFd> {
+        match self {
+            Self::Close { .. } => Vec::new(),
             Self::AcceptEach { fd, .. }
             | Self::RecvEach { fd, .. }
             | Self::ReadEach { fd }
-            | Self::PollEach { fd, .. } => Some(*fd),
-            _ => None,
-        };
-        // One that closes a descriptor is its close.
-        let closes = matches!(self, Self::Close { .. });
-        let named = self.descriptors().into_iter().map(|fd| *fd);
-        let named: Vec<RawFd> = named.filter(|_| !closes).collect();
-        named.into_iter().chain(stream)
+            | Self::PollEach { fd, .. } => vec![*fd],
+            Self::Open { directory, .. }
+            | Self::OpenHow { directory, .. }
+            | Self::Stat { directory, .. }
+            | Self::Unlink { directory, .. }
+            | Self::MakeDirectory { directory, .. }
+            | Self::Symlink { directory, .. } => vec![*directory],
+            Self::Rename { from, to, .. } | Self::Link { from, to, .. } => vec![from.0, to.0],
+            _ => self.descriptors().into_iter().map(|fd| *fd).collect(),
+        }
     }
 
     /// The descriptor that it is made on, where it may have to wait for that: what

@@ -320,7 +320,7 @@ impl<P> Driver<P> {
         let mut refused = false;
         for (number, (token, mut call, link)) in calls.into_iter().enumerate() {
             let direct = [link.direct_source, link.direct];
-            let about: Vec<RawFd> = call.about().collect();
+            let about = call.about();
             // The last one is the one that `direct` is about.
             for (fd, is_direct) in about.iter().rev().zip(direct.iter().rev()) {
                 if !is_direct {

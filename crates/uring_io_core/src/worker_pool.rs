@@ -119,7 +119,7 @@ impl WorkerPool {
 
     /// As [`submit`](Self::submit), for a call.
     pub fn submit_call(&self, token: Token, call: PinnedCall) -> Result<()> {
-        if !call.is_opening() {
+        if !call.may_wait() {
             return self.submit(token, call.job());
         }
         let opening = Opening::default();
@@ -170,10 +170,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Opens a file. While that may wait for ever the thread does not count, so that others can work, one
-    /// of whom may be about to open the other end.
+    /// Opens a file, or moves bytes between pipes. While that may wait for ever the thread does not count, so
+    /// that others can work, one of whom may be about to open or use the other end.
     fn open(self: &Arc<Self>, token: Token, call: &PinnedCall) -> i32 {
-        let waits = call.waits_in_open();
+        let waits = call.is_likely_to_wait();
         let mut state = self.lock();
         if state.is_ended(token) {
             state.openings.remove(&token);
@@ -200,7 +200,7 @@ impl Shared {
             }
             state.openings.remove(&token);
             state.threads += usize::from(waits);
-            if state.closed && result >= 0 {
+            if state.closed && result >= 0 && call.is_opening() {
                 // Nobody will hear of it.
                 sys::close_descriptor(result);
             }

@@ -321,9 +321,7 @@ impl Engine {
                 if shot.result == -libc::ECANCELED {
                     // Closing the ring has ended it.
                     self.engine_open(ruby)?;
-                    if self.driver.is_ended(token) {
-                        return Err(errors::stream_closed(ruby));
-                    }
+                    self.check_stream(ruby, token)?;
                 }
                 if !each(shot)? {
                     return stream.end(ruby);
@@ -331,6 +329,7 @@ impl Engine {
                 continue;
             }
             self.engine_open(ruby)?;
+            self.check_stream(ruby, token)?;
             if !self.driver.is_submitted(token) {
                 // For the first time, or because the kernel has ended it by itself.
                 let Some(call) = call.again() else {
@@ -350,6 +349,14 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Fails where the descriptor of a stream is closed, or about to be: its number may be another's.
+    fn check_stream(&self, ruby: &Ruby, token: Token) -> Result<(), Error> {
+        if self.driver.is_ended(token) {
+            return Err(errors::stream_closed(ruby));
+        }
+        Ok(())
     }
 
     fn engine_open(&self, ruby: &Ruby) -> Result<(), Error> {

@@ -141,7 +141,9 @@ impl<'a> Closing<'a> {
     fn begin(ruby: &'a Ruby, io: Value, which: Descriptors) -> Option<Self> {
         let fds = OpenIo::descriptors(ruby, io, which);
         let registry: &Registry = &Local::of(ruby).registry;
-        if !registry.is_used(ruby, &fds) {
+        let mut any = false;
+        registry.each(|engine| any |= fds.iter().any(|fd| engine.driver.has_users(*fd)));
+        if !any {
             return None;
         }
         let number = registry.closings.get();
@@ -193,7 +195,7 @@ impl<'a> Closing<'a> {
     fn tell(&self, ruby: &Ruby, first: bool) {
         let mut own: Vec<*const Engine> = Vec::new();
         self.registry.each(|engine| {
-            for fd in self.fds.iter().filter(|fd| engine.uses(ruby, **fd)) {
+            for fd in self.fds.iter().filter(|fd| engine.driver.has_users(**fd)) {
                 engine.driver.end_all_on(*fd);
                 if engine.is_owner(ruby) && !own.contains(&std::ptr::from_ref(engine)) {
                     own.push(engine);

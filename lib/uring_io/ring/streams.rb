@@ -30,7 +30,7 @@ module UringIO
         socket = descriptor(io)
         return if stream(Call.recv_each(socket, flags), timeout, &block)
 
-        repeat(block) { recv(socket, PIECE, flags, timeout:) }
+        repeat(block) { recv(io, PIECE, flags, timeout:) }
       end
 
       # What can be read, in pieces of up to 16 KiB (multishot: Linux 6.7, for what can be waited for).
@@ -42,7 +42,7 @@ module UringIO
         source = descriptor(io)
         return if pollable?(source) && stream(Call.read_each(source), timeout, &block)
 
-        repeat(block) { read(source, PIECE, timeout:) }
+        repeat(block) { read(io, PIECE, timeout:) }
       end
 
       # What a descriptor is ready for (multishot: Linux 5.13). On io_uring once for what is ready at the start, then
@@ -55,7 +55,7 @@ module UringIO
         source = descriptor(io)
         return if stream(Call.poll_each(source, events), timeout, &block)
 
-        repeat(block) { poll(source, events, timeout:) }
+        repeat(block) { poll(io, events, timeout:) }
       end
 
       PIECE = 16_384

@@ -55,6 +55,11 @@ impl<P> Driver<P> {
         self.closes.set(!closing.is_empty());
     }
 
+    /// Whether anybody is about a descriptor, waiting or not.
+    pub fn has_users(&self, fd: RawFd) -> bool {
+        self.parks.borrow().in_flight.users(fd).next().is_some()
+    }
+
     /// Whether something is under way on a descriptor: a party that has not left, other than those that
     /// `left_out` says so of, or an operation whose completion is due.
     pub fn is_used(&self, fd: RawFd, left_out: impl Fn(&P) -> bool) -> bool {
