@@ -21,8 +21,8 @@ module UringIO
     #   @option options [Boolean] :sqpoll (false) whether a thread of the kernel polls that queue, as for Ring.new
     #   @option options [Numeric] :sqpoll_idle (1) as for Ring.new, in seconds
     #   @option options [Integer, nil] :sqpoll_cpu (nil) as for Ring.new
-    #   @option options [Integer, nil] :workers (nil) most threads that do blocking work, 1 to 1024, besides one for each
-    #     IO.copy_stream; given a number, the scheduler has BlockingOperations
+    #   @option options [Integer, nil] :workers (nil) most threads that do blocking work, 1 to 1024, besides one for
+    #     each IO.copy_stream; given a number, the scheduler has BlockingOperations
     #   @option options [Boolean] :restrict (false) whether the kernel is to refuse to the ring whatever the scheduler
     #     does not submit itself (Linux 5.10), against mistakes and memory that was overwritten. A Ring in one of the
     #     scheduler's fibers then raises UnsupportedError for all but reading, writing, receiving, sending, polling and

@@ -141,9 +141,9 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
           seen = []
           scheduled(workers: 1) do
             copying(nonblock) do |writers|
-              seen << File.open(path, &:read) << File.write(free_path, "new") << File.stat(path).size
+              seen << File.read(path) << File.write(free_path, "new") << File.stat(path).size
               unix_pair.each(&:close)
-              seen << IO.popen(["echo", "child"], &:read)
+              seen << IO.popen(%w[echo child], &:read)
               writers.each(&:close)
             end
           end
