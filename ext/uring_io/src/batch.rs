@@ -211,10 +211,20 @@ impl Batch {
         if !this.entries.borrow().iter().all(known) {
             return Err(prepared::registered_elsewhere(ruby));
         }
-        let mut parts = Vec::new();
-        for entry in this.entries.borrow_mut().iter_mut() {
-            let timeout = entry.timeout;
-            parts.extend(entry.call.take().map(|call| Part { call, timeout }));
+        let count = this.entries.borrow().len();
+        let mut parts = Vec::with_capacity(count);
+        for number in 0..count {
+            // Asking may call Ruby.
+            let io = ruby.get_inner(this.entries.borrow()[number].io);
+            let closed = is_closed(ruby, io);
+            let mut entries = this.entries.borrow_mut();
+            let timeout = entries[number].timeout;
+            let call = entries[number].call.take();
+            parts.extend(call.map(|call| Part {
+                call,
+                timeout,
+                closed,
+            }));
         }
         let outcomes = engine.calls(ruby, parts, |number| {
             this.entries.borrow()[number].held.take()
@@ -255,6 +265,16 @@ impl Batch {
         this.made.set(true);
         this.let_go(ruby, false);
     }
+}
+
+/// Whether what a call was given is closed by now, or one of several: the number of its descriptor may be
+/// another's.
+fn is_closed(ruby: &Ruby, io: Value) -> bool {
+    if let Some(ios) = RArray::from_value(io) {
+        let io = |index: usize| ios.entry::<Value>(index as isize);
+        return (0..ios.len()).any(|index| io(index).is_ok_and(|io| is_closed(ruby, io)));
+    }
+    !io.is_nil() && Integer::from_value(io).is_none() && OpenIo::new(ruby, io).is_err()
 }
 
 pub fn init(ruby: &Ruby, ring: RClass) -> Result<(), Error> {

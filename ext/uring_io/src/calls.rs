@@ -50,6 +50,8 @@ impl Outcome {
 /// A call to be made together with others.
 pub struct Part {
     pub call: Call,
+    /// Whether an IO of it was closed since it was prepared: then it is not made.
+    pub closed: bool,
     /// The longest that it may take.
     pub timeout: Option<Duration>,
 }
@@ -152,6 +154,11 @@ impl Engine {
         for part in calls {
             let token = parts.tokens[parts.started];
             let fd = part.call.waits_on();
+            if part.closed {
+                parts.leave_out();
+                parts.started += 1;
+                continue;
+            }
             match self.driver.call(token, part.call) {
                 Ok(()) => {
                     if part.timeout.is_some() {
@@ -517,6 +524,14 @@ impl<'a> Parts<'a> {
     fn refuse(&mut self, why: Refusal) {
         let mut outcome = Outcome::of(-libc::ENOSYS, None);
         outcome.refused = Some(why);
+        self.outcomes[self.started] = Some(outcome);
+        self.completed += 1;
+    }
+
+    /// Notes that the next part is not made, because its IO is closed.
+    fn leave_out(&mut self) {
+        let mut outcome = Outcome::of(-libc::ECANCELED, None);
+        outcome.closed = true;
         self.outcomes[self.started] = Some(outcome);
         self.completed += 1;
     }

@@ -13,9 +13,12 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use magnus::fiber::Fiber;
 use magnus::rb_sys::{AsRawValue, FromRawValue};
 use magnus::value::ReprValue;
 use magnus::{function, method, prelude::*, Error, RModule, Ruby, Value};
+
+use rb_sys::VALUE;
 
 use crate::engine::{Engine, Flow, Purpose};
 use crate::gvl;
@@ -51,6 +54,14 @@ pub struct Registry {
     users: RefCell<Vec<User>>,
     /// How often something that was in use was closed.
     closings: Cell<u64>,
+    /// Fibers that are in Ruby's own close.
+    closers: RefCell<Vec<Closer>>,
+}
+
+/// A fiber in Ruby's own close, and the Mutex that it waits for there.
+struct Closer {
+    fiber: VALUE,
+    mutex: Option<VALUE>,
 }
 
 impl Registry {
@@ -90,12 +101,6 @@ impl Registry {
         }
     }
 
-    fn is_used(&self, ruby: &Ruby, fds: &[RawFd]) -> bool {
-        let mut used = false;
-        self.each(|engine| used |= fds.iter().any(|fd| engine.uses(ruby, *fd)));
-        used
-    }
-
     /// The scheduler or selector of the calling thread whose fibers can run while this one waits: one that
     /// uses these descriptors, or else the latest.
     fn own(&self, ruby: &Ruby, fds: &[RawFd]) -> Option<User> {
@@ -127,6 +132,9 @@ struct Closing<'a> {
     fds: Vec<RawFd>,
     /// Tells several that close the same descriptor apart.
     number: u64,
+    /// Whether a trap handler closes: no other fiber may run in the middle of that. Those of its thread hear
+    /// of it afterwards, when their operations are over.
+    in_trap: bool,
 }
 
 /// How long whoever closes waits between two looks, where nobody tells it to go on.
@@ -158,7 +166,24 @@ impl<'a> Closing<'a> {
             which,
             fds,
             number,
+            in_trap: is_in_trap(),
         })
+    }
+
+    /// Whether somebody has yet to leave.
+    fn is_awaited(&self, ruby: &Ruby) -> bool {
+        let mut found = false;
+        self.registry.each(|engine| {
+            let counts = |fd: &RawFd| {
+                if self.in_trap && engine.is_owner(ruby) {
+                    engine.driver.is_used(*fd, |_| true)
+                } else {
+                    engine.uses(ruby, *fd)
+                }
+            };
+            found |= self.fds.iter().any(counts);
+        });
+        found
     }
 
     /// Ends what is under way, and waits until it is over. What killed the fiber meanwhile: it goes on
@@ -167,10 +192,12 @@ impl<'a> Closing<'a> {
         let mut killed = None;
         for look in 0_u32.. {
             self.tell(ruby, look == 0);
-            if !self.registry.is_used(ruby, &self.fds)
-                || (look > LOOKS_MAX && !self.must_be_awaited(ruby))
-            {
+            if !self.is_awaited(ruby) || (look > LOOKS_MAX && !self.must_be_awaited(ruby)) {
                 break;
+            }
+            if self.in_trap {
+                gvl::pause();
+                continue;
             }
             match self.wait(ruby, look) {
                 Ok(()) => {}
@@ -244,6 +271,16 @@ impl<'a> Closing<'a> {
     }
 }
 
+/// Whether the caller is in a trap handler, where Ruby locks no Mutex.
+fn is_in_trap() -> bool {
+    // SAFETY: a new Mutex, which nobody else has; what raises is caught.
+    unsafe {
+        let mutex = rb_sys::rb_mutex_new();
+        let locked = magnus::rb_sys::protect(|| rb_sys::rb_mutex_lock(mutex));
+        locked.is_err() || magnus::rb_sys::protect(|| rb_sys::rb_mutex_unlock(mutex)).is_err()
+    }
+}
+
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         let number = Some(self.number);
@@ -257,10 +294,16 @@ impl Drop for Closing<'_> {
 impl Engine {
     /// Whether something of others than the calling fiber is under way on a descriptor, or an operation
     /// of its own: a trap handler may close what the fiber that it interrupted waits for.
+    ///
+    /// It allocates nothing, see [`Registry::each`]: Ruby makes the object of a thread's first fiber when it is
+    /// asked for, and the thread of an engine with parties has it.
     fn uses(&self, ruby: &Ruby, fd: RawFd) -> bool {
+        let is_owner = self.is_owner(ruby);
         self.driver.is_used(fd, |party| {
             let is_part = matches!(party.purpose, Purpose::PartOf(_));
-            is_part || ruby.get_inner(party.fiber).as_raw() == ruby.fiber_current().as_raw()
+            let is_current =
+                || ruby.get_inner(party.fiber).as_raw() == ruby.fiber_current().as_raw();
+            is_part || is_owner && is_current()
         })
     }
 
@@ -304,10 +347,79 @@ fn ending(
             break;
         }
     }
+    let closer = ruby.fiber_current();
+    let closers = || Local::of(ruby).registry.closers.borrow_mut();
+    closers().push(Closer {
+        fiber: closer.as_raw(),
+        mutex: None,
+    });
     let result = rest();
+    let mut closers = closers();
+    if let Some(place) = closers.iter().rposition(|it| it.fiber == closer.as_raw()) {
+        closers.swap_remove(place);
+    }
+    drop(closers);
     match killed {
         Some(kill) => Err(kill),
         None => result,
+    }
+}
+
+/// Whether an object is one of Ruby's own that has no class: it must not be asked for anything.
+pub fn is_hidden(object: Value) -> bool {
+    // SAFETY: an object of this type has a header.
+    unsafe {
+        let is_data = rb_sys::RB_TYPE_P(object.as_raw(), rb_sys::ruby_value_type::RUBY_T_DATA);
+        is_data && (*(object.as_raw() as *const rb_sys::RBasic)).klass == 0
+    }
+}
+
+/// A fiber of the calling thread waits for a Mutex. Ruby's own close has one that nobody else knows: see
+/// [`after_unblock`].
+#[cfg(ruby_lt_4_0)]
+pub fn before_block(ruby: &Ruby, blocker: Value) {
+    let registry = &Local::of(ruby).registry;
+    if registry.closers.borrow().is_empty() {
+        return;
+    }
+    let is_hidden = is_hidden(blocker);
+    let fiber = ruby.fiber_current().as_raw();
+    let mut closers = registry.closers.borrow_mut();
+    let closer = closers.iter_mut().find(|closer| closer.fiber == fiber);
+    if let Some(closer) = closer.filter(|_| is_hidden) {
+        closer.mutex = Some(blocker.as_raw());
+    }
+}
+
+/// A fiber of another thread was told to go on. Where that is in IO#close, it waits for the calling thread, which
+/// Ruby has interrupted by an IOError in a system call on the descriptor.
+///
+/// Up to Ruby 3.4 the calling thread has a Mutex locked by now, which the fiber needs next, and raises the IOError
+/// before it unlocks that (thread.c, thread_io_wake_pending_closer; scheduler.c, rb_fiber_scheduler_unblock):
+/// nobody ever would. So it is unlocked here, as soon as the fiber says which one it is.
+#[cfg(ruby_lt_4_0)]
+pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
+    let registry = &Local::of(ruby).registry;
+    let is_from_close =
+        |blocker: Value| !is_hidden(blocker) && blocker.is_kind_of(ruby.class_thread());
+    if registry.closers.borrow().is_empty() || !is_from_close(blocker) {
+        return;
+    }
+    let fiber = fiber.as_raw();
+    for _ in 0..LOOKS_MAX {
+        let closers = registry.closers.borrow();
+        let closer = closers.iter().find(|closer| closer.fiber == fiber);
+        let (is_closer, mutex) = (closer.is_some(), closer.and_then(|closer| closer.mutex));
+        drop(closers);
+        if !is_closer {
+            return;
+        }
+        if let Some(mutex) = mutex {
+            // SAFETY: a Mutex that the fiber waits for, which keeps it. It raises, caught, for any but its owner.
+            let _ = magnus::rb_sys::protect(|| unsafe { rb_sys::rb_mutex_unlock(mutex) });
+            return;
+        }
+        gvl::pause();
     }
 }
 

@@ -69,6 +69,14 @@ impl OpenIo {
         Self::new(ruby, unsafe { Value::from_raw(writer) })
     }
 
+    /// Fails where it was closed, or has another descriptor, since it was looked at: a trap handler may do that.
+    pub fn check_open(&self, ruby: &Ruby) -> Result<(), Error> {
+        if Self::descriptors(ruby, self.value, Descriptors::Own) == [self.fd] {
+            return Ok(());
+        }
+        Err(errors::stream_closed(ruby))
+    }
+
     /// Descriptors of an IO; none of one that is closed, or was never opened.
     pub fn descriptors(_ruby: &Ruby, io: Value, which: Descriptors) -> Vec<RawFd> {
         const READABLE: i32 = 1;

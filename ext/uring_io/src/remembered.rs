@@ -26,6 +26,7 @@ use magnus::value::{LazyId, ReprValue};
 use magnus::{prelude::*, RArray, RClass, Ruby, Value};
 
 use crate::caller;
+use crate::closing::is_hidden;
 
 /// No name of a variable, so that nobody else gets at it.
 static WAKEUP: LazyId = LazyId::new("uring_io_wakeup");
@@ -62,6 +63,9 @@ pub fn take(ruby: &Ruby, blocker: Option<Value>) -> bool {
 
 /// Whether CRuby names such an object when it wakes whoever sleeps with a Mutex.
 fn wakes_sleepers(ruby: &Ruby, blocker: Value) -> bool {
+    if is_hidden(blocker) {
+        return false;
+    }
     let mutex = ruby.class_thread().const_get::<_, RClass>("Mutex");
     mutex.is_ok_and(|mutex| blocker.is_kind_of(mutex))
         || blocker.is_kind_of(ruby.class_thread())

@@ -322,9 +322,11 @@ fn one(
             Some(result) => return Ok(result),
             None => return Err(timed_out()),
         }
+        io.check_open(ruby)?;
         if engine.poll(ruby, step.fd, interest, timeout)?.is_none() && timeout.is_some() {
             return Err(timed_out());
         }
+        io.check_open(ruby)?;
     }
 }
 

@@ -13,6 +13,7 @@ module UringIO
   #     # @param io [IO]
   #     # @return [nil]
   #     def self.end_uses(io); end
+  #
   #     # As IO#close.
   #     def close; end
   #     # As IO#reopen.

@@ -56,6 +56,10 @@ module UringIO
       def make(hardlink)
         return [] if @steps.empty?
 
+        # The number of its descriptor may be another's by now.
+        closed = @ios.find { |io| IO.try_convert(io)&.closed? }
+        raise IOError, "closed stream: #{closed.inspect} was closed before the chain was made" if closed
+
         rows = @steps.map { |step| [step.call, step.slots, step.into] }
         *values, timed_out = yield rows, @opened
         outcomes = @steps.zip(values).map { |step, (value, _)| step.converted(value) }

@@ -18,7 +18,7 @@ module UringIO
         server = descriptor(io)
         return if stream(Call.accept_each(server), timeout, &block)
 
-        repeat(block) { accept(server, timeout:) }
+        repeat(block) { accept(io, timeout:) }
       end
 
       # What a socket receives, in pieces of up to 16 KiB (multishot: Linux 6.0).
