@@ -343,7 +343,7 @@ fn ending(
         killed = killed.or(kill);
         drop(closing);
         // The rest would write first, and let others begin something while it waits for room.
-        if !OpenIo::has_flushed(ruby, io) {
+        if !OpenIo::has_flushed(ruby, io)? {
             break;
         }
     }

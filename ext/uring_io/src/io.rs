@@ -146,25 +146,35 @@ impl OpenIo {
         None
     }
 
-    /// Writes what is in Ruby's own write buffer of an IO. Whether there was something, and it was written;
-    /// Ruby 4.0, which does not tell, keeps others away while it closes.
-    pub fn has_flushed(_ruby: &Ruby, io: Value) -> bool {
+    /// Writes what is in Ruby's own write buffer of an IO. Whether there was something, and it was written: a
+    /// failure is for the close that follows to report. Ruby 4.0, which does not tell, keeps others away while
+    /// it closes.
+    pub fn has_flushed(ruby: &Ruby, io: Value) -> Result<bool, Error> {
         #[cfg(ruby_lt_4_0)]
         {
             // SAFETY: what raises is caught by `protect`.
-            let writer = protect(|| unsafe { rb_sys::rb_io_get_write_io(io.as_raw()) });
+            let writer = protect(|| unsafe { rb_sys::rb_io_get_write_io(io.as_raw()) })?;
             // SAFETY: the call returned a value, an IO.
-            let writer = writer.map(|writer| unsafe { Value::from_raw(writer) });
-            let pending = |io: &Value| own_buffer(*io, |io| &raw const io.wbuf).length > 0;
-            writer.ok().filter(pending).is_some_and(|writer| {
-                // SAFETY: an IO; what raises is caught. Closing reports it.
-                protect(|| unsafe { rb_sys::rb_io_flush(writer.as_raw()) }).is_ok()
-            })
+            let writer = unsafe { Value::from_raw(writer) };
+            if own_buffer(writer, |io| &raw const io.wbuf).length == 0 {
+                return Ok(false);
+            }
+            // SAFETY: an IO; what raises is caught.
+            let flushed = protect(|| unsafe { rb_sys::rb_io_flush(writer.as_raw()) });
+            let of_io = |error: &Error| {
+                error.is_kind_of(ruby.exception_system_call_error())
+                    || error.is_kind_of(ruby.exception_io_error())
+            };
+            match flushed {
+                Ok(_) => Ok(true),
+                Err(error) if of_io(&error) => Ok(false),
+                Err(error) => Err(error),
+            }
         }
         #[cfg(not(ruby_lt_4_0))]
         {
-            let _ = io;
-            false
+            let _ = (ruby, io);
+            Ok(false)
         }
     }
 

@@ -1,0 +1,104 @@
+//! Ending what is under way on a descriptor before that is closed, and what is left of a former file.
+
+#![allow(unsafe_code)]
+
+mod parties;
+
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use parties::*;
+use uring_io_core::{Interest, Target, Wakeup};
+
+const ENDED: Wakeup = Wakeup::Completed(-libc::ECANCELED);
+
+#[test]
+fn what_is_under_way_on_a_descriptor_ends_and_nothing_else() {
+    each_backend(|driver| {
+        let (ours, _theirs) = sockets();
+        let (other, mut their_other) = sockets();
+        let mut buffer = [0; 8];
+        let token = driver.park_on(1, fd(&ours));
+        let operation = read(fd(&ours), Target::Socket, &mut buffer);
+        assert_eq!(driver.submit(token, &operation), Ok(None));
+        let bystander = driver.park_on(2, fd(&other));
+        let operation = poll(fd(&other), Interest::READABLE);
+        assert_eq!(driver.submit(bystander, &operation), Ok(None));
+        assert_eq!(next_within(&driver, Duration::from_millis(5)), None);
+        driver.begin_close(fd(&ours), 0);
+        driver.end_all_on(fd(&ours));
+        assert_eq!(next(&driver), (1, ENDED));
+        assert!(driver.is_ended(token) && !driver.is_ended(bystander));
+        assert!(driver.is_used(fd(&ours), |_| false));
+        driver.leave(token);
+        assert!(!driver.is_used(fd(&ours), |_| false));
+        driver.end_close(fd(&ours), None);
+        their_other.write_all(b"x").unwrap();
+        assert!(matches!(next(&driver), (2, Wakeup::Completed(1..))));
+        driver.leave(bystander);
+    });
+}
+
+#[test]
+fn nothing_is_started_on_a_descriptor_that_is_about_to_be_closed() {
+    each_backend(|driver| {
+        let (ours, mut theirs) = sockets();
+        theirs.write_all(b"there already").unwrap();
+        driver.begin_close(fd(&ours), 7);
+        let token = driver.park_on(1, fd(&ours));
+        let operation = poll(fd(&ours), Interest::READABLE);
+        assert_eq!(driver.submit(token, &operation), Ok(None));
+        assert_eq!(next(&driver), (1, ENDED));
+        assert!(driver.is_ended(token));
+        driver.leave(token);
+        // Another one who closes it has not begun, so that nothing of its is over.
+        driver.end_close(fd(&ours), Some(8));
+        let token = driver.park_on(2, fd(&ours));
+        assert!(driver.is_ended(token));
+        driver.leave(token);
+        driver.end_close(fd(&ours), Some(7));
+        let token = driver.park_on(3, fd(&ours));
+        assert!(!driver.is_ended(token));
+        driver.leave(token);
+    });
+}
+
+#[test]
+fn a_party_without_an_operation_is_woken() {
+    each_backend(|driver| {
+        let (ours, _theirs) = sockets();
+        let token = driver.park_on(1, fd(&ours));
+        driver.end_all_on(fd(&ours));
+        assert_eq!(next(&driver), (1, Wakeup::Woken));
+        assert!(driver.is_ended(token));
+        driver.leave(token);
+    });
+}
+
+#[test]
+fn an_event_of_a_former_file_is_not_told_to_whoever_has_its_number() {
+    each_backend(|driver| {
+        let (ours, mut theirs) = sockets();
+        let number = fd(&ours);
+        let kept = ours.try_clone().unwrap();
+        let (token, _) = start(&driver, 1, &poll(number, Interest::READABLE));
+        assert_eq!(next_within(&driver, Duration::from_millis(5)), None);
+        driver.cancel(token).unwrap();
+        assert_eq!(next(&driver), (1, ENDED));
+        driver.leave(token);
+        let (quiet, _their_quiet) = sockets();
+        drop(ours);
+        // SAFETY: the number is free, or the copy's from now on.
+        let taken = unsafe { libc::dup2(quiet.as_raw_fd(), number) };
+        assert_eq!(taken, number);
+        let (waiting, _) = start(&driver, 2, &poll(number, Interest::READABLE));
+        theirs.write_all(b"for the former file").unwrap();
+        assert_eq!(next_within(&driver, Duration::from_millis(20)), None);
+        driver.cancel(waiting).unwrap();
+        assert_eq!(next(&driver), (2, ENDED));
+        driver.leave(waiting);
+        drop(kept);
+        uring_io_core::close_descriptor(number);
+    });
+}

@@ -1,0 +1,143 @@
+# frozen_string_literal: true
+
+require "socket"
+
+# IOs that are closed where nobody waits on them at that moment, by whoever cannot wait, or under who is no fiber.
+RSpec.describe "An IO that is closed elsewhere" do
+  # An IO that has the number of one which was closed, and has something to read.
+  def taking(number)
+    ours, peer = unix_pair
+    peer.write("another's")
+    ours.fileno == number ? ours : closing(IO.for_fd(ours.fcntl(Fcntl::F_DUPFD, number)))
+  end
+
+  each_backend do |_backend|
+    it "ends a thread that is in a system call on it, and its close returns" do
+      reader, = pipe
+      thread = Thread.new { raised { reader.read(1) } }
+      Thread.pass until thread.status == "sleep"
+      scheduled { reader.close }
+      expect(thread.value).to be_an(IOError)
+    end
+
+    it "by two schedulers at the moment of a receive leaves nobody waiting" do
+      boxes = Array.new(2) { Thread::Queue.new }
+      closer = lambda do |box|
+        while (job = box.pop)
+          job.first.close
+          job.last << true
+        end
+      end
+      threads = boxes.permutation.map do |own, others|
+        Thread.new do
+          UringIO.run(backend:) do
+            Fiber.schedule { closer.call(own) }
+            100.times do
+              ours, peer = unix_pair
+              Fiber.schedule { raised { ours.recv(10) } }
+              peer.write("data")
+              others << [ours, done = Thread::Queue.new]
+              done.pop
+            end
+            others << nil
+            :done
+          end
+        end
+      end
+      expect(threads.map(&:value)).to eq(%i[done done])
+    end
+
+    it "by a trap handler lets no other fiber run in the middle of that" do
+      order = []
+      before = trap("USR2") { nil }
+      scheduled do
+        reader, = pipe
+        Fiber.schedule { order << raised { reader.readpartial(1) }.class }
+        in_handler = false
+        Fiber.schedule { order << :in_the_middle if 20.times.any? { sleep(0) && in_handler } }
+        trap("USR2") do
+          in_handler = true
+          reader.close
+          in_handler = false
+        end
+        Process.kill("USR2", Process.pid)
+        eventually { order.any? }
+      end
+      expect(order).to eq([IOError])
+    ensure
+      trap("USR2", before)
+    end
+
+    it "before a batch is made is read by none of its calls" do
+      scheduled do
+        with_ring do |ring|
+          ours, = unix_pair
+          other, peer = unix_pair
+          peer.write("read")
+          results = ring.batch do |batch|
+            batch.recv(ours, 10)
+            batch.recv(other, 10)
+            batch.stat(".")
+            number = ours.fileno
+            ours.close
+            taking(number)
+          end
+          expect(results).to match([be_an(IOError), "read", be_a(UringIO::Ring::Status)])
+        end
+      end
+    end
+
+    it "before a chain is made keeps that from being made" do
+      scheduled do
+        with_ring do |ring|
+          ours, = unix_pair
+          making = lambda do
+            ring.chain do |chain|
+              chain.recv(ours, 10)
+              number = ours.fileno
+              ours.close
+              taking(number)
+            end
+          end
+          expect(&making).to raise_error(IOError, /closed/)
+        end
+      end
+    end
+
+    it "in the block of a stream ends that, whoever has the number next" do
+      scheduled do
+        with_ring do |ring|
+          ours, theirs = unix_pair
+          theirs.write("its own")
+          got = []
+          reading = lambda do
+            ring.recv_each(ours) do |bytes|
+              got << bytes
+              number = ours.fileno
+              ours.close
+              taking(number)
+            end
+          end
+          expect(&reading).to raise_error(IOError)
+          expect(got).to eq(["its own"])
+        end
+      end
+    end
+
+    it "while the collector frees rings that were forgotten does no harm" do
+      ours, = unix_pair
+      outcome = nil
+      scheduled do
+        Fiber.schedule { outcome = raised { ours.readpartial(1) } }
+        20.times { UringIO::Ring.new(backend:, entries: 1) }
+        Thread.new do
+          GC.stress = true
+          ours.close
+        ensure
+          GC.stress = false
+        end.join
+      end
+      expect(outcome).to be_an(IOError)
+    end
+  end
+end
