@@ -342,6 +342,18 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(monitor).to be_closed
       end
 
+      it "are waited for as what they were reopened as", nio4r: "goes on with the former file, or none" do
+        reader, former_writer = pipe
+        other, writer = pipe
+        monitor = selector.register(reader, :r)
+        expect(selector.select(0)).to be_nil
+        reader.reopen(other)
+        expect { former_writer.syswrite("x") }.to raise_error(Errno::EPIPE)
+        expect(selector.select(0.01)).to be_nil
+        writer.syswrite("x")
+        expect(selector.select(1)).to eq([monitor])
+      end
+
       { "both halves of a socket were closed by themselves" => false,
         "others have their numbers by then" => true }.each do |how, reused|
         it "say nothing when #{how}, while or before they were armed", nio4r: "watches whoever has the number" do

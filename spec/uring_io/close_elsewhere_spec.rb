@@ -104,6 +104,48 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
+    it "when a chain is still to come to it breaks the chain at the step that waits" do
+      scheduled do
+        with_ring do |ring|
+          ours, theirs = unix_pair
+          later, their_later = unix_pair
+          failure = nil
+          waiting = Fiber.schedule do
+            failure = raised do
+              ring.chain do |chain|
+                chain.recv(ours, 3)
+                chain.fsync(pipe.last)
+                chain.send(later, "for the former one")
+              end
+            end
+          end
+          number = later.fileno
+          later.close
+          taker, peer = unix_pair
+          taker = closing(IO.for_fd(taker.fcntl(Fcntl::F_DUPFD, number))) unless taker.fileno == number
+          theirs.write("abc")
+          eventually { !waiting.alive? }
+          expect(failure).to be_a(UringIO::ChainError).and have_attributes(cause: be_an(IOError))
+          expect([taker.fileno, peer.read_nonblock(1, exception: false)]).to eq([number, :wait_readable])
+          expect(their_later.read).to eq("")
+        end
+      end
+    end
+
+    it "among several that IO.select waits for ends that, whoever has the number next" do
+      scheduled do
+        quiet, = unix_pair
+        ours, = unix_pair
+        outcome = nil
+        Fiber.schedule { outcome = raised { IO.select([quiet, ours]) } }
+        number = ours.fileno
+        ours.close
+        expect(taking(number).fileno).to eq(number)
+        let_others_run
+        expect(outcome).to be_an(IOError)
+      end
+    end
+
     it "in the block of a stream ends that, whoever has the number next" do
       scheduled do
         with_ring do |ring|

@@ -598,7 +598,7 @@ impl Call {
 
     /// The descriptors of the process that it is about, folders that paths begin at included: it must be
     /// over before they are closed. One that closes a descriptor is its close.
-    pub(crate) fn about(&mut self) -> Vec<RawFd> {
+    pub fn about(&mut self) -> Vec<RawFd> {
         match self {
             Self::Close { .. } => Vec::new(),
             Self::AcceptEach { fd, .. }

@@ -94,11 +94,24 @@ impl Engine {
         timeout: Option<Duration>,
         held: &Held,
     ) -> Result<Option<Outcome>, Error> {
+        self.call_before(ruby, call, timeout, held, &[])
+    }
+
+    /// As [`call`](Self::call), for one that is followed by calls on these descriptors.
+    fn call_before(
+        &self,
+        ruby: &Ruby,
+        call: Call,
+        timeout: Option<Duration>,
+        held: &Held,
+        later: &[RawFd],
+    ) -> Result<Option<Outcome>, Error> {
         self.release_held(ruby);
         self.raise_pending(ruby)?;
-        let place = self.place(ruby, Purpose::Operation);
+        let place = self.place_on(ruby, Purpose::Operation, later.iter().copied());
         let token = place.token;
         let transfers = call.is_transfer();
+        let opens = call.opens();
         self.start_call(ruby, token, call)?;
         if timeout.is_some() {
             self.driver.set_timeout(token, timeout);
@@ -115,7 +128,13 @@ impl Engine {
             self.keep(ruby, token, held.take());
         }
         self.release_held(ruby);
-        Ok(completed?.map(|result| Outcome::of(result, self.driver.take_call(token))))
+        let completed = completed?;
+        // What was found out about a descriptor is of no use when it is another file's by now.
+        let is_news = |result: i32| result >= 0 && !transfers && !opens;
+        if completed.is_some_and(is_news) && self.driver.is_ended(token) {
+            return Err(errors::stream_closed(ruby));
+        }
+        Ok(completed.map(|result| Outcome::of(result, self.driver.take_call(token))))
     }
 
     /// Holds what the kernel goes on using although the call is over.
@@ -215,7 +234,11 @@ impl Engine {
             .timeout
             .and_then(|timeout| Instant::now().checked_add(timeout));
         let mut made = Made::default();
-        for run in runs(chain.steps, chain.hard) {
+        let mut runs = runs(chain.steps, chain.hard);
+        let mut used: Vec<Vec<RawFd>> = runs.iter_mut().map(|run| descriptors(run)).collect();
+        for run in runs {
+            let later = used.concat();
+            used.remove(0);
             if made.is_ended(chain.hard) {
                 made.leave_out(run.len());
                 continue;
@@ -223,25 +246,27 @@ impl Engine {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             let first = made.outcomes.len();
             let held = |number| held(first + number);
-            let (outcomes, timed_out) =
-                self.linked(ruby, &mut slots, run, chain.hard, left, held)?;
-            made.timed_out = timed_out;
+            let limits = (chain.hard, left);
+            let (outcomes, end) = self.linked(ruby, &mut slots, run, limits, later, held)?;
+            made.timed_out = matches!(end, Some(End::TimedOut));
+            made.closed = matches!(end, Some(End::Closed));
             outcomes.into_iter().for_each(|outcome| made.push(outcome));
         }
         Ok(made.into_outcome())
     }
 
-    /// Makes steps in one submission: what became of each, and whether the time was over.
+    /// Makes steps in one submission: what became of each, and what ended them before their time. `used` are
+    /// the descriptors that they and the steps after them are on: none begins when one of these is closed.
     fn linked(
         &self,
         ruby: &Ruby,
         slots: &mut Slots,
         steps: Vec<Step>,
-        hard: bool,
-        timeout: Option<Duration>,
+        (hard, timeout): (bool, Option<Duration>),
+        used: Vec<RawFd>,
         held: impl Fn(usize) -> Held,
-    ) -> Result<(Vec<Outcome>, bool), Error> {
-        let whole = self.place(ruby, Purpose::Operation);
+    ) -> Result<(Vec<Outcome>, Option<End>), Error> {
+        let whole = self.place_on(ruby, Purpose::Operation, used);
         let mut parts = Parts::new(self, ruby, whole.token, steps.len());
         let linked = parts.tokens.iter().zip(steps);
         let (calls, shape): (Vec<_>, Vec<_>) = linked
@@ -286,7 +311,13 @@ impl Engine {
             .and_then(|timeout| Instant::now().checked_add(timeout));
         let mut opened = Opened(vec![None; chain.descriptors]);
         let mut made = Made::default();
-        for mut step in chain.steps {
+        let mut steps = chain.steps;
+        let mut used: Vec<Vec<RawFd>> = Vec::with_capacity(steps.len());
+        for step in &mut steps {
+            used.push(descriptors(std::slice::from_mut(step)));
+        }
+        for mut step in steps {
+            used.remove(0);
             if made.is_ended(chain.hard) {
                 made.leave_out(1);
                 continue;
@@ -294,7 +325,17 @@ impl Engine {
             opened.name(&mut step);
             let closes = matches!(step.call, Call::Close { .. });
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let called = self.call(ruby, step.call, left, &Held::default())?;
+            let held = Held::default();
+            let called = self.call_before(ruby, step.call, left, &held, &used.concat());
+            let called = match called {
+                Err(error) if error.is_kind_of(ruby.exception_io_error()) => {
+                    made.closed = true;
+                    let mut outcome = Outcome::of(-libc::ECANCELED, None);
+                    outcome.closed = true;
+                    Some(outcome)
+                }
+                called => called?,
+            };
             made.timed_out = called.is_none();
             let mut outcome = called.unwrap_or_else(|| Outcome::of(-libc::ECANCELED, None));
             if let (Some(into), true) = (step.into, outcome.result >= 0) {
@@ -415,6 +456,9 @@ impl Engine {
                 }
                 Ok(_) => {}
             }
+            if parts.end.is_none() && self.driver.is_ended(whole) {
+                parts.end = Some(End::Closed);
+            }
             if parts.end.is_some() {
                 parts.cancel(ruby)?;
                 self.driver.set_timeout(whole, Some(AGAIN));
@@ -422,6 +466,23 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The descriptors of the process that steps are on.
+fn descriptors(steps: &mut [Step]) -> Vec<RawFd> {
+    let mut found = Vec::new();
+    for step in steps {
+        let about = step.call.about();
+        let own = step.on.iter().chain(std::iter::repeat(&None));
+        found.extend(
+            about
+                .iter()
+                .zip(own)
+                .filter(|(_, own)| own.is_none())
+                .map(|(fd, _)| *fd),
+        );
+    }
+    found
 }
 
 /// The steps that are linked, in one submission each. Where the kernel would not notice that a step has
@@ -447,6 +508,8 @@ struct Made {
     outcomes: Vec<Outcome>,
     broken: Vec<bool>,
     timed_out: bool,
+    /// Whether a descriptor was closed that it is on, or was still to be.
+    closed: bool,
 }
 
 impl Made {
@@ -464,7 +527,7 @@ impl Made {
 
     /// Whether the steps that follow are left out.
     fn is_ended(&self, hard: bool) -> bool {
-        self.timed_out || (!hard && self.broken.contains(&true))
+        self.timed_out || self.closed || (!hard && self.broken.contains(&true))
     }
 
     fn into_outcome(mut self) -> ChainOutcome {
@@ -486,6 +549,8 @@ impl Drop for Made {
 enum End {
     Raised(Error),
     TimedOut,
+    /// A descriptor that they are on, or were to be, is about to be closed.
+    Closed,
 }
 
 /// Calls that are under way for one party.
@@ -551,7 +616,9 @@ impl<'a> Parts<'a> {
                 Some(Wakeup::Completed(result)) => {
                     let call = driver.take_call(*token);
                     let mut outcome = Outcome::of(result, call.filter(|_| !self.direct[number]));
-                    outcome.closed = self.engine.is_closed_under(*token, result);
+                    let cancelled = [-libc::ECANCELED, -libc::EINTR].contains(&result);
+                    outcome.closed = self.engine.is_closed_under(*token, result)
+                        || cancelled && matches!(self.end, Some(End::Closed));
                     outcome.timed_out = self.timed_out[number]
                         && [-libc::ECANCELED, -libc::EINTR].contains(&result);
                     self.outcomes[number] = Some(outcome);
@@ -587,16 +654,16 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// The outcomes, and whether the time was over. Raises what was raised into the fiber, with all
+    /// The outcomes, and what ended them before their time. Raises what was raised into the fiber, with all
     /// taken back that can be.
-    fn into_outcomes(mut self, _ruby: &Ruby) -> Result<(Vec<Outcome>, bool), Error> {
+    fn into_outcomes(mut self, _ruby: &Ruby) -> Result<(Vec<Outcome>, Option<End>), Error> {
         let outcomes = std::mem::take(&mut self.outcomes).into_iter().flatten();
         match self.end.take() {
             Some(End::Raised(error)) => {
                 outcomes.for_each(|outcome| outcome.undo());
                 Err(error)
             }
-            end => Ok((outcomes.collect(), end.is_some())),
+            end => Ok((outcomes.collect(), end)),
         }
     }
 }

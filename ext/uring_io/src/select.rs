@@ -109,8 +109,14 @@ fn wait_for_any(
     }
     let parts = Parts::start(engine, ruby, whole.token, watched)?;
     let wakeup = engine.await_wakeup(ruby, whole.token);
+    let ended = parts.are_ended();
     drop(parts);
-    Ok(wakeup? == Wakeup::TimedOut)
+    let wakeup = wakeup?;
+    if ended {
+        // Whoever closes waits for the polls only: their numbers may be others' by now.
+        return Err(errors::stream_closed(ruby));
+    }
+    Ok(wakeup == Wakeup::TimedOut)
 }
 
 /// The usual case, one IO, costs no system call of its own.
@@ -245,6 +251,12 @@ impl<'a> Parts<'a> {
             }
         }
         Ok(parts)
+    }
+
+    /// Whether one of them was told to end because its descriptor is about to be closed.
+    fn are_ended(&self) -> bool {
+        let is_ended = |token: &Token| self.engine.driver.is_ended(*token);
+        self.tokens.iter().any(is_ended)
     }
 }
 

@@ -40,7 +40,7 @@ module UringIO
         return enum_for(:read_each, io, timeout:) unless block
 
         source = descriptor(io)
-        return if pollable?(source) && stream(Call.read_each(source), timeout, &block)
+        return if pollable?(source) && stream(Call.read_each(descriptor(io)), timeout, &block)
 
         repeat(block) { read(io, PIECE, timeout:) }
       end

@@ -96,9 +96,9 @@ module Closes
   ring.call(:read_each, :read, Places::READ) { |io, it| it.read_each(io) { |bytes| break bytes } }
   ring.call(:poll_each, :read, Places::READ) { |io, it| it.poll_each(io, IO::READABLE) { break :ready } }
   ring.call(:splice, :read, %i[blocking_pipe], ends_only: true, lone: true) do |io, it|
-    IO.pipe do |_, writer|
+    IO.pipe do |reader, writer|
       writer.nonblock = false
-      "#{it.splice(io, writer, 4096)} bytes"
+      reader.read(it.splice(io, writer, 4096))
     end
   end
   ring.call(:send, :write, %i[unix], lone: true) { |io, it, text| it.send(io, text) && :ready }
