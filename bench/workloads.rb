@@ -35,6 +35,8 @@ module Bench
                    descriptors: 1, about: "20 kept connections to a server in another process"),
       Workload.new(name: "accept", title: "Accept and close", unit: "connections",
                    about: "connections that 4 clients in another process make"),
+      Workload.new(name: "close", title: "Close of a socket pair", unit: "pairs", descriptors: 202,
+                   about: "a pair is made and closed while 100 fibers wait for others"),
       Workload.new(name: "pool", title: "Pool of connections", unit: "uses",
                    about: "100 fibers share 5 connections by Mutex and ConditionVariable, an exchange each"),
       Workload.new(name: "fan-out", title: "Fan-out", unit: "gatherings",
