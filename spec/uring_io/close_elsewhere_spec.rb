@@ -146,6 +146,18 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
+    it "while somebody who only looks lets others run first is not looked at by its number" do
+      scheduled do
+        reader, = pipe
+        number = reader.fileno
+        outcome = nil
+        Fiber.schedule { sleep(0) && reader.close && taking(number) }
+        Fiber.schedule { outcome = raised { outcome = reader.wait_readable(0) } || outcome }
+        let_others_run
+        expect(outcome).to be_nil.or be_an(IOError)
+      end
+    end
+
     it "in the block of a stream ends that, whoever has the number next" do
       scheduled do
         with_ring do |ring|

@@ -179,8 +179,12 @@ pub(crate) fn spare_signals() -> impl Iterator<Item = i32> {
     (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev()
 }
 
-/// Whether a file is in memory altogether: tmpfs does not know `RWF_NOWAIT` (seen on Linux 6.18).
+/// Whether a file is in memory altogether: tmpfs does not know `RWF_NOWAIT` (seen on Linux 6.18). Not a
+/// FIFO or device there, such as all that is in /dev, which waits for somebody.
 fn is_in_memory(fd: RawFd) -> bool {
+    if sys::mode_of(fd).is_none_or(|mode| mode & libc::S_IFMT != libc::S_IFREG) {
+        return false;
+    }
     /// Of linux/magic.h.
     const RAMFS_MAGIC: i64 = 0x8584_58f6;
     let mut status = std::mem::MaybeUninit::<libc::statfs>::uninit();

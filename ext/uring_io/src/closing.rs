@@ -11,7 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use magnus::fiber::Fiber;
 use magnus::rb_sys::{AsRawValue, FromRawValue};
@@ -140,9 +140,9 @@ struct Closing<'a> {
 /// How long whoever closes waits between two looks, where nobody tells it to go on.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Looks in vain after which it goes on without those whose threads are busy elsewhere, and so may be
-/// waiting for it: their operations are over, or have memory of their own.
-const LOOKS_MAX: u32 = 1000;
+/// After this time it goes on without those whose threads are busy elsewhere, and so may be waiting for it:
+/// their operations are over, or have memory of their own.
+const LONGEST: Duration = Duration::from_secs(1);
 
 impl<'a> Closing<'a> {
     /// `None` where nothing is under way on the descriptors.
@@ -190,9 +190,11 @@ impl<'a> Closing<'a> {
     /// with that when it has closed.
     fn end_all(&self, ruby: &Ruby) -> Result<Option<Error>, Error> {
         let mut killed = None;
+        let start = Instant::now();
         for look in 0_u32.. {
             self.tell(ruby, look == 0);
-            if !self.is_awaited(ruby) || (look > LOOKS_MAX && !self.must_be_awaited(ruby)) {
+            if !self.is_awaited(ruby) || (start.elapsed() > LONGEST && !self.must_be_awaited(ruby))
+            {
                 break;
             }
             if self.in_trap {
@@ -406,7 +408,8 @@ pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
         return;
     }
     let fiber = fiber.as_raw();
-    for _ in 0..LOOKS_MAX {
+    let start = Instant::now();
+    while start.elapsed() < LONGEST {
         let closers = registry.closers.borrow();
         let closer = closers.iter().find(|closer| closer.fiber == fiber);
         let (is_closer, mutex) = (closer.is_some(), closer.and_then(|closer| closer.mutex));

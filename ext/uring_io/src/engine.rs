@@ -374,7 +374,7 @@ impl Engine {
             }
         } else if let Some(found) = found_now()? {
             // A file, for one, which no set takes. Others have their turn as at any wait.
-            self.yield_turn(ruby, Purpose::Turn)?;
+            self.yield_turn_on(ruby, fd)?;
             return Ok(Some(found));
         }
         loop {

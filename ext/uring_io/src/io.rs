@@ -227,10 +227,19 @@ fn own_buffer(
     io: Value,
     which: impl FnOnce(&rb_sys::rb_io_t) -> *const rb_sys::rb_io_buffer_t,
 ) -> OwnBuffer {
-    // SAFETY: a T_FILE whose rb_io_t is set, and stays while the object does.
+    // SAFETY: what was a T_FILE at first. Its rb_io_t stays while the object does; when it was moved to another
+    // Ractor since, there is none.
     unsafe {
         let file = io.as_raw() as *const RFile;
-        which(&*(*file).fptr).cast::<OwnBuffer>().read_unaligned()
+        match (*file).fptr.as_ref() {
+            Some(fptr) => which(fptr).cast::<OwnBuffer>().read_unaligned(),
+            None => OwnBuffer {
+                start: std::ptr::null_mut(),
+                offset: 0,
+                length: 0,
+                capacity: 0,
+            },
+        }
     }
 }
 

@@ -561,7 +561,7 @@ fn hand_on(ruby: &Ruby, blocker: Value) -> Hook<()> {
 /// their answers first, the requests that follow go out together, and wake the server once.
 fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook<Value> {
     if engine.driver.is_busy() || !engine.driver.may_do_at_once() {
-        engine.yield_turn(ruby, Purpose::Turn)?;
+        engine.yield_turn_on(ruby, io.fd)?;
     }
     engine.driver.count_direct_call();
     let found = uring_io_core::found_now(io.fd, interest);
