@@ -28,9 +28,6 @@ module Rings
   # The names of the ways in which that can happen here, see ended_by.
   def endings
     return ENDINGS_IN_FIBERS if Fiber.current_scheduler
-    # While garbage is collected at every allocation the exception of Timeout's thread gets lost in one run of some
-    # twenty, and it is not known where: a small program does not show it.
-    return ENDINGS_ELSEWHERE - [:timeout] if Collector::STRESS.key?(Collector::MODE)
 
     ENDINGS_ELSEWHERE
   end

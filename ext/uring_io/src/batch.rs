@@ -229,23 +229,32 @@ impl Batch {
         let outcomes = engine.calls(ruby, parts, |number| {
             this.entries.borrow()[number].held.take()
         })?;
+        let values = this.values(ruby, &outcomes);
+        if values.is_err() {
+            // Nobody will hear of what they opened.
+            outcomes.iter().for_each(Outcome::undo);
+        }
+        values
+    }
+
+    fn values(&self, ruby: &Ruby, outcomes: &[Outcome]) -> Result<RArray, Error> {
         let values = ruby.ary_new_capa(outcomes.len());
-        for (number, outcome) in outcomes.into_iter().enumerate() {
-            values.push(this.value(ruby, number, outcome)?)?;
+        for (number, outcome) in outcomes.iter().enumerate() {
+            values.push(self.value(ruby, number, outcome)?)?;
         }
         Ok(values)
     }
 
-    fn value(&self, ruby: &Ruby, number: usize, outcome: Outcome) -> Result<Value, Error> {
+    fn value(&self, ruby: &Ruby, number: usize, outcome: &Outcome) -> Result<Value, Error> {
         let entries = self.entries.borrow();
         let entry = &entries[number];
         let convert = entry.convert;
         let value = prepared::value(ruby, outcome, entry.name, &entry.held);
         drop(entries);
-        match (value, convert) {
+        match (value?, convert) {
             (Ok(value), Some(convert)) => ruby.get_inner(convert).call((value,)),
-            (Err(error), _) => Ok(errors::object(ruby, error)),
-            (value, None) => value,
+            (Ok(value), None) => Ok(value),
+            (Err(failed), _) => Ok(failed.as_value()),
         }
     }
 

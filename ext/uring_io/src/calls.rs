@@ -40,7 +40,7 @@ impl Outcome {
     }
 
     /// Takes back what the call did, for a party that has gone.
-    fn undo(&self) {
+    pub fn undo(&self) {
         if let Some(call) = &self.call {
             call.undo(self.result);
         }
@@ -82,6 +82,13 @@ pub struct ChainOutcome {
     /// For each whether it broke the chain.
     pub broken: Vec<bool>,
     pub timed_out: bool,
+}
+
+impl ChainOutcome {
+    /// Takes back what the steps did, for a party that has gone.
+    pub fn undo(&self) {
+        self.outcomes.iter().for_each(Outcome::undo);
+    }
 }
 
 impl Engine {

@@ -4,29 +4,30 @@ use std::borrow::Cow;
 use std::os::fd::RawFd;
 
 use magnus::error::ErrorType;
-use magnus::{prelude::*, Error, ExceptionClass, RClass, RModule, Ruby, Value};
+use magnus::{prelude::*, Error, Exception, ExceptionClass, RClass, RModule, Ruby};
 use uring_io_core::support::Unavailable;
 use uring_io_core::Lack;
 
-/// The `Errno::*` exception of a core error, with the name of the call as its message.
+/// The `Errno::*` exception of a core error, with the name of the call as its message; what is raised from
+/// outside while it is made takes its place.
 pub fn errno(ruby: &Ruby, error: uring_io_core::Error) -> Error {
-    let class = ruby.exception_system_call_error();
-    match class.new_instance((error.call, error.errno)) {
-        Ok(exception) => exception.into(),
-        Err(error) => error,
-    }
+    made_errno(ruby, error).unwrap_or_else(|raised| raised)
 }
 
-/// An error as an exception that is not raised.
-pub fn object(ruby: &Ruby, error: Error) -> Value {
-    if let ErrorType::Error(class, message) = error.error_type() {
-        if let Ok(exception) = class.new_instance((message.as_ref(),)) {
-            return exception.as_value();
-        }
-    }
-    match error.value() {
-        Some(exception) => exception,
-        None => ruby.qnil().as_value(),
+/// As [`errno`](self::errno), and fails with what is raised from outside: Ruby looks for that where a method
+/// of its own returns to us, so whoever makes an exception only to hand it out must tell the two apart.
+pub fn made_errno(ruby: &Ruby, error: uring_io_core::Error) -> Result<Error, Error> {
+    let class = ruby.exception_system_call_error();
+    let exception = class.new_instance((error.call, error.errno))?;
+    Ok(exception.into())
+}
+
+/// An error as an exception that is not raised. Fails with what is raised from outside meanwhile.
+pub fn exception(error: Error) -> Result<Exception, Error> {
+    match error.error_type() {
+        ErrorType::Error(class, message) => class.new_instance((message.as_ref(),)),
+        ErrorType::Exception(exception) => Ok(*exception),
+        ErrorType::Jump(_) => Err(error),
     }
 }
 
@@ -101,18 +102,27 @@ pub fn lack(ruby: &Ruby, call: &str, lack: Lack) -> Error {
 
 /// What could not be begun, on this descriptor where it is on one.
 pub fn refusal(ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> Error {
+    made_refusal(ruby, error, fd).unwrap_or_else(|raised| raised)
+}
+
+/// As [`refusal`](self::refusal), and fails with what is raised from outside: see [`made_errno`].
+pub fn made_refusal(
+    ruby: &Ruby,
+    error: uring_io_core::Error,
+    fd: Option<RawFd>,
+) -> Result<Error, Error> {
     if let Some(lack) = error.lack {
-        return self::lack(ruby, error.call, lack);
+        return Ok(self::lack(ruby, error.call, lack));
     }
     if error.call != "select" {
-        return errno(ruby, error);
+        return made_errno(ruby, error);
     }
     let fd = fd.unwrap_or(-1);
     let message = format!(
         "descriptor {fd} is beyond what select(2) can watch (0 to 1023): \
          use backend :io_uring, :epoll or :poll"
     );
-    unsupported(ruby, message)
+    Ok(unsupported(ruby, message))
 }
 
 /// The IO is closed by somebody else while it is used, in the words of thread.c.

@@ -45,7 +45,7 @@ pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<M
     let ring = RingOptions {
         entries: whole_number(ruby, "entries", entries, entries_default, 32_768)?,
         sqpoll: polling_thread(ruby, sqpoll.unwrap_or(false), idle, cpu)?,
-        any_thread: !ractors::keep_native_thread(ruby),
+        any_thread: !ractors::keep_native_thread(ruby)?,
         // Other backends have no ring, and nothing to restrict.
         restrict: restrict.unwrap_or(false),
         ..RingOptions::default()
@@ -180,10 +180,9 @@ fn environment(ruby: &Ruby, name: &str) -> Result<Option<String>, Error> {
 }
 
 /// How to make the same for the calling thread.
-pub fn for_this_thread(ruby: &Ruby, made: &Options) -> Options {
-    let mut options = made.clone();
-    options.ring.any_thread = !ractors::keep_native_thread(ruby);
-    options
+pub fn for_this_thread(ruby: &Ruby, mut made: Options) -> Result<Options, Error> {
+    made.ring.any_thread = !ractors::keep_native_thread(ruby)?;
+    Ok(made)
 }
 
 pub fn driver_on<P>(ruby: &Ruby, kind: BackendKind, options: &Options) -> Result<Driver<P>, Error> {

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use magnus::value::ReprValue;
 use magnus::{
-    function, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Integer, RArray,
-    RString, Ruby, TryConvert, TypedData, Value,
+    function, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Exception,
+    Integer, RArray, RString, Ruby, TryConvert, TypedData, Value,
 };
 use uring_io_core::{
     empty_child, empty_status, numbers, Address, Call, Direction, FileStatus, LentBuffer, Memory,
     Message, OpenHow, SharedMemory, Subject, Target, Vectors,
 };
 
-use crate::buffer::{self, BufferMemory};
+use crate::buffer::BufferMemory;
 use crate::calls::Outcome;
 use crate::engine::Engine;
 use crate::held::{Held, LENGTH_MAX};
@@ -625,35 +625,46 @@ pub fn registered_elsewhere(ruby: &Ruby) -> Error {
 }
 
 /// What a call came to: nothing, its result, a String for what it read or nil at the end, an Array for
-/// what the kernel filled in. Raises the exception of one that failed.
+/// what the kernel filled in; or else the exception of one that failed. Fails with what is raised from outside
+/// meanwhile, which is no outcome of the call.
 pub fn value(
     ruby: &Ruby,
-    outcome: Outcome,
+    outcome: &Outcome,
     name: &'static str,
     held: &Held,
-) -> Result<Value, Error> {
+) -> Result<Result<Value, Exception>, Error> {
+    if let Some(error) = failure(ruby, outcome, name)? {
+        return errors::exception(error).map(Err);
+    }
+    let made = match &outcome.call {
+        Some(call) => success(ruby, outcome.result, call, held),
+        None => Ok(ruby.integer_from_i64(outcome.result.into()).as_value()),
+    };
+    match made {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => errors::exception(error).map(Err),
+    }
+}
+
+/// How a call has failed, if it has. Fails as [`value`].
+fn failure(ruby: &Ruby, outcome: &Outcome, name: &'static str) -> Result<Option<Error>, Error> {
     if let Some((error, fd)) = outcome.refused {
-        return Err(errors::refusal(ruby, error, fd));
+        return errors::made_refusal(ruby, error, fd).map(Some);
     }
     if outcome.timed_out {
         let message = "the operation took longer than its timeout";
-        return Err(errors::io_timeout(ruby, message));
+        return Ok(Some(errors::io_timeout(ruby, message)));
     }
     if outcome.closed {
-        return Err(errors::stream_closed(ruby));
+        return Ok(Some(errors::stream_closed(ruby)));
     }
     let result = outcome.result;
     let timed = matches!(outcome.call.as_deref(), Some(Call::Timeout { .. }));
     if result < 0 && !(timed && result == -numbers::ETIME) {
-        return Err(errors::errno(
-            ruby,
-            uring_io_core::Error::new(name, -result),
-        ));
+        let error = uring_io_core::Error::new(name, -result);
+        return errors::made_errno(ruby, error).map(Some);
     }
-    match outcome.call {
-        Some(call) => success(ruby, result, &call, held),
-        None => Ok(ruby.integer_from_i64(result.into()).as_value()),
-    }
+    Ok(None)
 }
 
 fn success(ruby: &Ruby, result: i32, call: &Call, held: &Held) -> Result<Value, Error> {
@@ -801,11 +812,9 @@ fn handed_or_buffer(
     held: &Held,
     direction: Direction,
 ) -> Result<Memory, Error> {
-    // First, because to try another class is to make an exception.
-    if !object.is_kind_of(buffer::class(ruby)) {
-        if let Ok(memory) = Obj::<Handed>::try_convert(object) {
-            return memory.share(ruby);
-        }
+    // Not by trying: that makes an exception for another class, and loses one that is raised meanwhile.
+    if object.is_kind_of(Handed::class(ruby)) {
+        return Obj::<Handed>::try_convert(object)?.share(ruby);
     }
     held.buffer(ruby, object, direction)
 }

@@ -113,21 +113,21 @@ pub fn refuse_copies(class: RClass) -> Result<(), Error> {
 /// Binds the calling Ruby thread to its native one, which is what the kernel knows as the user of a ring.
 /// In a Ractor other than the main one, and with `RUBY_MN_THREADS=1`, Ruby threads change it when they
 /// wait. False where that cannot be had (below Ruby 3.4) and may happen.
-pub fn keep_native_thread(ruby: &Ruby) -> bool {
+pub fn keep_native_thread(ruby: &Ruby) -> Result<bool, Error> {
     #[cfg(ruby_gte_3_4)]
     {
         let _ = ruby;
         // SAFETY: for a Ruby thread with the GVL. It may be called again.
         unsafe { rb_sys::rb_thread_lock_native_thread() };
-        true
+        Ok(true)
     }
     #[cfg(not(ruby_gte_3_4))]
     {
-        let same_ractor = || {
-            let ractor: RClass = ruby.class_object().const_get("Ractor")?;
-            let current: Value = ractor.funcall("current", ())?;
-            current.funcall::<_, _, bool>("equal?", (ractor.funcall::<_, _, Value>("main", ())?,))
-        };
-        same_ractor().unwrap_or(false) && std::env::var_os("RUBY_MN_THREADS").is_none()
+        use magnus::rb_sys::AsRawValue;
+        let ractor: RClass = ruby.class_object().const_get("Ractor")?;
+        let current: Value = ractor.funcall("current", ())?;
+        let main: Value = ractor.funcall("main", ())?;
+        let is_main = current.as_raw() == main.as_raw();
+        Ok(is_main && std::env::var_os("RUBY_MN_THREADS").is_none())
     }
 }

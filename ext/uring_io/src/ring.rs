@@ -18,7 +18,7 @@ use magnus::{
 use uring_io_core::{Call, Shot, Token, Wakeup};
 
 use crate::batch::{self, Batch};
-use crate::calls::{Chain, Step};
+use crate::calls::{Chain, ChainOutcome, Step};
 use crate::closing::Registry;
 use crate::engine::{Engine, Flow, Purpose};
 use crate::held::Held;
@@ -188,7 +188,9 @@ impl Ring {
         let engine = home.engine(ruby)?;
         let request = call.take_for(ruby, engine)?;
         match engine.call(ruby, request, limit, &call.held)? {
-            Some(outcome) => prepared::value(ruby, outcome, call.name(), &call.held),
+            Some(outcome) => {
+                prepared::value(ruby, &outcome, call.name(), &call.held)?.map_err(Error::from)
+            }
             None => Err(errors::io_timeout(
                 ruby,
                 format!("the operation took longer than {timeout} s"),
@@ -264,12 +266,20 @@ impl Ring {
             row.map_or_else(|_| Held::default(), |(call, ..)| call.held.take())
         };
         let made = engine.chain(ruby, chain, held)?;
+        let values = Self::chain_values(ruby, steps, &made);
+        if values.is_err() {
+            made.undo();
+        }
+        values
+    }
+
+    fn chain_values(ruby: &Ruby, steps: RArray, made: &ChainOutcome) -> Hook<RArray> {
         let values = ruby.ary_new_capa(steps.len() + 1);
-        for (index, (outcome, broken)) in made.outcomes.into_iter().zip(made.broken).enumerate() {
+        for (index, (outcome, broken)) in made.outcomes.iter().zip(&made.broken).enumerate() {
             let (call, ..): Row = steps.entry(index as isize)?;
-            let value = prepared::value(ruby, outcome, call.name(), &call.held);
-            let value = value.unwrap_or_else(|error| errors::object(ruby, error));
-            values.push((value, broken))?;
+            let value = prepared::value(ruby, outcome, call.name(), &call.held)?;
+            let value = value.unwrap_or_else(|failed| failed.as_value());
+            values.push((value, *broken))?;
         }
         values.push(made.timed_out)?;
         Ok(values)

@@ -94,6 +94,11 @@ impl Scheduler {
     pub fn current(ruby: &Ruby) -> Option<Obj<Self>> {
         // SAFETY: asks for a value of the calling thread.
         let current = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
+        // First, as in `Home::of`: a conversion that fails asks the class for its name, which is where Ruby
+        // raises what other threads have raised here, and that would be lost.
+        if !current.is_kind_of(Self::class(ruby)) {
+            return None;
+        }
         let scheduler = Obj::<Self>::try_convert(current).ok()?;
         scheduler.engine(ruby).is_ok().then_some(scheduler)
     }
@@ -111,11 +116,12 @@ impl Scheduler {
         let to_be_made = |unused: &Unused| unused.to_be_made(ruby);
         let options = self.unused.borrow().as_ref().and_then(to_be_made);
         let driver = options
-            .map(|options| unused::make(ruby, &options))
+            .map(|options| unused::make(ruby, options))
             .transpose()?;
-        // No other thread has come first: nothing since has let go of the GVL.
         let Some(unused) = self.unused.take() else {
-            return Err(errors::closed(ruby, "scheduler"));
+            // Ruby was asked, and may have let another thread come first.
+            let made = self.engine.get();
+            return made.ok_or_else(|| errors::closed(ruby, "scheduler"));
         };
         let engine = self.engine.get_or_init(|| unused.into_engine(ruby, driver));
         Registry::of(ruby).add(engine);

@@ -410,7 +410,7 @@ impl State {
             if flushed || timeout == Some(Duration::ZERO) {
                 self.look(timeout)
             } else {
-                self.wait(ruby, timeout)
+                self.wait(ruby, timeout)?
             }
             .map_err(failure)?;
             driver.begin_turn().map_err(failure)?;
@@ -469,18 +469,19 @@ impl State {
 
     /// Waits in the kernel, unless Ruby has an interrupt for the thread, or something became ready
     /// to run.
-    fn wait(&self, ruby: &Ruby, timeout: Option<Duration>) -> uring_io_core::Result<()> {
-        // Whether it is masked or not: whoever called `select` decides what becomes of it.
+    fn wait(&self, ruby: &Ruby, timeout: Option<Duration>) -> Hook<uring_io_core::Result<()>> {
+        // Whether it is masked or not: whoever called `select` decides what becomes of it. One that is not may
+        // be raised by the question itself.
         let question = LazyId::get_inner_with(&PENDING_INTERRUPT, ruby);
-        let pending = ruby.thread_current().funcall(question, ());
-        if pending.unwrap_or(true) || !self.ready.is_empty() {
-            return self.engine.driver.look();
+        let pending: bool = ruby.thread_current().funcall(question, ())?;
+        if pending || !self.ready.is_empty() {
+            return Ok(self.engine.driver.look());
         }
         let start = Instant::now();
         let waited = gvl::wait(&self.engine.driver, timeout);
         self.idle.set(start.elapsed());
         self.not_looked.set(0);
-        waited.unwrap_or(Ok(()))
+        Ok(waited.unwrap_or(Ok(())))
     }
 
     /// Transfers to the fibers whose operation is over, and returns how many there were.

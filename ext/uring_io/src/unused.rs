@@ -32,12 +32,12 @@ impl Unused {
         marker.mark(self.maker);
     }
 
-    /// How to make another driver for the calling thread; `None` when it can have the one that is there.
+    /// How the driver was made, when the calling thread needs another one.
     pub fn to_be_made(&self, ruby: &Ruby) -> Option<Options> {
         let maker = ruby.get_inner(self.maker).as_raw();
         let is_made_here =
             maker == ruby.thread_current().as_raw() && self.forks == uring_io_core::forks();
-        (!is_made_here).then(|| options::for_this_thread(ruby, &self.options))
+        (!is_made_here).then(|| self.options.clone())
     }
 
     /// The engine of the calling thread, on the driver that was made for it or else on the first one.
@@ -47,7 +47,8 @@ impl Unused {
     }
 }
 
-/// Makes a driver by [`Unused::to_be_made`].
-pub fn make(ruby: &Ruby, options: &Options) -> Result<Driver<Party>, Error> {
-    options::driver_on(ruby, options.backend, options)
+/// Makes a driver for the calling thread as another one was made: see [`Unused::to_be_made`].
+pub fn make(ruby: &Ruby, options: Options) -> Result<Driver<Party>, Error> {
+    let options = options::for_this_thread(ruby, options)?;
+    options::driver_on(ruby, options.backend, &options)
 }

@@ -1,23 +1,32 @@
 # frozen_string_literal: true
 
 # An exception from outside, as Timeout raises one, comes where Ruby looks for it: wherever a method or block returns,
-# too. Here one comes at each of these places in turn.
+# too. Here one comes at each of these places in turn. It is raised once, so a wait that it is lost in goes on for ever.
 RSpec.describe "UringIO::Ring, raised into between its own lines" do
   include Rings
 
   raised_from_outside = Class.new(StandardError)
 
-  # Raises at the return of that number from a method or block of the ring's. Whether it came that far.
+  # Raises at the return of that number from a method or block of the ring's, or from a method of Ruby's own that a
+  # native one calls: other native methods return without a look for exceptions. Whether it came that far.
   define_method(:raised_at_return) do |number, &block|
-    seen = 0
-    trace = TracePoint.new(:return, :b_return) do |point|
+    seen = depth = 0
+    where = nil
+    trace = TracePoint.new(:return, :b_return, :c_call, :c_return) do |point|
       # Not of IO#close, which finalizers come to at any time.
       next unless point.path.include?("/lib/uring_io/ring")
 
+      depth += 1 if point.event == :c_call
+      depth -= 1 if point.event == :c_return
+      next if point.event == :c_call || (point.event == :c_return && depth.zero?)
+
       seen += 1
+      where = point.method_id if seen == number
       raise raised_from_outside if seen == number
     end
     trace.enable(target_thread: Thread.current, &block)
+    raise "what was raised at the return from #{where}, the #{number}th, is lost" if where
+
     false
   rescue raised_from_outside
     true
@@ -43,9 +52,25 @@ RSpec.describe "UringIO::Ring, raised into between its own lines" do
           steps.recv(reader, buffer)
           steps.close(steps.open("/"))
         end
+      end,
+      "a stream" => ->(ring, reader, _) { ring.recv_each(reader) { break } },
+      "a batch of which some fail" => lambda do |ring, reader, buffer|
+        ring.batch do |calls|
+          calls.read(reader, buffer)
+          calls.stat("/missing")
+          calls.recv(reader, 1, timeout: 0.001)
+        end
+      end,
+      "a chain that breaks" => lambda do |ring, reader, buffer|
+        ring.chain do |steps|
+          steps.recv(reader, buffer)
+          steps.stat("/missing")
+        end
+      rescue UringIO::ChainError
+        nil
       end
     }.each do |name, call|
-      it "keeps no buffer of #{name} locked" do
+      it "loses no exception in #{name}, and keeps no buffer locked" do
         everywhere do |ring|
           reader, writer = unix_pair
           before = descriptors

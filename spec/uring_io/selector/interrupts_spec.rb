@@ -278,4 +278,16 @@ RSpec.describe "UringIO::Selector, interrupted" do
       end
     end
   end
+
+  each_own_selector do
+    it "raises what Ruby raises where it is asked whether something is pending" do
+      error = Class.new(StandardError)
+      selecting do |selector, _|
+        # Ruby looks for exceptions of other threads whenever a method returns to a native one.
+        raising = TracePoint.new(:c_return) { |point| raise error if point.method_id == :pending_interrupt? }
+        raised = raised { raising.enable(target_thread: Thread.current) { selector.select(0.001) } }
+        expect(raised).to be_a(error)
+      end
+    end
+  end
 end
