@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use magnus::{Error, Ruby};
 use uring_io_core::{Call, Link, Shot, Token, Wakeup};
 
-use crate::engine::{Engine, Flow, Purpose};
+use crate::engine::{Engine, Flow, Purpose, Raised};
 use crate::errors;
 use crate::held::{Held, Kept};
 
@@ -175,6 +175,7 @@ impl Engine {
         held: impl Fn(usize) -> Held,
     ) -> Result<Vec<Outcome>, Error> {
         self.release_held(ruby);
+        self.raise_pending(ruby)?;
         let whole = self.place(ruby, Purpose::Operation);
         let mut parts = Parts::new(self, ruby, whole.token, calls.len());
         for part in calls {
@@ -216,6 +217,7 @@ impl Engine {
         held: impl Fn(usize) -> Held,
     ) -> Result<ChainOutcome, Error> {
         self.release_held(ruby);
+        self.raise_pending(ruby)?;
         let most = self.driver.chain_length_max();
         if chain.steps.len() > most {
             let message = format!(
@@ -369,6 +371,7 @@ impl Engine {
         mut each: impl FnMut(Shot) -> Result<bool, Error>,
         waited: impl FnOnce() -> Error,
     ) -> Result<(), Error> {
+        self.raise_pending(ruby)?;
         let stream = Stream::new(self, ruby);
         let token = stream.token;
         loop {
@@ -444,6 +447,7 @@ impl Engine {
         /// A call of a chain that begins after it was told to end does not know that.
         const AGAIN: Duration = Duration::from_millis(5);
         self.driver.set_timeout(whole, timeout);
+        let mut also_raised = None;
         if parts.end.is_some() {
             parts.cancel(ruby)?;
         }
@@ -457,7 +461,7 @@ impl Engine {
                 Err(error) if !matches!(parts.end, Some(End::Raised(_))) => {
                     parts.end = Some(End::Raised(error));
                 }
-                Err(_) => {}
+                Err(error) => also_raised = also_raised.or(Some(error)),
                 Ok(Some(Wakeup::TimedOut)) => {
                     parts.end.get_or_insert(End::TimedOut);
                 }
@@ -470,6 +474,9 @@ impl Engine {
                 parts.cancel(ruby)?;
                 self.driver.set_timeout(whole, Some(AGAIN));
             }
+        }
+        if let Some(later) = also_raised {
+            self.postpone(ruby, &Raised::from(later));
         }
         Ok(())
     }

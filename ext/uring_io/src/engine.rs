@@ -71,7 +71,7 @@ pub enum Interrupt {
 }
 
 /// Why a wait is over before its time.
-struct Raised {
+pub struct Raised {
     error: Error,
     /// What asked for it, where that was ours.
     interrupt: Option<Interrupt>,
@@ -540,7 +540,7 @@ impl Engine {
     /// Parks until the operation of `token` is over, also when an exception is raised into the fiber or
     /// the timeout passes: then it is told to end, by `cancel` too. The result; `None` when it was ended
     /// by the timeout. Where a result `counts`, it is returned although an exception was raised, and the
-    /// exception is raised at the fiber's next park.
+    /// exception is raised at the fiber's next park. So is one that comes after another.
     pub fn await_completion(
         &self,
         ruby: &Ruby,
@@ -548,7 +548,8 @@ impl Engine {
         cancel: impl FnOnce(),
         counts: impl FnOnce(i32) -> bool,
     ) -> Result<Option<i32>, Error> {
-        let mut raised = None;
+        let mut raised: Option<Raised> = None;
+        let mut also_raised = None;
         let mut timed_out = false;
         let mut cancel = Some(cancel);
         let result = loop {
@@ -559,9 +560,10 @@ impl Engine {
                 // The kernel takes no calls any more: there is nothing left to wait for.
                 Err(reason) if self.is_lost() => return Err(reason.error),
                 // A killed fiber raises again at every resume: the first reason counts.
-                Err(reason) => {
-                    raised.get_or_insert(reason);
-                }
+                Err(reason) => match raised {
+                    Some(_) => also_raised = also_raised.or(Some(reason)),
+                    None => raised = Some(reason),
+                },
             }
             let Some(cancel) = cancel.take() else {
                 continue;
@@ -575,6 +577,9 @@ impl Engine {
                 break result;
             }
         };
+        if let Some(later) = also_raised {
+            self.postpone(ruby, &later);
+        }
         match raised {
             // A fiber that is killed has no next park.
             Some(raised) if raised.error.value().is_some() && counts(result) => {
@@ -601,7 +606,7 @@ impl Engine {
     }
 
     /// Has the current fiber raise at its next park what came too late for this one.
-    fn postpone(&self, ruby: &Ruby, raised: &Raised) {
+    pub fn postpone(&self, ruby: &Ruby, raised: &Raised) {
         let exception = || Exception::from_value(raised.error.value()?).map(Opaque::from);
         let interrupt = raised.interrupt;
         let interrupt = interrupt.or_else(|| exception().map(Interrupt::Exception));
@@ -745,6 +750,8 @@ impl Engine {
             if self.driver.spin(SPIN) {
                 return Ok(());
             }
+            // Of two exceptions that came together Ruby has raised one, and has forgotten to look for the other.
+            ruby.thread_check_ints()?;
             if let Some(Err(error)) = gvl::wait(&self.driver, timeout) {
                 return Err(self.failure(ruby, error));
             }

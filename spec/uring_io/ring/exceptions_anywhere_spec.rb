@@ -86,5 +86,40 @@ RSpec.describe "UringIO::Ring, raised into between its own lines" do
         end
       end
     end
+
+    # What waits for a call that blocks, as the second of two does that come together when Ruby has raised the first.
+    it "raises at once what came before it waits" do
+      with_ring do |ring|
+        reader, = unix_pair
+        {
+          recv: -> { ring.recv(reader, 1) }, recv_each: -> { ring.recv_each(reader) { nil } },
+          batch: -> { ring.batch { |calls| calls.recv(reader, 1) } }, receive: -> { ring.receive },
+          chain: -> { ring.chain { |steps| steps.recv(reader, 1) } }
+        }.each do |name, call|
+          error = Thread.handle_interrupt(raised_from_outside => :on_blocking) do
+            Thread.current.raise(raised_from_outside)
+            raised(&call)
+          end
+          expect([name, error.class]).to eq([name, raised_from_outside])
+        end
+      end
+    end
+
+    it "keeps the second of two exceptions for the next call" do
+      others = [IndexError, raised_from_outside]
+      with_ring do |ring|
+        reader, = unix_pair
+        {
+          recv: -> { ring.recv(reader, 1) }, batch: -> { ring.batch { |calls| calls.recv(reader, 1) } },
+          chain: -> { ring.chain { |steps| steps.recv(reader, 1) } }
+        }.each do |name, call|
+          errors = Thread.handle_interrupt(others.to_h { |error| [error, :on_blocking] }) do
+            others.each { |error| Thread.current.raise(error) }
+            Array.new(2) { raised(&call).class }
+          end
+          expect([name, *errors]).to eq([name, *others])
+        end
+      end
+    end
   end
 end
