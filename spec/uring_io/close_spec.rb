@@ -30,5 +30,30 @@ RSpec.describe "IO#close under UringIO::Scheduler" do
       expect([reader.close, reader.close, reader.closed?]).to eq([nil, nil, true])
       expect { writer.write("x") }.to raise_error(Errno::EPIPE)
     end
+
+    # Somebody reads from it, who is told to end first.
+    def close_without_room
+      _, sender = unix_pair
+      sender.sync = false
+      fill(sender)
+      sender.write("there is no room for this")
+      waiting = yield sender
+      expect(ended_by(:timeout) { sender.close }).to be_a(IndexError)
+      waiting
+    end
+
+    it "is ended while it writes what there is no room for, as it is without a scheduler" do
+      reader = close_without_room do |sender|
+        Thread.new { with_ring { |ring| raised { ring.recv(sender, 1) } } }
+              .tap { |thread| Thread.pass until thread.status == "sleep" }
+      end
+      expect(reader.value).to be_a(IOError)
+      scheduled do
+        error = nil
+        fiber = close_without_room { |sender| Fiber.schedule { error = raised { sender.readpartial(1) } } }
+        eventually { !fiber.alive? }
+        expect(error).to be_a(IOError)
+      end
+    end
   end
 end

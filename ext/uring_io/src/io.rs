@@ -146,9 +146,9 @@ impl OpenIo {
         None
     }
 
-    /// Writes what is in Ruby's own write buffer of an IO. Whether there was something, and it was written: a
-    /// failure is for the close that follows to report. Ruby 4.0, which does not tell, keeps others away while
-    /// it closes.
+    /// Writes what is in Ruby's own write buffer of an IO. Whether there was something, and it was written;
+    /// Ruby 4.0, which does not tell, keeps others away while it closes. Fails with what is raised from outside
+    /// while it waits for room.
     pub fn has_flushed(ruby: &Ruby, io: Value) -> Result<bool, Error> {
         #[cfg(ruby_lt_4_0)]
         {
@@ -160,15 +160,11 @@ impl OpenIo {
                 return Ok(false);
             }
             // SAFETY: an IO; what raises is caught.
-            let flushed = protect(|| unsafe { rb_sys::rb_io_flush(writer.as_raw()) });
-            let of_io = |error: &Error| {
-                error.is_kind_of(ruby.exception_system_call_error())
-                    || error.is_kind_of(ruby.exception_io_error())
-            };
-            match flushed {
+            match protect(|| unsafe { rb_sys::rb_io_flush(writer.as_raw()) }) {
                 Ok(_) => Ok(true),
-                Err(error) if of_io(&error) => Ok(false),
-                Err(error) => Err(error),
+                // Closing writes again, and reports it.
+                Err(error) if is_of_a_write(ruby, writer, &error) => Ok(false),
+                Err(raised) => Err(raised),
             }
         }
         #[cfg(not(ruby_lt_4_0))]
@@ -219,6 +215,18 @@ struct OwnBuffer {
     offset: i32,
     length: i32,
     capacity: i32,
+}
+
+/// Whether writing to an IO has failed, and not what was raised into it while it waited for room. That may be a
+/// SystemCallError as well, but there is no room then, while a write that has failed would not wait.
+#[cfg(ruby_lt_4_0)]
+fn is_of_a_write(ruby: &Ruby, io: Value, error: &Error) -> bool {
+    let is_errno = |error: Value| error.is_kind_of(ruby.exception_system_call_error());
+    let fd = OpenIo::descriptors(ruby, io, Descriptors::Own)
+        .first()
+        .copied();
+    let waits = |fd| uring_io_core::found_now(fd, Interest::WRITABLE) == Ok(None);
+    error.value().is_some_and(is_errno) && !fd.is_some_and(waits)
 }
 
 /// A buffer that belongs to an IO which was opened, also when it was closed since.
