@@ -101,6 +101,39 @@ impl Registry {
         }
     }
 
+    /// Tells all users of these descriptors to end. Those of the calling thread are cancelled right here.
+    fn end_all_on(&self, ruby: &Ruby, fds: &[RawFd], first: bool) {
+        let mut own: Vec<*const Engine> = Vec::new();
+        self.each(|engine| {
+            for fd in fds.iter().filter(|fd| engine.driver.has_users(**fd)) {
+                engine.driver.end_all_on(*fd);
+                if engine.is_owner(ruby) && !own.contains(&std::ptr::from_ref(engine)) {
+                    own.push(engine);
+                }
+            }
+        });
+        for engine in own {
+            self.cancel_ended(engine, fds, first);
+        }
+    }
+
+    /// Cancels what was told to end at an engine of the calling thread.
+    fn cancel_ended(&self, engine: *const Engine, fds: &[RawFd], first: bool) {
+        // A ring with nobody in it may be collected during a pause.
+        let is_there = |engine: *const Engine| {
+            let mut found = false;
+            self.each(|known| found |= std::ptr::eq(known, engine));
+            found
+        };
+        while is_there(engine) {
+            // SAFETY: it is in the list, and stays there while Ruby is not called.
+            if unsafe { &*engine }.cancel_ended(fds, first) {
+                return;
+            }
+            gvl::pause();
+        }
+    }
+
     /// The scheduler or selector of the calling thread whose fibers can run while this one waits: one that
     /// uses these descriptors, or else the latest.
     fn own(&self, ruby: &Ruby, fds: &[RawFd]) -> Option<User> {
@@ -192,7 +225,7 @@ impl<'a> Closing<'a> {
         let mut killed = None;
         let start = Instant::now();
         for look in 0_u32.. {
-            self.tell(ruby, look == 0);
+            self.registry.end_all_on(ruby, &self.fds, look == 0);
             if !self.is_awaited(ruby) || (start.elapsed() > LONGEST && !self.must_be_awaited(ruby))
             {
                 break;
@@ -218,23 +251,6 @@ impl<'a> Closing<'a> {
                 .each(|engine| engine.driver.end_close(*fd, None));
         }
         Ok(killed)
-    }
-
-    /// Tells all users to end. Those of the calling thread are cancelled right here.
-    fn tell(&self, ruby: &Ruby, first: bool) {
-        let mut own: Vec<*const Engine> = Vec::new();
-        self.registry.each(|engine| {
-            for fd in self.fds.iter().filter(|fd| engine.driver.has_users(**fd)) {
-                engine.driver.end_all_on(*fd);
-                if engine.is_owner(ruby) && !own.contains(&std::ptr::from_ref(engine)) {
-                    own.push(engine);
-                }
-            }
-        });
-        for engine in own {
-            // SAFETY: of the calling thread, which alone could close it. What waits in it keeps it.
-            unsafe { &*engine }.cancel_ended(&self.fds, first);
-        }
     }
 
     /// Whether it would be wrong to go on: somebody of this thread has not left, or an operation waits to go
@@ -309,18 +325,21 @@ impl Engine {
         })
     }
 
-    /// Cancels what was told to end, for the thread that owns the engine.
-    fn cancel_ended(&self, fds: &[RawFd], first: bool) {
+    /// Cancels what was told to end, for the thread that owns the engine. False when the kernel takes nothing
+    /// now.
+    fn cancel_ended(&self, fds: &[RawFd], first: bool) -> bool {
         const LOOKS: usize = 3;
         // A ring that fails here says so to whoever waits for it.
-        for fd in fds {
-            while self.driver.before_close(*fd) == Ok(false) {
-                gvl::pause();
-            }
+        if fds
+            .iter()
+            .any(|fd| self.driver.before_close(*fd) == Ok(false))
+        {
+            return false;
         }
         for _ in 0..if first { LOOKS } else { 1 } {
             let _ = self.driver.look();
         }
+        true
     }
 
     /// Lets the other fibers run once, or those that can within some time.
@@ -459,14 +478,7 @@ fn call_super_with(arguments: &[Value]) -> Result<Value, Error> {
 /// Ends what is under way on a descriptor that is about to be closed, without waiting for whoever uses it.
 /// Ruby 4.0 has waited for those that use the IO.
 pub fn tell_of_close(ruby: &Ruby, fd: RawFd) {
-    Local::of(ruby).registry.each(|engine| {
-        if engine.uses(ruby, fd) {
-            engine.driver.end_all_on(fd);
-            if engine.is_owner(ruby) {
-                engine.cancel_ended(&[fd], true);
-            }
-        }
-    });
+    Local::of(ruby).registry.end_all_on(ruby, &[fd], true);
 }
 
 /// Ends what is under way on an IO that is closed next without a call of its methods.
