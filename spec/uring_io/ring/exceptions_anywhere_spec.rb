@@ -87,6 +87,16 @@ RSpec.describe "UringIO::Ring, raised into between its own lines" do
       end
     end
 
+    it "loses no exception while a ring is made, which asks Ruby 3.3 for the Ractor" do
+      skip "this Ruby is not asked" if RUBY_VERSION >= "3.4"
+
+      raising = TracePoint.new(:return, :c_return) do |point|
+        raise raised_from_outside if point.method_id == :current && point.self.equal?(Ractor)
+      end
+      made = raised { raising.enable(target_thread: Thread.current) { with_ring { nil } } }
+      expect(made).to be_a(raised_from_outside)
+    end
+
     # What waits for a call that blocks, as the second of two does that come together when Ruby has raised the first.
     it "raises at once what came before it waits" do
       with_ring do |ring|
