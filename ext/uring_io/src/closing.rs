@@ -427,8 +427,10 @@ pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
         return;
     }
     let fiber = fiber.as_raw();
+    // It says so as soon as its thread runs, unless that blocks outside of its scheduler.
+    const PATIENCE: Duration = Duration::from_secs(60);
     let start = Instant::now();
-    while start.elapsed() < LONGEST {
+    while start.elapsed() < PATIENCE {
         let closers = registry.closers.borrow();
         let closer = closers.iter().find(|closer| closer.fiber == fiber);
         let (is_closer, mutex) = (closer.is_some(), closer.and_then(|closer| closer.mutex));

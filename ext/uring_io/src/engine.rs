@@ -1130,10 +1130,12 @@ impl Engine {
         let waits = self
             .driver
             .with_payload(token, |party| matches!(party.purpose, Purpose::Unblock));
-        if waits == Some(true) {
+        // One that goes on already, from a `sleep(0)` before its wait, would not notice a second wakeup.
+        let waits = waits == Some(true) && !self.driver.has_wakeup(token);
+        if waits {
             self.driver.wake(token);
         }
-        waits == Some(true)
+        waits
     }
 
     /// Lets the other ready fibers run once.
