@@ -231,7 +231,7 @@ impl<'a> Closing<'a> {
                 break;
             }
             if self.in_trap {
-                gvl::pause();
+                gvl::sleep()?;
                 continue;
             }
             match self.wait(ruby, look) {
@@ -278,8 +278,7 @@ impl<'a> Closing<'a> {
                 // SAFETY: asks for a value of the calling thread.
                 let scheduler = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
                 if scheduler.is_nil() {
-                    gvl::pause();
-                    return ruby.thread_check_ints();
+                    return gvl::sleep();
                 }
                 let seconds = MOMENT.as_secs_f64();
                 scheduler.funcall::<_, _, Value>("kernel_sleep", (seconds,))?;
@@ -443,7 +442,10 @@ pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
             let _ = magnus::rb_sys::protect(|| unsafe { rb_sys::rb_mutex_unlock(mutex) });
             return;
         }
-        gvl::pause();
+        // Ruby holds interrupts off in this hook.
+        if gvl::sleep().is_err() {
+            return;
+        }
     }
 }
 

@@ -57,7 +57,23 @@ pub fn wait<P>(driver: &Driver<P>, timeout: Option<Duration>) -> Option<Result<(
     wait.result
 }
 
-/// Sleeps for a millisecond, so that other threads run, but for when an interrupt is pending. Raises nothing.
+/// Sleeps for a millisecond, so that other threads run in any case. What is raised into the thread meanwhile.
+/// Other fibers do not run: Ruby asks no scheduler for this.
+pub fn sleep() -> std::result::Result<(), magnus::Error> {
+    let length = rb_sys::timeval {
+        tv_sec: 0,
+        tv_usec: 1000,
+    };
+    magnus::rb_sys::protect(|| {
+        // SAFETY: takes a length of time; what raises is caught by `protect`.
+        unsafe { rb_sys::rb_thread_wait_for(length) };
+        rb_sys::Qnil as rb_sys::VALUE
+    })
+    .map(|_| ())
+}
+
+/// Sleeps for a millisecond, so that other threads run, but for when an interrupt is pending: that can be the end of
+/// the thread's time slice, so do not call this in a loop without asking for interrupts. Raises nothing.
 pub fn pause() {
     const LENGTH: Duration = Duration::from_millis(1);
 
