@@ -132,6 +132,20 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
+    it "is not what a chain takes an IOError for that somebody raises into its fiber" do
+      scheduled do
+        with_ring do |ring|
+          ours, = unix_pair
+          failure = nil
+          fiber = Fiber.schedule { failure = raised { ring.chain { |chain| chain.recv(ours, 3) } } }
+          let_others_run
+          fiber.raise(IOError, "somebody's own")
+          eventually { failure }
+          expect(failure).to be_an(IOError).and have_attributes(message: "somebody's own")
+        end
+      end
+    end
+
     it "among several that IO.select waits for ends that, whoever has the number next" do
       scheduled do
         quiet, = unix_pair

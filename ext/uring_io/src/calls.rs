@@ -337,7 +337,7 @@ impl Engine {
             let held = Held::default();
             let called = self.call_before(ruby, step.call, left, &held, &used.concat());
             let called = match called {
-                Err(error) if error.is_kind_of(ruby.exception_io_error()) => {
+                Err(error) if errors::is_stream_closed(ruby, &error) => {
                     made.closed = true;
                     let mut outcome = Outcome::of(-libc::ECANCELED, None);
                     outcome.closed = true;

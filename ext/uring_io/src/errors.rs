@@ -131,6 +131,13 @@ pub fn stream_closed(ruby: &Ruby) -> Error {
     Error::new(ruby.exception_io_error(), message)
 }
 
+/// Whether this is [`stream_closed`], and no exception that somebody has raised into the fiber: those come as
+/// objects.
+pub fn is_stream_closed(ruby: &Ruby, error: &Error) -> bool {
+    let of_ours = matches!(error.error_type(), ErrorType::Error(..));
+    of_ours && error.is_kind_of(ruby.exception_io_error())
+}
+
 /// An object of the wrong class.
 pub fn wrong_type(ruby: &Ruby, message: String) -> Error {
     Error::new(ruby.exception_type_error(), message)
