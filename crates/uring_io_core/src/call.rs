@@ -597,22 +597,24 @@ impl Call {
     }
 
     /// The descriptors of the process that it is about, folders that paths begin at included: it must be
-    /// over before they are closed. One that closes a descriptor is its close.
-    pub fn about(&mut self) -> Vec<RawFd> {
+    /// over before they are closed. -1 stands for none; that of a call with one comes last. One that closes a
+    /// descriptor is its close.
+    pub fn about(&mut self) -> [RawFd; 2] {
+        const NONE: RawFd = -1;
         match self {
-            Self::Close { .. } => Vec::new(),
-            Self::AcceptEach { fd, .. }
-            | Self::RecvEach { fd, .. }
-            | Self::ReadEach { fd }
-            | Self::PollEach { fd, .. } => vec![*fd],
+            Self::Close { .. } => [NONE; 2],
             Self::Open { directory, .. }
             | Self::OpenHow { directory, .. }
             | Self::Stat { directory, .. }
             | Self::Unlink { directory, .. }
             | Self::MakeDirectory { directory, .. }
-            | Self::Symlink { directory, .. } => vec![*directory],
-            Self::Rename { from, to, .. } | Self::Link { from, to, .. } => vec![from.0, to.0],
-            _ => self.descriptors().into_iter().map(|fd| *fd).collect(),
+            | Self::Symlink { directory, .. } => [NONE, *directory],
+            Self::Rename { from, to, .. } | Self::Link { from, to, .. } => [from.0, to.0],
+            Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => [*from, *to],
+            _ => match self.waits_on() {
+                Some(fd) => [NONE, fd],
+                None => [NONE, self.descriptors().first().map_or(NONE, |fd| **fd)],
+            },
         }
     }
 

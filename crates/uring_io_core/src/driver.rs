@@ -320,11 +320,9 @@ impl<P> Driver<P> {
         let mut refused = false;
         for (number, (token, mut call, link)) in calls.into_iter().enumerate() {
             let direct = [link.direct_source, link.direct];
-            let about = call.about();
-            // The last one is the one that `direct` is about.
-            for (fd, is_direct) in about.iter().rev().zip(direct.iter().rev()) {
+            for (fd, is_direct) in call.about().into_iter().zip(direct) {
                 if !is_direct {
-                    parks.is_about(token, *fd);
+                    parks.is_about(token, fd);
                 }
             }
             refused |= parks.in_flight.is_ended(token);

@@ -486,14 +486,15 @@ impl Engine {
 fn descriptors(steps: &mut [Step]) -> Vec<RawFd> {
     let mut found = Vec::new();
     for step in steps {
-        let about = step.call.about();
-        let own = step.on.iter().chain(std::iter::repeat(&None));
+        // One descriptor comes last in both; the source of a call with two comes first.
+        let source = step.on.len().checked_sub(2);
+        let own = [source, step.on.len().checked_sub(1)];
+        let is_own = |place: Option<usize>| place.is_some_and(|place| step.on[place].is_some());
+        let about = step.call.about().into_iter().zip(own);
         found.extend(
             about
-                .iter()
-                .zip(own)
-                .filter(|(_, own)| own.is_none())
-                .map(|(fd, _)| *fd),
+                .filter(|(fd, own)| *fd >= 0 && !is_own(*own))
+                .map(|(fd, _)| fd),
         );
     }
     found

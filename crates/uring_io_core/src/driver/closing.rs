@@ -12,6 +12,9 @@ use crate::token::Token;
 impl<P> Parks<P> {
     /// Notes that a party is about a descriptor. One that is about to be closed takes nothing new.
     pub(super) fn is_about(&mut self, token: Token, fd: RawFd) {
+        if fd < 0 {
+            return;
+        }
         self.in_flight.is_about(token, fd);
         if !self.closing.is_empty() && self.closing.iter().any(|(closed, _)| *closed == fd) {
             self.in_flight.end(token);
