@@ -13,18 +13,15 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use magnus::fiber::Fiber;
 use magnus::rb_sys::{AsRawValue, FromRawValue};
 use magnus::value::ReprValue;
 use magnus::{function, method, prelude::*, Error, RModule, Ruby, Value};
 
-use rb_sys::VALUE;
-
 use crate::engine::{Engine, Flow, Purpose};
-use crate::gvl;
 use crate::io::{Descriptors, OpenIo};
 use crate::ractors::Local;
 use crate::selector::State;
+use crate::{closers, gvl};
 
 /// Who uses descriptors. Selectors have more than an engine: a list of others who are to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,14 +51,6 @@ pub struct Registry {
     users: RefCell<Vec<User>>,
     /// How often something that was in use was closed.
     closings: Cell<u64>,
-    /// Fibers that are in Ruby's own close.
-    closers: RefCell<Vec<Closer>>,
-}
-
-/// A fiber in Ruby's own close, and the Mutex that it waits for there.
-struct Closer {
-    fiber: VALUE,
-    mutex: Option<VALUE>,
 }
 
 impl Registry {
@@ -367,85 +356,10 @@ fn ending(
             break;
         }
     }
-    let closer = ruby.fiber_current();
-    let closers = || Local::of(ruby).registry.closers.borrow_mut();
-    closers().push(Closer {
-        fiber: closer.as_raw(),
-        mutex: None,
-    });
-    let result = rest();
-    let mut closers = closers();
-    if let Some(place) = closers.iter().rposition(|it| it.fiber == closer.as_raw()) {
-        closers.swap_remove(place);
-    }
-    drop(closers);
+    let result = closers::during(ruby, rest);
     match killed {
         Some(kill) => Err(kill),
         None => result,
-    }
-}
-
-/// Whether an object is one of Ruby's own that has no class: it must not be asked for anything.
-pub fn is_hidden(object: Value) -> bool {
-    // SAFETY: an object of this type has a header.
-    unsafe {
-        let is_data = rb_sys::RB_TYPE_P(object.as_raw(), rb_sys::ruby_value_type::RUBY_T_DATA);
-        is_data && (*(object.as_raw() as *const rb_sys::RBasic)).klass == 0
-    }
-}
-
-/// A fiber of the calling thread waits for a Mutex. Ruby's own close has one that nobody else knows: see
-/// [`after_unblock`].
-#[cfg(ruby_lt_4_0)]
-pub fn before_block(ruby: &Ruby, blocker: Value) {
-    let registry = &Local::of(ruby).registry;
-    if registry.closers.borrow().is_empty() {
-        return;
-    }
-    let is_hidden = is_hidden(blocker);
-    let fiber = ruby.fiber_current().as_raw();
-    let mut closers = registry.closers.borrow_mut();
-    let closer = closers.iter_mut().find(|closer| closer.fiber == fiber);
-    if let Some(closer) = closer.filter(|_| is_hidden) {
-        closer.mutex = Some(blocker.as_raw());
-    }
-}
-
-/// A fiber of another thread was told to go on. Where that is in IO#close, it waits for the calling thread, which
-/// Ruby has interrupted by an IOError in a system call on the descriptor.
-///
-/// Up to Ruby 3.4 the calling thread has a Mutex locked by now, which the fiber needs next, and raises the IOError
-/// before it unlocks that (thread.c, thread_io_wake_pending_closer; scheduler.c, rb_fiber_scheduler_unblock):
-/// nobody ever would. So it is unlocked here, as soon as the fiber says which one it is.
-#[cfg(ruby_lt_4_0)]
-pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
-    let registry = &Local::of(ruby).registry;
-    let is_from_close =
-        |blocker: Value| !is_hidden(blocker) && blocker.is_kind_of(ruby.class_thread());
-    if registry.closers.borrow().is_empty() || !is_from_close(blocker) {
-        return;
-    }
-    let fiber = fiber.as_raw();
-    // It says so as soon as its thread runs, unless that blocks outside of its scheduler.
-    const PATIENCE: Duration = Duration::from_secs(60);
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        let closers = registry.closers.borrow();
-        let closer = closers.iter().find(|closer| closer.fiber == fiber);
-        let (is_closer, mutex) = (closer.is_some(), closer.and_then(|closer| closer.mutex));
-        drop(closers);
-        if !is_closer {
-            return;
-        }
-        if let Some(mutex) = mutex {
-            // SAFETY: a Mutex that the fiber waits for, which keeps it. It raises, caught, for any but its owner.
-            let _ = magnus::rb_sys::protect(|| unsafe { rb_sys::rb_mutex_unlock(mutex) });
-            return;
-        }
-        // Ruby holds interrupts off in this hook.
-        if gvl::sleep().is_err() {
-            return;
-        }
     }
 }
 

@@ -10,6 +10,7 @@ mod buffer;
 mod caller;
 mod calls;
 mod children;
+mod closers;
 mod closing;
 mod detour;
 mod duration;

@@ -23,6 +23,7 @@ use rb_sys::{
     rb_ractor_local_storage_ptr_set, rb_ractor_local_storage_type,
 };
 
+use crate::closers::Closer;
 use crate::closing::Registry;
 use crate::errors;
 
@@ -39,6 +40,8 @@ pub struct Local {
     pub cancelling: AtomicU32,
     /// See `closing.rs`.
     pub registry: Rc<Registry>,
+    /// See `closers.rs`.
+    pub closers: RefCell<Vec<Closer>>,
 }
 
 /// Ruby's name for the place of [`Local`].

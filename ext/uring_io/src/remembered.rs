@@ -26,7 +26,7 @@ use magnus::value::{LazyId, ReprValue};
 use magnus::{prelude::*, RArray, RClass, Ruby, Value};
 
 use crate::caller;
-use crate::closing::is_hidden;
+use crate::closers::is_hidden;
 
 /// No name of a variable, so that nobody else gets at it.
 static WAKEUP: LazyId = LazyId::new("uring_io_wakeup");

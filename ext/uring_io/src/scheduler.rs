@@ -22,7 +22,10 @@ use rb_sys::rb_data_type_t;
 use uring_io_core::{BackendKind, Direction, Interest, Token};
 
 use crate::arguments::check_count;
-use crate::closing::{self, Registry};
+use crate::closers;
+#[cfg(ruby_gte_4_0)]
+use crate::closing;
+use crate::closing::Registry;
 use crate::engine::{Engine, Purpose};
 use crate::io::{self, OpenIo};
 use crate::options;
@@ -226,7 +229,7 @@ impl Scheduler {
     fn block(ruby: &Ruby, this: Receiver<Self>, blocker: Value, timeout: Value) -> Hook<bool> {
         let engine = this.engine(ruby)?;
         #[cfg(ruby_lt_4_0)]
-        closing::before_block(ruby, blocker);
+        closers::before_block(ruby, blocker);
         let timeout = duration::optional(ruby, timeout)?;
         if this.unblocked_early.get() && remembered::take(ruby, Some(blocker)) {
             return Ok(true);
@@ -255,7 +258,7 @@ impl Scheduler {
             .get()
             .is_some_and(|engine| !engine.is_owner(ruby))
         {
-            closing::after_unblock(ruby, blocker, fiber);
+            closers::after_unblock(ruby, blocker, fiber);
         }
         Ok(())
     }
@@ -548,7 +551,7 @@ impl Scheduler {
 /// rb_mutex_unlock_th), and the others would wait for ever.
 fn hand_on(ruby: &Ruby, blocker: Value) -> Hook<()> {
     let mutex_class: RClass = ruby.class_thread().const_get("Mutex")?;
-    if !closing::is_hidden(blocker) && blocker.is_kind_of(mutex_class) {
+    if !closers::is_hidden(blocker) && blocker.is_kind_of(mutex_class) {
         // SAFETY: `blocker` is a Mutex; what raises is caught by `protect`.
         protect(|| unsafe {
             if rb_sys::rb_mutex_trylock(blocker.as_raw()) == ruby.qtrue().as_raw() {

@@ -1,0 +1,107 @@
+//! Fibers in Ruby's own close, and the Mutex that they need there.
+//!
+//! Up to Ruby 3.4 a close waits for threads that are in a system call on the descriptor, by a Mutex that nobody
+//! else knows. Under a scheduler such a thread leaves it locked: see [`after_unblock`].
+#![allow(unsafe_code)]
+
+#[cfg(ruby_lt_4_0)]
+use std::time::{Duration, Instant};
+
+#[cfg(ruby_lt_4_0)]
+use magnus::{fiber::Fiber, prelude::*, rb_sys::protect};
+use magnus::{rb_sys::AsRawValue, Error, Ruby, Value};
+use rb_sys::VALUE;
+
+#[cfg(ruby_lt_4_0)]
+use crate::gvl;
+use crate::ractors::Local;
+
+/// A fiber in Ruby's own close, and the Mutex that it waits for there.
+pub struct Closer {
+    fiber: VALUE,
+    #[cfg_attr(
+        not(ruby_lt_4_0),
+        expect(dead_code, reason = "nobody has to unlock it")
+    )]
+    mutex: Option<VALUE>,
+}
+
+/// Closes, with the current fiber noted as one that does.
+pub fn during(ruby: &Ruby, close: impl FnOnce() -> Result<Value, Error>) -> Result<Value, Error> {
+    let fiber = ruby.fiber_current();
+    let known = &Local::of(ruby).closers;
+    known.borrow_mut().push(Closer {
+        fiber: fiber.as_raw(),
+        mutex: None,
+    });
+    let result = close();
+    let mut known = known.borrow_mut();
+    if let Some(place) = known.iter().rposition(|it| it.fiber == fiber.as_raw()) {
+        known.swap_remove(place);
+    }
+    result
+}
+
+/// Whether an object is one of Ruby's own that has no class: it must not be asked for anything.
+pub fn is_hidden(object: Value) -> bool {
+    // SAFETY: an object of this type has a header.
+    unsafe {
+        let is_data = rb_sys::RB_TYPE_P(object.as_raw(), rb_sys::ruby_value_type::RUBY_T_DATA);
+        is_data && (*(object.as_raw() as *const rb_sys::RBasic)).klass == 0
+    }
+}
+
+/// A fiber of the calling thread waits for a Mutex. Ruby's own close has one that nobody else knows: see
+/// [`after_unblock`].
+#[cfg(ruby_lt_4_0)]
+pub fn before_block(ruby: &Ruby, blocker: Value) {
+    let known = &Local::of(ruby).closers;
+    if known.borrow().is_empty() {
+        return;
+    }
+    let is_hidden = is_hidden(blocker);
+    let fiber = ruby.fiber_current().as_raw();
+    let mut closers = known.borrow_mut();
+    let closer = closers.iter_mut().find(|closer| closer.fiber == fiber);
+    if let Some(closer) = closer.filter(|_| is_hidden) {
+        closer.mutex = Some(blocker.as_raw());
+    }
+}
+
+/// A fiber of another thread was told to go on. Where that is in IO#close, it waits for the calling thread, which
+/// Ruby has interrupted by an IOError in a system call on the descriptor.
+///
+/// Up to Ruby 3.4 the calling thread has a Mutex locked by now, which the fiber needs next, and raises the IOError
+/// before it unlocks that (thread.c, thread_io_wake_pending_closer; scheduler.c, rb_fiber_scheduler_unblock):
+/// nobody ever would. So it is unlocked here, as soon as the fiber says which one it is.
+#[cfg(ruby_lt_4_0)]
+pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
+    let known = &Local::of(ruby).closers;
+    let is_from_close =
+        |blocker: Value| !is_hidden(blocker) && blocker.is_kind_of(ruby.class_thread());
+    if known.borrow().is_empty() || !is_from_close(blocker) {
+        return;
+    }
+    let fiber = fiber.as_raw();
+    // It says so as soon as its thread runs, unless that blocks outside of its scheduler.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let closers = known.borrow();
+        let closer = closers.iter().find(|closer| closer.fiber == fiber);
+        let (is_closer, mutex) = (closer.is_some(), closer.and_then(|closer| closer.mutex));
+        drop(closers);
+        if !is_closer {
+            return;
+        }
+        if let Some(mutex) = mutex {
+            // SAFETY: a Mutex that the fiber waits for, which keeps it. It raises, caught, for any but its owner.
+            let _ = protect(|| unsafe { rb_sys::rb_mutex_unlock(mutex) });
+            return;
+        }
+        // Ruby holds interrupts off in this hook.
+        if gvl::sleep().is_err() {
+            return;
+        }
+    }
+}
