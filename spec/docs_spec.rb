@@ -61,16 +61,17 @@ RSpec.describe "The examples" do
   let(:after) { "Process.getpriority(Process::PRIO_PROCESS, 0)\n" }
 
   # For examples with +urls+: a server that answers when it was asked for all three of them, or half a second has passed
-  # without another request, and tells each how many others there were.
+  # without another request, and tells each how many others there were. An example may have a local variable of its own
+  # that is named +pages+, so the server's has a name that no example has.
   let(:pages) do
     <<~RUBY
       require "socket"
-      pages = TCPServer.new("127.0.0.1", 0)
-      urls = %w[a b c].map { |name| "http://127.0.0.1:\#{pages.local_address.ip_port}/\#{name}" }
+      pages_of_another_server = TCPServer.new("127.0.0.1", 0)
+      urls = %w[a b c].map { |name| "http://127.0.0.1:\#{pages_of_another_server.local_address.ip_port}/\#{name}" }
       Thread.new do
         loop do
-          asked = [pages.accept]
-          asked << pages.accept while asked.size < urls.size && pages.wait_readable(0.5)
+          asked = [pages_of_another_server.accept]
+          asked << pages_of_another_server.accept while asked.size < 3 && pages_of_another_server.wait_readable(0.5)
           asked.each do |connection|
             connection.gets("\\r\\n\\r\\n")
             page = "with \#{asked.size - 1} others\\n"
