@@ -82,11 +82,13 @@ RSpec.describe UringIO, ".run in a fiber" do
           seen = run_there do
             input, output = unix_pair
             reader = Thread::Queue.new
-            100.times { |index| Fiber.schedule { output.write(index.to_s) } }
+            written = Thread::Queue.new
+            100.times { |index| Fiber.schedule { written << output.write(index.to_s) } }
             Fiber.schedule { reader << input.read }
             enumerator = Enumerator.new { |yielder| 3.times { |index| yielder << index if sleep(0.001) } }
             values = Array.new(3) { enumerator.next }
             timed_out = raised { Timeout.timeout(0.001) { sleep } }
+            100.times { written.pop }
             output.close
             [reader.pop.size, values, timed_out.class, Thread.new { :thread }.value]
           end
