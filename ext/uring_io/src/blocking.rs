@@ -29,6 +29,12 @@ pub fn cancel(work: Value) {
     let _ = work;
 }
 
+/// Makes what the threads of each Ractor share, before there is another one.
+pub fn init() {
+    #[cfg(ruby_gte_4_0)]
+    operation::CANCELLING.init();
+}
+
 #[cfg(ruby_gte_4_0)]
 mod operation {
     use std::ffi::{c_int, c_void};
@@ -39,6 +45,9 @@ mod operation {
     use rb_sys::{rb_nogvl, RB_NOGVL_INTR_FAIL};
 
     use crate::ractors::Local;
+
+    /// How many threads of the Ractor are about to tell work to end.
+    pub static CANCELLING: Local<AtomicU32> = Local::new();
 
     #[repr(C)]
     struct Opaque {
@@ -88,7 +97,7 @@ mod operation {
             }
 
             // Whoever cancels this work is of the same Ractor.
-            let mut execution = Execution(self.0, &Local::of(ruby).cancelling);
+            let mut execution = Execution(self.0, CANCELLING.of(ruby));
             // SAFETY: `enter` is given a local that outlives the call. There is no function to unblock it with: this
             // thread is interrupted only when its pool is given up.
             let entered = unsafe {
@@ -104,7 +113,7 @@ mod operation {
         }
 
         pub fn cancel(&self, ruby: &Ruby) {
-            let cancelling = &Local::of(ruby).cancelling;
+            let cancelling = CANCELLING.of(ruby);
             cancelling.fetch_add(1, Ordering::SeqCst);
             // SAFETY: the handle is alive, see `Handle`; work that has ended is left alone. It neither
             // raises nor waits.

@@ -1,7 +1,7 @@
 //! IO::Buffer: its memory, and keeping it in place while the kernel uses it.
 #![allow(unsafe_code)]
 
-use std::cell::RefMut;
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 
@@ -163,8 +163,10 @@ impl Drop for BufferMemory {
 /// How many use each buffer that we have locked and that owns its memory: Ruby's own lock is on or off.
 /// Those buffers are marked where they are held, so that they keep their addresses.
 /// Neither are they shared with other Ractors, so each Ractor counts its own.
+static LOCKS: Local<RefCell<BTreeMap<usize, usize>>> = Local::new();
+
 fn locks(ruby: &Ruby) -> RefMut<'_, BTreeMap<usize, usize>> {
-    Local::of(ruby).locks.borrow_mut()
+    LOCKS.of(ruby).borrow_mut()
 }
 
 static CLASS: Lazy<RClass> = Lazy::new(|ruby| {
@@ -181,6 +183,7 @@ pub fn class(ruby: &Ruby) -> RClass {
 /// Looks the class up before there is another Ractor: see `ractors.rs`.
 pub fn init(ruby: &Ruby) {
     class(ruby);
+    LOCKS.init();
 }
 
 /// The memory of an IO::Buffer, or what Ruby raises when it must not be used like this.

@@ -4,6 +4,7 @@
 //! else knows. Under a scheduler such a thread leaves it locked: see [`after_unblock`].
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 #[cfg(ruby_lt_4_0)]
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::gvl;
 use crate::ractors::Local;
 
 /// A fiber in Ruby's own close, and the Mutex that it waits for there.
-pub struct Closer {
+struct Closer {
     fiber: VALUE,
     #[cfg_attr(
         not(ruby_lt_4_0),
@@ -26,10 +27,12 @@ pub struct Closer {
     mutex: Option<VALUE>,
 }
 
+static CLOSERS: Local<RefCell<Vec<Closer>>> = Local::new();
+
 /// Closes, with the current fiber noted as one that does.
 pub fn during(ruby: &Ruby, close: impl FnOnce() -> Result<Value, Error>) -> Result<Value, Error> {
     let fiber = ruby.fiber_current();
-    let known = &Local::of(ruby).closers;
+    let known = CLOSERS.of(ruby);
     known.borrow_mut().push(Closer {
         fiber: fiber.as_raw(),
         mutex: None,
@@ -55,7 +58,7 @@ pub fn is_hidden(object: Value) -> bool {
 /// [`after_unblock`].
 #[cfg(ruby_lt_4_0)]
 pub fn before_block(ruby: &Ruby, blocker: Value) {
-    let known = &Local::of(ruby).closers;
+    let known = CLOSERS.of(ruby);
     if known.borrow().is_empty() {
         return;
     }
@@ -76,7 +79,7 @@ pub fn before_block(ruby: &Ruby, blocker: Value) {
 /// nobody ever would. So it is unlocked here, as soon as the fiber says which one it is.
 #[cfg(ruby_lt_4_0)]
 pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
-    let known = &Local::of(ruby).closers;
+    let known = CLOSERS.of(ruby);
     let is_from_close =
         |blocker: Value| !is_hidden(blocker) && blocker.is_kind_of(ruby.class_thread());
     if known.borrow().is_empty() || !is_from_close(blocker) {
@@ -104,4 +107,9 @@ pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
             return;
         }
     }
+}
+
+/// Makes what the threads of each Ractor share, before there is another one.
+pub fn init() {
+    CLOSERS.init();
 }

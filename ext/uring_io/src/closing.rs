@@ -53,10 +53,12 @@ pub struct Registry {
     closings: Cell<u64>,
 }
 
+static REGISTRY: Local<Rc<Registry>> = Local::new();
+
 impl Registry {
     /// That of the calling thread's Ractor.
     pub fn of(ruby: &Ruby) -> Rc<Self> {
-        Rc::clone(&Local::of(ruby).registry)
+        Rc::clone(REGISTRY.of(ruby))
     }
 
     /// Adds an engine, which is where it stays until it is dropped.
@@ -170,7 +172,7 @@ impl<'a> Closing<'a> {
     /// `None` where nothing is under way on the descriptors.
     fn begin(ruby: &'a Ruby, io: Value, which: Descriptors) -> Option<Self> {
         let fds = OpenIo::descriptors(ruby, io, which);
-        let registry: &Registry = &Local::of(ruby).registry;
+        let registry: &Registry = REGISTRY.of(ruby);
         let mut any = false;
         registry.each(|engine| any |= fds.iter().any(|fd| engine.driver.has_users(*fd)));
         if !any {
@@ -396,7 +398,7 @@ fn call_super_with(arguments: &[Value]) -> Result<Value, Error> {
 /// Ends what is under way on a descriptor that is about to be closed, without waiting for whoever uses it.
 /// Ruby 4.0 has waited for those that use the IO.
 pub fn tell_of_close(ruby: &Ruby, fd: RawFd) {
-    Local::of(ruby).registry.end_all_on(ruby, &[fd], true);
+    REGISTRY.of(ruby).end_all_on(ruby, &[fd], true);
 }
 
 /// Ends what is under way on an IO that is closed next without a call of its methods.
@@ -406,6 +408,7 @@ fn end_uses(ruby: &Ruby, io: Value) -> Result<Value, Error> {
 
 /// Modules whose methods come before IO's and BasicSocket's own.
 pub fn init(module: RModule) -> Result<(), Error> {
+    REGISTRY.init();
     let halves = module.define_module("CloseHalf")?;
     halves.define_method("close_read", method!(close_read, 0))?;
     halves.define_method("close_write", method!(close_write, 0))?;

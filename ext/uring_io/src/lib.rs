@@ -43,6 +43,8 @@ use magnus::{Error, Ruby};
 #[magnus::init]
 fn init(ruby: &Ruby) -> Result<(), Error> {
     ractors::init();
+    closers::init();
+    blocking::init();
     let module = ruby.define_module("UringIO")?;
     buffer::init(ruby);
     io::init(ruby);

@@ -10,92 +10,88 @@
 //! child. So everything is made when the library is loaded, or is of the Ractor: see [`Local`].
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::rc::Rc;
-use std::sync::atomic::AtomicU32;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 use magnus::{method, prelude::*, Error, RClass, Ruby, Value};
 use rb_sys::{
-    rb_ext_ractor_safe, rb_ractor_local_storage_ptr, rb_ractor_local_storage_ptr_newkey,
-    rb_ractor_local_storage_ptr_set, rb_ractor_local_storage_type,
+    rb_ext_ractor_safe, rb_ractor_local_key_t, rb_ractor_local_storage_ptr,
+    rb_ractor_local_storage_ptr_newkey, rb_ractor_local_storage_ptr_set,
+    rb_ractor_local_storage_type,
 };
 
-use crate::closers::Closer;
-use crate::closing::Registry;
 use crate::errors;
 
-/// What the threads of one Ractor have in common.
-#[derive(Default)]
-pub struct Local {
-    /// See `buffer.rs`.
-    pub locks: RefCell<BTreeMap<usize, usize>>,
-    /// How many threads are about to tell work to end: see `blocking.rs`.
-    #[cfg_attr(
-        not(ruby_gte_4_0),
-        expect(dead_code, reason = "nothing can be told to end")
-    )]
-    pub cancelling: AtomicU32,
-    /// See `closing.rs`.
-    pub registry: Rc<Registry>,
-    /// See `closers.rs`.
-    pub closers: RefCell<Vec<Closer>>,
+/// Something that the threads of one Ractor have in common: a static, of which each Ractor has a value of
+/// its own, made at its first use.
+pub struct Local<T> {
+    key: OnceLock<Key>,
+    /// What Ruby does with a value: Ruby keeps the address.
+    kind: rb_ractor_local_storage_type,
+    value: PhantomData<fn() -> T>,
 }
 
-/// Ruby's name for the place of [`Local`].
-struct Key(rb_sys::rb_ractor_local_key_t);
+/// Ruby's name for the place of the values.
+struct Key(rb_ractor_local_key_t);
 
 // SAFETY: Ruby makes it once, never frees it, and only compares its address.
 unsafe impl Send for Key {}
 // SAFETY: as above.
 unsafe impl Sync for Key {}
 
-static KEY: OnceLock<Key> = OnceLock::new();
-static KIND: Kind = Kind(rb_ractor_local_storage_type {
-    mark: None,
-    free: Some(free),
-});
+// SAFETY: it has no value itself: a name that is made once, and two functions. The values stay with the threads of
+// their Ractor, which have them by turns.
+unsafe impl<T> Sync for Local<T> {}
 
-/// What Ruby does with [`Local`].
-struct Kind(rb_ractor_local_storage_type);
-
-// SAFETY: two functions.
-unsafe impl Sync for Kind {}
-
-unsafe extern "C" fn free(local: *mut c_void) {
+unsafe extern "C" fn free<T>(value: *mut c_void) {
     // SAFETY: `Local::of` made it; Ruby calls this once, when the Ractor and its threads have ended.
-    drop(unsafe { Box::from_raw(local.cast::<Local>()) });
+    drop(unsafe { Box::from_raw(value.cast::<T>()) });
 }
 
-impl Local {
-    /// That of the calling thread, which holds the GVL or lets go of it only while this is borrowed.
-    pub fn of(_ruby: &Ruby) -> &Self {
-        // SAFETY: the key was made by `init`. What is kept under it is a Local, which is freed after the
-        // last thread of its Ractor. That `Ruby` is at hand means that the GVL was, so nobody else makes
-        // one for the same Ractor in between.
+impl<T: Default> Local<T> {
+    pub const fn new() -> Self {
+        Self {
+            key: OnceLock::new(),
+            kind: rb_ractor_local_storage_type {
+                mark: None,
+                free: Some(free::<T>),
+            },
+            value: PhantomData,
+        }
+    }
+
+    /// Makes the name, while the library is loaded.
+    pub fn init(&'static self) {
+        // SAFETY: Ruby keeps the address of a static.
+        let name = || Key(unsafe { rb_ractor_local_storage_ptr_newkey(&raw const self.kind) });
+        self.key.get_or_init(name);
+    }
+
+    /// The value of the calling thread's Ractor. The thread holds the GVL, or lets go of it only while this
+    /// is borrowed.
+    pub fn of<'a>(&self, _ruby: &'a Ruby) -> &'a T {
+        // SAFETY: the key was made by `init`. What is kept under it is a T, which is freed after the last
+        // thread of its Ractor. That `Ruby` is at hand means that the GVL was, so nobody else makes one for
+        // the same Ractor in between.
         unsafe {
-            let Some(key) = KEY.get() else {
+            let Some(key) = self.key.get() else {
                 unreachable!("init has made the key");
             };
-            let mut local = rb_ractor_local_storage_ptr(key.0);
-            if local.is_null() {
-                local = Box::into_raw(Box::<Self>::default()).cast();
-                rb_ractor_local_storage_ptr_set(key.0, local);
+            let mut value = rb_ractor_local_storage_ptr(key.0);
+            if value.is_null() {
+                value = Box::into_raw(Box::<T>::default()).cast();
+                rb_ractor_local_storage_ptr_set(key.0, value);
             }
-            &*local.cast()
+            &*value.cast()
         }
     }
 }
 
-/// Tells Ruby that Ractors may call what is defined from here on, and makes what they have in common.
+/// Tells Ruby that Ractors may call what is defined from here on.
 pub fn init() {
-    // SAFETY: called while the library is loaded; Ruby keeps the address of a static.
-    unsafe {
-        rb_ext_ractor_safe(true);
-        KEY.get_or_init(|| Key(rb_ractor_local_storage_ptr_newkey(&raw const KIND.0)));
-    }
+    // SAFETY: called while the library is loaded.
+    unsafe { rb_ext_ractor_safe(true) };
     // Registers the counting of forks.
     uring_io_core::forks();
 }
