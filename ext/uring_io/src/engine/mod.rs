@@ -6,6 +6,9 @@
 //! parked fiber without its wakeup, because Ruby returns there when a transferred fiber ends: it
 //! then goes on choosing who runs.
 
+mod interrupts;
+mod party;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -19,78 +22,13 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Exception, Ruby, Value};
 use uring_io_core::{BackendKind, Call, Driver, Interest, Operation, Token, Turn, Wakeup};
 
+use self::interrupts::Interrupts;
+use self::party::Interrupt;
+pub use self::party::{Flow, Party, Purpose, Raised, Timeout};
 use crate::closing::Registry;
 use crate::held::{Held, Kept};
 use crate::io::OpenIo;
 use crate::{errors, gvl};
-
-/// Who is parked under a token, and what for.
-pub struct Party {
-    pub fiber: Opaque<Fiber>,
-    pub purpose: Purpose,
-    /// Set when the wakeup that comes is for an exception in `Engine::pending`.
-    interrupted: Cell<bool>,
-}
-
-impl Party {
-    fn new(fiber: Fiber, purpose: Purpose) -> Self {
-        Self {
-            fiber: Opaque::from(fiber),
-            purpose,
-            interrupted: Cell::new(false),
-        }
-    }
-}
-
-/// What a party waits for.
-pub enum Purpose {
-    /// An `unblock`, or a deadline.
-    Unblock,
-    /// An operation.
-    Operation,
-    /// An operation on this descriptor, which is closed when the place is given back.
-    Watch(#[expect(dead_code, reason = "kept to be closed in time")] OwnedFd),
-    /// Its turn: it let another fiber run first.
-    Turn,
-    /// Nothing: a deadline that interrupts whatever the fiber waits for when it passes.
-    Deadline,
-    /// One operation of several that another party waits for: that of this token, when it waits.
-    PartOf(Cell<Option<Token>>),
-    /// To be transferred back to: it is outside of the engine, in a `Fiber#raise` or `Fiber#kill`
-    /// of another fiber, which Ruby does not return from by itself.
-    Return,
-}
-
-/// What is to be raised in a fiber at its wait.
-#[derive(Clone, Copy)]
-pub enum Interrupt {
-    /// What the timeout under this token asks for.
-    Deadline(Token),
-    /// This exception.
-    Exception(Opaque<Exception>),
-}
-
-/// Why a wait is over before its time.
-pub struct Raised {
-    error: Error,
-    /// What asked for it, where that was ours.
-    interrupt: Option<Interrupt>,
-}
-
-impl From<Error> for Raised {
-    fn from(error: Error) -> Self {
-        Self {
-            error,
-            interrupt: None,
-        }
-    }
-}
-
-/// What the end of a timeout raises.
-pub struct Timeout {
-    pub exception: Opaque<Value>,
-    pub message: Opaque<Value>,
-}
 
 /// Hashes object addresses: their low bits are always the same, so they are mixed upwards.
 #[derive(Default)]
@@ -118,17 +56,6 @@ const SPIN: Duration = Duration::from_micros(50);
 
 type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
 
-/// Who runs while a fiber waits.
-pub enum Flow {
-    /// The next fiber that can, which the waiting one chooses.
-    Next,
-    /// This fiber, a loop, which serves what [`Driver::next_ready`] hands out. The others get
-    /// control back from there, or for any other reason: then they see [`Wakeup::Woken`].
-    Home(Opaque<Fiber>),
-    /// Nobody: the thread waits.
-    Nobody,
-}
-
 /// The fibers of one thread.
 pub struct Engine {
     pub driver: Driver<Party>,
@@ -140,11 +67,7 @@ pub struct Engine {
     unborn: Cell<bool>,
     /// Fibers that were scheduled and have not ended, by address.
     scheduled: RefCell<AddressMap<Opaque<Fiber>>>,
-    pub timeouts: RefCell<HashMap<Token, Timeout>>,
-    /// What is to be raised in which fiber at its next park.
-    pending: RefCell<Vec<(Opaque<Fiber>, Interrupt)>>,
-    /// Objects that stand for a wait, to be told to raise an exception in it.
-    proxies: RefCell<Vec<(Opaque<Value>, Opaque<Value>)>>,
+    interrupts: Interrupts,
     /// Whether Ruby has an interrupt for the thread's main flow.
     interrupted: Cell<bool>,
     /// The fiber that ran last, as far as the engine knows: not the ones that fibers resume.
@@ -185,9 +108,7 @@ impl Engine {
             parked: RefCell::default(),
             unborn: Cell::new(false),
             scheduled: RefCell::default(),
-            timeouts: RefCell::default(),
-            pending: RefCell::default(),
-            proxies: RefCell::default(),
+            interrupts: Interrupts::default(),
             interrupted: Cell::new(false),
             running: Cell::new(None),
             landing: Cell::new(None),
@@ -218,20 +139,7 @@ impl Engine {
         for fiber in known.into_iter().flatten() {
             marker.mark(fiber);
         }
-        for timeout in self.timeouts.borrow().values() {
-            marker.mark(timeout.exception);
-            marker.mark(timeout.message);
-        }
-        for (fiber, interrupt) in self.pending.borrow().iter() {
-            marker.mark(*fiber);
-            if let Interrupt::Exception(exception) = interrupt {
-                marker.mark(*exception);
-            }
-        }
-        for (proxy, exception) in self.proxies.borrow().iter() {
-            marker.mark(*proxy);
-            marker.mark(*exception);
-        }
+        self.interrupts.mark(marker);
         for kept in self.held.borrow().values() {
             kept.mark(marker);
         }
@@ -611,8 +519,7 @@ impl Engine {
         let interrupt = raised.interrupt;
         let interrupt = interrupt.or_else(|| exception().map(Interrupt::Exception));
         if let Some(interrupt) = interrupt {
-            let fiber = Opaque::from(ruby.fiber_current());
-            self.pending.borrow_mut().push((fiber, interrupt));
+            self.interrupts.add(ruby.fiber_current(), interrupt);
         }
     }
 
@@ -693,11 +600,11 @@ impl Engine {
     }
 
     fn await_wakeup_or_raised(&self, ruby: &Ruby, token: Token) -> Result<Wakeup, Raised> {
-        self.take_pending(ruby)?;
+        self.interrupts.take(ruby)?;
         loop {
             if let Some(wakeup) = self.driver.take_wakeup(token) {
                 if wakeup == Wakeup::Woken && self.take_interrupted(token) {
-                    self.take_pending(ruby)?;
+                    self.interrupts.take(ruby)?;
                 }
                 return Ok(wakeup);
             }
@@ -929,7 +836,7 @@ impl Engine {
         if self.is_inherited() {
             return Err(errors::closed(ruby, "scheduler"));
         }
-        if self.raise_in_proxy(ruby)? {
+        if self.interrupts.raise_in_proxy(ruby)? {
             return Ok(());
         }
         if self.spare.get().is_none() {
@@ -1010,12 +917,10 @@ impl Engine {
         let interrupt = Interrupt::Deadline(deadline);
         let Some(token) = self.parked_token(fiber) else {
             // It waits for a fiber that it resumed: Ruby finds the innermost one.
-            let exception = self.exception(ruby, interrupt)?;
+            let exception = self.interrupts.exception(ruby, interrupt)?;
             return fiber.raise::<Value>(exception).map(|_| ());
         };
-        self.pending
-            .borrow_mut()
-            .push((Opaque::from(fiber), interrupt));
+        self.interrupts.add(fiber, interrupt);
         self.wake_to_raise(token);
         Ok(())
     }
@@ -1028,9 +933,7 @@ impl Engine {
         };
         if !self.driver.has_wakeup(token) {
             let interrupt = Interrupt::Exception(Opaque::from(exception));
-            self.pending
-                .borrow_mut()
-                .push((Opaque::from(fiber), interrupt));
+            self.interrupts.add(fiber, interrupt);
             self.wake_to_raise(token);
         }
     }
@@ -1038,24 +941,10 @@ impl Engine {
     /// Has something that stands for a wait raise an exception: `proxy.raise(exception)` on the
     /// owner's thread. Any thread that holds the GVL.
     pub fn interrupt_proxy(&self, proxy: Value, exception: Value) {
-        let entry = (Opaque::from(proxy), Opaque::from(exception));
-        self.proxies.borrow_mut().push(entry);
+        self.interrupts.add_proxy(proxy, exception);
         if self.driver.is_waiting() {
             self.driver.waker().wake();
         }
-    }
-
-    /// Interrupts one proxy, if there is one to interrupt.
-    fn raise_in_proxy(&self, ruby: &Ruby) -> Result<bool, Error> {
-        if self.proxies.borrow().is_empty() {
-            return Ok(false);
-        }
-        let (proxy, exception) = self.proxies.borrow_mut().remove(0);
-        let (proxy, exception) = (ruby.get_inner(proxy), ruby.get_inner(exception));
-        if proxy.funcall::<_, _, bool>("alive?", ())? {
-            proxy.funcall::<_, _, Value>("raise", (exception,))?;
-        }
-        Ok(true)
     }
 
     fn parked_token(&self, fiber: Fiber) -> Option<Token> {
@@ -1073,52 +962,22 @@ impl Engine {
 
     /// Raises what is pending for the current fiber.
     pub fn raise_pending(&self, ruby: &Ruby) -> Result<(), Error> {
-        self.take_pending(ruby).map_err(|raised| raised.error)
+        self.interrupts.take(ruby).map_err(|raised| raised.error)
     }
 
-    /// As [`raise_pending`](Self::raise_pending), and tells what it was.
-    fn take_pending(&self, ruby: &Ruby) -> Result<(), Raised> {
-        if self.pending.borrow().is_empty() {
-            return Ok(());
-        }
-        let current = ruby.fiber_current().as_raw();
-        let mut pending = self.pending.borrow_mut();
-        let is_current =
-            |(fiber, _): &(Opaque<Fiber>, Interrupt)| ruby.get_inner(*fiber).as_raw() == current;
-        let Some(found) = pending.iter().position(is_current) else {
-            return Ok(());
-        };
-        let (_, interrupt) = pending.remove(found);
-        drop(pending);
-        Err(Raised {
-            error: self.exception(ruby, interrupt)?.into(),
-            interrupt: Some(interrupt),
-        })
+    /// Begins a timeout of a fiber: when this length has passed, what it says is raised at whatever the
+    /// fiber waits for. Until [`end_timeout`](Self::end_timeout) for the token.
+    pub fn begin_timeout(&self, fiber: Fiber, length: Duration, timeout: Timeout) -> Token {
+        let token = self.park_beside(fiber, Purpose::Deadline);
+        self.interrupts.begin_timeout(token, timeout);
+        self.driver.set_timeout(token, Some(length));
+        token
     }
 
-    fn exception(&self, ruby: &Ruby, interrupt: Interrupt) -> Result<Exception, Error> {
-        let deadline = match interrupt {
-            Interrupt::Exception(exception) => return unfrozen(ruby.get_inner(exception)),
-            Interrupt::Deadline(deadline) => deadline,
-        };
-        let timeouts = self.timeouts.borrow();
-        let Some(timeout) = timeouts.get(&deadline) else {
-            return Err(errors::base(
-                ruby,
-                "a timeout fired after its block had ended",
-            ));
-        };
-        let exception = ruby.get_inner(timeout.exception);
-        let message = ruby.get_inner(timeout.message);
-        drop(timeouts);
-        crate::timeout::make_exception(ruby, exception, message)
-    }
-
-    /// Forgets a deadline whose block has ended.
-    pub fn forget_timeout(&self, token: Token) {
-        self.timeouts.borrow_mut().remove(&token);
-        let is_other = |(_, interrupt): &(Opaque<Fiber>, Interrupt)| !matches!(interrupt, Interrupt::Deadline(deadline) if *deadline == token);
-        self.pending.borrow_mut().retain(is_other);
+    /// Ends a timeout: the block that it was for is over.
+    pub fn end_timeout(&self, token: Token) {
+        self.driver.leave(token);
+        self.interrupts.end_timeout(token);
     }
 
     /// Wakes a fiber that waits for an `unblock`. False when it does not wait for one. Any thread that
@@ -1238,15 +1097,6 @@ impl Engine {
     pub fn is_scheduled(&self, fiber: Fiber) -> bool {
         self.scheduled.borrow().contains_key(&fiber.as_raw())
     }
-}
-
-/// An exception that can be given the backtrace of where it is raised. Ruby has one frozen exception for
-/// all IOs that are closed under somebody (thread.c, ruby_error_stream_closed), and does not copy it.
-fn unfrozen(exception: Exception) -> Result<Exception, Error> {
-    if exception.is_frozen() {
-        return exception.funcall("dup", ());
-    }
-    Ok(exception)
 }
 
 /// A fiber that does nothing.

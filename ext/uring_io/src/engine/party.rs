@@ -1,0 +1,88 @@
+//! The words of the engine: who is parked, what for, who runs meanwhile, and what may come in between.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+
+use magnus::fiber::Fiber;
+use magnus::value::Opaque;
+use magnus::{Error, Exception, Value};
+use uring_io_core::Token;
+
+/// Who is parked under a token, and what for.
+pub struct Party {
+    pub fiber: Opaque<Fiber>,
+    pub purpose: Purpose,
+    /// Set when the wakeup that comes is for an exception that is pending in the fiber.
+    pub(super) interrupted: Cell<bool>,
+}
+
+impl Party {
+    pub(super) fn new(fiber: Fiber, purpose: Purpose) -> Self {
+        Self {
+            fiber: Opaque::from(fiber),
+            purpose,
+            interrupted: Cell::new(false),
+        }
+    }
+}
+
+/// What a party waits for.
+pub enum Purpose {
+    /// An `unblock`, or a deadline.
+    Unblock,
+    /// An operation.
+    Operation,
+    /// An operation on this descriptor, which is closed when the place is given back.
+    Watch(#[expect(dead_code, reason = "kept to be closed in time")] OwnedFd),
+    /// Its turn: it let another fiber run first.
+    Turn,
+    /// Nothing: a deadline that interrupts whatever the fiber waits for when it passes.
+    Deadline,
+    /// One operation of several that another party waits for: that of this token, when it waits.
+    PartOf(Cell<Option<Token>>),
+    /// To be transferred back to: it is outside of the engine, in a `Fiber#raise` or `Fiber#kill`
+    /// of another fiber, which Ruby does not return from by itself.
+    Return,
+}
+
+/// What is to be raised in a fiber at its wait.
+#[derive(Clone, Copy)]
+pub enum Interrupt {
+    /// What the timeout under this token asks for.
+    Deadline(Token),
+    /// This exception.
+    Exception(Opaque<Exception>),
+}
+
+/// Why a wait is over before its time.
+pub struct Raised {
+    pub(super) error: Error,
+    /// What asked for it, where that was ours.
+    pub(super) interrupt: Option<Interrupt>,
+}
+
+impl From<Error> for Raised {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            interrupt: None,
+        }
+    }
+}
+
+/// What the end of a timeout raises.
+pub struct Timeout {
+    pub exception: Opaque<Value>,
+    pub message: Opaque<Value>,
+}
+
+/// Who runs while a fiber waits.
+pub enum Flow {
+    /// The next fiber that can, which the waiting one chooses.
+    Next,
+    /// This fiber, a loop, which serves what [`Driver::next_ready`] hands out. The others get
+    /// control back from there, or for any other reason: then they see [`Wakeup::Woken`].
+    Home(Opaque<Fiber>),
+    /// Nobody: the thread waits.
+    Nobody,
+}
