@@ -207,7 +207,7 @@ impl Batch {
     }
 
     fn made(ruby: &Ruby, this: Obj<Self>, engine: &Engine) -> Result<RArray, Error> {
-        let known = |entry: &Entry| entry.held.is_known_to(ruby, engine);
+        let known = |entry: &Entry| entry.held.is_known_to(ruby, engine.address());
         if !this.entries.borrow().iter().all(known) {
             return Err(prepared::registered_elsewhere(ruby));
         }

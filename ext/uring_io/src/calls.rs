@@ -9,7 +9,7 @@ use uring_io_core::{Call, Link, Shot, Token, Wakeup};
 
 use crate::engine::{Engine, Flow, Purpose, Raised};
 use crate::errors;
-use crate::held::{Held, Kept};
+use crate::held::Held;
 
 /// What a call came to.
 pub struct Outcome {
@@ -142,27 +142,6 @@ impl Engine {
             return Err(errors::stream_closed(ruby));
         }
         Ok(completed.map(|result| Outcome::of(result, self.driver.take_call(token))))
-    }
-
-    /// Holds what the kernel goes on using although the call is over.
-    fn keep(&self, ruby: &Ruby, token: Token, held: Held) {
-        self.held.borrow_mut().insert(token, Kept::new(held));
-        if let Some(kept) = self.held.borrow().get(&token) {
-            kept.root(ruby);
-        }
-    }
-
-    /// Releases what the kernel has finished with since.
-    fn release_held(&self, ruby: &Ruby) {
-        if self.held.borrow().is_empty() {
-            return;
-        }
-        for token in self.driver.take_released() {
-            let held = self.held.borrow_mut().remove(&token);
-            if let Some(held) = held {
-                held.release(ruby);
-            }
-        }
     }
 
     /// Makes several calls at the same time, in no order: the outcome of each. Returns when all are

@@ -13,7 +13,6 @@ use magnus::{gc, Error, RString, Ruby, Value};
 use uring_io_core::{Direction, LentBuffer, Memory};
 
 use crate::buffer::BufferMemory;
-use crate::engine::Engine;
 use crate::errors;
 use crate::registered::Registered;
 
@@ -154,10 +153,10 @@ impl Held {
         Ok((number, memory?))
     }
 
-    /// Whether all registered memory is registered with this engine.
-    pub fn is_known_to(&self, ruby: &Ruby, engine: &Engine) -> bool {
+    /// Whether all registered memory is registered with the engine at this address.
+    pub fn is_known_to(&self, ruby: &Ruby, engine: usize) -> bool {
         self.0.borrow().iter().all(|piece| match piece {
-            Piece::Registered(registered) => ruby.get_inner(*registered).is_known_to(ruby, engine),
+            Piece::Registered(registered) => ruby.get_inner(*registered).is_known_to(engine),
             _ => true,
         })
     }

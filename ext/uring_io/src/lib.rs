@@ -25,6 +25,7 @@ mod prepared;
 mod ractors;
 mod receiver;
 mod registered;
+mod registered_buffer;
 mod remembered;
 mod resolve;
 mod ring;

@@ -121,7 +121,7 @@ impl Prepared {
 
     /// The call, to be made by this engine.
     pub fn take_for(&self, ruby: &Ruby, engine: &Engine) -> Result<Call, Error> {
-        if !self.held.is_known_to(ruby, engine) {
+        if !self.held.is_known_to(ruby, engine.address()) {
             return Err(registered_elsewhere(ruby));
         }
         self.take(ruby)

@@ -24,7 +24,8 @@ use crate::engine::{Engine, Flow, Purpose};
 use crate::held::Held;
 use crate::options::{self, Made};
 use crate::prepared::{self, Prepared};
-use crate::registered::{self, Registered};
+use crate::registered::Registered;
+use crate::registered_buffer;
 use crate::scheduler::Scheduler;
 use crate::{duration, errors, ractors};
 
@@ -327,7 +328,7 @@ impl Ring {
 
     /// Registers the memory of an IO::Buffer, which stays locked.
     fn register(ruby: &Ruby, this: Obj<Self>, buffer: Value) -> Hook<Registered> {
-        Registered::new(ruby, &Self::home(ruby, this)?, buffer)
+        registered_buffer::register(ruby, &Self::home(ruby, this)?, buffer)
     }
 
     /// Gives an object to another ring, and wakes whoever waits there for one.
@@ -496,6 +497,6 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_private_method("give", method!(Ring::message, 2))?;
     class.define_private_method("take", method!(Ring::receive, 1))?;
     batch::init(ruby, class)?;
-    registered::init(ruby, class)?;
+    registered_buffer::init(ruby, class)?;
     prepared::init(ruby, class)
 }

@@ -7,6 +7,7 @@
 //! then goes on choosing who runs.
 
 mod interrupts;
+mod memory;
 mod party;
 
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,7 @@ pub use self::party::{Flow, Party, Purpose, Raised, Timeout};
 use crate::closing::Registry;
 use crate::held::{Held, Kept};
 use crate::io::OpenIo;
+use crate::registered::Registration;
 use crate::{errors, gvl};
 
 /// Hashes object addresses: their low bits are always the same, so they are mixed upwards.
@@ -85,9 +87,9 @@ pub struct Engine {
     pub flow: Flow,
     pub switches: Cell<u64>,
     /// What the kernel goes on using after the call is over, by the place of the call.
-    pub held: RefCell<HashMap<Token, Kept>>,
+    held: RefCell<HashMap<Token, Kept>>,
     /// Buffers that are registered with the ring, by their number there.
-    pub registered: RefCell<HashMap<u16, Held>>,
+    registered: RefCell<HashMap<u16, (Held, Rc<Registration>)>>,
     /// The list that it is on: see `closing.rs`.
     registry: Rc<Registry>,
     /// Memory that reads may use, see `detour.rs`.
@@ -143,7 +145,7 @@ impl Engine {
         for kept in self.held.borrow().values() {
             kept.mark(marker);
         }
-        for held in self.registered.borrow().values() {
+        for (held, _) in self.registered.borrow().values() {
             held.mark(marker);
         }
     }
@@ -438,10 +440,7 @@ impl Engine {
         self.driver
             .close()
             .map_err(|error| self.failure(ruby, error))?;
-        let kept = self.held.take().into_values();
-        kept.for_each(|kept| kept.release(ruby));
-        let registered = self.registered.take().into_values();
-        registered.for_each(|held| held.release(ruby));
+        self.release_memory(ruby);
         raised.map_or(Ok(()), Err)
     }
 

@@ -1,0 +1,81 @@
+//! Memory that the kernel uses beyond a call: of sendings without a copy, and what is registered.
+
+use std::rc::Rc;
+
+use magnus::{Error, Ruby};
+use uring_io_core::{LentBuffer, Token};
+
+use super::Engine;
+use crate::errors;
+use crate::held::{Held, Kept};
+use crate::registered::Registration;
+
+impl Engine {
+    /// Holds what the kernel goes on using although the call is over.
+    pub fn keep(&self, ruby: &Ruby, token: Token, held: Held) {
+        self.held.borrow_mut().insert(token, Kept::new(held));
+        if let Some(kept) = self.held.borrow().get(&token) {
+            kept.root(ruby);
+        }
+    }
+
+    /// Releases what the kernel has finished with since.
+    pub fn release_held(&self, ruby: &Ruby) {
+        if self.held.borrow().is_empty() {
+            return;
+        }
+        for token in self.driver.take_released() {
+            let held = self.held.borrow_mut().remove(&token);
+            if let Some(held) = held {
+                held.release(ruby);
+            }
+        }
+    }
+
+    /// What tells this engine from others that are there at the same time.
+    pub fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Registers memory with the ring, which `held` keeps locked until the ring lets go of it.
+    pub fn register(
+        &self,
+        ruby: &Ruby,
+        memory: LentBuffer,
+        held: Held,
+    ) -> Result<Rc<Registration>, Error> {
+        let number = self.driver.register(memory).map_err(|error| {
+            held.release(ruby);
+            match error.lack {
+                Some(lack) => errors::lack(ruby, "registered memory", lack),
+                None => errors::errno(ruby, error),
+            }
+        })?;
+        let registration = Rc::new(Registration::new(number, self.address()));
+        let mut registered = self.registered.borrow_mut();
+        registered.insert(number, (held, Rc::clone(&registration)));
+        Ok(registration)
+    }
+
+    /// Takes registered memory, which no call uses, from the ring.
+    pub fn unregister(&self, ruby: &Ruby, registration: &Registration) -> Result<(), Error> {
+        let forgotten = self.driver.unregister(registration.number);
+        forgotten.map_err(|error| errors::errno(ruby, error))?;
+        registration.release();
+        let registered = self.registered.borrow_mut().remove(&registration.number);
+        if let Some((held, _)) = registered {
+            held.release(ruby);
+        }
+        Ok(())
+    }
+
+    /// Lets go of everything: the ring is closed.
+    pub fn release_memory(&self, ruby: &Ruby) {
+        let kept = self.held.take().into_values();
+        kept.for_each(|kept| kept.release(ruby));
+        for (held, registration) in self.registered.take().into_values() {
+            registration.release();
+            held.release(ruby);
+        }
+    }
+}
