@@ -17,17 +17,16 @@ use magnus::rb_sys::{AsRawValue, FromRawValue};
 use magnus::value::ReprValue;
 use magnus::{function, method, prelude::*, Error, RModule, Ruby, Value};
 
-use crate::engine::{Engine, Flow, Purpose};
+use crate::engine::{Engine, Flow, Home, Purpose};
 use crate::io::{Descriptors, OpenIo};
 use crate::ractors::Local;
-use crate::selector::State;
 use crate::{closers, gvl};
 
 /// Who uses descriptors. Selectors have more than an engine: a list of others who are to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum User {
     Engine(*const Engine),
-    Selector(*const State),
+    Selector(*const Home),
 }
 
 impl User {
@@ -39,7 +38,7 @@ impl User {
         unsafe {
             match self {
                 Self::Engine(engine) => &**engine,
-                Self::Selector(state) => (**state).engine(),
+                Self::Selector(home) => &(**home).engine,
             }
         }
     }
@@ -67,8 +66,8 @@ impl Registry {
     }
 
     /// As [`add`](Self::add), for the engine of a selector.
-    pub fn add_selector(&self, state: &State) {
-        self.users.borrow_mut().push(User::Selector(state));
+    pub fn add_selector(&self, home: &Home) {
+        self.users.borrow_mut().push(User::Selector(home));
     }
 
     /// Takes an engine off the list. The collector calls this, maybe for another Ractor, when none of its
@@ -264,7 +263,7 @@ impl<'a> Closing<'a> {
             // SAFETY: the scheduler that the thread runs under, which Ruby keeps.
             Some(User::Engine(engine)) => unsafe { &*engine }.let_others_run(ruby, most),
             // SAFETY: the selector that the thread runs under, which its scheduler keeps.
-            Some(User::Selector(state)) => unsafe { &*state }.let_others_run(ruby, most),
+            Some(User::Selector(home)) => unsafe { &*home }.let_others_run(ruby, most),
             None => {
                 // SAFETY: asks for a value of the calling thread.
                 let scheduler = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };

@@ -48,6 +48,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     blocking::init();
     let module = ruby.define_module("UringIO")?;
     buffer::init(ruby);
+    engine::home::init(ruby);
     io::init(ruby);
     remembered::init(ruby);
     support::init(ruby, module)?;

@@ -37,7 +37,7 @@ use crate::unused::{self, Unused};
 use crate::{blocking, caller, children, duration, errors, ractors, resolve, select, timeout};
 
 /// Memory behind a UringIO::Scheduler.
-#[derive(TypedData)]
+#[derive(TypedData, Default)]
 #[magnus(class = "UringIO::Scheduler", mark, size, free_immediately)]
 pub struct Scheduler {
     /// Absent until the first use, whose thread it belongs to.
@@ -51,20 +51,6 @@ pub struct Scheduler {
     /// Whether a fiber was ever unblocked before its `block`: see [`remembered`].
     unblocked_early: Cell<bool>,
     stacks: Stacks,
-}
-
-impl Default for Scheduler {
-    fn default() -> Self {
-        Self {
-            engine: OnceCell::new(),
-            unused: RefCell::new(None),
-            backend: Cell::new(None),
-            since: Cell::new(None),
-            contract: Cell::new(Contract::LengthOffset),
-            unblocked_early: Cell::new(false),
-            stacks: Stacks::default(),
-        }
-    }
 }
 
 // SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time. Hooks other than

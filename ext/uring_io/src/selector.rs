@@ -1,52 +1,39 @@
 //! Class UringIO::Selector: the contract of IO::Event::Selector, on which Async's scheduler rests.
 //!
 //! A selector has a loop fiber, which calls `select` over and over. A fiber that waits transfers to
-//! it and is transferred back to by a later `select`. Two queues say who runs: the ready list here,
-//! with fibers and other objects in the order in which they were pushed, and the driver's, with
-//! those whose operation is over.
+//! it and is transferred back to by a later `select` (`engine/home.rs`).
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
+use std::cell::{Cell, OnceCell};
 use std::sync::atomic::AtomicPtr;
-use std::time::{Duration, Instant};
 
 use magnus::fiber::Fiber;
 use magnus::rb_sys::{protect, AsRawId, AsRawValue, FromRawValue};
 use magnus::scan_args::scan_args;
-use magnus::value::{LazyId, Opaque, ReprValue};
+use magnus::value::ReprValue;
 use magnus::{
     gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, ExceptionClass, RHash,
     RModule, Ruby, Symbol, TryConvert, TypedData, Value,
 };
 use rb_sys::rb_data_type_t;
-use uring_io_core::{Direction, Turn};
+use uring_io_core::Direction;
 
 use crate::arguments::check_count;
 use crate::closing::{self, Registry};
-use crate::engine::{Engine, Flow, Purpose};
+use crate::engine::Home;
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};
 use crate::receiver::{Receiver, Receives};
 use crate::transfer::{self, Contract};
-use crate::{children, duration, errors, gvl, ractors, switch};
+use crate::{children, duration, errors, ractors, switch};
 
 /// Memory behind a UringIO::Selector.
 #[derive(TypedData, Default)]
 #[magnus(class = "UringIO::Selector", mark, size, free_immediately)]
 pub struct Selector {
     /// Absent until `initialize` has run.
-    state: OnceCell<State>,
-}
-
-pub struct State {
-    engine: Engine,
-    home: Opaque<Fiber>,
+    home: OnceCell<Home>,
     contract: Cell<Contract>,
-    ready: ReadyList,
-    idle: Cell<Duration>,
-    /// Times that `select` did not look at a backend whose look costs a system call.
-    not_looked: Cell<u32>,
 }
 
 // SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time. Methods other
@@ -64,69 +51,11 @@ impl Receives for Selector {
 
 impl DataTypeFunctions for Selector {
     fn mark(&self, marker: &gc::Marker) {
-        if let Some(state) = self.state.get() {
-            state.engine.mark(marker);
-            state.ready.mark(marker);
+        if let Some(home) = self.home.get() {
+            home.mark(marker);
         }
     }
 }
-
-/// Who is to be transferred to, first in first out: fibers, and whatever has `alive?` and
-/// `transfer`.
-#[derive(Default)]
-struct ReadyList {
-    /// An entry that was taken back leaves its place empty.
-    entries: RefCell<VecDeque<Option<Opaque<Value>>>>,
-    /// Number of the first entry; they are counted through.
-    first: Cell<u64>,
-}
-
-impl ReadyList {
-    fn mark(&self, marker: &gc::Marker) {
-        for entry in self.entries.borrow().iter().flatten() {
-            marker.mark(*entry);
-        }
-    }
-
-    /// Adds an entry and returns its number.
-    fn push(&self, entry: Value) -> u64 {
-        let mut entries = self.entries.borrow_mut();
-        entries.push_back(Some(Opaque::from(entry)));
-        self.first.get() + entries.len() as u64 - 1
-    }
-
-    fn pop(&self) -> Option<Opaque<Value>> {
-        let entry = self.entries.borrow_mut().pop_front()?;
-        self.first.set(self.first.get() + 1);
-        entry
-    }
-
-    /// Takes an entry back, unless it was popped.
-    fn remove(&self, number: u64) {
-        let mut entries = self.entries.borrow_mut();
-        let place = number.checked_sub(self.first.get());
-        if let Some(entry) = place.and_then(|place| entries.get_mut(place as usize)) {
-            *entry = None;
-        }
-        while let Some(None) = entries.back() {
-            entries.pop_back();
-        }
-    }
-
-    /// Places taken, those of entries that were taken back among them.
-    fn len(&self) -> usize {
-        self.entries.borrow().len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.entries.borrow().iter().all(Option::is_none)
-    }
-}
-
-static PENDING_INTERRUPT: LazyId = LazyId::new("pending_interrupt?");
-
-/// Selects in a row that may leave a backend unasked whose look costs a system call.
-const NOT_LOOKED_MAX: u32 = 16;
 
 type Hook<T> = Result<T, Error>;
 
@@ -135,40 +64,34 @@ impl Selector {
     /// restrict: false)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(Fiber,), (), (), (), RHash, ()>(arguments)?;
-        if this.state.get().is_some() {
+        if this.home.get().is_some() {
             return Err(errors::base(ruby, "this selector is initialized already"));
         }
-        let (home,) = arguments.required;
+        let (fiber,) = arguments.required;
         let Made { driver, .. } = options::driver(ruby, arguments.keywords, 1024)?;
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
-        let _ = this.state.set(State {
-            engine: Engine::new(ruby, driver, Flow::Home(Opaque::from(home))),
-            home: Opaque::from(home),
-            contract: Cell::new(Contract::of_ruby(ruby)?),
-            ready: ReadyList::default(),
-            idle: Cell::new(Duration::ZERO),
-            not_looked: Cell::new(0),
-        });
+        let _ = this.home.set(Home::new(ruby, driver, fiber));
+        this.contract.set(Contract::of_ruby(ruby)?);
         Registry::of(ruby).add_selector(this.made(ruby)?);
         Ok(())
     }
 
-    fn made(&self, ruby: &Ruby) -> Hook<&State> {
-        self.state
+    fn made(&self, ruby: &Ruby) -> Hook<&Home> {
+        self.home
             .get()
             .ok_or_else(|| errors::closed(ruby, "selector"))
     }
 
-    /// The state, for the thread that owns it.
-    fn state(&self, ruby: &Ruby) -> Hook<&State> {
-        let state = self.made(ruby)?;
-        state.engine.usable(ruby, "selector")?;
-        Ok(state)
+    /// The loop and its engine, for the thread that owns them.
+    fn home(&self, ruby: &Ruby) -> Hook<&Home> {
+        let home = self.made(ruby)?;
+        home.engine.usable(ruby, "selector")?;
+        Ok(home)
     }
 
-    fn home(ruby: &Ruby, this: Obj<Self>) -> Hook<Fiber> {
-        Ok(ruby.get_inner(this.made(ruby)?.home))
+    fn loop_fiber(ruby: &Ruby, this: Obj<Self>) -> Hook<Fiber> {
+        Ok(ruby.get_inner(this.made(ruby)?.fiber))
     }
 
     fn backend(ruby: &Ruby, this: Obj<Self>) -> Hook<Symbol> {
@@ -184,77 +107,75 @@ impl Selector {
     }
 
     fn is_closed(&self) -> bool {
-        self.state
-            .get()
-            .is_none_or(|state| state.engine.is_closed())
+        self.home.get().is_none_or(|home| home.engine.is_closed())
     }
 
     fn close(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         if this.is_closed() {
             return Ok(());
         }
-        this.state(ruby)?.engine.close(ruby)
+        this.home(ruby)?.engine.close(ruby)
     }
 
     /// Any thread that holds the GVL; it neither blocks nor raises, because Async calls it from
     /// wherever Ruby unblocks a fiber.
     fn push(this: Receiver<Self>, entry: Value) {
-        if let Some(state) = this.state.get() {
-            state.ready.push(entry);
+        if let Some(home) = this.home.get() {
+            home.ready.push(entry);
         }
     }
 
     /// Any thread, as `push`. Whether `select` was waiting.
     fn wakeup(this: Receiver<Self>) -> bool {
-        let Some(state) = this.state.get() else {
+        let Some(home) = this.home.get() else {
             return false;
         };
-        let waiting = !state.engine.is_closed() && state.engine.driver.is_waiting();
+        let waiting = !home.engine.is_closed() && home.engine.driver.is_waiting();
         if waiting {
-            state.engine.driver.waker().wake();
+            home.engine.driver.waker().wake();
         }
         waiting
     }
 
     /// The fiber that `transfer` gives control to; `None` when that is the caller.
     fn home_to_go(ruby: &Ruby, this: Receiver<Self>) -> Hook<Option<Fiber>> {
-        let state = this.state(ruby)?;
-        let is_there = state.is_at_home(ruby);
-        Ok((!is_there).then(|| ruby.get_inner(state.home)))
+        let home = this.home(ruby)?;
+        let is_there = home.is_at_home(ruby);
+        Ok((!is_there).then(|| ruby.get_inner(home.fiber)))
     }
 
     fn yield_turn(ruby: &Ruby, this: Receiver<Self>) -> Hook<Value> {
-        let state = this.state(ruby)?;
-        state.queued(ruby, || state.go_home(ruby))
+        let home = this.home(ruby)?;
+        home.queued(ruby, || home.go_home(ruby))
     }
 
     fn resume(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<Value> {
-        let state = this.state(ruby)?;
+        let home = this.home(ruby)?;
         let (fiber, arguments) = fiber_and_arguments(ruby, arguments)?;
-        state.queued(ruby, || transfer_to(fiber, arguments))
+        home.queued(ruby, || transfer_to(fiber, arguments))
     }
 
     fn raise(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<Value> {
-        let state = this.state(ruby)?;
+        let home = this.home(ruby)?;
         let (fiber, arguments) = fiber_and_arguments(ruby, arguments)?;
-        state.queued(ruby, || raise_in(ruby, fiber, arguments))
+        home.queued(ruby, || raise_in(ruby, fiber, arguments))
     }
 
     fn select(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<usize> {
-        let state = this.state(ruby)?;
+        let home = this.home(ruby)?;
         check_count(ruby, arguments, 0..=1)?;
         let timeout = match arguments.first() {
             Some(seconds) => duration::optional(ruby, *seconds)?,
             None => None,
         };
-        if !state.is_at_home(ruby) {
+        if !home.is_at_home(ruby) {
             let message = "select is for the selector's loop fiber";
             let class = ruby
                 .class_object()
                 .const_get::<_, ExceptionClass>("FiberError")?;
             return Err(Error::new(class, message));
         }
-        state.select(ruby, timeout)
+        home.select(ruby, timeout)
     }
 
     fn io_wait(
@@ -264,14 +185,14 @@ impl Selector {
         io: Value,
         events: Value,
     ) -> Hook<Value> {
-        let state = this.waiting_state(ruby, fiber)?;
+        let home = this.waiting_home(ruby, fiber)?;
         let io = OpenIo::new(ruby, io)?;
         let interest = io::interest(ruby, events)?;
         let none = ruby.qfalse().as_value();
-        if state.is_at_home(ruby) {
+        if home.is_at_home(ruby) {
             return Ok(none);
         }
-        Ok(match state.engine.poll(ruby, io.fd, interest, None)? {
+        Ok(match home.engine.poll(ruby, io.fd, interest, None)? {
             Some(ready) => io::events(ruby, ready),
             None => none,
         })
@@ -306,20 +227,20 @@ impl Selector {
                 "a fiber, an IO, a buffer, a length and an offset are needed".to_owned(),
             ));
         };
-        let state = self.waiting_state(ruby, fiber)?;
+        let home = self.waiting_home(ruby, fiber)?;
         hook(
-            &state.engine,
+            &home.engine,
             ruby,
             direction,
             arguments,
-            state.contract.get(),
+            self.contract.get(),
         )
     }
 
     /// The buffered hooks under the contract that this Ruby does not have, for its specs.
     fn contract(ruby: &Ruby, this: Obj<Self>, name: Symbol) -> Hook<()> {
         let contract = Contract::named(ruby, name)?;
-        this.made(ruby)?.contract.set(contract);
+        this.contract.set(contract);
         Ok(())
     }
 
@@ -332,7 +253,7 @@ impl Selector {
 
     /// See [`children::wait`].
     fn wait_for_child(ruby: &Ruby, this: Obj<Self>, pid: i32, flags: i32) -> Hook<bool> {
-        children::wait(ruby, &this.state(ruby)?.engine, pid, flags)
+        children::wait(ruby, &this.home(ruby)?.engine, pid, flags)
     }
 
     /// See [`children::block`].
@@ -342,162 +263,25 @@ impl Selector {
 
     /// Raises what every method raises for a selector of another thread or a closed one.
     fn check_usable(ruby: &Ruby, this: Obj<Self>, fiber: Value) -> Hook<()> {
-        this.waiting_state(ruby, fiber).map(|_| ())
+        this.waiting_home(ruby, fiber).map(|_| ())
     }
 
     /// Whether the caller is the loop fiber.
     fn is_at_home(ruby: &Ruby, this: Obj<Self>) -> Hook<bool> {
-        Ok(this.state(ruby)?.is_at_home(ruby))
+        Ok(this.home(ruby)?.is_at_home(ruby))
     }
 
-    /// The state, for the fiber that is about to wait.
-    fn waiting_state(&self, ruby: &Ruby, fiber: Value) -> Hook<&State> {
-        let state = self.state(ruby)?;
+    /// The loop and its engine, for the fiber that is about to wait.
+    fn waiting_home(&self, ruby: &Ruby, fiber: Value) -> Hook<&Home> {
+        let home = self.home(ruby)?;
         if fiber.as_raw() == ruby.fiber_current().as_raw() {
-            return Ok(state);
+            return Ok(home);
         }
         Err(errors::argument(
             ruby,
             "the fiber given is not the one that calls: a fiber can only wait for itself"
                 .to_owned(),
         ))
-    }
-}
-
-impl State {
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    /// Lets the other fibers run once, or those that can within some time.
-    pub fn let_others_run(&self, ruby: &Ruby, most: Option<Duration>) -> Hook<()> {
-        if most.is_some() {
-            gvl::pause();
-        }
-        if self.is_at_home(ruby) {
-            return self.select(ruby, Some(Duration::ZERO)).map(|_| ());
-        }
-        self.engine.yield_turn(ruby, Purpose::Turn)
-    }
-
-    fn is_at_home(&self, ruby: &Ruby) -> bool {
-        self.engine.is_home(ruby.fiber_current())
-    }
-
-    /// Gives control to the loop fiber; nil at once when that is the caller.
-    fn go_home(&self, ruby: &Ruby) -> Hook<Value> {
-        if self.is_at_home(ruby) {
-            return Ok(ruby.qnil().as_value());
-        }
-        ruby.get_inner(self.home).transfer(())
-    }
-
-    /// Gives control away with the current fiber queued; its entry goes however it comes back.
-    fn queued(&self, ruby: &Ruby, switch: impl FnOnce() -> Hook<Value>) -> Hook<Value> {
-        let entry = self.ready.push(ruby.fiber_current().as_value());
-        let result = switch();
-        self.ready.remove(entry);
-        result
-    }
-
-    fn select(&self, ruby: &Ruby, timeout: Option<Duration>) -> Hook<usize> {
-        self.idle.set(Duration::ZERO);
-        let flushed = self.flush(ruby)?;
-        let engine = &self.engine;
-        let driver = &engine.driver;
-        let failure = |error| engine.failure(ruby, error);
-        if driver.begin_turn().map_err(failure)? != Turn::Ready {
-            if flushed || timeout == Some(Duration::ZERO) {
-                self.look(timeout)
-            } else {
-                self.wait(ruby, timeout)?
-            }
-            .map_err(failure)?;
-            driver.begin_turn().map_err(failure)?;
-        }
-        self.dispatch(ruby)
-    }
-
-    /// Runs what the ready list holds now; what comes meanwhile is for the next time. Whether there
-    /// was anything.
-    fn flush(&self, ruby: &Ruby) -> Hook<bool> {
-        let mut left = self.ready.len();
-        let mut ran = false;
-        loop {
-            let mut object = None;
-            let next_fiber = || {
-                while left > 0 && object.is_none() {
-                    left -= 1;
-                    let Some(entry) = self.ready.pop() else {
-                        continue;
-                    };
-                    let entry = ruby.get_inner(entry);
-                    ran = true;
-                    match Fiber::from_value(entry) {
-                        Some(fiber) if fiber.is_alive() => {
-                            self.engine.driver.begin_row();
-                            return Some(fiber);
-                        }
-                        Some(_) => {}
-                        None => object = Some(entry),
-                    }
-                }
-                None
-            };
-            switch::transfer_each(ruby, next_fiber)?;
-            let Some(object) = object else {
-                return Ok(ran);
-            };
-            if object.funcall::<_, _, bool>("alive?", ())? {
-                object.funcall::<_, _, Value>("transfer", ())?;
-            }
-        }
-    }
-
-    /// Looks at the backend without waiting. While more is ready to run, that can be put off for
-    /// some turns where it costs a system call.
-    fn look(&self, timeout: Option<Duration>) -> uring_io_core::Result<()> {
-        let not_looked = self.not_looked.get();
-        let busy = timeout != Some(Duration::ZERO) && !self.ready.is_empty();
-        if busy && not_looked < NOT_LOOKED_MAX {
-            self.not_looked.set(not_looked + 1);
-            return Ok(());
-        }
-        self.not_looked.set(0);
-        self.engine.driver.look()
-    }
-
-    /// Waits in the kernel, unless Ruby has an interrupt for the thread, or something became ready
-    /// to run.
-    fn wait(&self, ruby: &Ruby, timeout: Option<Duration>) -> Hook<uring_io_core::Result<()>> {
-        // Whether it is masked or not: whoever called `select` decides what becomes of it. One that is not may
-        // be raised by the question itself.
-        let question = LazyId::get_inner_with(&PENDING_INTERRUPT, ruby);
-        let pending: bool = ruby.thread_current().funcall(question, ())?;
-        if pending || !self.ready.is_empty() {
-            return Ok(self.engine.driver.look());
-        }
-        let start = Instant::now();
-        let waited = gvl::wait(&self.engine.driver, timeout);
-        self.idle.set(start.elapsed());
-        self.not_looked.set(0);
-        Ok(waited.unwrap_or(Ok(())))
-    }
-
-    /// Transfers to the fibers whose operation is over, and returns how many there were.
-    fn dispatch(&self, ruby: &Ruby) -> Hook<usize> {
-        let mut served = 0;
-        let driver = &self.engine.driver;
-        let next_fiber = || loop {
-            let token = driver.next_ready()?;
-            served += 1;
-            let fiber = driver.with_payload(token, |party| ruby.get_inner(party.fiber));
-            if let Some(fiber) = fiber.filter(|fiber| fiber.is_alive()) {
-                return Some(fiber);
-            }
-        };
-        switch::transfer_each(ruby, next_fiber)?;
-        Ok(served)
     }
 }
 
@@ -554,10 +338,9 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Selector", ruby.class_object())?;
     Selector::class(ruby);
     ractors::refuse_copies(class)?;
-    LazyId::force(&PENDING_INTERRUPT, ruby);
     class.define_alloc_func::<Selector>();
     class.define_method("initialize", method!(Selector::initialize, -1))?;
-    class.define_method("loop", method!(Selector::home, 0))?;
+    class.define_method("loop", method!(Selector::loop_fiber, 0))?;
     class.define_method("backend", method!(Selector::backend, 0))?;
     class.define_method("idle_duration", method!(Selector::idle_duration, 0))?;
     class.define_method("ready?", method!(Selector::is_ready, 0))?;

@@ -19,9 +19,10 @@ use crate::gvl;
 use crate::io::{Kind, OpenIo};
 
 /// What the two numbers after the buffer mean.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Contract {
     /// Up to Ruby 4.0.
+    #[default]
     LengthOffset,
     /// From Ruby 4.1 on.
     OffsetLength,

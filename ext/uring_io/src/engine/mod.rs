@@ -6,9 +6,11 @@
 //! parked fiber without its wakeup, because Ruby returns there when a transferred fiber ends: it
 //! then goes on choosing who runs.
 
+pub mod home;
 mod interrupts;
 mod memory;
 mod party;
+mod ready_list;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -23,6 +25,7 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Exception, Ruby, Value};
 use uring_io_core::{BackendKind, Call, Driver, Interest, Operation, Token, Turn, Wakeup};
 
+pub use self::home::Home;
 use self::interrupts::Interrupts;
 use self::party::Interrupt;
 pub use self::party::{Flow, Party, Purpose, Raised, Timeout};

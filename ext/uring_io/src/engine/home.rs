@@ -1,0 +1,193 @@
+//! A loop fiber that others give control to while they wait: what a selector has besides its engine.
+//!
+//! Two queues say who runs: the ready list, with fibers and other objects that were pushed, and the driver's,
+//! with those whose operation is over.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use magnus::fiber::Fiber;
+use magnus::value::{LazyId, Opaque, ReprValue};
+use magnus::{gc, Error, Ruby, Value};
+use uring_io_core::{Driver, Turn};
+
+use super::ready_list::ReadyList;
+use super::{Engine, Flow, Party, Purpose};
+use crate::{gvl, switch};
+
+/// A loop fiber, and the engine of those who wait.
+pub struct Home {
+    pub engine: Engine,
+    pub fiber: Opaque<Fiber>,
+    pub ready: ReadyList,
+    /// How long the last `select` has waited.
+    pub idle: Cell<Duration>,
+    /// Times that `select` did not look at a backend whose look costs a system call.
+    not_looked: Cell<u32>,
+}
+
+static PENDING_INTERRUPT: LazyId = LazyId::new("pending_interrupt?");
+
+/// Selects in a row that may leave a backend unasked whose look costs a system call.
+const NOT_LOOKED_MAX: u32 = 16;
+
+impl Home {
+    pub fn new(ruby: &Ruby, driver: Driver<Party>, fiber: Fiber) -> Self {
+        Self {
+            engine: Engine::new(ruby, driver, Flow::Home(Opaque::from(fiber))),
+            fiber: Opaque::from(fiber),
+            ready: ReadyList::default(),
+            idle: Cell::new(Duration::ZERO),
+            not_looked: Cell::new(0),
+        }
+    }
+
+    pub fn mark(&self, marker: &gc::Marker) {
+        self.engine.mark(marker);
+        self.ready.mark(marker);
+    }
+
+    /// Lets the other fibers run once, or those that can within some time.
+    pub fn let_others_run(&self, ruby: &Ruby, most: Option<Duration>) -> Result<(), Error> {
+        if most.is_some() {
+            gvl::pause();
+        }
+        if self.is_at_home(ruby) {
+            return self.select(ruby, Some(Duration::ZERO)).map(|_| ());
+        }
+        self.engine.yield_turn(ruby, Purpose::Turn)
+    }
+
+    pub fn is_at_home(&self, ruby: &Ruby) -> bool {
+        self.engine.is_home(ruby.fiber_current())
+    }
+
+    /// Gives control to the loop fiber; nil at once when that is the caller.
+    pub fn go_home(&self, ruby: &Ruby) -> Result<Value, Error> {
+        if self.is_at_home(ruby) {
+            return Ok(ruby.qnil().as_value());
+        }
+        ruby.get_inner(self.fiber).transfer(())
+    }
+
+    /// Gives control away with the current fiber queued; its entry goes however it comes back.
+    pub fn queued(
+        &self,
+        ruby: &Ruby,
+        switch: impl FnOnce() -> Result<Value, Error>,
+    ) -> Result<Value, Error> {
+        let entry = self.ready.push(ruby.fiber_current().as_value());
+        let result = switch();
+        self.ready.remove(entry);
+        result
+    }
+
+    pub fn select(&self, ruby: &Ruby, timeout: Option<Duration>) -> Result<usize, Error> {
+        self.idle.set(Duration::ZERO);
+        let flushed = self.flush(ruby)?;
+        let engine = &self.engine;
+        let driver = &engine.driver;
+        let failure = |error| engine.failure(ruby, error);
+        if driver.begin_turn().map_err(failure)? != Turn::Ready {
+            if flushed || timeout == Some(Duration::ZERO) {
+                self.look(timeout)
+            } else {
+                self.wait(ruby, timeout)?
+            }
+            .map_err(failure)?;
+            driver.begin_turn().map_err(failure)?;
+        }
+        self.dispatch(ruby)
+    }
+
+    /// Runs what the ready list holds now; what comes meanwhile is for the next time. Whether there
+    /// was anything.
+    fn flush(&self, ruby: &Ruby) -> Result<bool, Error> {
+        let mut left = self.ready.len();
+        let mut ran = false;
+        loop {
+            let mut object = None;
+            let next_fiber = || {
+                while left > 0 && object.is_none() {
+                    left -= 1;
+                    let Some(entry) = self.ready.pop() else {
+                        continue;
+                    };
+                    let entry = ruby.get_inner(entry);
+                    ran = true;
+                    match Fiber::from_value(entry) {
+                        Some(fiber) if fiber.is_alive() => {
+                            self.engine.driver.begin_row();
+                            return Some(fiber);
+                        }
+                        Some(_) => {}
+                        None => object = Some(entry),
+                    }
+                }
+                None
+            };
+            switch::transfer_each(ruby, next_fiber)?;
+            let Some(object) = object else {
+                return Ok(ran);
+            };
+            if object.funcall::<_, _, bool>("alive?", ())? {
+                object.funcall::<_, _, Value>("transfer", ())?;
+            }
+        }
+    }
+
+    /// Looks at the backend without waiting. While more is ready to run, that can be put off for
+    /// some turns where it costs a system call.
+    fn look(&self, timeout: Option<Duration>) -> uring_io_core::Result<()> {
+        let not_looked = self.not_looked.get();
+        let busy = timeout != Some(Duration::ZERO) && !self.ready.is_empty();
+        if busy && not_looked < NOT_LOOKED_MAX {
+            self.not_looked.set(not_looked + 1);
+            return Ok(());
+        }
+        self.not_looked.set(0);
+        self.engine.driver.look()
+    }
+
+    /// Waits in the kernel, unless Ruby has an interrupt for the thread, or something became ready
+    /// to run.
+    fn wait(
+        &self,
+        ruby: &Ruby,
+        timeout: Option<Duration>,
+    ) -> Result<uring_io_core::Result<()>, Error> {
+        // Whether it is masked or not: whoever called `select` decides what becomes of it. One that is not may
+        // be raised by the question itself.
+        let question = LazyId::get_inner_with(&PENDING_INTERRUPT, ruby);
+        let pending: bool = ruby.thread_current().funcall(question, ())?;
+        if pending || !self.ready.is_empty() {
+            return Ok(self.engine.driver.look());
+        }
+        let start = Instant::now();
+        let waited = gvl::wait(&self.engine.driver, timeout);
+        self.idle.set(start.elapsed());
+        self.not_looked.set(0);
+        Ok(waited.unwrap_or(Ok(())))
+    }
+
+    /// Transfers to the fibers whose operation is over, and returns how many there were.
+    fn dispatch(&self, ruby: &Ruby) -> Result<usize, Error> {
+        let mut served = 0;
+        let driver = &self.engine.driver;
+        let next_fiber = || loop {
+            let token = driver.next_ready()?;
+            served += 1;
+            let fiber = driver.with_payload(token, |party| ruby.get_inner(party.fiber));
+            if let Some(fiber) = fiber.filter(|fiber| fiber.is_alive()) {
+                return Some(fiber);
+            }
+        };
+        switch::transfer_each(ruby, next_fiber)?;
+        Ok(served)
+    }
+}
+
+/// Makes the name, before there is another Ractor.
+pub fn init(ruby: &Ruby) {
+    LazyId::force(&PENDING_INTERRUPT, ruby);
+}
