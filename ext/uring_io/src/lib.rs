@@ -10,8 +10,8 @@ mod buffer;
 mod caller;
 mod calls;
 mod children;
+mod close;
 mod closers;
-mod closing;
 mod detour;
 mod duration;
 mod engine;
@@ -45,6 +45,7 @@ use magnus::{Error, Ruby};
 fn init(ruby: &Ruby) -> Result<(), Error> {
     ractors::init();
     closers::init();
+    engine::closing::init();
     blocking::init();
     let module = ruby.define_module("UringIO")?;
     buffer::init(ruby);
@@ -56,5 +57,5 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     selector::init(ruby, module)?;
     poller::init(ruby, module)?;
     ring::init(ruby, module)?;
-    closing::init(module)
+    close::init(module)
 }

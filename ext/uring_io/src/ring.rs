@@ -19,7 +19,7 @@ use uring_io_core::{Call, Shot, Token, Wakeup};
 
 use crate::batch::{self, Batch};
 use crate::calls::{Chain, ChainOutcome, Step};
-use crate::closing::Registry;
+use crate::engine::closing::Registry;
 use crate::engine::{Engine, Flow, Purpose};
 use crate::held::Held;
 use crate::options::{self, Made};

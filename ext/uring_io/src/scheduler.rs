@@ -24,8 +24,8 @@ use uring_io_core::{BackendKind, Direction, Interest, Token};
 use crate::arguments::check_count;
 use crate::closers;
 #[cfg(ruby_gte_4_0)]
-use crate::closing;
-use crate::closing::Registry;
+use crate::engine::closing;
+use crate::engine::closing::Registry;
 use crate::engine::{Engine, Purpose};
 use crate::io::{self, OpenIo};
 use crate::options;

@@ -19,7 +19,7 @@ use rb_sys::rb_data_type_t;
 use uring_io_core::Direction;
 
 use crate::arguments::check_count;
-use crate::closing::{self, Registry};
+use crate::engine::closing::{self, Registry};
 use crate::engine::Home;
 use crate::io::{self, OpenIo};
 use crate::options::{self, Made};

@@ -6,6 +6,7 @@
 //! parked fiber without its wakeup, because Ruby returns there when a transferred fiber ends: it
 //! then goes on choosing who runs.
 
+pub mod closing;
 pub mod home;
 mod interrupts;
 mod memory;
@@ -25,11 +26,11 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Exception, Ruby, Value};
 use uring_io_core::{BackendKind, Call, Driver, Interest, Operation, Token, Turn, Wakeup};
 
+use self::closing::Registry;
 pub use self::home::Home;
 use self::interrupts::Interrupts;
 use self::party::Interrupt;
 pub use self::party::{Flow, Party, Purpose, Raised, Timeout};
-use crate::closing::Registry;
 use crate::held::{Held, Kept};
 use crate::io::OpenIo;
 use crate::registered::Registration;

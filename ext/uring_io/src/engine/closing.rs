@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use magnus::rb_sys::{AsRawValue, FromRawValue};
 use magnus::value::ReprValue;
-use magnus::{function, method, prelude::*, Error, RModule, Ruby, Value};
+use magnus::{Error, Ruby, Value};
 
-use crate::engine::{Engine, Flow, Home, Purpose};
+use super::{Engine, Flow, Home, Purpose};
 use crate::io::{Descriptors, OpenIo};
 use crate::ractors::Local;
 use crate::{closers, gvl};
@@ -341,7 +341,7 @@ impl Engine {
 }
 
 /// Ends what is under way on the descriptors of an IO, then does the rest.
-fn ending(
+pub fn ending(
     ruby: &Ruby,
     io: Value,
     which: Descriptors,
@@ -364,56 +364,13 @@ fn ending(
     }
 }
 
-fn close(ruby: &Ruby, this: Value) -> Result<Value, Error> {
-    ending(ruby, this, Descriptors::Both, || ruby.call_super(()))
-}
-
-fn close_read(ruby: &Ruby, this: Value) -> Result<Value, Error> {
-    ending(ruby, this, Descriptors::ForReading, || ruby.call_super(()))
-}
-
-fn close_write(ruby: &Ruby, this: Value) -> Result<Value, Error> {
-    ending(ruby, this, Descriptors::ForWriting, || ruby.call_super(()))
-}
-
-fn reopen(ruby: &Ruby, this: Value, arguments: &[Value]) -> Result<Value, Error> {
-    ending(ruby, this, Descriptors::Own, || call_super_with(arguments))
-}
-
-/// Calls the method of the same name further up with arguments as they came, keywords as keywords.
-fn call_super_with(arguments: &[Value]) -> Result<Value, Error> {
-    // SAFETY: in a method's own frame; the arguments are on the stack of its caller. What raises is caught.
-    let value = magnus::rb_sys::protect(|| unsafe {
-        rb_sys::rb_call_super_kw(
-            arguments.len() as i32,
-            arguments.as_ptr().cast(),
-            rb_sys::rb_keyword_given_p(),
-        )
-    })?;
-    // SAFETY: the call returned a value.
-    Ok(unsafe { Value::from_raw(value) })
-}
-
 /// Ends what is under way on a descriptor that is about to be closed, without waiting for whoever uses it.
 /// Ruby 4.0 has waited for those that use the IO.
 pub fn tell_of_close(ruby: &Ruby, fd: RawFd) {
     REGISTRY.of(ruby).end_all_on(ruby, &[fd], true);
 }
 
-/// Ends what is under way on an IO that is closed next without a call of its methods.
-fn end_uses(ruby: &Ruby, io: Value) -> Result<Value, Error> {
-    ending(ruby, io, Descriptors::Both, || Ok(ruby.qnil().as_value()))
-}
-
-/// Modules whose methods come before IO's and BasicSocket's own.
-pub fn init(module: RModule) -> Result<(), Error> {
+/// Makes what the threads of each Ractor share, before there is another one.
+pub fn init() {
     REGISTRY.init();
-    let halves = module.define_module("CloseHalf")?;
-    halves.define_method("close_read", method!(close_read, 0))?;
-    halves.define_method("close_write", method!(close_write, 0))?;
-    let whole = module.define_module("Close")?;
-    whole.define_method("close", method!(close, 0))?;
-    whole.define_method("reopen", method!(reopen, -1))?;
-    whole.define_singleton_method("end_uses", function!(end_uses, 1))?;
-    Ok(())
 }
