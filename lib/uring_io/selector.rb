@@ -11,7 +11,7 @@ module UringIO
   # A selector belongs to the thread that made it and to its loop fiber, the only one that may call
   # #select. All methods but #push, #wakeup, #ready?, #loop, #backend, #idle_duration, #io_close and #closed? raise
   # ThreadError on other threads.
-  # What Async calls often is native (ext/uring_io/src/selector.rs).
+  # What Async calls often is native (ext/uring_io/src/classes/selector.rs).
   #
   # Programs that use Async need not name it: see uring_io/async.
   class Selector

@@ -1,57 +1,33 @@
-//! The Ruby face of `uring_io_core`: one file per class or concern.
+//! The Ruby face of `uring_io_core`, in floors: each imports those below it only.
 //!
-//! The binding owns everything that is Ruby's: fibers and their marking, IO::Buffer locks, the
-//! GVL, errors. What an operation is and how it is done belongs to the core.
+//! `classes` has the Ruby classes; `hooks` what several of them do when Ruby calls; `engine` the fibers on
+//! a driver; `memory` what of Ruby's the kernel uses; `ruby` CRuby's own ways. The binding owns everything
+//! that is Ruby's: fibers and their marking, IO::Buffer locks, the GVL, errors. What an operation is and how it
+//! is done belongs to the core.
 
-mod arguments;
-mod batch;
-mod blocking;
-mod buffer;
-mod caller;
-mod calls;
-mod children;
-mod close;
-mod closers;
-mod detour;
-mod duration;
+mod classes;
 mod engine;
-mod errors;
-mod gvl;
-mod held;
-mod io;
-mod options;
-mod poller;
-mod prepared;
-mod ractors;
-mod receiver;
-mod registered;
-mod registered_buffer;
-mod remembered;
-mod resolve;
-mod ring;
-mod scheduler;
-mod select;
-mod selector;
-mod stacks;
-mod support;
-mod switch;
-mod timeout;
-mod transfer;
-mod unused;
+mod hooks;
+mod memory;
+mod ruby;
 
 use magnus::{Error, Ruby};
+
+use crate::classes::{close, poller, ring, scheduler, selector, support};
+use crate::hooks::{blocking, remembered};
+use crate::memory::buffer;
+use crate::ruby::{closers, io, ractors};
 
 #[magnus::init]
 fn init(ruby: &Ruby) -> Result<(), Error> {
     ractors::init();
     closers::init();
-    engine::closing::init();
-    blocking::init();
-    let module = ruby.define_module("UringIO")?;
     buffer::init(ruby);
-    engine::home::init(ruby);
     io::init(ruby);
+    engine::init(ruby);
+    blocking::init();
     remembered::init(ruby);
+    let module = ruby.define_module("UringIO")?;
     support::init(ruby, module)?;
     scheduler::init(ruby, module)?;
     selector::init(ruby, module)?;

@@ -3,7 +3,7 @@
 # Nothing outlives its IO. Ruby 3.3 and 3.4 tell no scheduler when an IO is closed, and Ruby 4.0 tells it of some of
 # what is under way only. So the methods that close a descriptor, or give it another file, first end what schedulers,
 # selectors and rings do with it, and wait until that is over: who waited gets IOError, as a thread does
-# (ext/uring_io/src/closing.rs).
+# (ext/uring_io/src/classes/close.rs).
 module UringIO
   # @!parse
   #   # What comes before IO#close and IO#reopen.

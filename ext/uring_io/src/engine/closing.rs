@@ -18,9 +18,9 @@ use magnus::value::ReprValue;
 use magnus::{Error, Ruby, Value};
 
 use super::{Engine, Flow, Home, Purpose};
-use crate::io::{Descriptors, OpenIo};
-use crate::ractors::Local;
-use crate::{closers, gvl};
+use crate::ruby::io::{Descriptors, OpenIo};
+use crate::ruby::ractors::Local;
+use crate::ruby::{closers, gvl};
 
 /// Who uses descriptors. Selectors have more than an engine: a list of others who are to run.
 #[derive(Clone, Copy, PartialEq, Eq)]

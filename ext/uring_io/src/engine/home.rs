@@ -13,7 +13,7 @@ use uring_io_core::{Driver, Turn};
 
 use super::ready_list::ReadyList;
 use super::{Engine, Flow, Party, Purpose};
-use crate::{gvl, switch};
+use crate::ruby::{gvl, switch};
 
 /// A loop fiber, and the engine of those who wait.
 pub struct Home {

@@ -11,7 +11,7 @@ use magnus::{gc, prelude::*, Error, Exception, Ruby, Value};
 use uring_io_core::Token;
 
 use super::party::{Interrupt, Raised, Timeout};
-use crate::errors;
+use crate::ruby::errors;
 
 /// Interrupts that have not been raised.
 #[derive(Default)]

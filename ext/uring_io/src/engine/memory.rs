@@ -6,9 +6,9 @@ use magnus::{Error, Ruby};
 use uring_io_core::{LentBuffer, Token};
 
 use super::Engine;
-use crate::errors;
-use crate::held::{Held, Kept};
-use crate::registered::Registration;
+use crate::memory::held::{Held, Kept};
+use crate::memory::registered::Registration;
+use crate::ruby::errors;
 
 impl Engine {
     /// Holds what the kernel goes on using although the call is over.

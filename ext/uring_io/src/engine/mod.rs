@@ -6,6 +6,7 @@
 //! parked fiber without its wakeup, because Ruby returns there when a transferred fiber ends: it
 //! then goes on choosing who runs.
 
+pub mod calls;
 pub mod closing;
 pub mod home;
 mod interrupts;
@@ -31,10 +32,10 @@ pub use self::home::Home;
 use self::interrupts::Interrupts;
 use self::party::Interrupt;
 pub use self::party::{Flow, Party, Purpose, Raised, Timeout};
-use crate::held::{Held, Kept};
-use crate::io::OpenIo;
-use crate::registered::Registration;
-use crate::{errors, gvl};
+use crate::memory::held::{Held, Kept};
+use crate::memory::registered::Registration;
+use crate::ruby::io::OpenIo;
+use crate::ruby::{errors, gvl};
 
 /// Hashes object addresses: their low bits are always the same, so they are mixed upwards.
 #[derive(Default)]
@@ -1139,4 +1140,10 @@ impl Drop for Place<'_> {
         // to give control away and counts on being handed out later.
         self.engine.driver.requeue(outer);
     }
+}
+
+/// Makes what is static, before there is another Ractor.
+pub fn init(ruby: &Ruby) {
+    closing::init();
+    home::init(ruby);
 }

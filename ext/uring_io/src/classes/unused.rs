@@ -5,8 +5,8 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, rb_sys::AsRawValue, Error, Ruby, Value};
 use uring_io_core::{Driver, Options};
 
+use crate::classes::options::{self, Made};
 use crate::engine::{Engine, Flow, Party};
-use crate::options::{self, Made};
 
 /// What `new` has made.
 pub struct Unused {

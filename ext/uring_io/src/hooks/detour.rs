@@ -9,10 +9,10 @@
 use magnus::{Error, Ruby};
 use uring_io_core::{Direction, LentBuffer};
 
-use crate::buffer::BufferMemory;
 use crate::engine::Engine;
-use crate::errors;
-use crate::io::OpenIo;
+use crate::memory::buffer::BufferMemory;
+use crate::ruby::errors;
+use crate::ruby::io::OpenIo;
 
 /// A buffer of Ruby's, and the memory that is read into in its place.
 pub struct Detour<'a> {

@@ -7,7 +7,7 @@ use magnus::value::ReprValue;
 use magnus::{function, method, prelude::*, Error, RModule, Ruby, Value};
 
 use crate::engine::closing::ending;
-use crate::io::Descriptors;
+use crate::ruby::io::Descriptors;
 
 fn close(ruby: &Ruby, this: Value) -> Result<Value, Error> {
     ending(ruby, this, Descriptors::Both, || ruby.call_super(()))

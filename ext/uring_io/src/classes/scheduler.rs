@@ -21,20 +21,21 @@ use magnus::{
 use rb_sys::rb_data_type_t;
 use uring_io_core::{BackendKind, Direction, Interest, Token};
 
-use crate::arguments::check_count;
-use crate::closers;
+use crate::classes::options;
+use crate::classes::unused::{self, Unused};
 #[cfg(ruby_gte_4_0)]
 use crate::engine::closing;
 use crate::engine::closing::Registry;
 use crate::engine::{Engine, Purpose};
-use crate::io::{self, OpenIo};
-use crate::options;
-use crate::receiver::{Receiver, Receives};
-use crate::remembered;
-use crate::stacks::Stacks;
-use crate::transfer::{self, Contract};
-use crate::unused::{self, Unused};
-use crate::{blocking, caller, children, duration, errors, ractors, resolve, select, timeout};
+use crate::hooks::remembered;
+use crate::hooks::transfer::{self, Contract};
+use crate::hooks::{blocking, children, resolve, select, timeout};
+use crate::ruby::arguments::check_count;
+use crate::ruby::closers;
+use crate::ruby::io::{self, OpenIo};
+use crate::ruby::receiver::{Receiver, Receives};
+use crate::ruby::stacks::Stacks;
+use crate::ruby::{caller, duration, errors, ractors};
 
 /// Memory behind a UringIO::Scheduler.
 #[derive(TypedData, Default)]

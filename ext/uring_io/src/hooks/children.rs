@@ -6,7 +6,7 @@ use magnus::{Error, Ruby};
 use uring_io_core::{pidfd_open, Children, Interest, Operation};
 
 use crate::engine::Engine;
-use crate::gvl;
+use crate::ruby::gvl;
 
 /// Waits until a child of those that `pid` and `flags` mean (waitpid(2)) changes its state. True
 /// when there is something to reap or nothing to wait for; false when this kernel or backend

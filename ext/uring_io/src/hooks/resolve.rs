@@ -8,7 +8,7 @@ use magnus::{prelude::*, Error, ExceptionClass, RModule, RString, Ruby, Value};
 use uring_io_core::ResolveError;
 
 use crate::engine::Engine;
-use crate::errors;
+use crate::ruby::errors;
 
 /// Numeric addresses of `hostname`, or nil when there is no such name: Ruby then raises what it
 /// raises for any name that is not known. Other failures raise Socket::ResolutionError.

@@ -22,8 +22,8 @@ use magnus::{
 };
 use uring_io_core::{BackendKind, Driver, Interest, Operation, Token, Turn, Wakeup};
 
-use crate::options::{self, Made};
-use crate::{duration, errors, gvl, io, ractors};
+use crate::classes::options::{self, Made};
+use crate::ruby::{duration, errors, gvl, io, ractors};
 
 /// Memory behind a UringIO::Poller.
 #[derive(TypedData, Default)]

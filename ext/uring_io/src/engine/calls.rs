@@ -8,8 +8,8 @@ use magnus::{Error, Ruby};
 use uring_io_core::{Call, Link, Shot, Token, Wakeup};
 
 use crate::engine::{Engine, Flow, Purpose, Raised};
-use crate::errors;
-use crate::held::Held;
+use crate::memory::held::Held;
+use crate::ruby::errors;
 
 /// What a call came to.
 pub struct Outcome {

@@ -15,12 +15,12 @@ use uring_io_core::{
     Message, OpenHow, SharedMemory, Subject, Target, Vectors,
 };
 
-use crate::buffer::BufferMemory;
-use crate::calls::Outcome;
+use crate::engine::calls::Outcome;
 use crate::engine::Engine;
-use crate::held::{Held, LENGTH_MAX};
-use crate::registered::Registered;
-use crate::{duration, errors, io};
+use crate::memory::buffer::BufferMemory;
+use crate::memory::held::{Held, LENGTH_MAX};
+use crate::memory::registered::Registered;
+use crate::ruby::{duration, errors, io};
 
 type Made = Result<Obj<Prepared>, Error>;
 

@@ -18,14 +18,15 @@ use magnus::{
 use rb_sys::rb_data_type_t;
 use uring_io_core::Direction;
 
-use crate::arguments::check_count;
+use crate::classes::options::{self, Made};
 use crate::engine::closing::{self, Registry};
 use crate::engine::Home;
-use crate::io::{self, OpenIo};
-use crate::options::{self, Made};
-use crate::receiver::{Receiver, Receives};
-use crate::transfer::{self, Contract};
-use crate::{children, duration, errors, ractors, switch};
+use crate::hooks::children;
+use crate::hooks::transfer::{self, Contract};
+use crate::ruby::arguments::check_count;
+use crate::ruby::io::{self, OpenIo};
+use crate::ruby::receiver::{Receiver, Receives};
+use crate::ruby::{duration, errors, ractors, switch};
 
 /// Memory behind a UringIO::Selector.
 #[derive(TypedData, Default)]

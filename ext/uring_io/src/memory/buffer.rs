@@ -14,8 +14,8 @@ use rb_sys::{
 };
 use uring_io_core::{Direction, LentBuffer};
 
-use crate::errors;
-use crate::ractors::Local;
+use crate::ruby::errors;
+use crate::ruby::ractors::Local;
 
 /// The memory of an IO::Buffer, which stays where it is until this is dropped.
 ///

@@ -4,10 +4,10 @@ use magnus::value::Opaque;
 use magnus::{method, prelude::*, typed_data::Obj, Error, RClass, Ruby, TypedData, Value};
 use uring_io_core::{Direction, Memory};
 
-use crate::errors;
-use crate::held::Held;
-use crate::registered::Registered;
-use crate::ring::Home;
+use crate::classes::ring::Home;
+use crate::memory::held::Held;
+use crate::memory::registered::Registered;
+use crate::ruby::errors;
 
 /// Registers the memory of a buffer with an engine, which keeps the buffer locked.
 pub fn register(ruby: &Ruby, home: &Home, buffer: Value) -> Result<Registered, Error> {

@@ -44,7 +44,7 @@ mod operation {
     use magnus::{Ruby, Value};
     use rb_sys::{rb_nogvl, RB_NOGVL_INTR_FAIL};
 
-    use crate::ractors::Local;
+    use crate::ruby::ractors::Local;
 
     /// How many threads of the Ractor are about to tell work to end.
     pub static CANCELLING: Local<AtomicU32> = Local::new();

@@ -9,14 +9,14 @@
 use magnus::{prelude::*, Error, RClass, Ruby, Symbol, TryConvert, Value};
 use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
 
-use crate::arguments::{check_count, size};
-use crate::buffer::BufferMemory;
-use crate::caller;
-use crate::detour::Detour;
 use crate::engine::{Engine, Flow};
-use crate::errors;
-use crate::gvl;
-use crate::io::{Kind, OpenIo};
+use crate::hooks::detour::Detour;
+use crate::memory::buffer::BufferMemory;
+use crate::ruby::arguments::{check_count, size};
+use crate::ruby::caller;
+use crate::ruby::errors;
+use crate::ruby::gvl;
+use crate::ruby::io::{Kind, OpenIo};
 
 /// What the two numbers after the buffer mean.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

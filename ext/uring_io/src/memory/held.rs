@@ -12,9 +12,9 @@ use magnus::value::{BoxValue, Opaque, ReprValue};
 use magnus::{gc, Error, RString, Ruby, Value};
 use uring_io_core::{Direction, LentBuffer, Memory};
 
-use crate::buffer::BufferMemory;
-use crate::errors;
-use crate::registered::Registered;
+use crate::memory::buffer::BufferMemory;
+use crate::memory::registered::Registered;
+use crate::ruby::errors;
 
 /// What a call holds on to, in the order in which its arguments came.
 #[derive(Default)]

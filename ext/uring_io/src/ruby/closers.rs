@@ -14,8 +14,8 @@ use magnus::{rb_sys::AsRawValue, Error, Ruby, Value};
 use rb_sys::VALUE;
 
 #[cfg(ruby_lt_4_0)]
-use crate::gvl;
-use crate::ractors::Local;
+use crate::ruby::gvl;
+use crate::ruby::ractors::Local;
 
 /// A fiber in Ruby's own close, and the Mutex that it waits for there.
 struct Closer {

@@ -21,7 +21,7 @@ use rb_sys::{
     rb_ractor_local_storage_type,
 };
 
-use crate::errors;
+use crate::ruby::errors;
 
 /// Something that the threads of one Ractor have in common: a static, of which each Ractor has a value of
 /// its own, made at its first use.

@@ -7,7 +7,7 @@ use magnus::{prelude::*, Error, RHash, Ruby, Value};
 use uring_io_core::support;
 use uring_io_core::{BackendKind, Driver, Options, RingOptions, Sqpoll};
 
-use crate::{duration, errors, ractors};
+use crate::ruby::{duration, errors, ractors};
 
 /// A driver, and what else was asked for.
 pub struct Made<P> {

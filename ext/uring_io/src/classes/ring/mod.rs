@@ -1,9 +1,13 @@
 //! Class UringIO::Ring: calls that no scheduler hook expresses, one at a time, many at once, in chains
 //! and in streams.
 //!
-//! `lib/uring_io/ring.rb` has the methods, which prepare calls (`prepared.rs`); here they are made, on
+//! `lib/uring_io/ring.rb` has the methods, which prepare calls (`call.rs`); here they are made, on
 //! the ring of the scheduler that the fiber runs under, or on the ring's own.
 #![allow(unsafe_code)]
+
+pub mod batch;
+pub mod call;
+pub mod registered_buffer;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -17,17 +21,16 @@ use magnus::{
 };
 use uring_io_core::{Call, Shot, Token, Wakeup};
 
-use crate::batch::{self, Batch};
-use crate::calls::{Chain, ChainOutcome, Step};
+use self::batch::Batch;
+use self::call::Prepared;
+use crate::classes::options::{self, Made};
+use crate::classes::scheduler::Scheduler;
+use crate::engine::calls::{Chain, ChainOutcome, Step};
 use crate::engine::closing::Registry;
 use crate::engine::{Engine, Flow, Purpose};
-use crate::held::Held;
-use crate::options::{self, Made};
-use crate::prepared::{self, Prepared};
-use crate::registered::Registered;
-use crate::registered_buffer;
-use crate::scheduler::Scheduler;
-use crate::{duration, errors, ractors};
+use crate::memory::held::Held;
+use crate::memory::registered::Registered;
+use crate::ruby::{duration, errors, ractors};
 
 type Hook<T> = Result<T, Error>;
 
@@ -176,7 +179,7 @@ impl Ring {
         ]))
     }
 
-    /// Makes a call: what it came to, see `prepared::value`.
+    /// Makes a call: what it came to, see `call::value`.
     fn perform(ruby: &Ruby, this: Obj<Self>, call: Obj<Prepared>, timeout: Value) -> Hook<Value> {
         let made = Self::made_call(ruby, this, &call, timeout);
         call.held.release(ruby);
@@ -190,7 +193,7 @@ impl Ring {
         let request = call.take_for(ruby, engine)?;
         match engine.call(ruby, request, limit, &call.held)? {
             Some(outcome) => {
-                prepared::value(ruby, &outcome, call.name(), &call.held)?.map_err(Error::from)
+                call::value(ruby, &outcome, call.name(), &call.held)?.map_err(Error::from)
             }
             None => Err(errors::io_timeout(
                 ruby,
@@ -278,7 +281,7 @@ impl Ring {
         let values = ruby.ary_new_capa(steps.len() + 1);
         for (index, (outcome, broken)) in made.outcomes.iter().zip(&made.broken).enumerate() {
             let (call, ..): Row = steps.entry(index as isize)?;
-            let value = prepared::value(ruby, outcome, call.name(), &call.held)?;
+            let value = call::value(ruby, outcome, call.name(), &call.held)?;
             let value = value.unwrap_or_else(|failed| failed.as_value());
             values.push((value, *broken))?;
         }
@@ -471,7 +474,9 @@ impl Kind {
         let value = match self {
             Self::Descriptors => ruby.integer_from_i64(shot.result.into()).as_value(),
             Self::Bytes => ruby.str_from_slice(&shot.bytes).as_value(),
-            Self::Events(interest) => crate::io::events(ruby, interest.satisfied_by(shot.result)),
+            Self::Events(interest) => {
+                crate::ruby::io::events(ruby, interest.satisfied_by(shot.result))
+            }
         };
         ruby.yield_value::<_, Value>(value).map(|_| true)
     }
@@ -498,5 +503,5 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_private_method("take", method!(Ring::receive, 1))?;
     batch::init(ruby, class)?;
     registered_buffer::init(ruby, class)?;
-    prepared::init(ruby, class)
+    call::init(ruby, class)
 }

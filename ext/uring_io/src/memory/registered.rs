@@ -7,7 +7,7 @@ use std::rc::Rc;
 use magnus::value::Opaque;
 use magnus::{gc, DataTypeFunctions, Error, Ruby, TypedData, Value};
 
-use crate::errors;
+use crate::ruby::errors;
 
 /// A number that the ring of an engine has for memory, until it is released.
 pub struct Registration {

@@ -13,7 +13,7 @@ use rb_sys::{
 };
 use uring_io_core::{Error as CoreError, Interest, Target};
 
-use crate::{duration, errors};
+use crate::ruby::{duration, errors};
 
 /// What Ruby takes an IO for, by its class.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use magnus::value::Opaque;
 use magnus::{block::Proc, Error, Ruby, Value};
 
-use crate::duration;
 use crate::engine::{Engine, Timeout};
+use crate::ruby::duration;
 
 /// Calls the block with `seconds`. When they pass before it ends, `exception` is raised in the
 /// fiber, at what it waits for. Returns the block's value.

@@ -25,8 +25,8 @@ use magnus::rb_sys::{protect, AsRawId, AsRawValue, FromRawValue};
 use magnus::value::{LazyId, ReprValue};
 use magnus::{prelude::*, RArray, RClass, Ruby, Value};
 
-use crate::caller;
-use crate::closers::is_hidden;
+use crate::ruby::caller;
+use crate::ruby::closers::is_hidden;
 
 /// No name of a variable, so that nobody else gets at it.
 static WAKEUP: LazyId = LazyId::new("uring_io_wakeup");

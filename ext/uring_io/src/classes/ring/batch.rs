@@ -14,13 +14,13 @@ use magnus::{
 };
 use uring_io_core::{Call, Direction, Memory};
 
-use crate::buffer;
-use crate::calls::{Outcome, Part};
+use crate::classes::ring::call::{self, Prepared};
+use crate::engine::calls::{Outcome, Part};
 use crate::engine::Engine;
-use crate::held::Held;
-use crate::io::OpenIo;
-use crate::prepared::{self, Prepared};
-use crate::{duration, errors, ractors};
+use crate::memory::buffer;
+use crate::memory::held::Held;
+use crate::ruby::io::OpenIo;
+use crate::ruby::{duration, errors, ractors};
 
 /// Memory behind a UringIO::Ring::Batch.
 #[derive(TypedData, Default)]
@@ -144,7 +144,7 @@ impl Batch {
         offset: Value,
         timeout: Value,
     ) -> Result<Option<usize>, Error> {
-        let target = prepared::position(Option::<u64>::try_convert(offset)?);
+        let target = call::position(Option::<u64>::try_convert(offset)?);
         let make = |fd, memory| Call::Read { fd, target, memory };
         Self::add_transfer(ruby, &this, io, into, timeout, Direction::Read, make)
     }
@@ -157,7 +157,7 @@ impl Batch {
         offset: Value,
         timeout: Value,
     ) -> Result<Option<usize>, Error> {
-        let target = prepared::position(Option::<u64>::try_convert(offset)?);
+        let target = call::position(Option::<u64>::try_convert(offset)?);
         let make = |fd, memory| Call::Write { fd, target, memory };
         Self::add_transfer(ruby, &this, io, data, timeout, Direction::Write, make)
     }
@@ -209,7 +209,7 @@ impl Batch {
     fn made(ruby: &Ruby, this: Obj<Self>, engine: &Engine) -> Result<RArray, Error> {
         let known = |entry: &Entry| entry.held.is_known_to(ruby, engine.address());
         if !this.entries.borrow().iter().all(known) {
-            return Err(prepared::registered_elsewhere(ruby));
+            return Err(call::registered_elsewhere(ruby));
         }
         let count = this.entries.borrow().len();
         let mut parts = Vec::with_capacity(count);
@@ -249,7 +249,7 @@ impl Batch {
         let entries = self.entries.borrow();
         let entry = &entries[number];
         let convert = entry.convert;
-        let value = prepared::value(ruby, outcome, entry.name, &entry.held);
+        let value = call::value(ruby, outcome, entry.name, &entry.held);
         drop(entries);
         match (value?, convert) {
             (Ok(value), Some(convert)) => ruby.get_inner(convert).call((value,)),

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use magnus::value::Fixnum;
 use magnus::{Error, Ruby, TryConvert, Value};
 
-use crate::errors;
+use crate::ruby::errors;
 
 /// A number of bytes. As `usize::try_convert`, which asks for what else converts to one first.
 #[inline]

@@ -8,8 +8,8 @@ use magnus::{prelude::*, Error, RArray, Ruby, TryConvert, Value};
 use uring_io_core::{Interest, Operation, Token, Wakeup};
 
 use crate::engine::{Engine, Purpose};
-use crate::io::OpenIo;
-use crate::{duration, errors};
+use crate::ruby::io::OpenIo;
+use crate::ruby::{duration, errors};
 
 /// The IOs of the three arrays. The objects are kept in Ruby arrays, where the GC sees and may
 /// move them, and not in Rust memory.

@@ -1,0 +1,10 @@
+//! Bodies of hooks that several classes share.
+
+pub mod blocking;
+pub mod children;
+pub mod detour;
+pub mod remembered;
+pub mod resolve;
+pub mod select;
+pub mod timeout;
+pub mod transfer;

@@ -1,0 +1,5 @@
+//! Ruby's memory behind calls: strings and IO::Buffers that the kernel reads from or writes to.
+
+pub mod buffer;
+pub mod held;
+pub mod registered;
