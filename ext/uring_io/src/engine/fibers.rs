@@ -1,0 +1,119 @@
+//! Scheduled fibers, from their start to their end.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use magnus::fiber::Fiber;
+use magnus::rb_sys::AsRawValue;
+use magnus::value::{Opaque, ReprValue};
+use magnus::{Error, Exception, Ruby, Value};
+
+use super::party::Purpose;
+use super::Engine;
+
+/// Hashes object addresses: their low bits are always the same, so they are mixed upwards.
+#[derive(Default)]
+pub struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("object addresses are hashed as u64");
+    }
+
+    fn write_u64(&mut self, address: u64) {
+        self.0 = (address >> 3)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(26);
+    }
+}
+
+/// What is known of fibers, by their addresses.
+pub(super) type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
+
+impl Engine {
+    /// Starts a new fiber at once; the current one goes on when that parks or ends. The fiber must
+    /// call `started`.
+    pub fn start(
+        &self,
+        ruby: &Ruby,
+        fiber: Fiber,
+        arguments: impl magnus::ArgList + Copy,
+    ) -> Result<(), Error> {
+        self.run_first(ruby, || {
+            self.unborn.set(true);
+            let result = self.switch_to_new(ruby, fiber, arguments, || self.unborn.get());
+            self.unborn.set(false);
+            result
+        })
+    }
+
+    /// Notes that the current fiber, which is a scheduled one, has started.
+    pub fn started(&self, ruby: &Ruby) {
+        let fiber = ruby.fiber_current();
+        self.unborn.set(false);
+        self.scheduled
+            .borrow_mut()
+            .insert(fiber.as_raw(), Opaque::from(fiber));
+        self.begun(ruby);
+    }
+
+    /// Raises an exception in a fiber, or kills it; the current one goes on when that parks again
+    /// or ends.
+    pub fn interrupt(
+        &self,
+        ruby: &Ruby,
+        fiber: Fiber,
+        exception: Option<Exception>,
+    ) -> Result<(), Error> {
+        self.run_first(ruby, || {
+            match exception {
+                Some(exception) => fiber.raise::<Value>(exception),
+                None => fiber.funcall("kill", ()),
+            }
+            .map(|_| ())
+        })
+    }
+
+    /// Makes the current fiber the next one to run, then switches to another.
+    fn run_first(
+        &self,
+        ruby: &Ruby,
+        switch: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let place = self.place(ruby, Purpose::Turn);
+        self.driver.wake_first(place.token);
+        switch()?;
+        while self.driver.take_wakeup(place.token).is_none() {
+            self.run_next(ruby, place.token)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a scheduled fiber has ended.
+    pub fn ended(&self, fiber: Fiber) {
+        self.scheduled.borrow_mut().remove(&fiber.as_raw());
+    }
+
+    /// Whether every scheduled fiber has ended.
+    pub fn is_done(&self) -> bool {
+        self.scheduled.borrow().is_empty()
+    }
+
+    /// Scheduled fibers that have not ended.
+    pub fn scheduled(&self, ruby: &Ruby) -> Vec<Fiber> {
+        self.scheduled
+            .borrow()
+            .values()
+            .map(|fiber| ruby.get_inner(*fiber))
+            .collect()
+    }
+
+    /// Whether the current fiber is a scheduled one.
+    pub fn is_scheduled(&self, fiber: Fiber) -> bool {
+        self.scheduled.borrow().contains_key(&fiber.as_raw())
+    }
+}

@@ -1,0 +1,206 @@
+//! Operations of the current fiber: begun, awaited and, where it is interrupted, ended.
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use magnus::{Error, Ruby};
+use uring_io_core::{Call, Operation, Token, Wakeup};
+
+use super::party::{Purpose, Raised};
+use super::Engine;
+use crate::ruby::errors;
+
+impl Engine {
+    /// Does one operation for the current fiber: bytes, events or a negative errno. `None` when
+    /// the timeout passed first.
+    ///
+    /// Returns only when the operation is over, also when an exception is raised into the fiber
+    /// or the timeout passes: then the operation is cancelled and its completion awaited, because
+    /// the kernel may use the operation's memory until then.
+    pub fn perform(
+        &self,
+        ruby: &Ruby,
+        operation: &Operation,
+        timeout: Option<Duration>,
+    ) -> Result<Option<i32>, Error> {
+        let about = operation.fd();
+        self.perform_for(ruby, Purpose::Operation, operation, about, timeout)
+    }
+
+    pub(super) fn perform_for(
+        &self,
+        ruby: &Ruby,
+        purpose: Purpose,
+        operation: &Operation,
+        about: impl IntoIterator<Item = RawFd>,
+        timeout: Option<Duration>,
+    ) -> Result<Option<i32>, Error> {
+        // Before the operation is started: it may succeed at once, and would put off what is pending again.
+        self.raise_pending(ruby)?;
+        if let Some(result) = self.driver.attempt(operation) {
+            return Ok(Some(result));
+        }
+        let place = self.place_on(ruby, purpose, about);
+        let token = place.token;
+        if let Some(result) = self.submit(ruby, token, operation)? {
+            return Ok(Some(result));
+        }
+        if timeout.is_some() {
+            self.driver.set_timeout(token, timeout);
+        }
+        // Bytes that were moved cannot be taken back: they are gone from the stream.
+        let counts = |result| match operation {
+            Operation::Transfer(transfer) => transfer.is_enough(result),
+            _ => false,
+        };
+        self.await_completion(ruby, token, || (), counts)
+    }
+
+    /// As [`perform`](Self::perform), for an operation without lent memory: whatever ends the wait
+    /// leaves it to end by itself, and nobody hears of its completion. `None` when that was no
+    /// completion.
+    pub(super) fn attempt(
+        &self,
+        ruby: &Ruby,
+        purpose: Purpose,
+        operation: &Operation,
+        about: impl IntoIterator<Item = RawFd>,
+    ) -> Result<Option<i32>, Error> {
+        let place = self.place_on(ruby, purpose, about);
+        if let Some(result) = self.submit(ruby, place.token, operation)? {
+            return Ok(Some(result));
+        }
+        match self.await_wakeup(ruby, place.token) {
+            Ok(Wakeup::Completed(result)) if self.is_closed_under(place.token, result) => {
+                Err(errors::stream_closed(ruby))
+            }
+            Ok(Wakeup::Completed(result)) => Ok(Some(result)),
+            other => {
+                if !self.is_closed() {
+                    let cancelled = self.driver.cancel(place.token);
+                    cancelled.map_err(|error| self.failure(ruby, error))?;
+                }
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// Starts an operation under a token, see [`Driver::submit`].
+    pub fn submit(
+        &self,
+        ruby: &Ruby,
+        token: Token,
+        operation: &Operation,
+    ) -> Result<Option<i32>, Error> {
+        let started = self.driver.submit(token, operation);
+        started.map_err(|error| self.refusal(ruby, error, operation.fd()))
+    }
+
+    /// Starts a call under a token, see [`Driver::call`].
+    pub fn start_call(&self, ruby: &Ruby, token: Token, call: Call) -> Result<(), Error> {
+        let fd = call.waits_on();
+        let started = self.driver.call(token, call);
+        started.map_err(|error| self.refusal(ruby, error, fd))
+    }
+
+    /// Parks until the operation of `token` is over, also when an exception is raised into the fiber or
+    /// the timeout passes: then it is told to end, by `cancel` too. The result; `None` when it was ended
+    /// by the timeout. Where a result `counts`, it is returned although an exception was raised, and the
+    /// exception is raised at the fiber's next park. So is one that comes after another.
+    pub fn await_completion(
+        &self,
+        ruby: &Ruby,
+        token: Token,
+        cancel: impl FnOnce(),
+        counts: impl FnOnce(i32) -> bool,
+    ) -> Result<Option<i32>, Error> {
+        let mut raised: Option<Raised> = None;
+        let mut also_raised = None;
+        let mut timed_out = false;
+        let mut cancel = Some(cancel);
+        let result = loop {
+            match self.await_wakeup_or_raised(ruby, token) {
+                Ok(Wakeup::Completed(result)) => break result,
+                Ok(Wakeup::TimedOut) => timed_out = true,
+                Ok(Wakeup::Woken) => continue,
+                // The kernel takes no calls any more: there is nothing left to wait for.
+                Err(reason) if self.is_lost() => return Err(reason.error),
+                // A killed fiber raises again at every resume: the first reason counts.
+                Err(reason) => match raised {
+                    Some(_) => also_raised = also_raised.or(Some(reason)),
+                    None => raised = Some(reason),
+                },
+            }
+            let Some(cancel) = cancel.take() else {
+                continue;
+            };
+            cancel();
+            // At once where that can be: whoever raised expects the fiber to unwind now.
+            let ended = self.driver.cancel_now(token);
+            if let Some(Wakeup::Completed(result)) =
+                ended.map_err(|error| self.failure(ruby, error))?
+            {
+                break result;
+            }
+        };
+        if let Some(later) = also_raised {
+            self.postpone(ruby, &later);
+        }
+        match raised {
+            // A fiber that is killed has no next park.
+            Some(raised) if raised.error.value().is_some() && counts(result) => {
+                self.postpone(ruby, &raised);
+                Ok(Some(result))
+            }
+            Some(raised) => {
+                if let Some(call) = self.driver.take_call(token) {
+                    call.undo(result);
+                }
+                Err(raised.error)
+            }
+            None if self.is_closed_under(token, result) => Err(errors::stream_closed(ruby)),
+            // A worker of the ring that was told to end says EINTR.
+            None if timed_out && [-libc::ECANCELED, -libc::EINTR].contains(&result) => Ok(None),
+            None => Ok(Some(result)),
+        }
+    }
+
+    /// Whether an operation came to this because its descriptor is about to be closed.
+    pub fn is_closed_under(&self, token: Token, result: i32) -> bool {
+        let ended = [-libc::ECANCELED, -libc::EINTR, -libc::EBADF];
+        ended.contains(&result) && self.driver.is_ended(token)
+    }
+
+    /// Has a worker thread do `job` for the current fiber. The job owns what it uses: a fiber
+    /// that is interrupted does not wait for it.
+    pub fn offload(&self, ruby: &Ruby, job: uring_io_core::Job) -> Result<i32, Error> {
+        let place = self.place(ruby, Purpose::Operation);
+        self.driver
+            .offload(place.token, job)
+            .map_err(|error| errors::errno(ruby, error))?;
+        loop {
+            if let Wakeup::Completed(result) = self.await_wakeup(ruby, place.token)? {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// Parks until somebody calls [`Driver::complete`] for the token that `start` is given.
+    /// Returns only then, whatever is raised into the fiber meanwhile (`cancel` is called once when
+    /// something is), or when `start` fails: then it must not have started anything.
+    pub fn await_elsewhere(
+        &self,
+        ruby: &Ruby,
+        start: impl FnOnce(Token) -> Result<(), Error>,
+        cancel: impl FnOnce(),
+    ) -> Result<(), Error> {
+        let place = self.place(ruby, Purpose::Operation);
+        self.driver.expect_completion(place.token);
+        if let Err(error) = start(place.token) {
+            self.driver.complete(place.token, 0);
+            return Err(error);
+        }
+        self.await_completion(ruby, place.token, cancel, |_| false)
+            .map(|_| ())
+    }
+}

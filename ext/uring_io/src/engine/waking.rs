@@ -1,0 +1,110 @@
+//! Ending waits: wakeups, deadlines, and exceptions that are raised at a wait.
+
+use std::time::Duration;
+
+use magnus::fiber::Fiber;
+use magnus::rb_sys::AsRawValue;
+use magnus::value::Opaque;
+use magnus::{Error, Exception, Ruby, Value};
+use uring_io_core::Token;
+
+use super::party::{Interrupt, Purpose, Raised, Timeout};
+use super::Engine;
+
+impl Engine {
+    /// Wakes a fiber that waits for an `unblock`. False when it does not wait for one. Any thread that
+    /// holds the GVL.
+    pub fn unblock(&self, fiber: Fiber) -> bool {
+        let Some(token) = self.parked_token(fiber) else {
+            return false;
+        };
+        let waits = self
+            .driver
+            .with_payload(token, |party| matches!(party.purpose, Purpose::Unblock));
+        // One that goes on already, from a `sleep(0)` before its wait, would not notice a second wakeup.
+        let waits = waits == Some(true) && !self.driver.has_wakeup(token);
+        if waits {
+            self.driver.wake(token);
+        }
+        waits
+    }
+
+    /// Begins a timeout of a fiber: when this length has passed, what it says is raised at whatever the
+    /// fiber waits for. Until [`end_timeout`](Self::end_timeout) for the token.
+    pub fn begin_timeout(&self, fiber: Fiber, length: Duration, timeout: Timeout) -> Token {
+        let token = self.park_beside(fiber, Purpose::Deadline);
+        self.interrupts.begin_timeout(token, timeout);
+        self.driver.set_timeout(token, Some(length));
+        token
+    }
+
+    /// Ends a timeout: the block that it was for is over.
+    pub fn end_timeout(&self, token: Token) {
+        self.driver.leave(token);
+        self.interrupts.end_timeout(token);
+    }
+
+    /// Has a fiber raise what the deadline of `deadline` asks for: at its park, or at its next one
+    /// if it is about to go on, so that what it was woken for is not lost.
+    pub(super) fn expire(&self, ruby: &Ruby, fiber: Fiber, deadline: Token) -> Result<(), Error> {
+        let interrupt = Interrupt::Deadline(deadline);
+        let Some(token) = self.parked_token(fiber) else {
+            // It waits for a fiber that it resumed: Ruby finds the innermost one.
+            let exception = self.interrupts.exception(ruby, interrupt)?;
+            return fiber.raise::<Value>(exception).map(|_| ());
+        };
+        self.interrupts.add(fiber, interrupt);
+        self.wake_to_raise(token);
+        Ok(())
+    }
+
+    /// Has a fiber raise an exception at what it waits for; nothing happens when it is about to
+    /// go on, or waits for nothing. Any thread that holds the GVL.
+    pub fn interrupt_wait(&self, fiber: Fiber, exception: Exception) {
+        let Some(token) = self.parked_token(fiber) else {
+            return;
+        };
+        if !self.driver.has_wakeup(token) {
+            let interrupt = Interrupt::Exception(Opaque::from(exception));
+            self.interrupts.add(fiber, interrupt);
+            self.wake_to_raise(token);
+        }
+    }
+
+    /// Has something that stands for a wait raise an exception: `proxy.raise(exception)` on the
+    /// owner's thread. Any thread that holds the GVL.
+    pub fn interrupt_proxy(&self, proxy: Value, exception: Value) {
+        self.interrupts.add_proxy(proxy, exception);
+        if self.driver.is_waiting() {
+            self.driver.waker().wake();
+        }
+    }
+
+    /// Wakes a party to raise what is pending for it, unless it was woken already.
+    fn wake_to_raise(&self, token: Token) {
+        if !self.driver.has_wakeup(token) {
+            self.driver
+                .with_payload(token, |party| party.interrupted.set(true));
+            self.driver.wake(token);
+        }
+    }
+
+    fn parked_token(&self, fiber: Fiber) -> Option<Token> {
+        self.parked.borrow().get(&fiber.as_raw()).copied()
+    }
+
+    /// Raises what is pending for the current fiber.
+    pub fn raise_pending(&self, ruby: &Ruby) -> Result<(), Error> {
+        self.interrupts.take(ruby).map_err(|raised| raised.error)
+    }
+
+    /// Has the current fiber raise at its next park what came too late for this one.
+    pub fn postpone(&self, ruby: &Ruby, raised: &Raised) {
+        let exception = || Exception::from_value(raised.error.value()?).map(Opaque::from);
+        let interrupt = raised.interrupt;
+        let interrupt = interrupt.or_else(|| exception().map(Interrupt::Exception));
+        if let Some(interrupt) = interrupt {
+            self.interrupts.add(ruby.fiber_current(), interrupt);
+        }
+    }
+}
