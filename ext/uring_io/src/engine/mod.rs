@@ -7,16 +7,20 @@
 //! then goes on choosing who runs.
 
 pub mod calls;
+pub mod chains;
 pub mod closing;
 mod fibers;
 pub mod home;
 mod interrupts;
 mod memory;
 mod operations;
+pub mod outcome;
 mod parking;
+mod parts;
 mod party;
 mod polls;
 mod ready_list;
+mod streams;
 mod switching;
 mod turns;
 mod waking;
@@ -37,7 +41,7 @@ use self::closing::Registry;
 use self::fibers::AddressMap;
 pub use self::home::Home;
 use self::interrupts::Interrupts;
-pub use self::party::{Flow, Party, Purpose, Raised, Timeout};
+pub use self::party::{Flow, Party, Purpose, Timeout};
 use crate::memory::held::{Held, Kept};
 use crate::memory::registered::Registration;
 use crate::ruby::io::OpenIo;

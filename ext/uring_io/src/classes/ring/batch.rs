@@ -15,7 +15,8 @@ use magnus::{
 use uring_io_core::{Call, Direction, Memory};
 
 use crate::classes::ring::call::{self, Prepared};
-use crate::engine::calls::{Outcome, Part};
+use crate::engine::calls::Part;
+use crate::engine::outcome::Outcome;
 use crate::engine::Engine;
 use crate::memory::buffer;
 use crate::memory::held::Held;

@@ -15,7 +15,7 @@ use uring_io_core::{
     Message, OpenHow, SharedMemory, Subject, Target, Vectors,
 };
 
-use crate::engine::calls::Outcome;
+use crate::engine::outcome::Outcome;
 use crate::engine::Engine;
 use crate::memory::buffer::BufferMemory;
 use crate::memory::held::{Held, LENGTH_MAX};

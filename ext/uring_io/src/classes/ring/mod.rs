@@ -25,7 +25,7 @@ use self::batch::Batch;
 use self::call::Prepared;
 use crate::classes::options::{self, Made};
 use crate::classes::scheduler::Scheduler;
-use crate::engine::calls::{Chain, ChainOutcome, Step};
+use crate::engine::chains::{Chain, ChainOutcome, Step};
 use crate::engine::closing::Registry;
 use crate::engine::{Engine, Flow, Purpose};
 use crate::memory::held::Held;

@@ -1,0 +1,365 @@
+//! Chains: calls that follow each other, made by the kernel in one submission where it can.
+
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use magnus::{Error, Ruby};
+use uring_io_core::{Call, Link};
+
+use super::outcome::Outcome;
+use super::parts::{End, Parts};
+use super::party::Purpose;
+use super::Engine;
+use crate::memory::held::Held;
+use crate::ruby::errors;
+
+/// A call of a chain.
+pub struct Step {
+    pub call: Call,
+    /// Which of the chain's own descriptors each of the call's descriptors is; `None` for one of the
+    /// process, which the call names itself.
+    pub on: Vec<Option<usize>>,
+    /// Which of the chain's own descriptors it opens.
+    pub into: Option<usize>,
+}
+
+/// How a chain is made.
+pub struct Chain {
+    pub steps: Vec<Step>,
+    /// How many descriptors of its own it has.
+    pub descriptors: usize,
+    /// Whether it goes on after a failure.
+    pub hard: bool,
+    pub timeout: Option<Duration>,
+}
+
+/// What became of a chain.
+pub struct ChainOutcome {
+    pub outcomes: Vec<Outcome>,
+    /// For each whether it broke the chain.
+    pub broken: Vec<bool>,
+    pub timed_out: bool,
+}
+
+impl ChainOutcome {
+    /// Takes back what the steps did, for a party that has gone.
+    pub fn undo(&self) {
+        self.outcomes.iter().for_each(Outcome::undo);
+    }
+}
+
+impl Engine {
+    /// Makes calls that follow each other: what became of each. On io_uring the kernel does that by
+    /// itself, in one submission; elsewhere they are made one after the other. The chain's own
+    /// descriptors are closed in the end. `held` as for [`calls`](Self::calls).
+    pub fn chain(
+        &self,
+        ruby: &Ruby,
+        chain: Chain,
+        held: impl Fn(usize) -> Held,
+    ) -> Result<ChainOutcome, Error> {
+        self.release_held(ruby);
+        self.raise_pending(ruby)?;
+        let most = self.driver.chain_length_max();
+        if chain.steps.len() > most {
+            let message = format!(
+                "a chain has at most {most} steps, the entries of the ring, and {} were given: make a \
+                 ring with more entries",
+                chain.steps.len()
+            );
+            return Err(errors::argument(ruby, message));
+        }
+        if !self.driver.chains_in_kernel() {
+            return self.chain_in_steps(ruby, chain);
+        }
+        let taken = match chain.descriptors {
+            0 => Ok(Vec::new()),
+            count => self.driver.take_slots(count),
+        };
+        let mut slots = Slots {
+            engine: self,
+            slots: taken.map_err(|error| self.chain_error(ruby, error))?,
+            open: Vec::new(),
+        };
+        let end = chain
+            .timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut made = Made::default();
+        let mut runs = runs(chain.steps, chain.hard);
+        let mut used: Vec<Vec<RawFd>> = runs.iter_mut().map(|run| descriptors(run)).collect();
+        for run in runs {
+            let later = used.concat();
+            used.remove(0);
+            if made.is_ended(chain.hard) {
+                made.leave_out(run.len());
+                continue;
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let first = made.outcomes.len();
+            let held = |number| held(first + number);
+            let limits = (chain.hard, left);
+            let (outcomes, end) = self.linked(ruby, &mut slots, run, limits, later, held)?;
+            made.timed_out = matches!(end, Some(End::TimedOut));
+            made.closed = matches!(end, Some(End::Closed));
+            outcomes.into_iter().for_each(|outcome| made.push(outcome));
+        }
+        Ok(made.into_outcome())
+    }
+
+    /// Makes steps in one submission: what became of each, and what ended them before their time. `used` are
+    /// the descriptors that they and the steps after them are on: none begins when one of these is closed.
+    fn linked(
+        &self,
+        ruby: &Ruby,
+        slots: &mut Slots,
+        steps: Vec<Step>,
+        (hard, timeout): (bool, Option<Duration>),
+        used: Vec<RawFd>,
+        held: impl Fn(usize) -> Held,
+    ) -> Result<(Vec<Outcome>, Option<End>), Error> {
+        let whole = self.place_on(ruby, Purpose::Operation, used);
+        let mut parts = Parts::new(self, ruby, whole.token, steps.len());
+        let linked = parts.tokens.iter().zip(steps);
+        let (calls, shape): (Vec<_>, Vec<_>) = linked
+            .map(|(token, step)| {
+                let shape = (
+                    step.into,
+                    matches!(step.call, Call::Close { .. }),
+                    step.on.clone(),
+                );
+                let (call, link) = slots.link(step, hard);
+                ((*token, call, link), shape)
+            })
+            .unzip();
+        parts.direct = shape.iter().map(|(into, ..)| into.is_some()).collect();
+        self.driver
+            .chain(calls)
+            .map_err(|error| self.chain_error(ruby, error))?;
+        parts.started = parts.tokens.len();
+        let waited = self.await_parts(ruby, whole.token, &mut parts, timeout);
+        waited?;
+        parts.keep_what_is_in_use(ruby, held);
+        let outcomes = parts.into_outcomes(ruby);
+        if let Ok((outcomes, _)) = &outcomes {
+            slots.note(outcomes, &shape);
+        } else {
+            // Which are open is of no interest: closing an empty one is nothing.
+            slots.open = (0..slots.slots.len()).collect();
+        }
+        outcomes
+    }
+
+    fn chain_error(&self, ruby: &Ruby, error: uring_io_core::Error) -> Error {
+        match error.errno {
+            libc::ENFILE | libc::EBUSY => errors::errno(ruby, error),
+            _ => self.refusal(ruby, error, None),
+        }
+    }
+
+    fn chain_in_steps(&self, ruby: &Ruby, chain: Chain) -> Result<ChainOutcome, Error> {
+        let end = chain
+            .timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut opened = Opened(vec![None; chain.descriptors]);
+        let mut made = Made::default();
+        let mut steps = chain.steps;
+        let mut used: Vec<Vec<RawFd>> = Vec::with_capacity(steps.len());
+        for step in &mut steps {
+            used.push(descriptors(std::slice::from_mut(step)));
+        }
+        for mut step in steps {
+            used.remove(0);
+            if made.is_ended(chain.hard) {
+                made.leave_out(1);
+                continue;
+            }
+            opened.name(&mut step);
+            let closes = matches!(step.call, Call::Close { .. });
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let held = Held::default();
+            let called = self.call_before(ruby, step.call, left, &held, &used.concat());
+            let called = match called {
+                Err(error) if errors::is_stream_closed(ruby, &error) => {
+                    made.closed = true;
+                    let mut outcome = Outcome::of(-libc::ECANCELED, None);
+                    outcome.closed = true;
+                    Some(outcome)
+                }
+                called => called?,
+            };
+            made.timed_out = called.is_none();
+            let mut outcome = called.unwrap_or_else(|| Outcome::of(-libc::ECANCELED, None));
+            if let (Some(into), true) = (step.into, outcome.result >= 0) {
+                opened.0[into] = Some(outcome.result);
+                // The descriptor is the chain's own, and no result.
+                outcome = Outcome::of(0, None);
+            }
+            if let (Some(Some(closed)), true) = (step.on.first(), closes) {
+                opened.0[*closed] = None;
+            }
+            made.push(outcome);
+        }
+        Ok(made.into_outcome())
+    }
+}
+
+/// The descriptors of the process that steps are on.
+fn descriptors(steps: &mut [Step]) -> Vec<RawFd> {
+    let mut found = Vec::new();
+    for step in steps {
+        // One descriptor comes last in both; the source of a call with two comes first.
+        let source = step.on.len().checked_sub(2);
+        let own = [source, step.on.len().checked_sub(1)];
+        let is_own = |place: Option<usize>| place.is_some_and(|place| step.on[place].is_some());
+        let about = step.call.about().into_iter().zip(own);
+        found.extend(
+            about
+                .filter(|(fd, own)| *fd >= 0 && !is_own(*own))
+                .map(|(fd, _)| fd),
+        );
+    }
+    found
+}
+
+/// The steps that are linked, in one submission each. Where the kernel would not notice that a step has
+/// failed, what follows it waits until we have looked.
+fn runs(steps: Vec<Step>, hard: bool) -> Vec<Vec<Step>> {
+    let mut runs = vec![Vec::new()];
+    for step in steps {
+        let ends = !hard && step.call.fails_unnoticed();
+        if let Some(run) = runs.last_mut() {
+            run.push(step);
+        }
+        if ends {
+            runs.push(Vec::new());
+        }
+    }
+    runs.retain(|run| !run.is_empty());
+    runs
+}
+
+/// What became of the steps of a chain so far. Taken back when it is dropped before the chain has ended.
+#[derive(Default)]
+struct Made {
+    outcomes: Vec<Outcome>,
+    broken: Vec<bool>,
+    timed_out: bool,
+    /// Whether a descriptor was closed that it is on, or was still to be.
+    closed: bool,
+}
+
+impl Made {
+    fn push(&mut self, outcome: Outcome) {
+        let call = outcome.call.as_ref();
+        self.broken
+            .push(call.map_or(outcome.result < 0, |call| call.is_broken_by(outcome.result)));
+        self.outcomes.push(outcome);
+    }
+
+    /// Notes so many steps that are not made.
+    fn leave_out(&mut self, count: usize) {
+        (0..count).for_each(|_| self.push(Outcome::of(-libc::ECANCELED, None)));
+    }
+
+    /// Whether the steps that follow are left out.
+    fn is_ended(&self, hard: bool) -> bool {
+        self.timed_out || self.closed || (!hard && self.broken.contains(&true))
+    }
+
+    fn into_outcome(mut self) -> ChainOutcome {
+        ChainOutcome {
+            outcomes: std::mem::take(&mut self.outcomes),
+            broken: std::mem::take(&mut self.broken),
+            timed_out: self.timed_out,
+        }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.outcomes.iter().for_each(Outcome::undo);
+    }
+}
+
+/// What a step does with the chain's descriptors: which it opens, whether it closes one, and which it is
+/// on.
+type Shape = (Option<usize>, bool, Vec<Option<usize>>);
+
+/// Direct descriptors of a chain, given back when dropped.
+struct Slots<'a> {
+    engine: &'a Engine,
+    slots: Vec<u32>,
+    /// Which of them are open.
+    open: Vec<usize>,
+}
+
+impl Slots<'_> {
+    /// A step as a call of the kernel's chain.
+    fn link(&self, step: Step, hard: bool) -> (Call, Link) {
+        let mut call = step.call;
+        let number = |slot: Option<usize>| slot.map(|slot| self.slots[slot]);
+        for (fd, slot) in call.descriptors().into_iter().zip(&step.on) {
+            if let Some(slot) = number(*slot) {
+                *fd = slot as i32;
+            }
+        }
+        let direct = |place: usize| step.on.get(place).copied().flatten().is_some();
+        let last = step.on.len().saturating_sub(1);
+        let link = Link {
+            hard,
+            direct: direct(last),
+            direct_source: last > 0 && direct(0),
+            into: number(step.into),
+        };
+        (call, link)
+    }
+
+    /// Notes which descriptors are open by what their calls came to.
+    fn note(&mut self, outcomes: &[Outcome], shape: &[Shape]) {
+        let open = &mut self.open;
+        for (outcome, (into, closes, on)) in outcomes.iter().zip(shape) {
+            if outcome.result < 0 {
+                continue;
+            }
+            open.extend(*into);
+            if let (true, Some(Some(closed))) = (closes, on.first()) {
+                open.retain(|slot| slot != closed);
+            }
+        }
+    }
+}
+
+impl Drop for Slots<'_> {
+    fn drop(&mut self) {
+        if self.engine.is_lost() {
+            return;
+        }
+        let open: Vec<u32> = self.open.iter().map(|slot| self.slots[*slot]).collect();
+        // It fails only for a ring that has failed, whose slots nobody asks for again.
+        let _ = self
+            .engine
+            .driver
+            .give_slots(&self.slots, |slot| open.contains(&slot));
+    }
+}
+
+/// Descriptors of the process that a chain has opened, closed when dropped.
+struct Opened(Vec<Option<i32>>);
+
+impl Opened {
+    /// Puts them into a step. One that is not open stays the number that no descriptor has.
+    fn name(&self, step: &mut Step) {
+        for (fd, opened) in step.call.descriptors().into_iter().zip(&step.on) {
+            if let Some(opened) = *opened {
+                *fd = self.0[opened].unwrap_or(-1);
+            }
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let open = self.0.iter().flatten();
+        open.for_each(|fd| uring_io_core::close_descriptor(*fd));
+    }
+}

@@ -1,0 +1,119 @@
+//! Streams: calls that go on, and bring something over and over.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use magnus::{Error, Ruby};
+use uring_io_core::{Call, Shot, Token, Wakeup};
+
+use super::party::Purpose;
+use super::Engine;
+use crate::ruby::errors;
+
+impl Engine {
+    /// Makes a call that goes on, and gives each of what it brings to `each`, until that says false or
+    /// fails, or the call has ended: with nothing more to come, or with a failure, which is raised.
+    /// Fails with `waited` when nothing comes for the length of the timeout.
+    pub fn stream(
+        &self,
+        ruby: &Ruby,
+        call: &Call,
+        timeout: Option<Duration>,
+        mut each: impl FnMut(Shot) -> Result<bool, Error>,
+        waited: impl FnOnce() -> Error,
+    ) -> Result<(), Error> {
+        self.raise_pending(ruby)?;
+        let stream = Stream::new(self, ruby);
+        let token = stream.token;
+        loop {
+            if let Some(shot) = self.driver.take_shot(token) {
+                if shot.result == -libc::ECANCELED {
+                    // Closing the ring has ended it.
+                    self.engine_open(ruby)?;
+                    self.check_stream(ruby, token)?;
+                }
+                if !each(shot)? {
+                    return stream.end(ruby);
+                }
+                continue;
+            }
+            self.engine_open(ruby)?;
+            self.check_stream(ruby, token)?;
+            if !self.driver.is_submitted(token) {
+                // For the first time, or because the kernel has ended it by itself.
+                let Some(call) = call.again() else {
+                    return Ok(());
+                };
+                self.start_call(ruby, token, call)?;
+            }
+            let whole = self.place(ruby, Purpose::Operation);
+            stream.wait_at(Some(whole.token));
+            self.driver.set_timeout(whole.token, timeout);
+            while self.driver.is_submitted(token) && self.driver.shots_waiting(token) == 0 {
+                // So that the next shot wakes the fiber. One may have done so already while it waited for
+                // something else in the block.
+                self.driver.take_wakeup_early(token);
+                if self.turn(ruby, whole.token)? == Some(Wakeup::TimedOut) {
+                    return Err(waited());
+                }
+            }
+        }
+    }
+
+    /// Fails where the descriptor of a stream is closed, or about to be: its number may be another's.
+    fn check_stream(&self, ruby: &Ruby, token: Token) -> Result<(), Error> {
+        if self.driver.is_ended(token) {
+            return Err(errors::stream_closed(ruby));
+        }
+        Ok(())
+    }
+
+    fn engine_open(&self, ruby: &Ruby) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(errors::closed(ruby, "ring"));
+        }
+        Ok(())
+    }
+}
+
+/// A call that goes on, ended when dropped.
+struct Stream<'a> {
+    engine: &'a Engine,
+    token: Token,
+}
+
+impl<'a> Stream<'a> {
+    fn new(engine: &'a Engine, ruby: &Ruby) -> Self {
+        let purpose = Purpose::PartOf(Cell::new(None));
+        Self {
+            engine,
+            token: engine.park_beside(ruby.fiber_current(), purpose),
+        }
+    }
+
+    /// Says which place the fiber waits at.
+    fn wait_at(&self, whole: Option<Token>) {
+        self.engine.driver.with_payload(self.token, |party| {
+            if let Purpose::PartOf(place) = &party.purpose {
+                place.set(whole);
+            }
+        });
+    }
+
+    /// Ends it now, so that it takes nothing that comes for the next call on its descriptor.
+    fn end(&self, ruby: &Ruby) -> Result<(), Error> {
+        let ended = self.engine.driver.cancel_now(self.token);
+        ended.map_err(|error| self.engine.failure(ruby, error))?;
+        Ok(())
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        if !self.engine.is_lost() && self.engine.driver.is_submitted(self.token) {
+            // It fails only when the ring does, and then nothing goes on.
+            let _ = self.engine.driver.cancel_now(self.token);
+        }
+        self.engine.driver.leave(self.token);
+    }
+}
