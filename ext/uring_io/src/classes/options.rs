@@ -10,7 +10,7 @@ use uring_io_core::{BackendKind, Driver, Options, RingOptions, Sqpoll};
 use crate::ruby::{duration, errors, ractors};
 
 /// A driver, and what else was asked for.
-pub struct Made<P> {
+pub struct Backing<P> {
     pub driver: Driver<P>,
     /// How it was made.
     pub options: Options,
@@ -20,7 +20,7 @@ pub struct Made<P> {
 
 /// backend: nil, entries: the default given here, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil,
 /// workers: nil, restrict: false
-pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Made<P>, Error> {
+pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Backing<P>, Error> {
     type Given = Option<Value>;
     type Optional = (
         Given,
@@ -74,7 +74,7 @@ pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<M
         Some(kind) => driver_on(ruby, kind, &options(kind))?,
         None => best_driver(ruby, options)?,
     };
-    Ok(Made {
+    Ok(Backing {
         options: options(driver.backend()),
         driver,
         workers: workers.map(|_| workers_max),

@@ -22,7 +22,7 @@ use magnus::{
 };
 use uring_io_core::{BackendKind, Driver, Interest, Operation, Token, Turn, Wakeup};
 
-use crate::classes::options::{self, Made};
+use crate::classes::options::{self, Backing};
 use crate::ruby::{duration, errors, gvl, io, ractors};
 
 /// Memory behind a UringIO::Poller.
@@ -306,7 +306,7 @@ impl State {
 
 impl Polls {
     fn new(ruby: &Ruby, keywords: RHash) -> Hook<Self> {
-        let Made { driver, .. } = options::driver(ruby, keywords, 1024)?;
+        let Backing { driver, .. } = options::driver(ruby, keywords, 1024)?;
         Ok(Self {
             driver,
             owner: Opaque::from(ruby.thread_current().as_value()),

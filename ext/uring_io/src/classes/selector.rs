@@ -18,7 +18,7 @@ use magnus::{
 use rb_sys::rb_data_type_t;
 use uring_io_core::Direction;
 
-use crate::classes::options::{self, Made};
+use crate::classes::options::{self, Backing};
 use crate::engine::closing::{self, Registry};
 use crate::engine::Home;
 use crate::hooks::children;
@@ -69,7 +69,7 @@ impl Selector {
             return Err(errors::base(ruby, "this selector is initialized already"));
         }
         let (fiber,) = arguments.required;
-        let Made { driver, .. } = options::driver(ruby, arguments.keywords, 1024)?;
+        let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 1024)?;
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.home.set(Home::new(ruby, driver, fiber));

@@ -5,7 +5,7 @@ use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, rb_sys::AsRawValue, Error, Ruby, Value};
 use uring_io_core::{Driver, Options};
 
-use crate::classes::options::{self, Made};
+use crate::classes::options::{self, Backing};
 use crate::engine::{Engine, Flow, Party};
 
 /// What `new` has made.
@@ -19,7 +19,7 @@ pub struct Unused {
 }
 
 impl Unused {
-    pub fn new(ruby: &Ruby, made: Made<Party>) -> Self {
+    pub fn new(ruby: &Ruby, made: Backing<Party>) -> Self {
         Self {
             driver: made.driver,
             options: made.options,

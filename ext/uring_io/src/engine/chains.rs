@@ -76,7 +76,7 @@ impl Engine {
             0 => Ok(Vec::new()),
             count => self.driver.take_slots(count),
         };
-        let mut slots = Slots {
+        let mut slots = Direct {
             engine: self,
             slots: taken.map_err(|error| self.chain_error(ruby, error))?,
             open: Vec::new(),
@@ -84,7 +84,7 @@ impl Engine {
         let end = chain
             .timeout
             .and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut made = Made::default();
+        let mut made = Progress::default();
         let mut runs = runs(chain.steps, chain.hard);
         let mut used: Vec<Vec<RawFd>> = runs.iter_mut().map(|run| descriptors(run)).collect();
         for run in runs {
@@ -111,7 +111,7 @@ impl Engine {
     fn linked(
         &self,
         ruby: &Ruby,
-        slots: &mut Slots,
+        slots: &mut Direct,
         steps: Vec<Step>,
         (hard, timeout): (bool, Option<Duration>),
         used: Vec<RawFd>,
@@ -161,7 +161,7 @@ impl Engine {
             .timeout
             .and_then(|timeout| Instant::now().checked_add(timeout));
         let mut opened = Opened(vec![None; chain.descriptors]);
-        let mut made = Made::default();
+        let mut made = Progress::default();
         let mut steps = chain.steps;
         let mut used: Vec<Vec<RawFd>> = Vec::with_capacity(steps.len());
         for step in &mut steps {
@@ -238,9 +238,9 @@ fn runs(steps: Vec<Step>, hard: bool) -> Vec<Vec<Step>> {
     runs
 }
 
-/// What became of the steps of a chain so far. Taken back when it is dropped before the chain has ended.
+/// How far a chain has come: what became of its steps so far. Taken back when it is dropped before the chain has ended.
 #[derive(Default)]
-struct Made {
+struct Progress {
     outcomes: Vec<Outcome>,
     broken: Vec<bool>,
     timed_out: bool,
@@ -248,7 +248,7 @@ struct Made {
     closed: bool,
 }
 
-impl Made {
+impl Progress {
     fn push(&mut self, outcome: Outcome) {
         let call = outcome.call.as_ref();
         self.broken
@@ -275,7 +275,7 @@ impl Made {
     }
 }
 
-impl Drop for Made {
+impl Drop for Progress {
     fn drop(&mut self) {
         self.outcomes.iter().for_each(Outcome::undo);
     }
@@ -286,14 +286,14 @@ impl Drop for Made {
 type Shape = (Option<usize>, bool, Vec<Option<usize>>);
 
 /// Direct descriptors of a chain, given back when dropped.
-struct Slots<'a> {
+struct Direct<'a> {
     engine: &'a Engine,
     slots: Vec<u32>,
     /// Which of them are open.
     open: Vec<usize>,
 }
 
-impl Slots<'_> {
+impl Direct<'_> {
     /// A step as a call of the kernel's chain.
     fn link(&self, step: Step, hard: bool) -> (Call, Link) {
         let mut call = step.call;
@@ -329,7 +329,7 @@ impl Slots<'_> {
     }
 }
 
-impl Drop for Slots<'_> {
+impl Drop for Direct<'_> {
     fn drop(&mut self) {
         if self.engine.is_lost() {
             return;

@@ -59,7 +59,7 @@ impl Engine {
     /// As [`perform`](Self::perform), for an operation without lent memory: whatever ends the wait
     /// leaves it to end by itself, and nobody hears of its completion. `None` when that was no
     /// completion.
-    pub(super) fn attempt(
+    pub(super) fn perform_abandonable(
         &self,
         ruby: &Ruby,
         purpose: Purpose,

@@ -103,7 +103,7 @@ impl Engine {
         let operation = Operation::Poll { fd, interest };
         let about = about.iter().map(|(fd, _)| *fd);
         let found = match self.flow {
-            Flow::Home(_) => self.attempt(ruby, purpose, &operation, about)?,
+            Flow::Home(_) => self.perform_abandonable(ruby, purpose, &operation, about)?,
             Flow::Next | Flow::Nobody => {
                 self.perform_for(ruby, purpose, &operation, about, timeout)?
             }

@@ -16,7 +16,7 @@ impl Engine {
         fiber: Fiber,
         arguments: impl magnus::ArgList,
     ) -> Result<(), Error> {
-        self.transfer(ruby, fiber, arguments, || false)
+        self.switch(ruby, fiber, arguments, || false)
     }
 
     /// Transfers to a fiber for the first time.
@@ -31,15 +31,15 @@ impl Engine {
         arguments: impl magnus::ArgList + Copy,
         unborn: impl Fn() -> bool,
     ) -> Result<(), Error> {
-        let result = self.transfer(ruby, fiber, arguments, &unborn);
+        let result = self.switch(ruby, fiber, arguments, &unborn);
         if result.is_ok() || !unborn() {
             return result;
         }
         ruby.gc_start();
-        self.transfer(ruby, fiber, arguments, &unborn)
+        self.switch(ruby, fiber, arguments, &unborn)
     }
 
-    fn transfer(
+    fn switch(
         &self,
         ruby: &Ruby,
         fiber: Fiber,

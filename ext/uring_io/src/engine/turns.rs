@@ -35,7 +35,7 @@ impl Engine {
     /// back for whatever reason.
     pub(super) fn run_next(&self, ruby: &Ruby, own: Token) -> Result<(), Error> {
         let Some(next) = self.driver.next_ready() else {
-            return self.begin_turn(ruby);
+            return self.look_or_wait(ruby);
         };
         if next == own {
             return Ok(());
@@ -81,7 +81,8 @@ impl Engine {
         }
     }
 
-    fn begin_turn(&self, ruby: &Ruby) -> Result<(), Error> {
+    /// Begins a turn of the driver, or waits in the kernel where it has none.
+    fn look_or_wait(&self, ruby: &Ruby) -> Result<(), Error> {
         if self.is_inherited() {
             return Err(errors::closed(ruby, "scheduler"));
         }

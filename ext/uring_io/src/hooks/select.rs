@@ -107,10 +107,10 @@ fn wait_for_any(
     if timeout.is_some() {
         engine.driver.set_timeout(whole.token, timeout);
     }
-    let parts = Parts::start(engine, ruby, whole.token, watched)?;
+    let polls = Polls::start(engine, ruby, whole.token, watched)?;
     let wakeup = engine.await_wakeup(ruby, whole.token);
-    let ended = parts.are_ended();
-    drop(parts);
+    let ended = polls.are_ended();
+    drop(polls);
     let wakeup = wakeup?;
     if ended {
         // Whoever closes waits for the polls only: their numbers may be others' by now.
@@ -224,12 +224,12 @@ fn ready_now(engine: &Engine, ruby: &Ruby, watched: &Watched) -> Result<Option<V
 }
 
 /// The polls that run while the caller waits, ended when dropped.
-struct Parts<'a> {
+struct Polls<'a> {
     engine: &'a Engine,
     tokens: Vec<Token>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> Polls<'a> {
     fn start(
         engine: &'a Engine,
         ruby: &Ruby,
@@ -237,20 +237,20 @@ impl<'a> Parts<'a> {
         watched: &Watched,
     ) -> Result<Self, Error> {
         let fiber = ruby.fiber_current();
-        let mut parts = Self {
+        let mut polls = Self {
             engine,
             tokens: Vec::with_capacity(watched.entries.len()),
         };
         for &(fd, interest) in &watched.entries {
             let token = engine.park_beside(fiber, Purpose::PartOf(Cell::new(Some(whole))));
-            parts.tokens.push(token);
+            polls.tokens.push(token);
             engine.driver.is_about(token, fd);
             let operation = Operation::Poll { fd, interest };
             if engine.submit(ruby, token, &operation)?.is_some() {
                 engine.driver.wake(whole);
             }
         }
-        Ok(parts)
+        Ok(polls)
     }
 
     /// Whether one of them was told to end because its descriptor is about to be closed.
@@ -260,7 +260,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-impl Drop for Parts<'_> {
+impl Drop for Polls<'_> {
     fn drop(&mut self) {
         for token in &self.tokens {
             // A poll that cannot be cancelled completes some day and finds that nobody waits.

@@ -22,7 +22,7 @@ use crate::memory::held::{Held, LENGTH_MAX};
 use crate::memory::registered::Registered;
 use crate::ruby::{duration, errors, io};
 
-type Made = Result<Obj<Prepared>, Error>;
+type Constructed = Result<Obj<Prepared>, Error>;
 
 /// Memory behind a UringIO::Ring::Call.
 #[derive(TypedData)]
@@ -47,15 +47,15 @@ impl DataTypeFunctions for Prepared {
 /// Memory behind a UringIO::Ring::Memory: what the steps of a chain hand on.
 #[derive(TypedData)]
 #[magnus(class = "UringIO::Ring::Memory", size, free_immediately)]
-pub struct Handed(RefCell<Option<Arc<SharedMemory>>>);
+pub struct ChainMemory(RefCell<Option<Arc<SharedMemory>>>);
 
-impl DataTypeFunctions for Handed {
+impl DataTypeFunctions for ChainMemory {
     fn size(&self) -> usize {
         self.0.borrow().as_ref().map_or(0, |memory| memory.length())
     }
 }
 
-impl Handed {
+impl ChainMemory {
     fn new(ruby: &Ruby, length: usize) -> Result<Self, Error> {
         let memory = (length <= LENGTH_MAX).then(|| SharedMemory::new(length));
         let Some(memory) = memory.flatten() else {
@@ -93,7 +93,7 @@ impl Prepared {
 
     /// A call that holds on to Ruby's memory. The object is made first: only what it holds is marked,
     /// and any allocation may collect what is not.
-    fn holding(ruby: &Ruby, make: impl FnOnce(&Held) -> Result<Call, Error>) -> Made {
+    fn holding(ruby: &Ruby, make: impl FnOnce(&Held) -> Result<Call, Error>) -> Constructed {
         let this = ruby.obj_wrap(Self {
             name: Cell::new(""),
             call: Cell::new(None),
@@ -146,7 +146,7 @@ impl Prepared {
     }
 
     /// `into`: a number of bytes, an IO::Buffer or a Memory.
-    fn read(ruby: &Ruby, fd: i32, into: Value, offset: Option<u64>) -> Made {
+    fn read(ruby: &Ruby, fd: i32, into: Value, offset: Option<u64>) -> Constructed {
         let target = position(offset);
         Self::holding(ruby, |held| {
             let memory = room(ruby, into, held)?;
@@ -155,7 +155,7 @@ impl Prepared {
     }
 
     /// `from`: a String, an IO::Buffer or a Memory.
-    fn write(ruby: &Ruby, fd: i32, from: Value, offset: Option<u64>) -> Made {
+    fn write(ruby: &Ruby, fd: i32, from: Value, offset: Option<u64>) -> Constructed {
         let target = position(offset);
         Self::holding(ruby, |held| {
             let memory = bytes(ruby, from, held)?;
@@ -163,7 +163,7 @@ impl Prepared {
         })
     }
 
-    fn readv(ruby: &Ruby, fd: i32, into: RArray, offset: Option<u64>) -> Made {
+    fn readv(ruby: &Ruby, fd: i32, into: RArray, offset: Option<u64>) -> Constructed {
         let target = position(offset);
         Self::holding(ruby, |held| {
             let vectors = vectors(ruby, into, |buffer| {
@@ -184,7 +184,7 @@ impl Prepared {
         })
     }
 
-    fn writev(ruby: &Ruby, fd: i32, from: RArray, offset: Option<u64>) -> Made {
+    fn writev(ruby: &Ruby, fd: i32, from: RArray, offset: Option<u64>) -> Constructed {
         let target = position(offset);
         Self::holding(ruby, |held| {
             let vectors = vectors(ruby, from, |data| bytes(ruby, data, held))?;
@@ -204,7 +204,7 @@ impl Prepared {
         (at, length): (usize, usize),
         offset: Option<u64>,
         writes: bool,
-    ) -> Made {
+    ) -> Constructed {
         Self::holding(ruby, |held| {
             let (index, memory) = held.registered(ruby, registered)?;
             if at > memory.size() || length > memory.size() - at {
@@ -233,7 +233,7 @@ impl Prepared {
         })
     }
 
-    fn recv(ruby: &Ruby, fd: i32, into: Value, flags: i32) -> Made {
+    fn recv(ruby: &Ruby, fd: i32, into: Value, flags: i32) -> Constructed {
         Self::holding(ruby, |held| {
             let memory = room(ruby, into, held)?;
             Ok(Call::Recv {
@@ -245,7 +245,7 @@ impl Prepared {
         })
     }
 
-    fn send(ruby: &Ruby, fd: i32, from: Value, flags: i32) -> Made {
+    fn send(ruby: &Ruby, fd: i32, from: Value, flags: i32) -> Constructed {
         Self::holding(ruby, |held| {
             let memory = bytes(ruby, from, held)?;
             Ok(Call::Send {
@@ -258,7 +258,7 @@ impl Prepared {
     }
 
     /// Of a frozen String or an IO::Buffer that owns its memory.
-    fn send_zc(ruby: &Ruby, fd: i32, from: Value, flags: i32) -> Made {
+    fn send_zc(ruby: &Ruby, fd: i32, from: Value, flags: i32) -> Constructed {
         Self::holding(ruby, |held| {
             if let Memory::Lent(buffer) = bytes(ruby, from, held)? {
                 return Ok(Call::SendZeroCopy { fd, buffer, flags });
@@ -270,7 +270,7 @@ impl Prepared {
         })
     }
 
-    fn recvmsg(ruby: &Ruby, fd: i32, length: usize, control: usize, flags: i32) -> Made {
+    fn recvmsg(ruby: &Ruby, fd: i32, length: usize, control: usize, flags: i32) -> Constructed {
         if control > 1 << 20 {
             let message = format!("controllen must be at most 1048576, {control} given");
             return Err(errors::argument(ruby, message));
@@ -289,7 +289,7 @@ impl Prepared {
         address: Option<RString>,
         control: RString,
         flags: i32,
-    ) -> Made {
+    ) -> Constructed {
         let address = address.map(|address| address_of(ruby, address));
         let address = address.transpose()?;
         // SAFETY: the bytes are copied before Ruby can change or free the string.
@@ -396,7 +396,7 @@ impl Prepared {
         at: usize,
         length: Option<u32>,
         advice: i32,
-    ) -> Made {
+    ) -> Constructed {
         Self::holding(ruby, |held| {
             let buffer_memory = own_memory(ruby, buffer, "advice is for")?;
             let size = buffer_memory.size();
@@ -459,7 +459,7 @@ impl Prepared {
     }
 
     /// `subject`: a path, or a descriptor.
-    fn getxattr(ruby: &Ruby, subject: Value, name: RString, length: usize) -> Made {
+    fn getxattr(ruby: &Ruby, subject: Value, name: RString, length: usize) -> Constructed {
         let subject = subject_of(ruby, subject)?;
         let name = path_of(ruby, name)?;
         Self::holding(ruby, |held| {
@@ -472,7 +472,13 @@ impl Prepared {
         })
     }
 
-    fn setxattr(ruby: &Ruby, subject: Value, name: RString, value: RString, flags: i32) -> Made {
+    fn setxattr(
+        ruby: &Ruby,
+        subject: Value,
+        name: RString,
+        value: RString,
+        flags: i32,
+    ) -> Constructed {
         let subject = subject_of(ruby, subject)?;
         let name = path_of(ruby, name)?;
         Self::holding(ruby, |held| {
@@ -541,7 +547,7 @@ impl Prepared {
         Ok(Self::new(Call::Connect { fd, address }))
     }
 
-    fn setsockopt(ruby: &Ruby, fd: i32, level: i32, option: i32, value: RString) -> Made {
+    fn setsockopt(ruby: &Ruby, fd: i32, level: i32, option: i32, value: RString) -> Constructed {
         Self::holding(ruby, |held| {
             Ok(Call::SetOption {
                 fd,
@@ -578,7 +584,7 @@ impl Prepared {
         })
     }
 
-    fn futex_wait(ruby: &Ruby, buffer: Value, at: usize, expected: u32) -> Made {
+    fn futex_wait(ruby: &Ruby, buffer: Value, at: usize, expected: u32) -> Constructed {
         Self::holding(ruby, |held| {
             let memory = own_memory(ruby, buffer, "a futex must be in")?;
             let word = word_of(ruby, &memory, at)?;
@@ -587,7 +593,7 @@ impl Prepared {
         })
     }
 
-    fn futex_wake(ruby: &Ruby, buffer: Value, at: usize, count: u32) -> Made {
+    fn futex_wake(ruby: &Ruby, buffer: Value, at: usize, count: u32) -> Constructed {
         Self::holding(ruby, |held| {
             let memory = own_memory(ruby, buffer, "a futex must be in")?;
             let word = word_of(ruby, &memory, at)?;
@@ -813,8 +819,8 @@ fn handed_or_buffer(
     direction: Direction,
 ) -> Result<Memory, Error> {
     // Not by trying: that makes an exception for another class, and loses one that is raised meanwhile.
-    if object.is_kind_of(Handed::class(ruby)) {
-        return Obj::<Handed>::try_convert(object)?.share(ruby);
+    if object.is_kind_of(ChainMemory::class(ruby)) {
+        return Obj::<ChainMemory>::try_convert(object)?.share(ruby);
     }
     held.buffer(ruby, object, direction)
 }
@@ -904,9 +910,9 @@ pub fn position(offset: Option<u64>) -> Option<Target> {
 pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     let memory = ring.define_class("Memory", ruby.class_object())?;
     memory.undef_default_alloc_func();
-    Handed::class(ruby);
-    memory.define_singleton_method("new", function!(Handed::new, 1))?;
-    memory.define_method("free", method!(Handed::free, 0))?;
+    ChainMemory::class(ruby);
+    memory.define_singleton_method("new", function!(ChainMemory::new, 1))?;
+    memory.define_method("free", method!(ChainMemory::free, 0))?;
     let call = ring.define_class("Call", ruby.class_object())?;
     call.undef_default_alloc_func();
     call.const_set("AT_EMPTY_PATH", numbers::AT_EMPTY_PATH)?;

@@ -23,7 +23,7 @@ use uring_io_core::{Call, Shot, Token, Wakeup};
 
 use self::batch::Batch;
 use self::call::Prepared;
-use crate::classes::options::{self, Made};
+use crate::classes::options::{self, Backing};
 use crate::classes::scheduler::Scheduler;
 use crate::engine::chains::{Chain, ChainOutcome, Step};
 use crate::engine::closing::Registry;
@@ -67,19 +67,19 @@ impl DataTypeFunctions for Ring {
         for object in self.mailbox.objects.borrow().iter() {
             marker.mark(*object);
         }
-        for (home, _) in self.mailbox.waiting.borrow().iter() {
-            marker.mark(*home);
+        for (host, _) in self.mailbox.waiting.borrow().iter() {
+            marker.mark(*host);
         }
     }
 }
 
 /// The engine that makes the calls of the current fiber.
-pub enum Home {
+pub enum Host {
     Own(Obj<Ring>),
     Scheduler(Obj<Scheduler>),
 }
 
-impl Home {
+impl Host {
     /// What has the engine, as `value` gave it. Raises nothing inside, not even to be caught here: that
     /// would take the place of a kill that is on its way.
     pub fn of(value: Value) -> Option<Self> {
@@ -126,7 +126,7 @@ impl Ring {
                            ring is for";
             return Err(errors::argument(ruby, message.to_owned()));
         }
-        let Made { driver, .. } = options::driver(ruby, arguments.keywords, 256)?;
+        let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 256)?;
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
         let _ = this.engine.set(Engine::new(ruby, driver, Flow::Nobody));
@@ -145,11 +145,11 @@ impl Ring {
     }
 
     /// Where the current fiber's calls are made.
-    fn home(ruby: &Ruby, this: Obj<Self>) -> Hook<Home> {
+    fn host(ruby: &Ruby, this: Obj<Self>) -> Hook<Host> {
         this.own_engine(ruby)?;
         Ok(match Scheduler::current(ruby) {
-            Some(scheduler) => Home::Scheduler(scheduler),
-            None => Home::Own(this),
+            Some(scheduler) => Host::Scheduler(scheduler),
+            None => Host::Own(this),
         })
     }
 
@@ -187,9 +187,9 @@ impl Ring {
     }
 
     fn made_call(ruby: &Ruby, this: Obj<Self>, call: &Prepared, timeout: Value) -> Hook<Value> {
-        let home = Self::home(ruby, this)?;
+        let host = Self::host(ruby, this)?;
         let limit = duration::optional(ruby, timeout)?;
-        let engine = home.engine(ruby)?;
+        let engine = host.engine(ruby)?;
         let request = call.take_for(ruby, engine)?;
         match engine.call(ruby, request, limit, &call.held)? {
             Some(outcome) => {
@@ -204,8 +204,8 @@ impl Ring {
 
     /// Makes the calls of a batch at the same time: what they came to, in their order.
     fn perform_all(ruby: &Ruby, this: Obj<Self>, batch: Obj<Batch>) -> Hook<RArray> {
-        let home = Self::home(ruby, this);
-        let made = home.and_then(|home| Batch::make(ruby, batch, home.engine(ruby)?));
+        let host = Self::host(ruby, this);
+        let made = host.and_then(|host| Batch::make(ruby, batch, host.engine(ruby)?));
         if made.is_err() {
             Batch::discard(ruby, batch);
         }
@@ -240,8 +240,8 @@ impl Ring {
         steps: RArray,
         (descriptors, hard, timeout): (usize, bool, Value),
     ) -> Hook<RArray> {
-        let home = Self::home(ruby, this)?;
-        let engine = home.engine(ruby)?;
+        let host = Self::host(ruby, this)?;
+        let engine = host.engine(ruby)?;
         let timeout = duration::optional(ruby, timeout)?;
         let mut chain = Chain {
             steps: Vec::with_capacity(steps.len()),
@@ -291,7 +291,7 @@ impl Ring {
 
     /// Whether the kernel may go on using what the current fiber's calls hold, unheard.
     fn is_lost(ruby: &Ruby, this: Obj<Self>) -> bool {
-        Self::home(ruby, this).is_ok_and(|home| home.engine(ruby).is_ok_and(Engine::is_lost))
+        Self::host(ruby, this).is_ok_and(|host| host.engine(ruby).is_ok_and(Engine::is_lost))
     }
 
     /// Lets go of what calls hold that are not going to be made.
@@ -306,8 +306,8 @@ impl Ring {
     /// Makes a call that goes on, and yields what it brings: bytes, events or a descriptor. False where
     /// the kernel does not go on by itself: then nothing was done.
     fn stream(ruby: &Ruby, this: Obj<Self>, call: Obj<Prepared>, limit: Value) -> Hook<bool> {
-        let home = Self::home(ruby, this)?;
-        let engine = home.engine(ruby)?;
+        let host = Self::host(ruby, this)?;
+        let engine = host.engine(ruby)?;
         let timeout = duration::optional(ruby, limit)?;
         let call = call.take(ruby)?;
         if !engine.driver.can_stream(&call) {
@@ -323,24 +323,24 @@ impl Ring {
 
     /// Tells every call on this descriptor to end: how many there were.
     fn cancel_on(ruby: &Ruby, this: Obj<Self>, fd: i32) -> Hook<usize> {
-        let home = Self::home(ruby, this)?;
-        let engine = home.engine(ruby)?;
+        let host = Self::host(ruby, this)?;
+        let engine = host.engine(ruby)?;
         let cancelled = engine.driver.cancel_on(fd);
         cancelled.map_err(|error| engine.failure(ruby, error))
     }
 
     /// Registers the memory of an IO::Buffer, which stays locked.
     fn register(ruby: &Ruby, this: Obj<Self>, buffer: Value) -> Hook<Registered> {
-        registered_buffer::register(ruby, &Self::home(ruby, this)?, buffer)
+        registered_buffer::register(ruby, &Self::host(ruby, this)?, buffer)
     }
 
     /// Gives an object to another ring, and wakes whoever waits there for one.
     fn message(ruby: &Ruby, this: Obj<Self>, other: Obj<Self>, object: Value) -> Hook<()> {
-        let home = Self::home(ruby, this)?;
+        let host = Self::host(ruby, this)?;
         if other.is_closed() {
             return Err(errors::closed(ruby, "ring that the message is for"));
         }
-        let own = home.engine(ruby)?;
+        let own = host.engine(ruby)?;
         let mailbox = &other.mailbox;
         mailbox.objects.borrow_mut().push_back(Opaque::from(object));
         loop {
@@ -348,7 +348,7 @@ impl Ring {
             let Some((receiver, token)) = next else {
                 return Ok(());
             };
-            let Some(receiver) = Home::of(ruby.get_inner(receiver)) else {
+            let Some(receiver) = Host::of(ruby.get_inner(receiver)) else {
                 continue;
             };
             let engine = receiver.made(ruby)?;
@@ -390,8 +390,8 @@ impl Ring {
 
     /// The next object that was given to this ring, in an Array; nil when the timeout passed first.
     fn receive(ruby: &Ruby, this: Obj<Self>, timeout: Value) -> Hook<Option<RArray>> {
-        let home = Self::home(ruby, this)?;
-        let engine = home.engine(ruby)?;
+        let host = Self::host(ruby, this)?;
+        let engine = host.engine(ruby)?;
         let timeout = duration::optional(ruby, timeout)?;
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
@@ -406,9 +406,9 @@ impl Ring {
                 return Ok(None);
             }
             let place = engine.place(ruby, Purpose::Turn);
-            let home = Opaque::from(home.value());
+            let host = Opaque::from(host.value());
             let mut waiting = this.mailbox.waiting.borrow_mut();
-            waiting.push_back((home, place.token));
+            waiting.push_back((host, place.token));
             drop(waiting);
             engine.driver.set_timeout(place.token, left);
             let woken = engine.await_wakeup(ruby, place.token);
@@ -433,9 +433,9 @@ impl Mailbox {
             return;
         }
         let next = self.waiting.borrow_mut().pop_front();
-        let Some((home, token)) = next else { return };
-        if let Some(home) = Home::of(ruby.get_inner(home)) {
-            if let Ok(engine) = home.engine(ruby) {
+        let Some((host, token)) = next else { return };
+        if let Some(host) = Host::of(ruby.get_inner(host)) {
+            if let Ok(engine) = host.engine(ruby) {
                 engine.driver.wake(token);
             }
         }

@@ -4,14 +4,14 @@ use magnus::value::Opaque;
 use magnus::{method, prelude::*, typed_data::Obj, Error, RClass, Ruby, TypedData, Value};
 use uring_io_core::{Direction, Memory};
 
-use crate::classes::ring::Home;
+use crate::classes::ring::Host;
 use crate::memory::held::Held;
 use crate::memory::registered::Registered;
 use crate::ruby::errors;
 
 /// Registers the memory of a buffer with an engine, which keeps the buffer locked.
-pub fn register(ruby: &Ruby, home: &Home, buffer: Value) -> Result<Registered, Error> {
-    let engine = home.engine(ruby)?;
+pub fn register(ruby: &Ruby, host: &Host, buffer: Value) -> Result<Registered, Error> {
+    let engine = host.engine(ruby)?;
     let held = Held::default();
     let Memory::Lent(memory) = held.buffer(ruby, buffer, Direction::Read)? else {
         let message = "only an IO::Buffer that owns its memory can be registered, and this is a \
@@ -20,7 +20,7 @@ pub fn register(ruby: &Ruby, home: &Home, buffer: Value) -> Result<Registered, E
     };
     Ok(Registered {
         buffer: Opaque::from(buffer),
-        host: Opaque::from(home.value()),
+        host: Opaque::from(host.value()),
         registration: engine.register(ruby, memory, held)?,
     })
 }
@@ -46,10 +46,10 @@ fn release(ruby: &Ruby, this: Obj<Registered>) -> Result<(), Error> {
         );
         return Err(errors::base(ruby, &message));
     }
-    let Some(home) = Home::of(ruby.get_inner(this.host)) else {
+    let Some(host) = Host::of(ruby.get_inner(this.host)) else {
         return Ok(());
     };
-    home.engine(ruby)?.unregister(ruby, registration)
+    host.engine(ruby)?.unregister(ruby, registration)
 }
 
 pub fn init(ruby: &Ruby, ring: RClass) -> Result<(), Error> {
