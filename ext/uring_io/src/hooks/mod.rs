@@ -3,6 +3,9 @@
 pub mod blocking;
 pub mod children;
 pub mod detour;
+pub mod interrupt;
+pub mod mutexes;
+pub mod readiness;
 pub mod remembered;
 pub mod resolve;
 pub mod select;

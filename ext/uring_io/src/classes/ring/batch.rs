@@ -14,7 +14,9 @@ use magnus::{
 };
 use uring_io_core::{Call, Direction, Memory};
 
-use crate::classes::ring::call::{self, Prepared};
+use super::arguments::position;
+use super::prepared::{registered_elsewhere, Prepared};
+use super::result;
 use crate::engine::calls::Part;
 use crate::engine::outcome::Outcome;
 use crate::engine::Engine;
@@ -145,7 +147,7 @@ impl Batch {
         offset: Value,
         timeout: Value,
     ) -> Result<Option<usize>, Error> {
-        let target = call::position(Option::<u64>::try_convert(offset)?);
+        let target = position(Option::<u64>::try_convert(offset)?);
         let make = |fd, memory| Call::Read { fd, target, memory };
         Self::add_transfer(ruby, &this, io, into, timeout, Direction::Read, make)
     }
@@ -158,7 +160,7 @@ impl Batch {
         offset: Value,
         timeout: Value,
     ) -> Result<Option<usize>, Error> {
-        let target = call::position(Option::<u64>::try_convert(offset)?);
+        let target = position(Option::<u64>::try_convert(offset)?);
         let make = |fd, memory| Call::Write { fd, target, memory };
         Self::add_transfer(ruby, &this, io, data, timeout, Direction::Write, make)
     }
@@ -210,7 +212,7 @@ impl Batch {
     fn made(ruby: &Ruby, this: Obj<Self>, engine: &Engine) -> Result<RArray, Error> {
         let known = |entry: &Entry| entry.held.is_known_to(ruby, engine.address());
         if !this.entries.borrow().iter().all(known) {
-            return Err(call::registered_elsewhere(ruby));
+            return Err(registered_elsewhere(ruby));
         }
         let count = this.entries.borrow().len();
         let mut parts = Vec::with_capacity(count);
@@ -250,7 +252,7 @@ impl Batch {
         let entries = self.entries.borrow();
         let entry = &entries[number];
         let convert = entry.convert;
-        let value = call::value(ruby, outcome, entry.name, &entry.held);
+        let value = result::value(ruby, outcome, entry.name, &entry.held);
         drop(entries);
         match (value?, convert) {
             (Ok(value), Some(convert)) => ruby.get_inner(convert).call((value,)),

@@ -5,29 +5,36 @@
 //! the ring of the scheduler that the fiber runs under, or on the ring's own.
 #![allow(unsafe_code)]
 
-pub mod batch;
-pub mod call;
-pub mod registered_buffer;
+mod arguments;
+mod batch;
+mod call;
+mod host;
+mod memory;
+mod messages;
+mod prepared;
+mod registered_buffer;
+mod result;
+mod shot;
 
-use std::cell::{OnceCell, RefCell};
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::cell::OnceCell;
 
 use magnus::scan_args::scan_args;
-use magnus::value::{Opaque, ReprValue};
+use magnus::value::ReprValue;
 use magnus::{
     gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, RArray, RHash, RModule,
     Ruby, Symbol, TypedData, Value,
 };
-use uring_io_core::{Call, Shot, Token, Wakeup};
 
 use self::batch::Batch;
-use self::call::Prepared;
+use self::host::Host;
+use self::messages::Mailbox;
+use self::prepared::Prepared;
+use self::shot::Kind;
 use crate::classes::options::{self, Backing};
 use crate::classes::scheduler::Scheduler;
 use crate::engine::chains::{Chain, ChainOutcome, Step};
 use crate::engine::closing::Registry;
-use crate::engine::{Engine, Flow, Purpose};
+use crate::engine::{Engine, Flow};
 use crate::memory::held::Held;
 use crate::memory::registered::Registered;
 use crate::ruby::{duration, errors, ractors};
@@ -43,15 +50,7 @@ type Row = (Obj<Prepared>, Vec<Option<usize>>, Option<usize>);
 pub struct Ring {
     /// Absent until `initialize` has run.
     engine: OnceCell<Engine>,
-    mailbox: Mailbox,
-}
-
-/// Objects that were sent to a ring, and who waits for some.
-#[derive(Default)]
-struct Mailbox {
-    objects: RefCell<VecDeque<Opaque<Value>>>,
-    /// The ring or scheduler whose engine each of them is parked at, and its place there.
-    waiting: RefCell<VecDeque<(Opaque<Value>, Token)>>,
+    pub mailbox: Mailbox,
 }
 
 // SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time; all methods but
@@ -64,52 +63,7 @@ impl DataTypeFunctions for Ring {
         if let Some(engine) = self.engine.get() {
             engine.mark(marker);
         }
-        for object in self.mailbox.objects.borrow().iter() {
-            marker.mark(*object);
-        }
-        for (host, _) in self.mailbox.waiting.borrow().iter() {
-            marker.mark(*host);
-        }
-    }
-}
-
-/// The engine that makes the calls of the current fiber.
-pub enum Host {
-    Own(Obj<Ring>),
-    Scheduler(Obj<Scheduler>),
-}
-
-impl Host {
-    /// What has the engine, as `value` gave it. Raises nothing inside, not even to be caught here: that
-    /// would take the place of a kill that is on its way.
-    pub fn of(value: Value) -> Option<Self> {
-        if value.is_kind_of(Ring::class(&Ruby::get_with(value))) {
-            return Obj::try_convert(value).ok().map(Self::Own);
-        }
-        Obj::try_convert(value).ok().map(Self::Scheduler)
-    }
-
-    /// The engine, for whatever thread holds the GVL.
-    pub fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
-        match self {
-            Self::Own(ring) => ring.made(ruby),
-            Self::Scheduler(scheduler) => scheduler.made(ruby),
-        }
-    }
-
-    /// The engine, for the thread that owns it.
-    pub fn engine(&self, ruby: &Ruby) -> Hook<&Engine> {
-        match self {
-            Self::Own(ring) => ring.own_engine(ruby),
-            Self::Scheduler(scheduler) => scheduler.engine(ruby),
-        }
-    }
-
-    pub fn value(&self) -> Value {
-        match self {
-            Self::Own(ring) => ring.as_value(),
-            Self::Scheduler(scheduler) => scheduler.as_value(),
-        }
+        self.mailbox.mark(marker);
     }
 }
 
@@ -134,18 +88,18 @@ impl Ring {
         Ok(())
     }
 
-    fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
+    pub fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
         self.engine
             .get()
             .ok_or_else(|| errors::closed(ruby, "ring"))
     }
 
-    fn own_engine(&self, ruby: &Ruby) -> Hook<&Engine> {
+    pub fn own_engine(&self, ruby: &Ruby) -> Hook<&Engine> {
         self.made(ruby)?.usable(ruby, "ring")
     }
 
     /// Where the current fiber's calls are made.
-    fn host(ruby: &Ruby, this: Obj<Self>) -> Hook<Host> {
+    pub fn host(ruby: &Ruby, this: Obj<Self>) -> Hook<Host> {
         this.own_engine(ruby)?;
         Ok(match Scheduler::current(ruby) {
             Some(scheduler) => Host::Scheduler(scheduler),
@@ -157,7 +111,7 @@ impl Ring {
         Ok(ruby.to_symbol(this.made(ruby)?.driver.backend().name()))
     }
 
-    fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.engine.get().is_none_or(Engine::is_closed)
     }
 
@@ -193,7 +147,7 @@ impl Ring {
         let request = call.take_for(ruby, engine)?;
         match engine.call(ruby, request, limit, &call.held)? {
             Some(outcome) => {
-                call::value(ruby, &outcome, call.name(), &call.held)?.map_err(Error::from)
+                result::value(ruby, &outcome, call.name(), &call.held)?.map_err(Error::from)
             }
             None => Err(errors::io_timeout(
                 ruby,
@@ -281,7 +235,7 @@ impl Ring {
         let values = ruby.ary_new_capa(steps.len() + 1);
         for (index, (outcome, broken)) in made.outcomes.iter().zip(&made.broken).enumerate() {
             let (call, ..): Row = steps.entry(index as isize)?;
-            let value = call::value(ruby, outcome, call.name(), &call.held)?;
+            let value = result::value(ruby, outcome, call.name(), &call.held)?;
             let value = value.unwrap_or_else(|failed| failed.as_value());
             values.push((value, *broken))?;
         }
@@ -333,153 +287,6 @@ impl Ring {
     fn register(ruby: &Ruby, this: Obj<Self>, buffer: Value) -> Hook<Registered> {
         registered_buffer::register(ruby, &Self::host(ruby, this)?, buffer)
     }
-
-    /// Gives an object to another ring, and wakes whoever waits there for one.
-    fn message(ruby: &Ruby, this: Obj<Self>, other: Obj<Self>, object: Value) -> Hook<()> {
-        let host = Self::host(ruby, this)?;
-        if other.is_closed() {
-            return Err(errors::closed(ruby, "ring that the message is for"));
-        }
-        let own = host.engine(ruby)?;
-        let mailbox = &other.mailbox;
-        mailbox.objects.borrow_mut().push_back(Opaque::from(object));
-        loop {
-            let next = mailbox.waiting.borrow_mut().pop_front();
-            let Some((receiver, token)) = next else {
-                return Ok(());
-            };
-            let Some(receiver) = Host::of(ruby.get_inner(receiver)) else {
-                continue;
-            };
-            let engine = receiver.made(ruby)?;
-            if !engine.is_closed() {
-                return Self::wake(ruby, own, engine, token);
-            }
-        }
-    }
-
-    /// Wakes a party of another engine, by the kernel where both have a ring.
-    fn wake(ruby: &Ruby, own: &Engine, engine: &Engine, token: Token) -> Hook<()> {
-        let rings = (
-            own.driver.ring_descriptor(),
-            engine.driver.ring_descriptor(),
-        );
-        let (Some(from), Some(ring)) = rings else {
-            engine.driver.wake(token);
-            return Ok(());
-        };
-        if from == ring {
-            engine.driver.wake(token);
-            return Ok(());
-        }
-        let place = own.place(ruby, Purpose::Operation);
-        let nudge = own.driver.call(place.token, Call::Nudge { ring, token });
-        // At once: when others have run the descriptor may be that of some other ring.
-        let begun = nudge.and_then(|()| own.driver.look());
-        let nudged = match begun {
-            Ok(()) => own.await_completion(ruby, place.token, || (), |_| false),
-            // Before Linux 5.18 there is no such call.
-            Err(error) if error.lack.is_some() => Ok(None),
-            Err(error) => Err(own.refusal(ruby, error, None)),
-        };
-        if !matches!(nudged, Ok(Some(0..))) {
-            engine.driver.wake(token);
-        }
-        nudged.map(|_| ())
-    }
-
-    /// The next object that was given to this ring, in an Array; nil when the timeout passed first.
-    fn receive(ruby: &Ruby, this: Obj<Self>, timeout: Value) -> Hook<Option<RArray>> {
-        let host = Self::host(ruby, this)?;
-        let engine = host.engine(ruby)?;
-        let timeout = duration::optional(ruby, timeout)?;
-        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let object = this.mailbox.objects.borrow_mut().pop_front();
-            if let Some(object) = object {
-                let found = ruby.ary_new();
-                found.push(ruby.get_inner(object))?;
-                return Ok(Some(found));
-            }
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return Ok(None);
-            }
-            let place = engine.place(ruby, Purpose::Turn);
-            let host = Opaque::from(host.value());
-            let mut waiting = this.mailbox.waiting.borrow_mut();
-            waiting.push_back((host, place.token));
-            drop(waiting);
-            engine.driver.set_timeout(place.token, left);
-            let woken = engine.await_wakeup(ruby, place.token);
-            let mut waiting = this.mailbox.waiting.borrow_mut();
-            waiting.retain(|(_, token)| *token != place.token);
-            drop(waiting);
-            if woken.is_err() {
-                // It may have been woken for an object that it does not take now.
-                this.mailbox.pass_on(ruby);
-            }
-            if woken? == Wakeup::TimedOut && this.mailbox.objects.borrow().is_empty() {
-                return Ok(None);
-            }
-        }
-    }
-}
-
-impl Mailbox {
-    /// Wakes the next who waits at this thread, if there is something to take.
-    fn pass_on(&self, ruby: &Ruby) {
-        if self.objects.borrow().is_empty() {
-            return;
-        }
-        let next = self.waiting.borrow_mut().pop_front();
-        let Some((host, token)) = next else { return };
-        if let Some(host) = Host::of(ruby.get_inner(host)) {
-            if let Ok(engine) = host.engine(ruby) {
-                engine.driver.wake(token);
-            }
-        }
-    }
-}
-
-/// What a stream brings.
-#[derive(Clone, Copy)]
-enum Kind {
-    Descriptors,
-    Bytes,
-    Events(uring_io_core::Interest),
-}
-
-impl Kind {
-    fn of(call: &Call) -> Self {
-        match call {
-            Call::AcceptEach { .. } => Self::Descriptors,
-            Call::PollEach { interest, .. } => Self::Events(*interest),
-            _ => Self::Bytes,
-        }
-    }
-
-    /// Yields it. False when it was the end.
-    fn yield_shot(self, ruby: &Ruby, name: &'static str, shot: Shot) -> Hook<bool> {
-        match (self, shot.result) {
-            // The connection is gone already, which is its client's doing.
-            (Self::Descriptors, result) if result == -libc::ECONNABORTED => return Ok(true),
-            (_, result) if result < 0 => {
-                let error = uring_io_core::Error::new(name, -result);
-                return Err(errors::errno(ruby, error));
-            }
-            (Self::Bytes, 0) => return Ok(false),
-            _ => {}
-        }
-        let value = match self {
-            Self::Descriptors => ruby.integer_from_i64(shot.result.into()).as_value(),
-            Self::Bytes => ruby.str_from_slice(&shot.bytes).as_value(),
-            Self::Events(interest) => {
-                crate::ruby::io::events(ruby, interest.satisfied_by(shot.result))
-            }
-        };
-        ruby.yield_value::<_, Value>(value).map(|_| true)
-    }
 }
 
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
@@ -502,6 +309,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_private_method("give", method!(Ring::message, 2))?;
     class.define_private_method("take", method!(Ring::receive, 1))?;
     batch::init(ruby, class)?;
+    memory::init(ruby, class)?;
     registered_buffer::init(ruby, class)?;
     call::init(ruby, class)
 }

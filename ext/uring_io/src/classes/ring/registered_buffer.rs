@@ -4,7 +4,7 @@ use magnus::value::Opaque;
 use magnus::{method, prelude::*, typed_data::Obj, Error, RClass, Ruby, TypedData, Value};
 use uring_io_core::{Direction, Memory};
 
-use crate::classes::ring::Host;
+use super::host::Host;
 use crate::memory::held::Held;
 use crate::memory::registered::Registered;
 use crate::ruby::errors;

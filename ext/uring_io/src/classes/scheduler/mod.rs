@@ -4,35 +4,38 @@
 //! converts the result. What is cold (`process_wait`, `close`) is in `lib/uring_io/scheduler.rb`.
 #![allow(unsafe_code)]
 
+mod fibers;
+mod stats;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::atomic::AtomicPtr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use magnus::error::ErrorType;
-use magnus::fiber::{Fiber, Storage};
-use magnus::rb_sys::{protect, AsRawValue, FromRawValue};
+use magnus::fiber::Fiber;
+use magnus::rb_sys::FromRawValue;
 use magnus::scan_args::scan_args;
 use magnus::value::ReprValue;
 use magnus::{
-    block::Proc, gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Exception,
-    ExceptionClass, RArray, RClass, RHash, RModule, RString, Ruby, Symbol, TryConvert, TypedData,
-    Value,
+    gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, Exception, RArray, RClass,
+    RHash, RModule, RString, Ruby, Symbol, TryConvert, TypedData, Value,
 };
 use rb_sys::rb_data_type_t;
-use uring_io_core::{BackendKind, Direction, Interest, Token};
+use uring_io_core::{BackendKind, Direction, Token};
 
+use self::fibers::check_outside;
 use crate::classes::options;
 use crate::classes::unused::{self, Unused};
 #[cfg(ruby_gte_4_0)]
 use crate::engine::closing;
 use crate::engine::closing::Registry;
 use crate::engine::{Engine, Purpose};
-use crate::hooks::remembered;
 use crate::hooks::transfer::{self, Contract};
-use crate::hooks::{blocking, children, resolve, select, timeout};
+use crate::hooks::{
+    blocking, children, interrupt, mutexes, readiness, remembered, resolve, select, timeout,
+};
 use crate::ruby::arguments::check_count;
+#[cfg(ruby_lt_4_0)]
 use crate::ruby::closers;
-use crate::ruby::io::{self, OpenIo};
 use crate::ruby::receiver::{Receiver, Receives};
 use crate::ruby::stacks::Stacks;
 use crate::ruby::{caller, duration, errors, ractors};
@@ -160,59 +163,6 @@ impl Scheduler {
         }
     }
 
-    fn stats(ruby: &Ruby, this: Obj<Self>) -> Hook<RHash> {
-        if this.since.get().is_none() {
-            return Err(errors::closed(ruby, "scheduler"));
-        }
-        let engine = this.engine.get();
-        if engine.is_some_and(|engine| !engine.is_owner(ruby)) {
-            return Err(errors::wrong_thread(ruby, "scheduler"));
-        }
-        let stats = engine.map(|engine| engine.driver.stats());
-        let stats = stats.unwrap_or_default();
-        let alive = this
-            .since
-            .get()
-            .map_or(Duration::ZERO, |since| since.elapsed());
-        let hash = ruby.hash_new();
-        for (name, count) in [
-            ("enters", stats.enters),
-            ("submissions", stats.submissions),
-            ("completions", stats.completions),
-            ("direct_calls", stats.direct_calls),
-            ("switches", engine.map_or(0, |engine| engine.switches.get())),
-        ] {
-            hash.aset(ruby.to_symbol(name), count)?;
-        }
-        hash.aset(
-            ruby.to_symbol("waiting_seconds"),
-            stats.waiting.as_secs_f64(),
-        )?;
-        let running = alive.saturating_sub(stats.waiting);
-        hash.aset(ruby.to_symbol("running_seconds"), running.as_secs_f64())?;
-        Ok(hash)
-    }
-
-    fn fiber(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<Fiber> {
-        let engine = this.engine(ruby)?;
-        let arguments = scan_args::<(), (), RArray, (), RHash, Option<Proc>>(arguments)?;
-        let block = arguments
-            .block
-            .ok_or_else(|| errors::argument(ruby, "a block is needed to run".to_owned()))?;
-        this.stacks.make_room(ruby)?;
-        let fiber = ruby.fiber_new(Storage::Inherit, fiber_main)?;
-        let (splat, keywords) = (arguments.splat, arguments.keywords);
-        match engine.landing(ruby) {
-            None => engine.start(ruby, fiber, (this, block, splat, keywords))?,
-            Some(landing) => {
-                let carrier = ruby.fiber_new(Storage::Lazy, carrier_main)?;
-                let arguments = (landing, fiber, this, block, splat, keywords);
-                engine.start(ruby, carrier, arguments)?;
-            }
-        }
-        Ok(fiber)
-    }
-
     fn block(ruby: &Ruby, this: Receiver<Self>, blocker: Value, timeout: Value) -> Hook<bool> {
         let engine = this.engine(ruby)?;
         #[cfg(ruby_lt_4_0)]
@@ -224,7 +174,7 @@ impl Scheduler {
         match engine.park(ruby, Purpose::Unblock, timeout) {
             Ok(wakeup) => Ok(wakeup == uring_io_core::Wakeup::Woken),
             Err(error) => {
-                hand_on(ruby, blocker)?;
+                mutexes::hand_on(ruby, blocker)?;
                 Err(error)
             }
         }
@@ -276,29 +226,9 @@ impl Scheduler {
         timeout: Value,
     ) -> Hook<Value> {
         if this.is_foreign_worker(ruby)? {
-            return wait_blocking(io, events, timeout);
+            return readiness::wait_blocking(io, events, timeout);
         }
-        let engine = this.engine(ruby)?;
-        let io = OpenIo::new(ruby, io)?;
-        let interest = io::interest(ruby, events)?;
-        let given = duration::optional(ruby, timeout)?;
-        if given.is_some_and(|timeout| timeout.is_zero()) {
-            return look_at(ruby, engine, io, interest);
-        }
-        let own = if given.is_none() {
-            engine.timeout_of(ruby, io)?
-        } else {
-            None
-        };
-        match engine.poll_found(ruby, io.fd, interest, given.or(own))? {
-            Some(found) => Ok(io::told(ruby, found)),
-            // Ruby 3.3 takes false for "would block"; from 3.4 on it raises the error itself.
-            None if cfg!(ruby_lt_3_4) && own.is_some() => Err(errors::io_timeout(
-                ruby,
-                transfer::timeout_message(interest),
-            )),
-            None => Ok(ruby.qfalse().as_value()),
-        }
+        readiness::wait(this.engine(ruby)?, ruby, io, events, timeout)
     }
 
     /// Whether the caller is a thread of a worker pool. What a thread of ours does for a fiber may
@@ -375,23 +305,7 @@ impl Scheduler {
         let Some(engine) = this.engine.get().filter(|engine| !engine.is_closed()) else {
             return Ok(());
         };
-        match (Fiber::from_value(target), Exception::from_value(exception)) {
-            (Some(fiber), Some(exception)) => engine.interrupt_wait(fiber, exception),
-            (Some(_), None) => {
-                let message = format!("{} given where an Exception is needed", exception.class());
-                return Err(errors::wrong_type(ruby, message));
-            }
-            (None, _) if target.respond_to("alive?", false)? => {
-                engine.interrupt_proxy(target, exception)
-            }
-            (None, _) => {
-                return Err(errors::wrong_type(
-                    ruby,
-                    "a Fiber is needed to interrupt".to_owned(),
-                ));
-            }
-        }
-        Ok(())
+        interrupt::raise_at_wait(engine, ruby, target, exception)
     }
 
     /// Lets the other ready fibers run once: Ruby 4.0 asks for it after a trap handler ran.
@@ -531,140 +445,6 @@ impl Scheduler {
         }
         this.engine(ruby)?.close(ruby)
     }
-}
-
-/// Has the next fiber or thread in line try for a Mutex that is free. The caller gives up waiting for
-/// it, maybe after it was woken to take it; Ruby wakes one of them only (thread_sync.c,
-/// rb_mutex_unlock_th), and the others would wait for ever.
-fn hand_on(ruby: &Ruby, blocker: Value) -> Hook<()> {
-    let mutex_class: RClass = ruby.class_thread().const_get("Mutex")?;
-    if !closers::is_hidden(blocker) && blocker.is_kind_of(mutex_class) {
-        // SAFETY: `blocker` is a Mutex; what raises is caught by `protect`.
-        protect(|| unsafe {
-            if rb_sys::rb_mutex_trylock(blocker.as_raw()) == ruby.qtrue().as_raw() {
-                rb_sys::rb_mutex_unlock(blocker.as_raw());
-            }
-            blocker.as_raw()
-        })?;
-        // The caller may have been the next one itself.
-        remembered::forget(ruby, ruby.fiber_current());
-    }
-    Ok(())
-}
-
-/// Whether an IO is ready, without waiting, but for other fibers that can run. Net::HTTP asks before it
-/// uses a connection again, so it must cost no more than one system call; and where others finish with
-/// their answers first, the requests that follow go out together, and wake the server once.
-fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook<Value> {
-    if engine.driver.is_busy() || !engine.driver.may_do_at_once() {
-        engine.yield_turn_on(ruby, io.fd)?;
-    }
-    engine.driver.count_direct_call();
-    let found = uring_io_core::found_now(io.fd, interest);
-    Ok(match found.map_err(|error| errors::errno(ruby, error))? {
-        Some(found) => io::told(ruby, found),
-        None => ruby.qfalse().as_value(),
-    })
-}
-
-/// Waits for an IO in a thread that has no scheduler.
-fn wait_blocking(io: Value, events: Value, timeout: Value) -> Hook<Value> {
-    // SAFETY: any values may be passed; what raises is caught by `protect`.
-    let ready =
-        protect(|| unsafe { rb_sys::rb_io_wait(io.as_raw(), events.as_raw(), timeout.as_raw()) })?;
-    // SAFETY: the call returned a value.
-    Ok(unsafe { Value::from_raw(ready) })
-}
-
-/// Body of every scheduled fiber: runs the block, and reports what it dies of as Ruby does for
-/// threads. What is meant for the whole thread or program goes on to the thread's main flow.
-fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> {
-    let this = Obj::<Scheduler>::try_convert(arguments[0])?;
-    let block = Proc::from_value(arguments[1])
-        .ok_or_else(|| errors::wrong_type(ruby, "the fiber's body is not a Proc".to_owned()))?;
-    let splat = RArray::try_convert(arguments[2])?;
-    let keywords = RHash::try_convert(arguments[3])?;
-    if let Some(engine) = this.engine.get() {
-        engine.started(ruby);
-    }
-    let result = if keywords.is_empty() {
-        block.call::<_, Value>(splat)
-    } else {
-        call_with_keywords(block, splat, keywords)
-    };
-    // What came too late for its last wait is not lost with it.
-    let pending = || {
-        this.engine
-            .get()
-            .map_or(Ok(()), |engine| engine.raise_pending(ruby))
-    };
-    let result = result.and_then(|value| pending().map(|()| value));
-    let result = result.or_else(|error| report(ruby, this, error));
-    if let Some(engine) = this.engine.get() {
-        engine.ended(ruby.fiber_current());
-    }
-    result
-}
-
-/// Body of a fiber that resumes a scheduled one, so that this one comes back here when it ends, and control
-/// goes on to the landing: see [`Engine::land_here`]. It never ends itself, which would lead to the root
-/// fiber, but is collected.
-fn carrier_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> {
-    let landing = Fiber::try_convert(arguments[0])?;
-    let fiber = Fiber::try_convert(arguments[1])?;
-    let mut ended = fiber.resume::<_, Value>(&arguments[2..]);
-    while ended.is_ok() && fiber.is_alive() {
-        // As without a carrier.
-        let class: ExceptionClass = ruby.class_object().const_get("FiberError")?;
-        let error = class.new_instance(("attempt to yield on a not resumed fiber",))?;
-        ended = fiber.raise(error);
-    }
-    match ended.as_ref().map_err(Error::error_type) {
-        Err(ErrorType::Exception(exception)) => landing.raise(*exception),
-        Err(_) => ended,
-        Ok(_) => landing.transfer(()),
-    }
-}
-
-fn report(ruby: &Ruby, this: Obj<Scheduler>, error: Error) -> Hook<Value> {
-    let ErrorType::Exception(exception) = error.error_type() else {
-        return Err(error);
-    };
-    let class: RClass = this.class().const_get("Shutdown")?;
-    if exception.is_kind_of(class) {
-        return Ok(ruby.qnil().as_value());
-    }
-    let for_program = exception.is_kind_of(ruby.exception_system_exit())
-        || exception.is_kind_of(ruby.exception_signal());
-    let aborts: bool = ruby.thread_current().funcall("abort_on_exception", ())?;
-    let aborts_all: bool = ruby.class_thread().funcall("abort_on_exception", ())?;
-    if for_program || aborts || aborts_all {
-        return Err(error);
-    }
-    this.funcall("report_exception", (ruby.fiber_current(), *exception))
-}
-
-/// Calls a block with keywords.
-fn call_with_keywords(block: Proc, arguments: RArray, keywords: RHash) -> Hook<Value> {
-    arguments.push(keywords)?;
-    let passes_keywords = 1;
-    // SAFETY: a Proc and an Array whose last element is a Hash; what raises is caught.
-    let value = protect(|| unsafe {
-        rb_sys::rb_proc_call_kw(block.as_raw(), arguments.as_raw(), passes_keywords)
-    })?;
-    // SAFETY: the call returned a value.
-    Ok(unsafe { Value::from_raw(value) })
-}
-
-fn check_outside(ruby: &Ruby, engine: &Engine) -> Hook<()> {
-    if !engine.is_scheduled(ruby.fiber_current()) {
-        return Ok(());
-    }
-    Err(Error::new(
-        ruby.class_object()
-            .const_get::<_, ExceptionClass>("FiberError")?,
-        "a fiber of the scheduler cannot wait for all of them to end, itself among them",
-    ))
 }
 
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {

@@ -1,0 +1,118 @@
+//! Arguments of calls as the core takes them.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+
+use magnus::value::ReprValue;
+use magnus::{
+    typed_data::Obj, Error, Integer, RArray, RString, Ruby, TryConvert, TypedData, Value,
+};
+use uring_io_core::{Address, Direction, LentBuffer, Memory, Subject, Target, Vectors};
+
+use super::memory::ChainMemory;
+use crate::memory::buffer::BufferMemory;
+use crate::memory::held::Held;
+use crate::ruby::errors;
+
+/// Memory to read into: a new string of so many bytes, an IO::Buffer, or a Memory.
+pub fn room(ruby: &Ruby, into: Value, held: &Held) -> Result<Memory, Error> {
+    if let Some(length) = Integer::from_value(into) {
+        return held.string(ruby, length.to_usize()?);
+    }
+    memory_of(ruby, into, held, Direction::Read)
+}
+
+fn memory_of(
+    ruby: &Ruby,
+    object: Value,
+    held: &Held,
+    direction: Direction,
+) -> Result<Memory, Error> {
+    // Not by trying: that makes an exception for another class, and loses one that is raised meanwhile.
+    if object.is_kind_of(ChainMemory::class(ruby)) {
+        return Obj::<ChainMemory>::try_convert(object)?.share(ruby);
+    }
+    held.buffer(ruby, object, direction)
+}
+
+/// Memory to write from: that of a String, an IO::Buffer, or a Memory.
+pub fn bytes(ruby: &Ruby, from: Value, held: &Held) -> Result<Memory, Error> {
+    if let Some(string) = RString::from_value(from) {
+        return Ok(held.bytes(string));
+    }
+    memory_of(ruby, from, held, Direction::Write)
+}
+
+pub fn vectors(
+    ruby: &Ruby,
+    array: RArray,
+    memory: impl Fn(Value) -> Result<Memory, Error>,
+) -> Result<Vectors, Error> {
+    /// `IOV_MAX` of Linux.
+    const VECTORS_MAX: usize = 1024;
+    if array.is_empty() || array.len() > VECTORS_MAX {
+        let message = format!(
+            "there must be from 1 to {VECTORS_MAX} pieces of memory, {} given",
+            array.len()
+        );
+        return Err(errors::argument(ruby, message));
+    }
+    let mut memories = Vec::with_capacity(array.len());
+    for index in 0..array.len() {
+        memories.push(memory(array.entry(index as isize)?)?);
+    }
+    Ok(Vectors::new(memories))
+}
+
+/// The memory of an IO::Buffer that owns it; `what` begins the message about one that does not.
+pub fn own_memory(ruby: &Ruby, buffer: Value, what: &str) -> Result<BufferMemory, Error> {
+    let memory = BufferMemory::new(ruby, buffer, Direction::Write)?;
+    if memory.is_own() {
+        return Ok(memory);
+    }
+    let message =
+        format!("{what} an IO::Buffer that owns its memory, and this is a slice or a string's");
+    Err(errors::argument(ruby, message))
+}
+
+/// The 32 bits of a futex.
+pub fn word_of(ruby: &Ruby, memory: &BufferMemory, at: usize) -> Result<LentBuffer, Error> {
+    if at % 4 != 0 || at.checked_add(4).is_none_or(|end| end > memory.size()) {
+        let message = format!(
+            "a futex is 4 bytes at a multiple of 4 inside the buffer of {} bytes, {at} given",
+            memory.size()
+        );
+        return Err(errors::argument(ruby, message));
+    }
+    Ok(memory.lend(at, 4))
+}
+
+pub fn path_of(ruby: &Ruby, path: RString) -> Result<CString, Error> {
+    // SAFETY: the bytes are copied before Ruby can change or free the string.
+    let bytes = unsafe { path.as_slice() }.to_vec();
+    CString::new(bytes).map_err(|_| errors::argument(ruby, "string contains null byte".to_owned()))
+}
+
+pub fn subject_of(ruby: &Ruby, subject: Value) -> Result<Subject, Error> {
+    match RString::from_value(subject) {
+        Some(path) => path_of(ruby, path).map(Subject::Path),
+        None => i32::try_convert(subject).map(Subject::Descriptor),
+    }
+}
+
+pub fn address_of(ruby: &Ruby, address: RString) -> Result<Address, Error> {
+    // SAFETY: the bytes are copied before Ruby can change or free the string.
+    let bytes = unsafe { address.as_slice() }.to_vec();
+    Address::from_bytes(&bytes).ok_or_else(|| {
+        let message = format!(
+            "a socket address has at most 128 bytes, {} given",
+            bytes.len()
+        );
+        errors::argument(ruby, message)
+    })
+}
+
+/// A position makes it a file; otherwise the kernel knows what it is.
+pub fn position(offset: Option<u64>) -> Option<Target> {
+    offset.map(|_| Target::File { offset })
+}

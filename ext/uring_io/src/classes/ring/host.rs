@@ -1,0 +1,49 @@
+//! Where the calls of a fiber are made: the ring's own engine, or that of the scheduler that it runs under.
+
+use magnus::{prelude::*, typed_data::Obj, Error, Ruby, TryConvert, TypedData, Value};
+
+use super::Ring;
+use crate::classes::scheduler::Scheduler;
+use crate::engine::Engine;
+
+type Hook<T> = Result<T, Error>;
+
+/// The engine that makes the calls of the current fiber.
+pub enum Host {
+    Own(Obj<Ring>),
+    Scheduler(Obj<Scheduler>),
+}
+
+impl Host {
+    /// What has the engine, as `value` gave it. Raises nothing inside, not even to be caught here: that
+    /// would take the place of a kill that is on its way.
+    pub fn of(value: Value) -> Option<Self> {
+        if value.is_kind_of(Ring::class(&Ruby::get_with(value))) {
+            return Obj::try_convert(value).ok().map(Self::Own);
+        }
+        Obj::try_convert(value).ok().map(Self::Scheduler)
+    }
+
+    /// The engine, for whatever thread holds the GVL.
+    pub fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
+        match self {
+            Self::Own(ring) => ring.made(ruby),
+            Self::Scheduler(scheduler) => scheduler.made(ruby),
+        }
+    }
+
+    /// The engine, for the thread that owns it.
+    pub fn engine(&self, ruby: &Ruby) -> Hook<&Engine> {
+        match self {
+            Self::Own(ring) => ring.own_engine(ruby),
+            Self::Scheduler(scheduler) => scheduler.engine(ruby),
+        }
+    }
+
+    pub fn value(&self) -> Value {
+        match self {
+            Self::Own(ring) => ring.as_value(),
+            Self::Scheduler(scheduler) => scheduler.as_value(),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Messages between rings: objects, under the GVL. Only waking whoever waits for one goes through the kernel.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use magnus::value::Opaque;
+use magnus::{gc, typed_data::Obj, Error, RArray, Ruby, Value};
+use uring_io_core::{Call, Token, Wakeup};
+
+use super::host::Host;
+use super::Ring;
+use crate::engine::{Engine, Purpose};
+use crate::ruby::{duration, errors};
+
+type Hook<T> = Result<T, Error>;
+
+/// Objects that were sent to a ring, and who waits for some.
+#[derive(Default)]
+pub struct Mailbox {
+    objects: RefCell<VecDeque<Opaque<Value>>>,
+    /// The ring or scheduler whose engine each of them is parked at, and its place there.
+    waiting: RefCell<VecDeque<(Opaque<Value>, Token)>>,
+}
+
+impl Ring {
+    /// Gives an object to another ring, and wakes whoever waits there for one.
+    pub fn message(ruby: &Ruby, this: Obj<Self>, other: Obj<Self>, object: Value) -> Hook<()> {
+        let host = Self::host(ruby, this)?;
+        if other.is_closed() {
+            return Err(errors::closed(ruby, "ring that the message is for"));
+        }
+        let own = host.engine(ruby)?;
+        let mailbox = &other.mailbox;
+        mailbox.objects.borrow_mut().push_back(Opaque::from(object));
+        loop {
+            let next = mailbox.waiting.borrow_mut().pop_front();
+            let Some((receiver, token)) = next else {
+                return Ok(());
+            };
+            let Some(receiver) = Host::of(ruby.get_inner(receiver)) else {
+                continue;
+            };
+            let engine = receiver.made(ruby)?;
+            if !engine.is_closed() {
+                return Self::wake(ruby, own, engine, token);
+            }
+        }
+    }
+
+    /// Wakes a party of another engine, by the kernel where both have a ring.
+    fn wake(ruby: &Ruby, own: &Engine, engine: &Engine, token: Token) -> Hook<()> {
+        let rings = (
+            own.driver.ring_descriptor(),
+            engine.driver.ring_descriptor(),
+        );
+        let (Some(from), Some(ring)) = rings else {
+            engine.driver.wake(token);
+            return Ok(());
+        };
+        if from == ring {
+            engine.driver.wake(token);
+            return Ok(());
+        }
+        let place = own.place(ruby, Purpose::Operation);
+        let nudge = own.driver.call(place.token, Call::Nudge { ring, token });
+        // At once: when others have run the descriptor may be that of some other ring.
+        let begun = nudge.and_then(|()| own.driver.look());
+        let nudged = match begun {
+            Ok(()) => own.await_completion(ruby, place.token, || (), |_| false),
+            // Before Linux 5.18 there is no such call.
+            Err(error) if error.lack.is_some() => Ok(None),
+            Err(error) => Err(own.refusal(ruby, error, None)),
+        };
+        if !matches!(nudged, Ok(Some(0..))) {
+            engine.driver.wake(token);
+        }
+        nudged.map(|_| ())
+    }
+
+    /// The next object that was given to this ring, in an Array; nil when the timeout passed first.
+    pub fn receive(ruby: &Ruby, this: Obj<Self>, timeout: Value) -> Hook<Option<RArray>> {
+        let host = Self::host(ruby, this)?;
+        let engine = host.engine(ruby)?;
+        let timeout = duration::optional(ruby, timeout)?;
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let object = this.mailbox.objects.borrow_mut().pop_front();
+            if let Some(object) = object {
+                let found = ruby.ary_new();
+                found.push(ruby.get_inner(object))?;
+                return Ok(Some(found));
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            let place = engine.place(ruby, Purpose::Turn);
+            let host = Opaque::from(host.value());
+            let mut waiting = this.mailbox.waiting.borrow_mut();
+            waiting.push_back((host, place.token));
+            drop(waiting);
+            engine.driver.set_timeout(place.token, left);
+            let woken = engine.await_wakeup(ruby, place.token);
+            let mut waiting = this.mailbox.waiting.borrow_mut();
+            waiting.retain(|(_, token)| *token != place.token);
+            drop(waiting);
+            if woken.is_err() {
+                // It may have been woken for an object that it does not take now.
+                this.mailbox.pass_on(ruby);
+            }
+            if woken? == Wakeup::TimedOut && this.mailbox.objects.borrow().is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Mailbox {
+    pub fn mark(&self, marker: &gc::Marker) {
+        for object in self.objects.borrow().iter() {
+            marker.mark(*object);
+        }
+        for (host, _) in self.waiting.borrow().iter() {
+            marker.mark(*host);
+        }
+    }
+
+    /// Wakes the next who waits at this thread, if there is something to take.
+    fn pass_on(&self, ruby: &Ruby) {
+        if self.objects.borrow().is_empty() {
+            return;
+        }
+        let next = self.waiting.borrow_mut().pop_front();
+        let Some((host, token)) = next else { return };
+        if let Some(host) = Host::of(ruby.get_inner(host)) {
+            if let Ok(engine) = host.engine(ruby) {
+                engine.driver.wake(token);
+            }
+        }
+    }
+}

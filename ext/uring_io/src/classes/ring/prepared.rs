@@ -1,0 +1,100 @@
+//! A call of the ring that has not been made, and what it holds of Ruby's.
+
+use std::cell::Cell;
+
+use magnus::{gc, typed_data::Obj, DataTypeFunctions, Error, Ruby, TypedData};
+use uring_io_core::Call;
+
+use crate::engine::Engine;
+use crate::memory::held::Held;
+use crate::ruby::errors;
+
+/// What a constructor that holds on to something comes to.
+pub type Constructed = Result<Obj<Prepared>, Error>;
+
+/// Memory behind a UringIO::Ring::Call.
+#[derive(TypedData)]
+#[magnus(class = "UringIO::Ring::Call", mark, size, free_immediately)]
+pub struct Prepared {
+    call: Cell<Option<Call>>,
+    /// Of the call, for its errors.
+    name: Cell<&'static str>,
+    pub held: Held,
+}
+
+// SAFETY: used by whichever thread of its Ractor holds the GVL, one at a time. What it holds points nowhere but to
+// memory that `held` keeps.
+unsafe impl Send for Prepared {}
+
+impl DataTypeFunctions for Prepared {
+    fn mark(&self, marker: &gc::Marker) {
+        self.held.mark(marker);
+    }
+}
+
+impl Prepared {
+    pub fn new(call: Call) -> Self {
+        Self {
+            name: Cell::new(call.name()),
+            call: Cell::new(Some(call)),
+            held: Held::default(),
+        }
+    }
+
+    /// A call that holds on to Ruby's memory. The object is made first: only what it holds is marked,
+    /// and any allocation may collect what is not.
+    pub fn holding(ruby: &Ruby, make: impl FnOnce(&Held) -> Result<Call, Error>) -> Constructed {
+        let this = ruby.obj_wrap(Self {
+            name: Cell::new(""),
+            call: Cell::new(None),
+            held: Held::default(),
+        });
+        match make(&this.held) {
+            Ok(call) => {
+                this.name.set(call.name());
+                this.call.set(Some(call));
+                Ok(this)
+            }
+            Err(error) => {
+                this.held.release(ruby);
+                Err(error)
+            }
+        }
+    }
+
+    /// The call, which can be taken once.
+    pub fn take(&self, ruby: &Ruby) -> Result<Call, Error> {
+        self.call
+            .take()
+            .ok_or_else(|| errors::base(ruby, "this call was made already"))
+    }
+
+    /// The call, to be made by this engine.
+    pub fn take_for(&self, ruby: &Ruby, engine: &Engine) -> Result<Call, Error> {
+        if !self.held.is_known_to(ruby, engine.address()) {
+            return Err(registered_elsewhere(ruby));
+        }
+        self.take(ruby)
+    }
+
+    /// Lets go of what it holds, or keeps that for good where the kernel may go on using it, unheard.
+    pub fn let_go(&self, ruby: &Ruby, lost: bool) {
+        if lost {
+            self.held.leak(ruby);
+        } else {
+            self.held.release(ruby);
+        }
+    }
+
+    /// Of the call, for its errors.
+    pub fn name(&self) -> &'static str {
+        self.name.get()
+    }
+}
+
+/// A call uses memory that another ring knows.
+pub fn registered_elsewhere(ruby: &Ruby) -> Error {
+    let message = "this buffer is registered with another ring: inside of a fiber that is its \
+                   scheduler's, elsewhere the ring itself";
+    errors::base(ruby, message)
+}

@@ -1,0 +1,46 @@
+//! What a stream brings, as Ruby has it.
+
+use magnus::{prelude::*, Error, Ruby, Value};
+use uring_io_core::{Call, Shot};
+
+use crate::ruby::{errors, io};
+
+type Hook<T> = Result<T, Error>;
+
+/// What a stream brings.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Descriptors,
+    Bytes,
+    Events(uring_io_core::Interest),
+}
+
+impl Kind {
+    pub fn of(call: &Call) -> Self {
+        match call {
+            Call::AcceptEach { .. } => Self::Descriptors,
+            Call::PollEach { interest, .. } => Self::Events(*interest),
+            _ => Self::Bytes,
+        }
+    }
+
+    /// Yields it. False when it was the end.
+    pub fn yield_shot(self, ruby: &Ruby, name: &'static str, shot: Shot) -> Hook<bool> {
+        match (self, shot.result) {
+            // The connection is gone already, which is its client's doing.
+            (Self::Descriptors, result) if result == -libc::ECONNABORTED => return Ok(true),
+            (_, result) if result < 0 => {
+                let error = uring_io_core::Error::new(name, -result);
+                return Err(errors::errno(ruby, error));
+            }
+            (Self::Bytes, 0) => return Ok(false),
+            _ => {}
+        }
+        let value = match self {
+            Self::Descriptors => ruby.integer_from_i64(shot.result.into()).as_value(),
+            Self::Bytes => ruby.str_from_slice(&shot.bytes).as_value(),
+            Self::Events(interest) => io::events(ruby, interest.satisfied_by(shot.result)),
+        };
+        ruby.yield_value::<_, Value>(value).map(|_| true)
+    }
+}

@@ -1,0 +1,43 @@
+//! What a scheduler has done so far.
+
+use std::time::Duration;
+
+use magnus::{typed_data::Obj, Error, RHash, Ruby};
+
+use super::Scheduler;
+use crate::ruby::errors;
+
+impl Scheduler {
+    pub fn stats(ruby: &Ruby, this: Obj<Self>) -> Result<RHash, Error> {
+        if this.since.get().is_none() {
+            return Err(errors::closed(ruby, "scheduler"));
+        }
+        let engine = this.engine.get();
+        if engine.is_some_and(|engine| !engine.is_owner(ruby)) {
+            return Err(errors::wrong_thread(ruby, "scheduler"));
+        }
+        let stats = engine.map(|engine| engine.driver.stats());
+        let stats = stats.unwrap_or_default();
+        let alive = this
+            .since
+            .get()
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        let hash = ruby.hash_new();
+        for (name, count) in [
+            ("enters", stats.enters),
+            ("submissions", stats.submissions),
+            ("completions", stats.completions),
+            ("direct_calls", stats.direct_calls),
+            ("switches", engine.map_or(0, |engine| engine.switches.get())),
+        ] {
+            hash.aset(ruby.to_symbol(name), count)?;
+        }
+        hash.aset(
+            ruby.to_symbol("waiting_seconds"),
+            stats.waiting.as_secs_f64(),
+        )?;
+        let running = alive.saturating_sub(stats.waiting);
+        hash.aset(ruby.to_symbol("running_seconds"), running.as_secs_f64())?;
+        Ok(hash)
+    }
+}

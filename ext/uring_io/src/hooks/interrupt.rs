@@ -1,0 +1,34 @@
+//! The hook fiber_interrupt.
+
+use magnus::fiber::Fiber;
+use magnus::value::ReprValue;
+use magnus::{Error, Exception, Ruby, Value};
+
+use crate::engine::Engine;
+use crate::ruby::errors;
+
+/// Raises in a fiber at its wait, or in what stands for one.
+pub fn raise_at_wait(
+    engine: &Engine,
+    ruby: &Ruby,
+    target: Value,
+    exception: Value,
+) -> Result<(), Error> {
+    match (Fiber::from_value(target), Exception::from_value(exception)) {
+        (Some(fiber), Some(exception)) => engine.interrupt_wait(fiber, exception),
+        (Some(_), None) => {
+            let message = format!("{} given where an Exception is needed", exception.class());
+            return Err(errors::wrong_type(ruby, message));
+        }
+        (None, _) if target.respond_to("alive?", false)? => {
+            engine.interrupt_proxy(target, exception)
+        }
+        (None, _) => {
+            return Err(errors::wrong_type(
+                ruby,
+                "a Fiber is needed to interrupt".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
