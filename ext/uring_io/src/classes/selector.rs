@@ -96,7 +96,7 @@ impl Selector {
     }
 
     fn backend(ruby: &Ruby, this: Obj<Self>) -> Hook<Symbol> {
-        Ok(ruby.to_symbol(this.made(ruby)?.engine.driver.backend().name()))
+        Ok(ruby.to_symbol(this.made(ruby)?.engine.backend().name()))
     }
 
     fn idle_duration(ruby: &Ruby, this: Receiver<Self>) -> Hook<f64> {
@@ -128,14 +128,7 @@ impl Selector {
 
     /// Any thread, as `push`. Whether `select` was waiting.
     fn wakeup(this: Receiver<Self>) -> bool {
-        let Some(home) = this.home.get() else {
-            return false;
-        };
-        let waiting = !home.engine.is_closed() && home.engine.driver.is_waiting();
-        if waiting {
-            home.engine.driver.waker().wake();
-        }
-        waiting
+        this.home.get().is_some_and(|home| home.engine.wake_owner())
     }
 
     /// The fiber that `transfer` gives control to; `None` when that is the caller.

@@ -6,6 +6,7 @@
 //! parked fiber without its wakeup, because Ruby returns there when a transferred fiber ends: it
 //! then goes on choosing who runs.
 
+mod at_once;
 pub mod calls;
 pub mod chains;
 pub mod closing;
@@ -35,7 +36,7 @@ use magnus::fiber::Fiber;
 use magnus::rb_sys::AsRawValue;
 use magnus::value::{Opaque, ReprValue};
 use magnus::{gc, Error, Ruby, Value};
-use uring_io_core::{Driver, Token};
+use uring_io_core::{BackendKind, Driver, Stats, Token};
 
 use self::closing::Registry;
 use self::fibers::AddressMap;
@@ -49,7 +50,7 @@ use crate::ruby::{errors, gvl};
 
 /// The fibers of one thread.
 pub struct Engine {
-    pub driver: Driver<Party>,
+    driver: Driver<Party>,
     /// The thread that made the engine.
     owner: Opaque<Value>,
     /// The innermost park of each parked fiber. The fibers are pinned while they are parked.
@@ -137,6 +138,16 @@ impl Engine {
         for (held, _) in self.registered.borrow().values() {
             held.mark(marker);
         }
+    }
+
+    /// What operations are done by.
+    pub fn backend(&self) -> BackendKind {
+        self.driver.backend()
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> Stats {
+        self.driver.stats()
     }
 
     /// Whether the calling thread owns the engine.

@@ -171,6 +171,18 @@ impl Engine {
         ended.contains(&result) && self.driver.is_ended(token)
     }
 
+    /// Says that what [`await_elsewhere`](Self::await_elsewhere) waits for under this token is over. Any thread
+    /// that holds the GVL.
+    pub fn complete_elsewhere(&self, token: Token) {
+        self.driver.complete(token, 0);
+    }
+
+    /// Tells every call on this descriptor to end: how many there were.
+    pub fn cancel_on(&self, ruby: &Ruby, fd: RawFd) -> Result<usize, Error> {
+        let cancelled = self.driver.cancel_on(fd);
+        cancelled.map_err(|error| self.failure(ruby, error))
+    }
+
     /// Has a worker thread do `job` for the current fiber. The job owns what it uses: a fiber
     /// that is interrupted does not wait for it.
     pub fn offload(&self, ruby: &Ruby, job: uring_io_core::Job) -> Result<i32, Error> {

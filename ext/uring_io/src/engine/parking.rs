@@ -70,6 +70,17 @@ impl Engine {
         self.await_wakeup(ruby, place.token)
     }
 
+    /// As [`await_wakeup`](Self::await_wakeup), with [`Wakeup::TimedOut`] when the timeout passes first.
+    pub fn await_wakeup_within(
+        &self,
+        ruby: &Ruby,
+        token: Token,
+        timeout: Option<Duration>,
+    ) -> Result<Wakeup, Error> {
+        self.driver.set_timeout(token, timeout);
+        self.await_wakeup(ruby, token)
+    }
+
     /// Runs others until the party of `token`, which is the current fiber, gets its turn.
     pub fn await_wakeup(&self, ruby: &Ruby, token: Token) -> Result<Wakeup, Error> {
         self.await_wakeup_or_raised(ruby, token)

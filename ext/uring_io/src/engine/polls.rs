@@ -1,10 +1,11 @@
 //! Waiting for readiness.
 
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use magnus::{Error, Ruby};
-use uring_io_core::{BackendKind, Interest, Operation};
+use uring_io_core::{BackendKind, Interest, Operation, Token, Wakeup};
 
 use super::party::{Flow, Purpose};
 use super::Engine;
@@ -114,6 +115,77 @@ impl Engine {
                 Err(errors::errno(ruby, error))
             }
             found => Ok(found),
+        }
+    }
+
+    /// Waits until one of these is ready, or something else makes it worth looking. Whether the timeout
+    /// passed first.
+    pub fn poll_any(
+        &self,
+        ruby: &Ruby,
+        watched: &[(RawFd, Interest)],
+        timeout: Option<Duration>,
+    ) -> Result<bool, Error> {
+        let whole = self.place(ruby, Purpose::Operation);
+        if timeout.is_some() {
+            self.driver.set_timeout(whole.token, timeout);
+        }
+        let polls = Polls::start(self, ruby, whole.token, watched)?;
+        let wakeup = self.await_wakeup(ruby, whole.token);
+        let ended = polls.are_ended();
+        drop(polls);
+        let wakeup = wakeup?;
+        if ended {
+            // Whoever closes waits for the polls only: their numbers may be others' by now.
+            return Err(errors::stream_closed(ruby));
+        }
+        Ok(wakeup == Wakeup::TimedOut)
+    }
+}
+
+/// The polls that run while the caller waits, ended when dropped.
+struct Polls<'a> {
+    engine: &'a Engine,
+    tokens: Vec<Token>,
+}
+
+impl<'a> Polls<'a> {
+    fn start(
+        engine: &'a Engine,
+        ruby: &Ruby,
+        whole: Token,
+        watched: &[(RawFd, Interest)],
+    ) -> Result<Self, Error> {
+        let fiber = ruby.fiber_current();
+        let mut polls = Self {
+            engine,
+            tokens: Vec::with_capacity(watched.len()),
+        };
+        for &(fd, interest) in watched {
+            let token = engine.park_beside(fiber, Purpose::PartOf(Cell::new(Some(whole))));
+            polls.tokens.push(token);
+            engine.driver.is_about(token, fd);
+            let operation = Operation::Poll { fd, interest };
+            if engine.submit(ruby, token, &operation)?.is_some() {
+                engine.driver.wake(whole);
+            }
+        }
+        Ok(polls)
+    }
+
+    /// Whether one of them was told to end because its descriptor is about to be closed.
+    fn are_ended(&self) -> bool {
+        let is_ended = |token: &Token| self.engine.driver.is_ended(*token);
+        self.tokens.iter().any(is_ended)
+    }
+}
+
+impl Drop for Polls<'_> {
+    fn drop(&mut self) {
+        for token in &self.tokens {
+            // A poll that cannot be cancelled completes some day and finds that nobody waits.
+            let _ = self.engine.driver.cancel(*token);
+            self.engine.driver.leave(*token);
         }
     }
 }

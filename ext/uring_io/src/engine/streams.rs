@@ -11,6 +11,11 @@ use super::Engine;
 use crate::ruby::errors;
 
 impl Engine {
+    /// Whether the kernel goes on with such a call by itself.
+    pub fn can_stream(&self, call: &Call) -> bool {
+        self.driver.can_stream(call)
+    }
+
     /// Makes a call that goes on, and gives each of what it brings to `each`, until that says false or
     /// fails, or the call has ended: with nothing more to come, or with a failure, which is raised.
     /// Fails with `waited` when nothing comes for the length of the timeout.

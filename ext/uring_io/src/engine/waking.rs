@@ -6,12 +6,56 @@ use magnus::fiber::Fiber;
 use magnus::rb_sys::AsRawValue;
 use magnus::value::Opaque;
 use magnus::{Error, Exception, Ruby, Value};
-use uring_io_core::Token;
+use uring_io_core::{Call, Token};
 
 use super::party::{Interrupt, Purpose, Raised, Timeout};
 use super::Engine;
 
 impl Engine {
+    /// Lets the party of `token` go on. Any thread that holds the GVL.
+    pub fn wake(&self, token: Token) {
+        self.driver.wake(token);
+    }
+
+    /// Wakes a party of another engine, by the kernel where both have a ring.
+    pub fn wake_at(&self, ruby: &Ruby, engine: &Self, token: Token) -> Result<(), Error> {
+        let rings = (
+            self.driver.ring_descriptor(),
+            engine.driver.ring_descriptor(),
+        );
+        let (Some(from), Some(ring)) = rings else {
+            engine.driver.wake(token);
+            return Ok(());
+        };
+        if from == ring {
+            engine.driver.wake(token);
+            return Ok(());
+        }
+        let place = self.place(ruby, Purpose::Operation);
+        let nudge = self.driver.call(place.token, Call::Nudge { ring, token });
+        // At once: when others have run the descriptor may be that of some other ring.
+        let begun = nudge.and_then(|()| self.driver.look());
+        let nudged = match begun {
+            Ok(()) => self.await_completion(ruby, place.token, || (), |_| false),
+            // Before Linux 5.18 there is no such call.
+            Err(error) if error.lack.is_some() => Ok(None),
+            Err(error) => Err(self.refusal(ruby, error, None)),
+        };
+        if !matches!(nudged, Ok(Some(0..))) {
+            engine.driver.wake(token);
+        }
+        nudged.map(|_| ())
+    }
+
+    /// Wakes the owner, if it waits in the kernel: whether it does. Any thread that holds the GVL.
+    pub fn wake_owner(&self) -> bool {
+        let waits = !self.is_closed() && self.driver.is_waiting();
+        if waits {
+            self.driver.waker().wake();
+        }
+        waits
+    }
+
     /// Wakes a fiber that waits for an `unblock`. False when it does not wait for one. Any thread that
     /// holds the GVL.
     pub fn unblock(&self, fiber: Fiber) -> bool {

@@ -36,7 +36,7 @@ pub fn block(ruby: &Ruby, pid: i32, flags: i32) -> Result<(), Error> {
 
 /// Waits with a pidfd until a process ends.
 fn wait_for_exit(ruby: &Ruby, engine: &Engine, pid: i32) -> Result<bool, Error> {
-    engine.driver.count_direct_call();
+    engine.count_direct_call();
     let process = match pidfd_open(pid) {
         Ok(process) => process,
         Err(error) if error.errno == libc::ENOSYS => return Ok(false),

@@ -41,10 +41,10 @@ pub fn wait(engine: &Engine, ruby: &Ruby, io: Value, events: Value, timeout: Val
 /// uses a connection again, so it must cost no more than one system call; and where others finish with
 /// their answers first, the requests that follow go out together, and wake the server once.
 fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook<Value> {
-    if engine.driver.is_busy() || !engine.driver.may_do_at_once() {
+    if engine.is_busy() || !engine.may_do_at_once() {
         engine.yield_turn_on(ruby, io.fd)?;
     }
-    engine.driver.count_direct_call();
+    engine.count_direct_call();
     let found = uring_io_core::found_now(io.fd, interest);
     Ok(match found.map_err(|error| errors::errno(ruby, error))? {
         Some(found) => io::told(ruby, found),

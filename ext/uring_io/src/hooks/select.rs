@@ -1,13 +1,12 @@
 //! The io_select hook: several IOs at once.
 
-use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use magnus::{prelude::*, Error, RArray, Ruby, TryConvert, Value};
-use uring_io_core::{Interest, Operation, Token, Wakeup};
+use uring_io_core::Interest;
 
-use crate::engine::{Engine, Purpose};
+use crate::engine::Engine;
 use crate::ruby::io::OpenIo;
 use crate::ruby::{duration, errors};
 
@@ -61,7 +60,7 @@ fn select_watched(
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let polls = |(_, interest): &(RawFd, Interest)| *interest != Interest::PRIORITY;
     if watched.entries.iter().all(polls) {
-        let timed_out = wait_for_any(engine, ruby, watched, timeout)?;
+        let timed_out = engine.poll_any(ruby, &watched.entries, timeout)?;
         if let Some(ready) = ready_now(engine, ruby, watched)? {
             return Ok(ready);
         }
@@ -93,30 +92,6 @@ fn wait_for_changes(
         }
         timed_out = !engine.watch(ruby, set, &watched.entries, deadline)?;
     }
-}
-
-/// Waits until one of them is ready, or something else makes it worth looking. Whether the timeout
-/// passed first.
-fn wait_for_any(
-    engine: &Engine,
-    ruby: &Ruby,
-    watched: &Watched,
-    timeout: Option<Duration>,
-) -> Result<bool, Error> {
-    let whole = engine.place(ruby, Purpose::Operation);
-    if timeout.is_some() {
-        engine.driver.set_timeout(whole.token, timeout);
-    }
-    let polls = Polls::start(engine, ruby, whole.token, watched)?;
-    let wakeup = engine.await_wakeup(ruby, whole.token);
-    let ended = polls.are_ended();
-    drop(polls);
-    let wakeup = wakeup?;
-    if ended {
-        // Whoever closes waits for the polls only: their numbers may be others' by now.
-        return Err(errors::stream_closed(ruby));
-    }
-    Ok(wakeup == Wakeup::TimedOut)
 }
 
 /// The usual case, one IO, costs no system call of its own.
@@ -214,58 +189,11 @@ fn watched(ruby: &Ruby, arrays: [Value; 3]) -> Result<Watched, Error> {
 
 /// What is ready at this moment, as IO.select returns it; None when nothing is.
 fn ready_now(engine: &Engine, ruby: &Ruby, watched: &Watched) -> Result<Option<Value>, Error> {
-    engine.driver.count_direct_call();
+    engine.count_direct_call();
     let ready = uring_io_core::ready_now(&watched.entries);
     let mut ready = ready.map_err(|error| errors::errno(ruby, error))?;
     for (index, ready) in ready.iter_mut().enumerate() {
         *ready |= watched.has_buffered_input(ruby, index)?;
     }
     watched.results(ruby, ready)
-}
-
-/// The polls that run while the caller waits, ended when dropped.
-struct Polls<'a> {
-    engine: &'a Engine,
-    tokens: Vec<Token>,
-}
-
-impl<'a> Polls<'a> {
-    fn start(
-        engine: &'a Engine,
-        ruby: &Ruby,
-        whole: Token,
-        watched: &Watched,
-    ) -> Result<Self, Error> {
-        let fiber = ruby.fiber_current();
-        let mut polls = Self {
-            engine,
-            tokens: Vec::with_capacity(watched.entries.len()),
-        };
-        for &(fd, interest) in &watched.entries {
-            let token = engine.park_beside(fiber, Purpose::PartOf(Cell::new(Some(whole))));
-            polls.tokens.push(token);
-            engine.driver.is_about(token, fd);
-            let operation = Operation::Poll { fd, interest };
-            if engine.submit(ruby, token, &operation)?.is_some() {
-                engine.driver.wake(whole);
-            }
-        }
-        Ok(polls)
-    }
-
-    /// Whether one of them was told to end because its descriptor is about to be closed.
-    fn are_ended(&self) -> bool {
-        let is_ended = |token: &Token| self.engine.driver.is_ended(*token);
-        self.tokens.iter().any(is_ended)
-    }
-}
-
-impl Drop for Polls<'_> {
-    fn drop(&mut self) {
-        for token in &self.tokens {
-            // A poll that cannot be cancelled completes some day and finds that nobody waits.
-            let _ = self.engine.driver.cancel(*token);
-            self.engine.driver.leave(*token);
-        }
-    }
 }

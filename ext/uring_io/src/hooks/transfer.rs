@@ -182,8 +182,8 @@ fn transfer(
         } else if may_be_cached {
             let position = extent.from.map(|from| from.saturating_add(done as u64));
             // Nobody may see a program that is half loaded: see `one`.
-            if engine.driver.is_row_over() && caller::is_loading() {
-                engine.driver.begin_row();
+            if engine.is_row_over() && caller::is_loading() {
+                engine.begin_row();
             }
             let_others_run(engine, ruby, io, detour.as_ref())?;
             from_cache(engine, io.fd, position, buffer)
@@ -265,12 +265,12 @@ fn target(
     from: Option<u64>,
 ) -> Result<Target, uring_io_core::Error> {
     let Some(offset) = from else {
-        return io.target(kind, || engine.driver.count_direct_call());
+        return io.target(kind, || engine.count_direct_call());
     };
     if i64::try_from(offset).is_err() {
         return Err(uring_io_core::Error::new("pread", libc::EINVAL));
     }
-    engine.driver.count_direct_call();
+    engine.count_direct_call();
     uring_io_core::check_seekable(io.fd)?;
     Ok(Target::File {
         offset: Some(offset),
@@ -306,7 +306,7 @@ fn one(
     // as other requests do not without a scheduler: a program is read as Ruby itself reads it.
     let is_plain = step.target == Target::File { offset: None };
     if is_plain && step.direction == Direction::Read && caller::loads() {
-        engine.driver.count_direct_call();
+        engine.count_direct_call();
         return Ok(gvl::read(step.fd, step.buffer));
     }
     let timeout = engine.timeout_of(ruby, io)?;
@@ -348,7 +348,7 @@ fn from_cache(
         None => None,
     };
     at_once(engine, || {
-        engine.driver.count_direct_call();
+        engine.count_direct_call();
         match uring_io_core::read_cached(fd, position, buffer) {
             result if result == -libc::EOPNOTSUPP => None,
             result => Some(result),
@@ -363,7 +363,7 @@ fn let_others_run(
     io: OpenIo,
     detour: Option<&Detour<'_>>,
 ) -> Result<(), Error> {
-    if engine.driver.may_do_at_once() {
+    if engine.may_do_at_once() {
         return Ok(());
     }
     engine.yield_turn_on(ruby, io.fd)?;
@@ -374,7 +374,7 @@ fn let_others_run(
 fn at_once(engine: &Engine, attempt: impl FnOnce() -> Option<i32>) -> Option<i32> {
     let result = attempt();
     if result.is_some() {
-        engine.driver.count_direct_call();
+        engine.count_direct_call();
     }
     result
 }

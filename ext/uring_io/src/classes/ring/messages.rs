@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use magnus::value::Opaque;
 use magnus::{gc, typed_data::Obj, Error, RArray, Ruby, Value};
-use uring_io_core::{Call, Token, Wakeup};
+use uring_io_core::{Token, Wakeup};
 
 use super::host::Host;
 use super::Ring;
-use crate::engine::{Engine, Purpose};
+use crate::engine::Purpose;
 use crate::ruby::{duration, errors};
 
 type Hook<T> = Result<T, Error>;
@@ -43,39 +43,9 @@ impl Ring {
             };
             let engine = receiver.made(ruby)?;
             if !engine.is_closed() {
-                return Self::wake(ruby, own, engine, token);
+                return own.wake_at(ruby, engine, token);
             }
         }
-    }
-
-    /// Wakes a party of another engine, by the kernel where both have a ring.
-    fn wake(ruby: &Ruby, own: &Engine, engine: &Engine, token: Token) -> Hook<()> {
-        let rings = (
-            own.driver.ring_descriptor(),
-            engine.driver.ring_descriptor(),
-        );
-        let (Some(from), Some(ring)) = rings else {
-            engine.driver.wake(token);
-            return Ok(());
-        };
-        if from == ring {
-            engine.driver.wake(token);
-            return Ok(());
-        }
-        let place = own.place(ruby, Purpose::Operation);
-        let nudge = own.driver.call(place.token, Call::Nudge { ring, token });
-        // At once: when others have run the descriptor may be that of some other ring.
-        let begun = nudge.and_then(|()| own.driver.look());
-        let nudged = match begun {
-            Ok(()) => own.await_completion(ruby, place.token, || (), |_| false),
-            // Before Linux 5.18 there is no such call.
-            Err(error) if error.lack.is_some() => Ok(None),
-            Err(error) => Err(own.refusal(ruby, error, None)),
-        };
-        if !matches!(nudged, Ok(Some(0..))) {
-            engine.driver.wake(token);
-        }
-        nudged.map(|_| ())
     }
 
     /// The next object that was given to this ring, in an Array; nil when the timeout passed first.
@@ -100,8 +70,7 @@ impl Ring {
             let mut waiting = this.mailbox.waiting.borrow_mut();
             waiting.push_back((host, place.token));
             drop(waiting);
-            engine.driver.set_timeout(place.token, left);
-            let woken = engine.await_wakeup(ruby, place.token);
+            let woken = engine.await_wakeup_within(ruby, place.token, left);
             let mut waiting = this.mailbox.waiting.borrow_mut();
             waiting.retain(|(_, token)| *token != place.token);
             drop(waiting);
@@ -135,7 +104,7 @@ impl Mailbox {
         let Some((host, token)) = next else { return };
         if let Some(host) = Host::of(ruby.get_inner(host)) {
             if let Ok(engine) = host.engine(ruby) {
-                engine.driver.wake(token);
+                engine.wake(token);
             }
         }
     }

@@ -108,7 +108,7 @@ impl Ring {
     }
 
     fn backend(ruby: &Ruby, this: Obj<Self>) -> Hook<Symbol> {
-        Ok(ruby.to_symbol(this.made(ruby)?.driver.backend().name()))
+        Ok(ruby.to_symbol(this.made(ruby)?.backend().name()))
     }
 
     pub fn is_closed(&self) -> bool {
@@ -124,7 +124,7 @@ impl Ring {
 
     /// System calls that wait or submit, submissions, completions and other system calls so far.
     fn counts(ruby: &Ruby, this: Obj<Self>) -> Hook<RArray> {
-        let stats = this.own_engine(ruby)?.driver.stats();
+        let stats = this.own_engine(ruby)?.stats();
         Ok(ruby.ary_from_iter([
             stats.enters,
             stats.submissions,
@@ -264,7 +264,7 @@ impl Ring {
         let engine = host.engine(ruby)?;
         let timeout = duration::optional(ruby, limit)?;
         let call = call.take(ruby)?;
-        if !engine.driver.can_stream(&call) {
+        if !engine.can_stream(&call) {
             return Ok(false);
         }
         let kind = Kind::of(&call);
@@ -279,8 +279,7 @@ impl Ring {
     fn cancel_on(ruby: &Ruby, this: Obj<Self>, fd: i32) -> Hook<usize> {
         let host = Self::host(ruby, this)?;
         let engine = host.engine(ruby)?;
-        let cancelled = engine.driver.cancel_on(fd);
-        cancelled.map_err(|error| engine.failure(ruby, error))
+        engine.cancel_on(ruby, fd)
     }
 
     /// Registers the memory of an IO::Buffer, which stays locked.

@@ -389,7 +389,7 @@ impl Scheduler {
     /// Says that the job of this token is done. Called by the pool's threads.
     fn job_done(&self, token: u64) {
         if let Some(engine) = self.engine.get() {
-            engine.driver.complete(Token::from_bits(token), 0);
+            engine.complete_elsewhere(Token::from_bits(token));
         }
     }
 

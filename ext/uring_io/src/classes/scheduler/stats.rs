@@ -16,7 +16,7 @@ impl Scheduler {
         if engine.is_some_and(|engine| !engine.is_owner(ruby)) {
             return Err(errors::wrong_thread(ruby, "scheduler"));
         }
-        let stats = engine.map(|engine| engine.driver.stats());
+        let stats = engine.map(|engine| engine.stats());
         let stats = stats.unwrap_or_default();
         let alive = this
             .since
