@@ -23,6 +23,7 @@ use magnus::{
 use uring_io_core::{BackendKind, Driver, Interest, Operation, Token, Turn, Wakeup};
 
 use crate::classes::options::{self, Backing};
+use crate::ruby::owner::Owner;
 use crate::ruby::{duration, errors, gvl, io, ractors};
 
 /// Memory behind a UringIO::Poller.
@@ -50,9 +51,7 @@ struct State {
 struct Polls {
     driver: Driver<Watch>,
     /// The thread that made it.
-    owner: Opaque<Value>,
-    /// See [`uring_io_core::forks`].
-    forks: u32,
+    owner: Owner,
     /// Watches that other threads ended while the owner waits, which alone may use its ring.
     ended: RefCell<Vec<Token>>,
 }
@@ -74,7 +73,7 @@ impl DataTypeFunctions for Poller {
     fn mark(&self, marker: &gc::Marker) {
         let polls = self.state.get().map(|state| state.polls.borrow());
         if let Some(polls) = polls.as_ref().and_then(|polls| polls.as_ref()) {
-            marker.mark(polls.owner);
+            polls.owner.mark(marker);
             polls
                 .driver
                 .with_payloads(|_, watch| marker.mark(watch.object));
@@ -309,21 +308,19 @@ impl Polls {
         let Backing { driver, .. } = options::driver(ruby, keywords, 1024)?;
         Ok(Self {
             driver,
-            owner: Opaque::from(ruby.thread_current().as_value()),
-            forks: uring_io_core::forks(),
+            owner: Owner::current(ruby),
             ended: RefCell::default(),
         })
     }
 
     /// Whether they belong to the process that forked this one.
     fn is_inherited(&self) -> bool {
-        self.forks != uring_io_core::forks()
+        self.owner.is_inherited()
     }
 
     /// Whether the calling thread may use them: a ring is for the one that made it.
     fn serves(&self, ruby: &Ruby) -> bool {
-        self.driver.backend() != BackendKind::IoUring
-            || ruby.thread_current().as_raw() == ruby.get_inner(self.owner).as_raw()
+        self.driver.backend() != BackendKind::IoUring || self.owner.is_current(ruby)
     }
 
     /// Ends a poll. The kernel is done with its file afterwards.

@@ -1,21 +1,19 @@
 //! A scheduler that nobody has used yet. It belongs to no thread, but its backend was made: who asks for
 //! one that cannot be had is to hear of it from `new`.
 
-use magnus::value::{Opaque, ReprValue};
-use magnus::{gc, rb_sys::AsRawValue, Error, Ruby, Value};
+use magnus::{gc, Error, Ruby};
 use uring_io_core::{Driver, Options};
 
 use crate::classes::options::{self, Backing};
 use crate::engine::{Engine, Flow, Party};
+use crate::ruby::owner::Owner;
 
 /// What `new` has made.
 pub struct Unused {
     driver: Driver<Party>,
     options: Options,
     /// The thread that called `new`: only that one can use a ring which it has made.
-    maker: Opaque<Value>,
-    /// See [`uring_io_core::forks`].
-    forks: u32,
+    maker: Owner,
 }
 
 impl Unused {
@@ -23,20 +21,17 @@ impl Unused {
         Self {
             driver: made.driver,
             options: made.options,
-            maker: Opaque::from(ruby.thread_current().as_value()),
-            forks: uring_io_core::forks(),
+            maker: Owner::current(ruby),
         }
     }
 
     pub fn mark(&self, marker: &gc::Marker) {
-        marker.mark(self.maker);
+        self.maker.mark(marker);
     }
 
     /// How the driver was made, when the calling thread needs another one.
     pub fn to_be_made(&self, ruby: &Ruby) -> Option<Options> {
-        let maker = ruby.get_inner(self.maker).as_raw();
-        let is_made_here =
-            maker == ruby.thread_current().as_raw() && self.forks == uring_io_core::forks();
+        let is_made_here = self.maker.is_current(ruby) && !self.maker.is_inherited();
         (!is_made_here).then(|| self.options.clone())
     }
 

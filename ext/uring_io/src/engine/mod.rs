@@ -33,9 +33,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use magnus::fiber::Fiber;
-use magnus::rb_sys::AsRawValue;
-use magnus::value::{Opaque, ReprValue};
-use magnus::{gc, Error, Ruby, Value};
+use magnus::value::Opaque;
+use magnus::{gc, Error, Ruby};
 use uring_io_core::{BackendKind, Driver, Stats, Token};
 
 use self::closing::Registry;
@@ -46,13 +45,14 @@ pub use self::party::{Flow, Party, Purpose, Timeout};
 use crate::memory::held::{Held, Kept};
 use crate::memory::registered::Registration;
 use crate::ruby::io::OpenIo;
+use crate::ruby::owner::Owner;
 use crate::ruby::{errors, gvl};
 
 /// The fibers of one thread.
 pub struct Engine {
     driver: Driver<Party>,
     /// The thread that made the engine.
-    owner: Opaque<Value>,
+    owner: Owner,
     /// The innermost park of each parked fiber. The fibers are pinned while they are parked.
     parked: RefCell<AddressMap<Token>>,
     /// Whether a fiber is being started that has not begun to run.
@@ -72,8 +72,6 @@ pub struct Engine {
     failed: Cell<bool>,
     /// Whether [`close`](Self::close) was called.
     closed: Cell<bool>,
-    /// See [`uring_io_core::forks`].
-    forks: u32,
     pub flow: Flow,
     pub switches: Cell<u64>,
     /// What the kernel goes on using after the call is over, by the place of the call.
@@ -96,7 +94,7 @@ impl Engine {
     pub fn new(ruby: &Ruby, driver: Driver<Party>, flow: Flow) -> Self {
         Self {
             driver,
-            owner: Opaque::from(ruby.thread_current().as_value()),
+            owner: Owner::current(ruby),
             parked: RefCell::default(),
             unborn: Cell::new(false),
             scheduled: RefCell::default(),
@@ -107,7 +105,6 @@ impl Engine {
             spare: Cell::new(None),
             failed: Cell::new(false),
             closed: Cell::new(false),
-            forks: uring_io_core::forks(),
             flow,
             switches: Cell::new(0),
             held: RefCell::default(),
@@ -118,7 +115,7 @@ impl Engine {
     }
 
     pub fn mark(&self, marker: &gc::Marker) {
-        marker.mark(self.owner);
+        self.owner.mark(marker);
         if let Flow::Home(home) = self.flow {
             marker.mark(home);
         }
@@ -152,7 +149,7 @@ impl Engine {
 
     /// Whether the calling thread owns the engine.
     pub fn is_owner(&self, ruby: &Ruby) -> bool {
-        ruby.thread_current().as_raw() == ruby.get_inner(self.owner).as_raw()
+        self.owner.is_current(ruby)
     }
 
     /// Whether it was closed, or belongs to the process that forked this one.
@@ -162,7 +159,7 @@ impl Engine {
 
     /// Whether it belongs to the process that forked this one: its ring is not mapped here.
     fn is_inherited(&self) -> bool {
-        self.forks != uring_io_core::forks()
+        self.owner.is_inherited()
     }
 
     /// Whether nothing that is in flight will ever complete in this process.

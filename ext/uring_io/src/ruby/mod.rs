@@ -7,6 +7,7 @@ pub mod duration;
 pub mod errors;
 pub mod gvl;
 pub mod io;
+pub mod owner;
 pub mod ractors;
 pub mod receiver;
 pub mod stacks;
