@@ -6,61 +6,15 @@ use std::time::Duration;
 
 use crate::backend_kind::BackendKind;
 use crate::call::{Call, Link};
+use crate::completion::{Completion, Started, StartedCall};
 use crate::error::{Error, Result};
-use crate::operation::{Operation, Target, Transfer};
+use crate::operation::{Operation, Target};
 use crate::readiness::Readiness;
 use crate::ring_options::Options as RingOptions;
 use crate::stats::Counts;
 use crate::token::Token;
 use crate::uring::Ring;
 use crate::waker::Waker;
-
-/// What becomes of an operation that was started.
-pub(crate) enum Started {
-    /// It is over: its result. No completion comes.
-    Done(i32),
-    /// A completion will come.
-    Submitted,
-    /// This backend can only do it by blocking: for the worker pool.
-    Blocking(Transfer),
-}
-
-/// What becomes of a call that was started.
-pub(crate) enum StartedCall {
-    /// It is over: its result. No completion comes.
-    Done(i32),
-    /// A completion will come.
-    Submitted,
-    /// It is to be made by blocking: for the worker pool.
-    Blocking,
-    /// It is a matter of time only.
-    Timer(Duration),
-}
-
-/// What the backend says of an operation.
-#[derive(Debug)]
-pub(crate) struct Completion {
-    /// Bytes, events, a descriptor, or a negative errno.
-    pub result: i32,
-    /// Whether another completion of the same operation will come.
-    pub more: bool,
-    /// Whether it says no more than that memory which is lent is free: `result` is none.
-    pub notice: bool,
-    /// The bytes themselves, where they did not go into memory of the operation.
-    pub bytes: Vec<u8>,
-}
-
-impl Completion {
-    /// The only completion of an operation.
-    pub fn of(result: i32) -> Self {
-        Self {
-            result,
-            more: false,
-            notice: false,
-            bytes: Vec::new(),
-        }
-    }
-}
 
 /// One of the two families: completions, or readiness.
 pub(crate) enum Backend {

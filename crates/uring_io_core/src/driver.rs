@@ -18,10 +18,11 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Completion, Started, StartedCall};
+use crate::backend::Backend;
 use crate::backend_kind::BackendKind;
 use crate::blocking_call::PinnedCall;
 use crate::call::{Call, Link};
+use crate::completion::{Completion, Started, StartedCall};
 use crate::error::Result;
 use crate::in_flight::{InFlight, Shot, Wakeup};
 use crate::operation::{LentBuffer, Operation, Target, Transfer};

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
-use crate::backend::Completion;
 use crate::call::{Call, Link};
+use crate::completion::Completion;
 use crate::token::Token;
 use crate::users::Users;
 

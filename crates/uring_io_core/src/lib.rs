@@ -20,6 +20,7 @@ mod backend;
 mod backend_kind;
 mod blocking_call;
 mod call;
+mod completion;
 mod driver;
 mod error;
 mod in_flight;

@@ -5,8 +5,8 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{Completion, StartedCall};
 use crate::call::{Call, Link};
+use crate::completion::{Completion, StartedCall};
 use crate::error::{Error, Result};
 use crate::operation::{LentBuffer, Operation};
 use crate::ring_options::Options;

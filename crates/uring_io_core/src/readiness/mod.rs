@@ -16,10 +16,10 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::Completion;
 use crate::backend_kind::BackendKind;
 use crate::blocking_call::{self, PinnedCall};
 use crate::call::Call;
+use crate::completion::Completion;
 use crate::error::{Error, Result};
 use crate::operation::{Direction, Interest, Operation, Target, Transfer};
 use crate::stats::Counts;

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{cqueue, types, IoUring};
 
-use crate::backend::{Completion, StartedCall};
 use crate::call::{Call, Link, Opening};
+use crate::completion::{Completion, StartedCall};
 use crate::error::{Error, Result};
 use crate::operation::{LentBuffer, Operation};
 use crate::ring_options::{Intake, Mask, Options};
