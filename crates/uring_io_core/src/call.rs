@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::memory::{Memory, Message, Vectors};
 use crate::operation::{Interest, LentBuffer, Target};
 use crate::sys;
@@ -326,26 +327,6 @@ pub struct Link {
     pub direct_source: bool,
     /// The direct descriptor that it opens.
     pub into: Option<u32>,
-}
-
-/// A socket address as the kernel has it.
-#[derive(Clone, Copy)]
-pub struct Address {
-    pub(crate) storage: libc::sockaddr_storage,
-    pub(crate) length: libc::socklen_t,
-}
-
-impl Address {
-    /// The address in these bytes (a packed sockaddr); `None` when there are more than any has.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        sys::address(bytes)
-    }
-}
-
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "family {}", self.storage.ss_family)
-    }
 }
 
 impl Call {

@@ -16,6 +16,7 @@
 // What only the Linux backends use is compiled elsewhere too, so that it stays correct.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
+mod address;
 mod backend;
 mod backend_kind;
 mod blocking_call;
@@ -43,8 +44,9 @@ mod users;
 mod waker;
 mod worker_pool;
 
+pub use address::Address;
 pub use backend_kind::{BackendKind, UnknownBackend};
-pub use call::{Address, Call, FileStatus, Link, OpenHow, Subject, Timespec};
+pub use call::{Call, FileStatus, Link, OpenHow, Subject, Timespec};
 pub use driver::{Driver, Options, Turn};
 pub use error::{Error, Lack, Result};
 pub use in_flight::{Shot, Wakeup};

@@ -4,7 +4,7 @@
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 
-use crate::call::Address;
+use crate::address::Address;
 use crate::operation::LentBuffer;
 
 /// Memory of a transfer.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
-use crate::call::{Address, FileStatus, Opening};
+use crate::call::{FileStatus, Opening};
 use crate::error::{Error, Result};
 use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
 use crate::system;
@@ -364,22 +364,6 @@ pub fn empty_child() -> libc::siginfo_t {
 pub fn empty_status() -> FileStatus {
     // SAFETY: it consists of integers only, for which all zeros are values.
     unsafe { std::mem::zeroed() }
-}
-
-/// The socket address in these bytes; `None` when there are more than any has.
-pub(crate) fn address(bytes: &[u8]) -> Option<Address> {
-    // SAFETY: all zeros is an address of no family.
-    let mut storage = unsafe { std::mem::zeroed::<libc::sockaddr_storage>() };
-    if bytes.len() > size_of_val(&storage) {
-        return None;
-    }
-    let place = std::ptr::from_mut(&mut storage).cast::<u8>();
-    // SAFETY: the bytes fit, see above, and any bytes are an address.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
-    Some(Address {
-        storage,
-        length: bytes.len() as libc::socklen_t,
-    })
 }
 
 /// The error that a socket keeps for the next call (`SO_ERROR`), negative; 0 when there is none.
