@@ -4,9 +4,10 @@
 use std::os::fd::RawFd;
 
 use crate::call::Call;
+use crate::error::or_errno;
 use crate::memory::{Memory, Vectors};
 use crate::operation::{Direction, Target, Transfer};
-use crate::sys::{self, or_errno};
+use crate::sys;
 use crate::system;
 use crate::worker_pool::Job;
 

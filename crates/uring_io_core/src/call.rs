@@ -9,9 +9,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::descriptor::{close_descriptor, target_of};
 use crate::memory::{Memory, Message, Vectors};
 use crate::operation::{Interest, LentBuffer, Target};
-use crate::sys;
 use crate::system::{self, numbers};
 use crate::token::Token;
 
@@ -398,11 +398,11 @@ impl Call {
             | Self::Socket { .. }
             | Self::Accept { .. }
             | Self::AcceptEach { .. }
-            | Self::Install { .. } => sys::close_descriptor(result),
-            Self::Pipe { ends, .. } => ends.iter().copied().for_each(sys::close_descriptor),
+            | Self::Install { .. } => close_descriptor(result),
+            Self::Pipe { ends, .. } => ends.iter().copied().for_each(close_descriptor),
             Self::ReceiveMessage { message, .. } => {
                 let descriptors = message.descriptors();
-                descriptors.into_iter().for_each(sys::close_descriptor);
+                descriptors.into_iter().for_each(close_descriptor);
             }
             _ => {}
         }
@@ -675,7 +675,7 @@ impl Call {
             | Self::WriteVectors { fd, target, .. }
                 if target.is_none() =>
             {
-                *target = Some(sys::target_of(*fd)?);
+                *target = Some(target_of(*fd)?);
             }
             Self::WaitForChild {
                 kind, id, pidfd, ..

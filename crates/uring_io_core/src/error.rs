@@ -86,6 +86,20 @@ impl Error {
     }
 }
 
+/// The errno that the last system call of this thread left.
+pub(crate) fn last_errno() -> i32 {
+    Error::last("").errno
+}
+
+/// The result of a system call, or the negative errno that it left.
+pub(crate) fn or_errno(result: i32) -> i32 {
+    if result < 0 {
+        -last_errno()
+    } else {
+        result
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

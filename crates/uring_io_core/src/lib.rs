@@ -21,7 +21,9 @@ mod backend;
 mod backend_kind;
 mod blocking_call;
 mod call;
+mod clock;
 mod completion;
+mod descriptor;
 mod driver;
 mod error;
 mod in_flight;
@@ -47,6 +49,7 @@ mod worker_pool;
 pub use address::Address;
 pub use backend_kind::{BackendKind, UnknownBackend};
 pub use call::{Call, FileStatus, Link, OpenHow, Subject, Timespec};
+pub use descriptor::{check_seekable, close_descriptor, is_nonblocking, target_of};
 pub use driver::{Driver, Options, Turn};
 pub use error::{Error, Lack, Result};
 pub use in_flight::{Shot, Wakeup};
@@ -58,9 +61,8 @@ pub use ring_options::{
 };
 pub use stats::Stats;
 pub use sys::{
-    check_seekable, close_descriptor, empty_child, empty_status, forks, found_now, is_nonblocking,
-    readiness_now, ready_now, target_of, transfer_now as try_transfer,
-    transfer_unasked as try_unasked, wait_for_child,
+    empty_child, empty_status, forks, found_now, readiness_now, ready_now,
+    transfer_now as try_transfer, transfer_unasked as try_unasked, wait_for_child,
 };
 pub use system::{numbers, pidfd_open, read_cached, watch, watch_changes};
 pub use token::Token;

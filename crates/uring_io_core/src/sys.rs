@@ -8,18 +8,11 @@ use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use crate::call::{FileStatus, Opening};
-use crate::error::{Error, Result};
+use crate::clock::seconds;
+use crate::descriptor::may_wait_in_open;
+use crate::error::{last_errno, or_errno, Error, Result};
 use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
 use crate::system;
-
-/// The value, or the negative errno that the call just left.
-fn value_or_errno(call: &'static str, value: isize) -> i32 {
-    if value < 0 {
-        -Error::last(call).errno
-    } else {
-        value as i32
-    }
-}
 
 /// Adds a wakeup. The only failure is a counter or pipe that is full: then one is pending already.
 pub(crate) fn write_wakeup(fd: RawFd) {
@@ -109,25 +102,6 @@ pub fn ready_now(watched: &[(RawFd, Interest)]) -> Result<Vec<bool>> {
         .collect())
 }
 
-/// A timespec; durations beyond its range become its end.
-pub(crate) fn timespec(duration: Duration) -> libc::timespec {
-    libc::timespec {
-        tv_sec: seconds(duration.as_secs().into()) as _,
-        tv_nsec: duration.subsec_nanos() as _,
-    }
-}
-
-/// Seconds that every clock type holds: at most 68 years.
-fn seconds(seconds: u128) -> i32 {
-    i32::try_from(seconds).unwrap_or(i32::MAX)
-}
-
-/// Milliseconds rounded up, so that a short wait does not become a spin; -1 waits for ever.
-pub(crate) fn milliseconds(timeout: Option<Duration>) -> i32 {
-    let Some(timeout) = timeout else { return -1 };
-    i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
-}
-
 /// Carries out a transfer without waiting, whatever flags the descriptor has: bytes, or a
 /// negative errno (`-EAGAIN` when it would have to wait).
 pub fn transfer_now(transfer: &Transfer) -> i32 {
@@ -148,13 +122,13 @@ pub fn transfer_now(transfer: &Transfer) -> i32 {
                     libc::MSG_DONTWAIT,
                 )
             };
-            value_or_errno("recv", got)
+            or_errno(got as i32)
         }
         (Target::Socket, Direction::Write) => {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: as above; the call only reads from the buffer.
             let sent = unsafe { libc::send(fd, buffer.address().cast(), buffer.length(), flags) };
-            value_or_errno("send", sent)
+            or_errno(sent as i32)
         }
         (Target::Stream { nonblocking: true }, _) => {
             blocking_transfer(fd, direction, None, buffer, buffer.length())
@@ -244,18 +218,11 @@ pub(crate) fn blocking_transfer(
                 (Direction::Write, Some(at)) => libc::pwrite(fd, address.cast(), length, at as _),
             }
         };
-        let result = value_or_errno("read", moved);
+        let result = or_errno(moved as i32);
         if result != -libc::EINTR {
             return result;
         }
     }
-}
-
-/// Type and permissions of the file that a descriptor is of; None when it is closed.
-pub(crate) fn mode_of(fd: RawFd) -> Option<libc::mode_t> {
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: fstat fills the structure when it returns 0, and only then is it read.
-    unsafe { (libc::fstat(fd, stat.as_mut_ptr()) == 0).then(|| stat.assume_init().st_mode) }
 }
 
 /// Whether what an open names may make it wait; false as well when nothing is there.
@@ -274,42 +241,6 @@ pub(crate) fn names_what_waits(opening: &Opening) -> bool {
     }
 }
 
-/// Whether open(2) of a file of this type may wait for something else than a disk: FIFOs, and devices
-/// such as terminals.
-pub(crate) fn may_wait_in_open(mode: libc::mode_t) -> bool {
-    let never = [libc::S_IFREG, libc::S_IFDIR, libc::S_IFLNK, libc::S_IFSOCK];
-    !never.contains(&(mode & libc::S_IFMT))
-}
-
-/// What kind of file a descriptor is, or the errno of fstat(2).
-pub fn target_of(fd: RawFd) -> Result<Target> {
-    let Some(mode) = mode_of(fd) else {
-        return Err(Error::last("fstat"));
-    };
-    Ok(match mode & libc::S_IFMT {
-        libc::S_IFSOCK => Target::Socket,
-        libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Target::File { offset: None },
-        _ => Target::Stream { nonblocking: false },
-    })
-}
-
-/// Whether calls on a descriptor answer `EAGAIN` instead of waiting (`O_NONBLOCK`).
-pub fn is_nonblocking(fd: RawFd) -> bool {
-    // SAFETY: asks for flags and changes nothing.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    flags >= 0 && flags & libc::O_NONBLOCK != 0
-}
-
-/// Whether the file has a position, or the errno of lseek(2): `ESPIPE` for pipes, sockets and
-/// terminals. io_uring ignores a position they are asked to be read at.
-pub fn check_seekable(fd: RawFd) -> Result<()> {
-    // SAFETY: asks for the position and changes nothing.
-    if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } < 0 {
-        return Err(Error::last("lseek"));
-    }
-    Ok(())
-}
-
 /// Blocks the thread until a child changes its state, without reaping it: waitid(2). A signal ends
 /// it with `EINTR`.
 pub fn wait_for_child(children: Children) -> Result<()> {
@@ -320,20 +251,6 @@ pub fn wait_for_child(children: Children) -> Result<()> {
         return Err(Error::last("waitid"));
     }
     Ok(())
-}
-
-/// The errno that the last system call of this thread left.
-pub(crate) fn last_errno() -> i32 {
-    Error::last("").errno
-}
-
-/// The result of a system call, or the negative errno that it left.
-pub(crate) fn or_errno(result: i32) -> i32 {
-    if result < 0 {
-        -last_errno()
-    } else {
-        result
-    }
 }
 
 /// As whom this thread does what it does: the effective user and group.
@@ -385,19 +302,6 @@ pub(crate) fn socket_error(fd: RawFd) -> i32 {
     } else {
         -error
     }
-}
-
-/// Whether the descriptor is open.
-pub(crate) fn is_open(fd: RawFd) -> bool {
-    // SAFETY: asks for flags and changes nothing.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
-}
-
-/// Closes a descriptor that nobody else owns any more. The descriptor is gone whatever close(2)
-/// answers, so there is nothing to do about a failure.
-pub fn close_descriptor(fd: RawFd) {
-    // SAFETY: the caller gives up the descriptor; closing a wrong number is an error, not unsound.
-    unsafe { libc::close(fd) };
 }
 
 /// How many forks lie between the process that first asked and this one. What a process has in

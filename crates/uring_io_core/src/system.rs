@@ -6,11 +6,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::call::{Call, OpenHow, Opening, Subject};
-use crate::error::{Error, Result};
+use crate::clock::timespec;
+use crate::descriptor::{may_wait_in_open, mode_of, owned};
+use crate::error::{last_errno, or_errno, Error, Result};
 use crate::memory::Message;
 use crate::operation::{Direction, Interest, LentBuffer};
-use crate::sys::{self, blocking_transfer, last_errno, or_errno, timespec};
-use crate::waker::owned;
+use crate::sys::blocking_transfer;
 
 /// Numbers and types that not every system has.
 pub mod numbers {
@@ -158,7 +159,7 @@ pub(crate) fn waits_in_open(opening: &Opening) -> Option<bool> {
         )
     };
     match owned("openat2", fd as i32) {
-        Ok(found) => sys::mode_of(found.as_raw_fd()).map(sys::may_wait_in_open),
+        Ok(found) => mode_of(found.as_raw_fd()).map(may_wait_in_open),
         Err(error) => {
             let says = [
                 libc::ENOENT,
@@ -182,7 +183,7 @@ pub(crate) fn spare_signals() -> impl Iterator<Item = i32> {
 /// Whether a file is in memory altogether: tmpfs does not know `RWF_NOWAIT` (seen on Linux 6.18). Not a
 /// FIFO or device there, such as all that is in /dev, which waits for somebody.
 fn is_in_memory(fd: RawFd) -> bool {
-    if sys::mode_of(fd).is_none_or(|mode| mode & libc::S_IFMT != libc::S_IFREG) {
+    if mode_of(fd).is_none_or(|mode| mode & libc::S_IFMT != libc::S_IFREG) {
         return false;
     }
     /// Of linux/magic.h.
@@ -377,7 +378,7 @@ fn position(offset: &mut i64) -> *mut i64 {
 /// epoll(7).
 pub(crate) mod epoll {
     use super::{owned, AsRawFd, Duration, Error, OwnedFd, RawFd, Result};
-    use crate::sys::{milliseconds, timespec};
+    use crate::clock::{milliseconds, timespec};
 
     /// A new set, close-on-exec.
     pub(crate) fn create() -> Result<OwnedFd> {

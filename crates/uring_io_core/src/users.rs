@@ -5,6 +5,8 @@
 
 use std::os::fd::RawFd;
 
+use crate::descriptor::is_open;
+
 /// That a slot is about a descriptor: a node of the lists of both.
 #[derive(Clone, Copy, Debug)]
 struct Node {
@@ -157,7 +159,7 @@ impl Users {
         let Ok(number) = usize::try_from(fd) else {
             return false;
         };
-        if number >= UNASKED && !crate::sys::is_open(fd) {
+        if number >= UNASKED && !is_open(fd) {
             return false;
         }
         let numbers = (number + 1).next_power_of_two();

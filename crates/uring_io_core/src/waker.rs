@@ -1,9 +1,10 @@
 //! Wakes a driver that waits in the kernel, from any thread.
 
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use crate::error::{Error, Result};
+use crate::descriptor::close_descriptor;
+use crate::error::Result;
 use crate::sys;
 use crate::system;
 
@@ -53,7 +54,7 @@ impl Waker {
         for end in [&self.reader, &self.writer] {
             let fd = end.swap(NONE, Ordering::Relaxed);
             if fd != NONE {
-                sys::close_descriptor(fd);
+                close_descriptor(fd);
             }
         }
     }
@@ -63,17 +64,6 @@ impl Drop for Waker {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Owns a descriptor just returned by `call`.
-#[allow(unsafe_code)]
-pub(crate) fn owned(call: &'static str, fd: i32) -> Result<OwnedFd> {
-    if fd < 0 {
-        return Err(Error::last(call));
-    }
-    // SAFETY: the kernel has just handed out this number and nobody else knows it yet; the
-    // OwnedFd is its only owner from here to the close in its Drop.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 const _: fn() = || {

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::blocking_call::PinnedCall;
+use crate::descriptor::close_descriptor;
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::token::Token;
@@ -202,7 +203,7 @@ impl Shared {
             state.threads += usize::from(waits);
             if state.closed && result >= 0 && call.is_opening() {
                 // Nobody will hear of it.
-                sys::close_descriptor(result);
+                close_descriptor(result);
             }
             return match result {
                 result if result == -libc::EINTR => -libc::ECANCELED,

@@ -13,11 +13,11 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::call::Call;
-use crate::error::{Error, Result};
+use crate::clock::milliseconds;
+use crate::descriptor::owned;
+use crate::error::{or_errno, Error, Result};
 use crate::memory::Message;
 use crate::operation::{Direction, Interest, LentBuffer};
-use crate::sys::{milliseconds, or_errno};
-use crate::waker::owned;
 
 #[cfg(any(target_os = "netbsd", target_os = "openbsd"))]
 use libc::__errno as errno_location;

@@ -20,6 +20,7 @@ use crate::backend_kind::BackendKind;
 use crate::blocking_call::{self, PinnedCall};
 use crate::call::Call;
 use crate::completion::Completion;
+use crate::descriptor::is_open;
 use crate::error::{Error, Result};
 use crate::operation::{Direction, Interest, Operation, Target, Transfer};
 use crate::stats::Counts;
@@ -199,7 +200,7 @@ impl Readiness {
                 self.found.push((fd, found));
             }
         }
-        if !self.descriptors.has_place(fd) && !sys::is_open(fd) {
+        if !self.descriptors.has_place(fd) && !is_open(fd) {
             return Ok(Some(-libc::EBADF));
         }
         let waiting = Waiting {

@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::descriptors::Descriptors;
+use crate::descriptor::is_open;
 use crate::error::{Error, Result};
 use crate::sys::{self, DescriptorSet};
 
@@ -49,7 +50,7 @@ impl Select {
         match sys::select(count, &mut sets, timeout) {
             Err(error) if error.errno == libc::EBADF => {
                 let watched = descriptors.iter().map(|(fd, _)| fd);
-                let closed = watched.filter(|fd| !sys::is_open(*fd));
+                let closed = watched.filter(|fd| !is_open(*fd));
                 found.extend(closed.map(|fd| (fd, libc::POLLNVAL)));
                 return Ok(());
             }
