@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
 use crate::backend_kind::BackendKind;
-use crate::blocking_call::PinnedCall;
+use crate::call::blocking::PinnedCall;
 use crate::call::{Call, Link};
 use crate::completion::{Completion, Started, StartedCall};
 use crate::error::Result;

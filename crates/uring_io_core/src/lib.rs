@@ -19,7 +19,6 @@
 mod address;
 mod backend;
 mod backend_kind;
-mod blocking_call;
 mod call;
 mod clock;
 mod completion;
@@ -61,10 +60,10 @@ pub use ring_options::{
 };
 pub use stats::Stats;
 pub use sys::{
-    empty_child, empty_status, forks, found_now, readiness_now, ready_now,
+    empty_child, empty_status, forks, found_now, read_cached, readiness_now, ready_now,
     transfer_now as try_transfer, transfer_unasked as try_unasked, wait_for_child,
 };
-pub use system::{numbers, pidfd_open, read_cached, watch, watch_changes};
+pub use system::{numbers, pidfd_open, watch, watch_changes};
 pub use token::Token;
 
 pub use waker::Waker;

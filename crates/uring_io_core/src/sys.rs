@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
-use crate::call::{FileStatus, Opening};
 use crate::clock::seconds;
-use crate::descriptor::may_wait_in_open;
 use crate::error::{last_errno, or_errno, Error, Result};
 use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
-use crate::system;
+use crate::system::{self, numbers::FileStatus};
 
 /// Adds a wakeup. The only failure is a counter or pipe that is full: then one is pending already.
 pub(crate) fn write_wakeup(fd: RawFd) {
@@ -140,7 +138,7 @@ pub fn transfer_now(transfer: &Transfer) -> i32 {
 /// One read(2) or write(2) on a pipe, terminal or device that does not wait even where
 /// `O_NONBLOCK` is not set.
 fn stream_now(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
-    match nowait(fd, direction, buffer) {
+    match nowait(fd, direction, buffer, -1) {
         result if result != -libc::EOPNOTSUPP && result != -libc::ENOSYS => return result,
         _ => {}
     }
@@ -172,13 +170,13 @@ fn reads_at_once(fd: RawFd) -> bool {
 }
 
 /// A transfer that does not wait, as [`system::nowait`] of one piece of memory.
-fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
+fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer, offset: i64) -> i32 {
     let vector = libc::iovec {
         iov_base: buffer.address().cast(),
         iov_len: buffer.length(),
     };
     // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
-    unsafe { system::nowait(fd, direction, &vector, 1, -1) }
+    unsafe { system::nowait(fd, direction, &vector, 1, offset) }
 }
 
 /// As [`transfer_now`], on a descriptor whose kind nobody has asked for, which saves a call for
@@ -194,8 +192,29 @@ pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> 
     if !can {
         return None;
     }
-    let result = nowait(fd, direction, buffer);
+    let result = nowait(fd, direction, buffer, -1);
     (![-libc::EOPNOTSUPP, -libc::ENOSYS, -libc::EINTR].contains(&result)).then_some(result)
+}
+
+/// A read of a file, at a position or its own, as far as it is in the page cache, by
+/// [`system::nowait`]. `-EAGAIN` where nothing of it is, `-EOPNOTSUPP` where that cannot be told (systems
+/// other than Linux, Linux before 4.14, some filesystems, `O_DIRECT`, which would have the thread wait for
+/// the disk).
+pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
+    match system::bypasses_cache(fd) {
+        Ok(false) => {}
+        Ok(true) => return -libc::EOPNOTSUPP,
+        Err(error) => return -error.errno,
+    }
+    let read = nowait(fd, Direction::Read, buffer, offset.unwrap_or(-1));
+    match -read {
+        libc::EOPNOTSUPP if system::is_in_memory(fd) => {
+            let offset = offset.map(|offset| offset as u64);
+            blocking_transfer(fd, Direction::Read, offset, buffer, buffer.length())
+        }
+        libc::ENOSYS | libc::EINTR => -libc::EOPNOTSUPP,
+        _ => read,
+    }
 }
 
 /// A transfer that may take as long as the file does: for worker threads, and after poll(2).
@@ -222,22 +241,6 @@ pub(crate) fn blocking_transfer(
         if result != -libc::EINTR {
             return result;
         }
-    }
-}
-
-/// Whether what an open names may make it wait; false as well when nothing is there.
-pub(crate) fn names_what_waits(opening: &Opening) -> bool {
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    let flags = match opening.flags & libc::O_NOFOLLOW {
-        0 => 0,
-        _ => libc::AT_SYMLINK_NOFOLLOW,
-    };
-    let (directory, path) = (opening.directory, opening.path.as_ptr());
-    // SAFETY: the path outlives the call; fstatat fills the structure when it returns 0, and only then
-    // is it read.
-    unsafe {
-        libc::fstatat(directory, path, stat.as_mut_ptr(), flags) == 0
-            && may_wait_in_open(stat.assume_init().st_mode)
     }
 }
 

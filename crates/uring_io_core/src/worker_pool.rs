@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::blocking_call::PinnedCall;
+use crate::call::blocking::PinnedCall;
 use crate::descriptor::close_descriptor;
 use crate::error::{Error, Result};
 use crate::sys;
@@ -121,7 +121,7 @@ impl WorkerPool {
     /// As [`submit`](Self::submit), for a call.
     pub fn submit_call(&self, token: Token, call: PinnedCall) -> Result<()> {
         if !call.may_wait() {
-            return self.submit(token, call.job());
+            return self.submit(token, Box::new(move || call.make()));
         }
         let opening = Opening::default();
         self.shared.lock().openings.insert(token, opening);

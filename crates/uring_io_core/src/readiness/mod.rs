@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend_kind::BackendKind;
-use crate::blocking_call::{self, PinnedCall};
+use crate::call::blocking::{self, PinnedCall};
 use crate::call::Call;
 use crate::completion::Completion;
 use crate::descriptor::is_open;
@@ -168,7 +168,7 @@ impl Readiness {
             return Ok(Some(-libc::EINVAL));
         };
         counts.direct_calls.add(1);
-        let result = blocking_call::start(call);
+        let result = blocking::start(call);
         let waits = result == -libc::EINTR || (result == -libc::EAGAIN && !call.never_waits());
         if !waits {
             return Ok(Some(result));

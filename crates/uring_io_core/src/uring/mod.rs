@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{cqueue, types, IoUring};
 
+use crate::call::platform::waits_in_open;
 use crate::call::{Call, Link, Opening};
 use crate::completion::{Completion, StartedCall};
 use crate::error::{Error, Result};
@@ -26,7 +27,6 @@ use crate::operation::{LentBuffer, Operation};
 use crate::ring_options::{Intake, Mask, Options};
 use crate::stats::Counts;
 use crate::sys;
-use crate::system;
 use crate::token::Token;
 use crate::waker::Waker;
 use buffers::BufferGroup;
@@ -140,7 +140,7 @@ impl Ring {
         self.check(&entry, call)?;
         if let Some(opening) = patient_opening(call) {
             counts.direct_calls.add(1);
-            match system::waits_in_open(&opening) {
+            match waits_in_open(&opening) {
                 Some(false) => {}
                 Some(true) => return Ok(StartedCall::Blocking),
                 None => entry = entry.flags(Flags::ASYNC),

@@ -4,16 +4,23 @@
 //! in-flight table keeps it, at one place, from its start to its completion, so nothing of it can be
 //! freed or moved while the kernel may use it, whatever becomes of the party.
 
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+pub(crate) mod blocking;
+mod opening;
+#[cfg_attr(not(target_os = "linux"), path = "../elsewhere/call_platform.rs")]
+pub(crate) mod platform;
+mod waits;
+
+use std::ffi::CString;
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::descriptor::{close_descriptor, target_of};
+use crate::descriptor::close_descriptor;
 use crate::memory::{Memory, Message, Vectors};
 use crate::operation::{Interest, LentBuffer, Target};
-use crate::system::{self, numbers};
+use crate::system::numbers;
 use crate::token::Token;
+pub(crate) use opening::Opening;
 
 /// One call. The fields are the arguments of the system call, see its man page. A target of `None` is
 /// found out where that is needed.
@@ -260,15 +267,6 @@ pub enum Call {
     PollEach { fd: RawFd, interest: Interest },
 }
 
-/// What an open names.
-pub(crate) struct Opening<'a> {
-    pub directory: RawFd,
-    pub path: &'a CStr,
-    pub flags: i32,
-    /// `RESOLVE_*` of openat2(2).
-    pub resolve: u64,
-}
-
 /// What statx(2) fills in.
 pub type FileStatus = numbers::FileStatus;
 
@@ -503,48 +501,6 @@ impl Call {
         )
     }
 
-    /// The descriptors that may be direct ones in a chain, in the order of the system call's
-    /// arguments; none where the kernel takes none.
-    pub fn descriptors(&mut self) -> Vec<&mut RawFd> {
-        match self {
-            Self::Read { fd, .. }
-            | Self::Write { fd, .. }
-            | Self::ReadVectors { fd, .. }
-            | Self::WriteVectors { fd, .. }
-            | Self::ReadFixed { fd, .. }
-            | Self::WriteFixed { fd, .. }
-            | Self::Recv { fd, .. }
-            | Self::Send { fd, .. }
-            | Self::SendZeroCopy { fd, .. }
-            | Self::ReceiveMessage { fd, .. }
-            | Self::SendMessage { fd, .. }
-            | Self::Close { fd }
-            | Self::Install { fd }
-            | Self::Sync { fd, .. }
-            | Self::SyncRange { fd, .. }
-            | Self::Allocate { fd, .. }
-            | Self::Truncate { fd, .. }
-            | Self::Advise { fd, .. }
-            | Self::GetAttribute {
-                subject: Subject::Descriptor(fd),
-                ..
-            }
-            | Self::SetAttribute {
-                subject: Subject::Descriptor(fd),
-                ..
-            }
-            | Self::Bind { fd, .. }
-            | Self::Listen { fd, .. }
-            | Self::Accept { fd, .. }
-            | Self::Connect { fd, .. }
-            | Self::SetOption { fd, .. }
-            | Self::Shutdown { fd, .. }
-            | Self::Poll { fd, .. } => vec![fd],
-            Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => vec![from, to],
-            _ => Vec::new(),
-        }
-    }
-
     /// What it names, where it opens a path.
     pub(crate) fn opening(&self) -> Option<Opening<'_>> {
         let (directory, path, flags, resolve) = match self {
@@ -575,58 +531,6 @@ impl Call {
             self,
             Self::Open { .. } | Self::OpenHow { .. } | Self::Socket { .. } | Self::Accept { .. }
         )
-    }
-
-    /// The descriptors of the process that it is about, folders that paths begin at included: it must be
-    /// over before they are closed. -1 stands for none; that of a call with one comes last. One that closes a
-    /// descriptor is its close.
-    pub fn about(&mut self) -> [RawFd; 2] {
-        const NONE: RawFd = -1;
-        match self {
-            Self::Close { .. } => [NONE; 2],
-            Self::Open { directory, .. }
-            | Self::OpenHow { directory, .. }
-            | Self::Stat { directory, .. }
-            | Self::Unlink { directory, .. }
-            | Self::MakeDirectory { directory, .. }
-            | Self::Symlink { directory, .. } => [NONE, *directory],
-            Self::Rename { from, to, .. } | Self::Link { from, to, .. } => [from.0, to.0],
-            Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => [*from, *to],
-            _ => match self.waits_on() {
-                Some(fd) => [NONE, fd],
-                None => [NONE, self.descriptors().first().map_or(NONE, |fd| **fd)],
-            },
-        }
-    }
-
-    /// The descriptor that it is made on, where it may have to wait for that: what
-    /// [`Driver::cancel_on`](crate::Driver::cancel_on) looks for.
-    pub fn waits_on(&self) -> Option<RawFd> {
-        match self {
-            Self::AcceptEach { fd, .. }
-            | Self::RecvEach { fd, .. }
-            | Self::ReadEach { fd }
-            | Self::PollEach { fd, .. }
-            | Self::Read { fd, .. }
-            | Self::Write { fd, .. }
-            | Self::ReadVectors { fd, .. }
-            | Self::WriteVectors { fd, .. }
-            | Self::ReadFixed { fd, .. }
-            | Self::WriteFixed { fd, .. }
-            | Self::SendZeroCopy { fd, .. } => Some(*fd),
-            _ => self.interest().map(|(fd, _)| fd),
-        }
-    }
-
-    /// Whether it is to fail with `EAGAIN` where it would have to wait.
-    pub fn never_waits(&self) -> bool {
-        match self {
-            Self::Recv { flags, .. }
-            | Self::Send { flags, .. }
-            | Self::ReceiveMessage { flags, .. }
-            | Self::SendMessage { flags, .. } => flags & libc::MSG_DONTWAIT != 0,
-            _ => false,
-        }
     }
 
     /// Whether only io_uring can make it.
@@ -664,61 +568,5 @@ impl Call {
                 | Self::Connect { .. }
                 | Self::SetOption { .. }
         )
-    }
-
-    /// Finds out what it is about where only the caller's descriptor tells: for readiness backends.
-    pub(crate) fn settle(&mut self) -> crate::Result<()> {
-        match self {
-            Self::Read { fd, target, .. }
-            | Self::Write { fd, target, .. }
-            | Self::ReadVectors { fd, target, .. }
-            | Self::WriteVectors { fd, target, .. }
-                if target.is_none() =>
-            {
-                *target = Some(target_of(*fd)?);
-            }
-            Self::WaitForChild {
-                kind, id, pidfd, ..
-            } if *kind == libc::P_PID => {
-                let opened = system::pidfd_open(*id as libc::pid_t);
-                *pidfd = Some(opened.map_err(|error| match error.errno {
-                    // As waitid(2) says it.
-                    libc::ESRCH => crate::Error::new("waitid", libc::ECHILD),
-                    _ => error,
-                })?);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// What a readiness backend waits for before it makes the call; `None` for a call that does not
-    /// wait for readiness.
-    pub(crate) fn interest(&self) -> Option<(RawFd, Interest)> {
-        let is_waited_for =
-            |target: &Option<Target>| !matches!(target, Some(Target::File { .. }) | None);
-        match self {
-            Self::Read { fd, target, .. } | Self::ReadVectors { fd, target, .. }
-                if is_waited_for(target) =>
-            {
-                Some((*fd, Interest::READABLE))
-            }
-            Self::Write { fd, target, .. } | Self::WriteVectors { fd, target, .. }
-                if is_waited_for(target) =>
-            {
-                Some((*fd, Interest::WRITABLE))
-            }
-            Self::Recv { fd, .. } | Self::ReceiveMessage { fd, .. } | Self::Accept { fd, .. } => {
-                Some((*fd, Interest::READABLE))
-            }
-            Self::Send { fd, .. } | Self::SendMessage { fd, .. } | Self::Connect { fd, .. } => {
-                Some((*fd, Interest::WRITABLE))
-            }
-            Self::Poll { fd, interest } => Some((*fd, *interest)),
-            Self::WaitForChild {
-                pidfd: Some(pidfd), ..
-            } => Some((pidfd.as_raw_fd(), Interest::READABLE)),
-            _ => None,
-        }
     }
 }

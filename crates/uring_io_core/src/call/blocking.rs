@@ -3,13 +3,12 @@
 
 use std::os::fd::RawFd;
 
-use crate::call::Call;
+use super::{platform, Call};
 use crate::error::or_errno;
 use crate::memory::{Memory, Vectors};
 use crate::operation::{Direction, Target, Transfer};
 use crate::sys;
 use crate::system;
-use crate::worker_pool::Job;
 
 /// A call that is in flight: the in-flight table keeps it at its place, and leaves it alone, until
 /// its completion has been taken.
@@ -21,11 +20,6 @@ unsafe impl Send for PinnedCall {}
 impl PinnedCall {
     pub fn new(call: &mut Call) -> Self {
         Self(std::ptr::from_mut(call))
-    }
-
-    /// The call as a job for a worker thread.
-    pub fn job(self) -> Job {
-        Box::new(move || self.make())
     }
 
     /// Whether it is an open: its result is a descriptor.
@@ -44,7 +38,7 @@ impl PinnedCall {
         // SAFETY: as above.
         let opening = unsafe { &*self.0 }.opening();
         opening.map_or(self.moves_between_pipes(), |opening| {
-            sys::names_what_waits(&opening)
+            opening.names_what_waits()
         })
     }
 
@@ -156,7 +150,7 @@ fn make(call: &mut Call) -> i32 {
             Call::Shutdown { fd, how } => libc::shutdown(*fd, *how),
             // Some are made otherwise on each system; the others wait for readiness, or are not to be
             // had without io_uring.
-            _ => match system::make(call) {
+            _ => match platform::make(call) {
                 Some(result) => return result,
                 None => return now(call, Attempt::First),
             },
@@ -198,7 +192,7 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             vectors,
         } => vectors_now(*fd, Direction::Write, *target, vectors),
         Call::ReceiveMessage { fd, message, flags } => {
-            or_errno(system::receive_message(*fd, message, *flags | libc::MSG_DONTWAIT) as i32)
+            or_errno(platform::receive_message(*fd, message, *flags | libc::MSG_DONTWAIT) as i32)
         }
         Call::SendMessage { fd, message, flags } => {
             let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -258,7 +252,7 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             })
         }
         Call::Accept { fd, flags } => {
-            without_waiting(*fd, || or_errno(system::accept(*fd, *flags)))
+            without_waiting(*fd, || or_errno(platform::accept(*fd, *flags)))
         }
         Call::Connect { fd, .. } if attempt == Attempt::Later => sys::socket_error(*fd),
         Call::Connect { fd, address } => {

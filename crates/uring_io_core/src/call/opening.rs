@@ -1,0 +1,34 @@
+//! Opens: what they name, and whether that may make them wait.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use crate::descriptor::may_wait_in_open;
+
+/// What an open names.
+pub(crate) struct Opening<'a> {
+    pub directory: RawFd,
+    pub path: &'a CStr,
+    pub flags: i32,
+    /// `RESOLVE_*` of openat2(2).
+    pub resolve: u64,
+}
+
+impl Opening<'_> {
+    /// Whether what an open names may make it wait; false as well when nothing is there.
+    pub fn names_what_waits(&self) -> bool {
+        let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+        let flags = match self.flags & libc::O_NOFOLLOW {
+            0 => 0,
+            _ => libc::AT_SYMLINK_NOFOLLOW,
+        };
+        let (directory, path) = (self.directory, self.path.as_ptr());
+        // SAFETY: the path outlives the call; fstatat fills the structure when it returns 0, and only then
+        // is it read.
+        unsafe {
+            libc::fstatat(directory, path, stat.as_mut_ptr(), flags) == 0
+                && may_wait_in_open(stat.assume_init().st_mode)
+        }
+    }
+}
