@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use super::Waiting;
+use super::waiting::Waiting;
 use crate::token::Token;
 
 /// Reads that are made only when the descriptor is said to be ready, after one that found nothing.

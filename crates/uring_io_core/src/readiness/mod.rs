@@ -10,6 +10,7 @@ mod descriptors;
 mod epoll;
 mod poll;
 mod select;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -28,49 +29,13 @@ use crate::sys;
 use crate::token::Token;
 use crate::waker::Waker;
 use descriptors::Descriptors;
+use waiting::{Attempt, Waiting};
 
 /// One way to wait for readiness. Events are those of poll(2).
 enum Waiter {
     Epoll(epoll::Epoll),
     Poll(poll::Poll),
     Select(select::Select),
-}
-
-/// An operation that waits for its descriptor: a transfer to be made, or only the readiness.
-struct Waiting {
-    token: Token,
-    /// The poll(2) events it waits for.
-    events: i16,
-    /// Whether epoll watches its descriptor.
-    armed: bool,
-    attempt: Attempt,
-}
-
-/// What to do when the descriptor is ready.
-enum Attempt {
-    /// Nothing: its readiness was all that was asked for.
-    Report,
-    Transfer(Transfer),
-    Call(PinnedCall),
-}
-
-impl Waiting {
-    /// What the operation comes to now that `found` is reported; None when it must wait on.
-    fn attempt(&self, found: i16, counts: &Counts) -> Option<i32> {
-        if found & libc::POLLNVAL != 0 {
-            return Some(-libc::EBADF);
-        }
-        if found & (self.events | libc::POLLERR | libc::POLLHUP) == 0 {
-            return None;
-        }
-        let result = match &self.attempt {
-            Attempt::Report => return Some(i32::from(found)),
-            Attempt::Transfer(transfer) => sys::transfer_now(transfer),
-            Attempt::Call(call) => call.attempt(),
-        };
-        counts.direct_calls.add(1);
-        (result != -libc::EAGAIN && result != -libc::EINTR).then_some(result)
-    }
 }
 
 /// Descriptors that are waited for, and the operations that wait for each.
