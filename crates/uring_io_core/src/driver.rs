@@ -26,11 +26,11 @@ use crate::completion::{Completion, Started, StartedCall};
 use crate::error::Result;
 use crate::in_flight::{InFlight, Shot, Wakeup};
 use crate::operation::{LentBuffer, Operation, Target, Transfer};
+use crate::platform::numbers;
+use crate::posix;
 use crate::ready_queue::ReadyQueue;
 use crate::ring_options::Options as RingOptions;
 use crate::stats::{Counts, Stats};
-use crate::sys;
-use crate::system::numbers;
 use crate::timers::Timers;
 use crate::token::Token;
 use crate::waker::Waker;
@@ -812,5 +812,5 @@ fn blocking(transfer: Transfer) -> Job {
         Target::Socket | Target::Stream { .. } => None,
     };
     let length = buffer.length();
-    Box::new(move || sys::blocking_transfer(fd, direction, offset, buffer, length))
+    Box::new(move || posix::blocking_transfer(fd, direction, offset, buffer, length))
 }

@@ -28,15 +28,15 @@ mod error;
 mod in_flight;
 mod memory;
 mod operation;
+#[cfg_attr(not(target_os = "linux"), path = "elsewhere/platform.rs")]
+mod platform;
+mod posix;
 mod readiness;
 mod ready_queue;
 mod resolver;
 mod ring_options;
 mod stats;
 pub mod support;
-mod sys;
-#[cfg_attr(not(target_os = "linux"), path = "elsewhere/system.rs")]
-mod system;
 mod timers;
 mod token;
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere/uring.rs")]
@@ -54,16 +54,16 @@ pub use error::{Error, Lack, Result};
 pub use in_flight::{Shot, Wakeup};
 pub use memory::{Memory, Message, SharedMemory, Vectors};
 pub use operation::{Children, Direction, Interest, LentBuffer, Operation, Target, Transfer};
+pub use platform::{numbers, pidfd_open, watch, watch_changes};
+pub use posix::{
+    empty_child, empty_status, forks, found_now, read_cached, readiness_now, ready_now,
+    transfer_now as try_transfer, transfer_unasked as try_unasked, wait_for_child,
+};
 pub use resolver::{resolve, ResolveError};
 pub use ring_options::{
     Intake, Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED,
 };
 pub use stats::Stats;
-pub use sys::{
-    empty_child, empty_status, forks, found_now, read_cached, readiness_now, ready_now,
-    transfer_now as try_transfer, transfer_unasked as try_unasked, wait_for_child,
-};
-pub use system::{numbers, pidfd_open, watch, watch_changes};
 pub use token::Token;
 
 pub use waker::Waker;

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::system::numbers;
+use crate::platform::numbers;
 
 /// Why a name was not resolved: the code of getaddrinfo(3) and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]

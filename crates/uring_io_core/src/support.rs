@@ -13,11 +13,11 @@ use std::{fmt, fs, thread};
 
 use crate::backend_kind::BackendKind;
 use crate::error::{Error, Lack, Result};
-use crate::sys::{self, DescriptorSet};
+use crate::posix::{self, DescriptorSet};
 #[cfg(target_os = "linux")]
 use crate::{
+    platform::epoll,
     ring_options::{Mask, Options as RingOptions},
-    system::epoll,
     uring::setup,
     waker::Waker,
 };
@@ -721,12 +721,12 @@ fn try_epoll() -> Result<()> {
 }
 
 fn try_poll() -> Result<()> {
-    uninterrupted(|| sys::poll(&mut [], Some(Duration::ZERO))).map(drop)
+    uninterrupted(|| posix::poll(&mut [], Some(Duration::ZERO))).map(drop)
 }
 
 fn try_select() -> Result<()> {
     let mut sets = std::array::from_fn(|_| DescriptorSet::new());
-    uninterrupted(|| sys::select(0, &mut sets, Some(Duration::ZERO))).map(drop)
+    uninterrupted(|| posix::select(0, &mut sets, Some(Duration::ZERO))).map(drop)
 }
 
 /// Repeats a call that a signal ended: one that is pending does so even with a zero timeout.

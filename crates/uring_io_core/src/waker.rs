@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::descriptor::close_descriptor;
 use crate::error::Result;
-use crate::sys;
-use crate::system;
+use crate::platform;
+use crate::posix;
 
 /// An eventfd(2), or a pipe where there is none: readable from [`wake`](Waker::wake) until the
 /// driver drains it. The only type of this crate that other threads may share.
@@ -23,7 +23,7 @@ const NONE: RawFd = -1;
 impl Waker {
     /// A waker that nobody has woken. Fails when descriptors are exhausted (`EMFILE`, `ENFILE`).
     pub fn new() -> Result<Self> {
-        let (reader, writer) = system::wake_descriptors()?;
+        let (reader, writer) = platform::wake_descriptors()?;
         Ok(Self {
             reader: AtomicI32::new(reader.into_raw_fd()),
             writer: AtomicI32::new(writer.map_or(NONE, IntoRawFd::into_raw_fd)),
@@ -35,13 +35,13 @@ impl Waker {
         let writer = self.writer.load(Ordering::Relaxed);
         let fd = if writer == NONE { self.fd() } else { writer };
         if fd != NONE {
-            sys::write_wakeup(fd);
+            posix::write_wakeup(fd);
         }
     }
 
     /// Takes all wakeups, so that the next wait waits.
     pub(crate) fn drain(&self) {
-        sys::drain_wakeups(self.fd());
+        posix::drain_wakeups(self.fd());
     }
 
     pub(crate) fn fd(&self) -> RawFd {

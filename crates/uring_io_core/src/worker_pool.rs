@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::call::blocking::PinnedCall;
 use crate::descriptor::close_descriptor;
 use crate::error::{Error, Result};
-use crate::sys;
+use crate::posix;
 use crate::token::Token;
 use crate::waker::Waker;
 
@@ -64,7 +64,7 @@ impl State {
         for thread in openings.filter_map(|opening| opening.thread) {
             any = true;
             // SAFETY: it takes itself off the table, under the lock, before it ends.
-            unsafe { sys::interrupt(thread) };
+            unsafe { posix::interrupt(thread) };
         }
         any
     }
@@ -181,7 +181,7 @@ impl Shared {
             return -libc::ECANCELED;
         }
         if waits {
-            let thread = sys::interruptible_thread();
+            let thread = posix::interruptible_thread();
             if let Some(opening) = state.openings.get_mut(&token) {
                 opening.thread = Some(thread);
             }
@@ -230,7 +230,7 @@ impl Shared {
     }
 
     fn work(self: &Arc<Self>) {
-        sys::block_signals();
+        posix::block_signals();
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -297,7 +297,7 @@ mod tests {
                 events: 1,
                 revents: 0,
             }];
-            sys::poll(&mut fds, Some(Duration::from_secs(10))).unwrap();
+            posix::poll(&mut fds, Some(Duration::from_secs(10))).unwrap();
             pool.shared.waker.drain();
             completed.append(&mut pool.completions());
         }

@@ -7,8 +7,8 @@ use super::{platform, Call};
 use crate::error::or_errno;
 use crate::memory::{Memory, Vectors};
 use crate::operation::{Direction, Target, Transfer};
-use crate::sys;
-use crate::system;
+use crate::platform::nowait;
+use crate::posix;
 
 /// A call that is in flight: the in-flight table keeps it at its place, and leaves it alone, until
 /// its completion has been taken.
@@ -175,12 +175,12 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             fd,
             target: Some(target),
             memory,
-        } => sys::transfer_now(&step(*fd, Direction::Read, *target, memory)),
+        } => posix::transfer_now(&step(*fd, Direction::Read, *target, memory)),
         Call::Write {
             fd,
             target: Some(target),
             memory,
-        } => sys::transfer_now(&step(*fd, Direction::Write, *target, memory)),
+        } => posix::transfer_now(&step(*fd, Direction::Write, *target, memory)),
         Call::ReadVectors {
             fd,
             target: Some(target),
@@ -199,7 +199,7 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             // SAFETY: the header leads into the message and the memory that is lent to it.
             or_errno(unsafe { libc::sendmsg(*fd, message.header(), flags) } as i32)
         }
-        Call::Poll { fd, interest } => match sys::poll_now(*fd, interest.poll_events()) {
+        Call::Poll { fd, interest } => match posix::poll_now(*fd, interest.poll_events()) {
             Ok(0) => -libc::EAGAIN,
             Ok(found) if found & libc::POLLNVAL != 0 => -libc::EBADF,
             Ok(found) => found.into(),
@@ -254,7 +254,7 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
         Call::Accept { fd, flags } => {
             without_waiting(*fd, || or_errno(platform::accept(*fd, *flags)))
         }
-        Call::Connect { fd, .. } if attempt == Attempt::Later => sys::socket_error(*fd),
+        Call::Connect { fd, .. } if attempt == Attempt::Later => posix::socket_error(*fd),
         Call::Connect { fd, address } => {
             let connected = without_waiting(*fd, || {
                 let address_place = std::ptr::from_ref(&address.storage).cast();
@@ -319,7 +319,7 @@ fn step(fd: RawFd, direction: Direction, target: Target, memory: &Memory) -> Tra
 
 fn transfer(fd: RawFd, direction: Direction, target: Option<Target>, memory: &Memory) -> i32 {
     let buffer = memory.lend();
-    sys::blocking_transfer(fd, direction, offset(target), buffer, buffer.length())
+    posix::blocking_transfer(fd, direction, offset(target), buffer, buffer.length())
 }
 
 fn offset(target: Option<Target>) -> Option<u64> {
@@ -363,7 +363,7 @@ fn vectors_now(fd: RawFd, direction: Direction, target: Target, vectors: &Vector
         } as i32);
     }
     // SAFETY: the segments lead into memory that is the call's or lent to it.
-    let result = unsafe { system::nowait(fd, direction, place, count as i32, -1) };
+    let result = unsafe { nowait(fd, direction, place, count as i32, -1) };
     if result != -libc::EOPNOTSUPP {
         return result;
     }

@@ -18,7 +18,7 @@ use crate::address::Address;
 use crate::descriptor::close_descriptor;
 use crate::memory::{Memory, Message, Vectors};
 use crate::operation::{Interest, LentBuffer, Target};
-use crate::system::numbers;
+use crate::platform::numbers;
 use crate::token::Token;
 pub(crate) use opening::Opening;
 

@@ -6,7 +6,7 @@ use super::{Call, Subject};
 use crate::descriptor::target_of;
 use crate::error::{Error, Result};
 use crate::operation::{Interest, Target};
-use crate::system;
+use crate::platform;
 
 impl Call {
     /// The descriptors that may be direct ones in a chain, in the order of the system call's
@@ -117,7 +117,7 @@ impl Call {
             Self::WaitForChild {
                 kind, id, pidfd, ..
             } if *kind == libc::P_PID => {
-                let opened = system::pidfd_open(*id as libc::pid_t);
+                let opened = platform::pidfd_open(*id as libc::pid_t);
                 *pidfd = Some(opened.map_err(|error| match error.errno {
                     // As waitid(2) says it.
                     libc::ESRCH => Error::new("waitid", libc::ECHILD),

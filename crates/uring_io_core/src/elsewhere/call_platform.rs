@@ -15,7 +15,7 @@ use std::time::UNIX_EPOCH;
 use super::Call;
 use crate::error::{or_errno, Error};
 use crate::memory::Message;
-use crate::system::{close_on_exec, numbers, pipe};
+use crate::platform::{close_on_exec, numbers, pipe};
 
 /// Makes a call that Linux has, or makes otherwise: its result, or a negative errno. None for one that
 /// every system makes alike.

@@ -4,7 +4,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::system::epoll;
+use crate::platform::epoll;
 
 /// An epoll set whose entries are one-shot: each reports once, then rests until watched again.
 ///

@@ -24,8 +24,8 @@ use crate::completion::Completion;
 use crate::descriptor::is_open;
 use crate::error::{Error, Result};
 use crate::operation::{Direction, Interest, Operation, Target, Transfer};
+use crate::posix;
 use crate::stats::Counts;
-use crate::sys;
 use crate::token::Token;
 use crate::waker::Waker;
 use descriptors::Descriptors;
@@ -111,7 +111,7 @@ impl Readiness {
             return None;
         }
         counts.direct_calls.add(1);
-        let result = sys::transfer_now(transfer);
+        let result = posix::transfer_now(transfer);
         if may_be_empty {
             self.descriptors.note_read(fd, result == -libc::EAGAIN);
         }
@@ -151,13 +151,13 @@ impl Readiness {
         counts: &Counts,
     ) -> Result<Option<i32>> {
         if matches!(self.waiter, Waiter::Select(_)) {
-            if fd >= sys::DescriptorSet::SIZE {
+            if fd >= posix::DescriptorSet::SIZE {
                 return Err(Error::new("select", libc::EINVAL));
             }
             // Linux ignores descriptors beyond the process's table instead of refusing them, and
             // tells a writer nothing of a hang-up that poll(2) tells everybody of.
             counts.direct_calls.add(1);
-            let found = sys::poll_now(fd, interest.poll_events())?;
+            let found = posix::poll_now(fd, interest.poll_events())?;
             if found & libc::POLLNVAL != 0 {
                 return Ok(Some(-libc::EBADF));
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::descriptors::Descriptors;
 use crate::error::Result;
-use crate::sys;
+use crate::posix;
 
 /// The array that poll(2) works on, kept for its memory.
 pub(super) struct Poll {
@@ -40,7 +40,7 @@ impl Poll {
                 events,
                 revents: 0,
             }));
-        sys::poll(&mut self.fds, timeout)?;
+        posix::poll(&mut self.fds, timeout)?;
         let ready = self.fds.iter().filter(|entry| entry.revents != 0);
         found.extend(ready.map(|entry| (entry.fd, entry.revents)));
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::descriptors::Descriptors;
 use crate::descriptor::is_open;
 use crate::error::{Error, Result};
-use crate::sys::{self, DescriptorSet};
+use crate::posix::{self, DescriptorSet};
 
 /// The only state select(2) needs between waits: the waker it also watches.
 pub(super) struct Select {
@@ -47,7 +47,7 @@ impl Select {
             }
             count = count.max(fd + 1);
         }
-        match sys::select(count, &mut sets, timeout) {
+        match posix::select(count, &mut sets, timeout) {
             Err(error) if error.errno == libc::EBADF => {
                 let watched = descriptors.iter().map(|(fd, _)| fd);
                 let closed = watched.filter(|fd| !is_open(*fd));

@@ -2,8 +2,8 @@
 
 use crate::call::blocking::PinnedCall;
 use crate::operation::Transfer;
+use crate::posix;
 use crate::stats::Counts;
-use crate::sys;
 use crate::token::Token;
 
 /// An operation that waits for its descriptor: a transfer to be made, or only the readiness.
@@ -35,7 +35,7 @@ impl Waiting {
         }
         let result = match &self.attempt {
             Attempt::Report => return Some(i32::from(found)),
-            Attempt::Transfer(transfer) => sys::transfer_now(transfer),
+            Attempt::Transfer(transfer) => posix::transfer_now(transfer),
             Attempt::Call(call) => call.attempt(),
         };
         counts.direct_calls.add(1);

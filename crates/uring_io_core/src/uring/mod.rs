@@ -24,9 +24,9 @@ use crate::call::{Call, Link, Opening};
 use crate::completion::{Completion, StartedCall};
 use crate::error::{Error, Result};
 use crate::operation::{LentBuffer, Operation};
+use crate::posix;
 use crate::ring_options::{Intake, Mask, Options};
 use crate::stats::Counts;
-use crate::sys;
 use crate::token::Token;
 use crate::waker::Waker;
 use buffers::BufferGroup;
@@ -97,7 +97,7 @@ impl Ring {
             wake_armed: false,
             timed_enter,
             owner: std::process::id(),
-            maker: options.sqpoll.map(|_| sys::user_and_group()),
+            maker: options.sqpoll.map(|_| posix::user_and_group()),
             operations,
             restricted: options.restrict,
             limits: options.limits,
@@ -263,7 +263,7 @@ impl Ring {
         if self.restricted && !submission::OPCODES.contains(&code) {
             return Err(Error::restricted(call.name()));
         }
-        let changed = |maker| maker != sys::user_and_group();
+        let changed = |maker| maker != posix::user_and_group();
         if call.depends_on_credentials() && self.maker.is_some_and(changed) {
             return Err(Error::of_another_user(call.name()));
         }
@@ -470,7 +470,7 @@ impl Ring {
             events: libc::POLLIN,
             revents: 0,
         }];
-        match sys::poll(&mut fds, Some(timeout)) {
+        match posix::poll(&mut fds, Some(timeout)) {
             Err(error) if error.errno != libc::EINTR => Err(error),
             _ => Ok(()),
         }

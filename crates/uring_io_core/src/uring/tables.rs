@@ -40,7 +40,7 @@ impl Slots {
     }
 
     fn register(ring: &IoUring) -> Result<Places> {
-        let most = crate::sys::open_files_limit().min(SLOTS_MAX.into()) as u32;
+        let most = crate::posix::open_files_limit().min(SLOTS_MAX.into()) as u32;
         let made = ring.submitter().register_files_sparse(most);
         made.map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) => Error::missing("direct descriptors", (5, 19)),

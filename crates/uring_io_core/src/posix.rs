@@ -1,5 +1,5 @@
-//! The raw system calls of the readiness backends, the waker and the worker pool, each with its
-//! errno. io_uring's own calls are made by the `io-uring` crate.
+//! System calls that every system has, of the readiness backends, the waker and the worker pool, each with
+//! its errno. `platform.rs` has those that differ; io_uring's own are made by the `io-uring` crate.
 #![allow(unsafe_code)]
 
 use std::os::fd::RawFd;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::seconds;
 use crate::error::{last_errno, or_errno, Error, Result};
 use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
-use crate::system::{self, numbers::FileStatus};
+use crate::platform::{self, numbers::FileStatus};
 
 /// Adds a wakeup. The only failure is a counter or pipe that is full: then one is pending already.
 pub(crate) fn write_wakeup(fd: RawFd) {
@@ -18,7 +18,7 @@ pub(crate) fn write_wakeup(fd: RawFd) {
     let saved = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
     // SAFETY: reads eight bytes of a local array; write(2) is async-signal-safe.
     unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
-    system::restore_errno(saved);
+    platform::restore_errno(saved);
 }
 
 /// Reads until nothing is left. Failing with EAGAIN is how it ends.
@@ -32,7 +32,7 @@ pub(crate) fn drain_wakeups(fd: RawFd) {
 
 /// poll(2), with nanoseconds where the system can. `None` waits for ever.
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<usize> {
-    let found = system::poll(fds, timeout);
+    let found = platform::poll(fds, timeout);
     if found < 0 {
         return Err(Error::last("poll"));
     }
@@ -169,14 +169,14 @@ fn reads_at_once(fd: RawFd) -> bool {
     settings.c_lflag & libc::ICANON == 0 && waits_for == [0, 0]
 }
 
-/// A transfer that does not wait, as [`system::nowait`] of one piece of memory.
+/// A transfer that does not wait, as [`platform::nowait`] of one piece of memory.
 fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer, offset: i64) -> i32 {
     let vector = libc::iovec {
         iov_base: buffer.address().cast(),
         iov_len: buffer.length(),
     };
     // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
-    unsafe { system::nowait(fd, direction, &vector, 1, offset) }
+    unsafe { platform::nowait(fd, direction, &vector, 1, offset) }
 }
 
 /// As [`transfer_now`], on a descriptor whose kind nobody has asked for, which saves a call for
@@ -185,7 +185,7 @@ pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> 
     static PIPES_CAN: OnceLock<bool> = OnceLock::new();
     // Not get_or_init: nobody may wait for whoever makes it, who may be missing in a forked child.
     let can = PIPES_CAN.get().copied().unwrap_or_else(|| {
-        let can = system::pipes_can_nowait();
+        let can = platform::pipes_can_nowait();
         let _ = PIPES_CAN.set(can);
         can
     });
@@ -197,18 +197,18 @@ pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> 
 }
 
 /// A read of a file, at a position or its own, as far as it is in the page cache, by
-/// [`system::nowait`]. `-EAGAIN` where nothing of it is, `-EOPNOTSUPP` where that cannot be told (systems
+/// `RWF_NOWAIT`. `-EAGAIN` where nothing of it is, `-EOPNOTSUPP` where that cannot be told (systems
 /// other than Linux, Linux before 4.14, some filesystems, `O_DIRECT`, which would have the thread wait for
 /// the disk).
 pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
-    match system::bypasses_cache(fd) {
+    match platform::bypasses_cache(fd) {
         Ok(false) => {}
         Ok(true) => return -libc::EOPNOTSUPP,
         Err(error) => return -error.errno,
     }
     let read = nowait(fd, Direction::Read, buffer, offset.unwrap_or(-1));
     match -read {
-        libc::EOPNOTSUPP if system::is_in_memory(fd) => {
+        libc::EOPNOTSUPP if platform::is_in_memory(fd) => {
             let offset = offset.map(|offset| offset as u64);
             blocking_transfer(fd, Direction::Read, offset, buffer, buffer.length())
         }
@@ -343,7 +343,7 @@ fn interrupting_signal() -> Option<i32> {
     extern "C" fn nothing(_: i32) {}
 
     *SIGNAL.get_or_init(|| {
-        system::spare_signals().find(|signal| {
+        platform::spare_signals().find(|signal| {
             // SAFETY: all zeros is an action: the default one, with no flags and no signals blocked.
             let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };
             // SAFETY: asks for the action of a signal, into a local.

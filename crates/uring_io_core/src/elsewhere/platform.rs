@@ -1,4 +1,4 @@
-//! In place of `system.rs` on systems other than Linux: what it has as far as they have it too, and
+//! In place of `platform.rs` on systems other than Linux: what it has as far as they have it too, and
 //! `ENOSYS` for the rest. It is compiled for them, and has never been run on one.
 #![allow(unsafe_code)]
 

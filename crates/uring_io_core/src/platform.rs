@@ -1,5 +1,5 @@
 //! What among the system calls is Linux's alone, or has another form there than on other systems, where
-//! `elsewhere/system.rs` is in its place.
+//! `elsewhere/platform.rs` is in its place.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
