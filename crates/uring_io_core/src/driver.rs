@@ -272,7 +272,6 @@ impl<P> Driver<P> {
     pub fn call(&self, token: Token, call: Call) -> Result<()> {
         self.submitted.set(true);
         let mut parks = self.parks.borrow_mut();
-        let mut call = call;
         for fd in call.about() {
             parks.is_about(token, fd);
         }
@@ -319,7 +318,7 @@ impl<P> Driver<P> {
         let tokens: Vec<Token> = calls.iter().map(|(token, ..)| *token).collect();
         let last = tokens.len().wrapping_sub(1);
         let mut refused = false;
-        for (number, (token, mut call, link)) in calls.into_iter().enumerate() {
+        for (number, (token, call, link)) in calls.into_iter().enumerate() {
             let direct = [link.direct_source, link.direct];
             for (fd, is_direct) in call.about().into_iter().zip(direct) {
                 if !is_direct {

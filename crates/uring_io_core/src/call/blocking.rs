@@ -30,22 +30,15 @@ impl PinnedCall {
 
     /// Whether it may wait for somebody else, for ever.
     pub fn may_wait(&self) -> bool {
-        self.is_opening() || self.moves_between_pipes()
+        // SAFETY: as above.
+        unsafe { &*self.0 }.may_hang()
     }
 
     /// Whether it is likely to, by what it is made on.
     pub fn is_likely_to_wait(&self) -> bool {
         // SAFETY: as above.
         let opening = unsafe { &*self.0 }.opening();
-        opening.map_or(self.moves_between_pipes(), |opening| {
-            opening.names_what_waits()
-        })
-    }
-
-    fn moves_between_pipes(&self) -> bool {
-        // SAFETY: as above.
-        let call = unsafe { &*self.0 };
-        matches!(call, Call::Splice { .. } | Call::Tee { .. })
+        opening.map_or(self.may_wait(), |opening| opening.names_what_waits())
     }
 
     /// Makes the call, as long as that takes.

@@ -5,7 +5,9 @@
 //! freed or moved while the kernel may use it, whatever becomes of the party.
 
 pub(crate) mod blocking;
-mod opening;
+mod bytes;
+mod facts;
+pub(crate) mod opening;
 #[cfg_attr(not(target_os = "linux"), path = "../elsewhere/call_platform.rs")]
 pub(crate) mod platform;
 mod waits;
@@ -15,12 +17,10 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::descriptor::close_descriptor;
 use crate::memory::{Memory, Message, Vectors};
 use crate::operation::{Interest, LentBuffer, Target};
 use crate::platform::numbers;
 use crate::token::Token;
-pub(crate) use opening::Opening;
 
 /// One call. The fields are the arguments of the system call, see its man page. A target of `None` is
 /// found out where that is needed.
@@ -328,245 +328,25 @@ pub struct Link {
 }
 
 impl Call {
-    /// The system call that fails when it fails.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Nop => "nop",
-            Self::ReadVectors { .. } => "readv",
-            Self::WriteVectors { .. } => "writev",
-            Self::ReadEach { .. } | Self::ReadFixed { .. } => "read",
-            Self::WriteFixed { .. } => "write",
-            Self::RecvEach { .. } => "recv",
-            Self::SendZeroCopy { .. } => "send_zc",
-            Self::ReceiveMessage { .. } => "recvmsg",
-            Self::SendMessage { .. } => "sendmsg",
-            Self::OpenHow { .. } => "openat2",
-            Self::Install { .. } => "install",
-            Self::GetAttribute { .. } => "getxattr",
-            Self::SetAttribute { .. } => "setxattr",
-            Self::Pipe { .. } => "pipe",
-            Self::AcceptEach { .. } => "accept",
-            Self::Poll { .. } | Self::PollEach { .. } => "poll",
-            Self::Timeout { .. } => "timeout",
-            Self::WaitForChild { .. } => "waitid",
-            Self::FutexWait { .. } | Self::FutexWake { .. } => "futex",
-            Self::Nudge { .. } => "msg_ring",
-            Self::Read { .. } => "read",
-            Self::Write { .. } => "write",
-            Self::Recv { .. } => "recv",
-            Self::Send { .. } => "send",
-            Self::Open { .. } => "openat",
-            Self::Close { .. } => "close",
-            Self::Stat { .. } => "statx",
-            Self::Sync {
-                data_only: false, ..
-            } => "fsync",
-            Self::Sync { .. } => "fdatasync",
-            Self::SyncRange { .. } => "sync_file_range",
-            Self::Allocate { .. } => "fallocate",
-            Self::Truncate { .. } => "ftruncate",
-            Self::Advise { .. } => "fadvise",
-            Self::AdviseMemory { .. } => "madvise",
-            Self::Rename { .. } => "renameat",
-            Self::Unlink { .. } => "unlinkat",
-            Self::MakeDirectory { .. } => "mkdirat",
-            Self::Symlink { .. } => "symlinkat",
-            Self::Link { .. } => "linkat",
-            Self::Splice { .. } => "splice",
-            Self::Tee { .. } => "tee",
-            Self::Socket { .. } => "socket",
-            Self::Bind { .. } => "bind",
-            Self::Listen { .. } => "listen",
-            Self::Accept { .. } => "accept",
-            Self::Connect { .. } => "connect",
-            Self::SetOption { .. } => "setsockopt",
-            Self::Shutdown { .. } => "shutdown",
-        }
-    }
-
-    /// Takes back what a call did whose caller does not want it any more: descriptors that nobody
-    /// will ever learn of.
-    pub fn undo(&self, result: i32) {
-        if result < 0 {
-            return;
-        }
-        match self {
-            Self::Open { .. }
-            | Self::OpenHow { .. }
-            | Self::Socket { .. }
-            | Self::Accept { .. }
-            | Self::AcceptEach { .. }
-            | Self::Install { .. } => close_descriptor(result),
-            Self::Pipe { ends, .. } => ends.iter().copied().for_each(close_descriptor),
-            Self::ReceiveMessage { message, .. } => {
-                let descriptors = message.descriptors();
-                descriptors.into_iter().for_each(close_descriptor);
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether it goes on after a completion until it is cancelled or says that it has ended.
-    pub fn is_stream(&self) -> bool {
-        matches!(
-            self,
-            Self::AcceptEach { .. }
-                | Self::RecvEach { .. }
-                | Self::ReadEach { .. }
-                | Self::PollEach { .. }
-        )
-    }
-
-    /// Whether it moves bytes, which cannot be taken back.
-    pub fn is_transfer(&self) -> bool {
-        matches!(
-            self,
-            Self::Read { .. }
-                | Self::Write { .. }
-                | Self::ReadVectors { .. }
-                | Self::WriteVectors { .. }
-                | Self::ReadFixed { .. }
-                | Self::WriteFixed { .. }
-                | Self::Recv { .. }
-                | Self::Send { .. }
-                | Self::SendZeroCopy { .. }
-                | Self::ReceiveMessage { .. }
-                | Self::SendMessage { .. }
-                | Self::Splice { .. }
-                | Self::Tee { .. }
-        )
-    }
-
     /// The same call once more, where that is one that goes on.
     pub fn again(&self) -> Option<Self> {
-        Some(match *self {
-            Self::AcceptEach { fd, flags } => Self::AcceptEach { fd, flags },
-            Self::RecvEach { fd, flags } => Self::RecvEach { fd, flags },
-            Self::ReadEach { fd } => Self::ReadEach { fd },
-            Self::PollEach { fd, interest } => Self::PollEach { fd, interest },
-            _ => return None,
-        })
-    }
-
-    /// Whether a result breaks the chain that the call is in: a failure, or fewer bytes than were
-    /// asked for (io_uring_linked_requests(7)).
-    pub fn is_broken_by(&self, result: i32) -> bool {
-        let short_of = |length: usize| (result as usize) < length;
-        match self {
-            Self::Timeout { .. } => result < 0 && result != -numbers::ETIME,
-            _ if result < 0 => true,
-            Self::Read { memory, .. } | Self::Write { memory, .. } => {
-                short_of(memory.lend().length())
-            }
-            Self::ReadVectors { vectors, .. } | Self::WriteVectors { vectors, .. } => {
-                short_of(vectors.length())
-            }
-            Self::ReadFixed { buffer, .. } | Self::WriteFixed { buffer, .. } => {
-                short_of(buffer.length())
-            }
-            Self::Recv { memory, flags, .. } | Self::Send { memory, flags, .. } => {
-                flags & libc::MSG_WAITALL != 0 && short_of(memory.lend().length())
-            }
-            Self::SendZeroCopy { buffer, flags, .. } => {
-                flags & libc::MSG_WAITALL != 0 && short_of(buffer.length())
-            }
-            Self::ReceiveMessage { message, flags, .. }
-            | Self::SendMessage { message, flags, .. } => {
-                flags & libc::MSG_WAITALL != 0 && short_of(message.memory().lend().length())
-            }
-            Self::Splice { length, .. } | Self::Tee { length, .. } => short_of(*length as usize),
-            _ => false,
+        match *self {
+            Self::AcceptEach { fd, flags } => Some(Self::AcceptEach { fd, flags }),
+            Self::RecvEach { fd, flags } => Some(Self::RecvEach { fd, flags }),
+            Self::ReadEach { fd } => Some(Self::ReadEach { fd }),
+            Self::PollEach { fd, interest } => Some(Self::PollEach { fd, interest }),
+            #[rustfmt::skip]
+            Self::Nop | Self::Read { .. } | Self::Write { .. } | Self::ReadVectors { .. } | Self::WriteVectors { .. }
+            | Self::ReadFixed { .. } | Self::WriteFixed { .. } | Self::Recv { .. } | Self::Send { .. }
+            | Self::SendZeroCopy { .. } | Self::ReceiveMessage { .. } | Self::SendMessage { .. } | Self::Open { .. }
+            | Self::OpenHow { .. } | Self::Close { .. } | Self::Install { .. } | Self::Stat { .. } | Self::Sync { .. }
+            | Self::SyncRange { .. } | Self::Allocate { .. } | Self::Truncate { .. } | Self::Advise { .. }
+            | Self::AdviseMemory { .. } | Self::Rename { .. } | Self::Unlink { .. } | Self::MakeDirectory { .. }
+            | Self::Symlink { .. } | Self::Link { .. } | Self::GetAttribute { .. } | Self::SetAttribute { .. }
+            | Self::Splice { .. } | Self::Tee { .. } | Self::Pipe { .. } | Self::Socket { .. } | Self::Bind { .. }
+            | Self::Listen { .. } | Self::Accept { .. } | Self::Connect { .. } | Self::SetOption { .. }
+            | Self::Shutdown { .. } | Self::Poll { .. } | Self::Timeout { .. } | Self::WaitForChild { .. }
+            | Self::FutexWait { .. } | Self::FutexWake { .. } | Self::Nudge { .. } => None,
         }
-    }
-
-    /// Whether the kernel goes on with a chain when this call has failed, as if it had not: those that
-    /// io_uring hands to other code without a look at what comes back (`req_set_fail` is missing for
-    /// them in io_uring/advise.c, fs.c, statx.c, sync.c, truncate.c and xattr.c, up to Linux 6.18 at least).
-    pub fn fails_unnoticed(&self) -> bool {
-        matches!(
-            self,
-            Self::Stat { .. }
-                | Self::Sync { .. }
-                | Self::SyncRange { .. }
-                | Self::Allocate { .. }
-                | Self::Truncate { .. }
-                | Self::AdviseMemory { .. }
-                | Self::Rename { .. }
-                | Self::Unlink { .. }
-                | Self::MakeDirectory { .. }
-                | Self::Symlink { .. }
-                | Self::Link { .. }
-                | Self::GetAttribute { .. }
-                | Self::SetAttribute { .. }
-        )
-    }
-
-    /// What it names, where it opens a path.
-    pub(crate) fn opening(&self) -> Option<Opening<'_>> {
-        let (directory, path, flags, resolve) = match self {
-            Self::Open {
-                directory,
-                path,
-                flags,
-                ..
-            } => (directory, path, *flags, 0),
-            Self::OpenHow {
-                directory,
-                path,
-                how,
-            } => (directory, path, how.flags as i32, how.resolve),
-            _ => return None,
-        };
-        Some(Opening {
-            directory: *directory,
-            path,
-            flags,
-            resolve,
-        })
-    }
-
-    /// Whether it opens one descriptor, which may become a direct one.
-    pub fn opens(&self) -> bool {
-        matches!(
-            self,
-            Self::Open { .. } | Self::OpenHow { .. } | Self::Socket { .. } | Self::Accept { .. }
-        )
-    }
-
-    /// Whether only io_uring can make it.
-    pub fn needs_a_ring(&self) -> bool {
-        self.is_stream()
-            || matches!(
-                self,
-                Self::ReadFixed { .. }
-                    | Self::WriteFixed { .. }
-                    | Self::SendZeroCopy { .. }
-                    | Self::FutexWait { .. }
-                    | Self::Nudge { .. }
-            )
-            || matches!(self, Self::WaitForChild { kind, .. } if *kind != libc::P_PID)
-    }
-
-    /// Whether the kernel asks who makes it: for what has a path or an address in it, and for options, some
-    /// of which need a capability (socket(7), `SO_MARK`). Whoever has a descriptor open may use it otherwise.
-    pub(crate) fn depends_on_credentials(&self) -> bool {
-        matches!(
-            self,
-            Self::SendMessage { .. }
-                | Self::Open { .. }
-                | Self::OpenHow { .. }
-                | Self::Stat { .. }
-                | Self::Rename { .. }
-                | Self::Unlink { .. }
-                | Self::MakeDirectory { .. }
-                | Self::Symlink { .. }
-                | Self::Link { .. }
-                | Self::GetAttribute { .. }
-                | Self::SetAttribute { .. }
-                | Self::Socket { .. }
-                | Self::Bind { .. }
-                | Self::Connect { .. }
-                | Self::SetOption { .. }
-        )
     }
 }

@@ -1,7 +1,7 @@
 //! Opens: what they name, and whether that may make them wait.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::os::fd::RawFd;
 
 use crate::descriptor::may_wait_in_open;
@@ -9,7 +9,7 @@ use crate::descriptor::may_wait_in_open;
 /// What an open names.
 pub(crate) struct Opening<'a> {
     pub directory: RawFd,
-    pub path: &'a CStr,
+    pub path: &'a CString,
     pub flags: i32,
     /// `RESOLVE_*` of openat2(2).
     pub resolve: u64,

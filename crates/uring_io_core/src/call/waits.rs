@@ -8,7 +8,116 @@ use crate::error::{Error, Result};
 use crate::operation::{Interest, Target};
 use crate::platform;
 
+/// The descriptors of the process that a call uses, folders that paths begin at included. Whoever closes
+/// one of them waits until the call is over.
+enum Uses {
+    Nothing,
+    /// One that it does not wait for.
+    One(RawFd),
+    Two(RawFd, RawFd),
+    /// One that it may have to wait for. A readiness backend makes the call when that is ready for the
+    /// interest, and in a worker thread, or not at all, where there is none.
+    Waits(RawFd, Option<Interest>),
+}
+
 impl Call {
+    fn uses(&self) -> Uses {
+        match self {
+            Self::Read { fd, target, .. } | Self::ReadVectors { fd, target, .. } => {
+                Uses::Waits(*fd, waits(*target).then_some(Interest::READABLE))
+            }
+            Self::Write { fd, target, .. } | Self::WriteVectors { fd, target, .. } => {
+                Uses::Waits(*fd, waits(*target).then_some(Interest::WRITABLE))
+            }
+            Self::Recv { fd, .. } | Self::ReceiveMessage { fd, .. } | Self::Accept { fd, .. } => {
+                Uses::Waits(*fd, Some(Interest::READABLE))
+            }
+            Self::Send { fd, .. } | Self::SendMessage { fd, .. } | Self::Connect { fd, .. } => {
+                Uses::Waits(*fd, Some(Interest::WRITABLE))
+            }
+            Self::Poll { fd, interest } => Uses::Waits(*fd, Some(*interest)),
+            // Of one child, once it is settled.
+            Self::WaitForChild { pidfd, .. } => match pidfd {
+                Some(pidfd) => Uses::Waits(pidfd.as_raw_fd(), Some(Interest::READABLE)),
+                None => Uses::Nothing,
+            },
+            Self::ReadFixed { fd, .. }
+            | Self::WriteFixed { fd, .. }
+            | Self::SendZeroCopy { fd, .. }
+            | Self::AcceptEach { fd, .. }
+            | Self::RecvEach { fd, .. }
+            | Self::ReadEach { fd }
+            | Self::PollEach { fd, .. } => Uses::Waits(*fd, None),
+
+            Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => Uses::Two(*from, *to),
+            Self::Rename { from, to, .. } | Self::Link { from, to, .. } => Uses::Two(from.0, to.0),
+
+            Self::Install { fd }
+            | Self::Sync { fd, .. }
+            | Self::SyncRange { fd, .. }
+            | Self::Allocate { fd, .. }
+            | Self::Truncate { fd, .. }
+            | Self::Advise { fd, .. }
+            | Self::Bind { fd, .. }
+            | Self::Listen { fd, .. }
+            | Self::SetOption { fd, .. }
+            | Self::Shutdown { fd, .. }
+            | Self::Open { directory: fd, .. }
+            | Self::OpenHow { directory: fd, .. }
+            | Self::Stat { directory: fd, .. }
+            | Self::Unlink { directory: fd, .. }
+            | Self::MakeDirectory { directory: fd, .. }
+            | Self::Symlink { directory: fd, .. } => Uses::One(*fd),
+            Self::GetAttribute { subject, .. } | Self::SetAttribute { subject, .. } => {
+                match subject {
+                    Subject::Descriptor(fd) => Uses::One(*fd),
+                    Subject::Path(_) => Uses::Nothing,
+                }
+            }
+
+            // It is the close that others wait for.
+            Self::Close { .. } => Uses::Nothing,
+            Self::Nop
+            | Self::AdviseMemory { .. }
+            | Self::Pipe { .. }
+            | Self::Socket { .. }
+            | Self::Timeout { .. }
+            | Self::FutexWait { .. }
+            | Self::FutexWake { .. }
+            | Self::Nudge { .. } => Uses::Nothing,
+        }
+    }
+
+    /// The descriptors of the process that it is about, folders that paths begin at included: it must be
+    /// over before they are closed. -1 stands for none; that of a call with one comes last. One that closes a
+    /// descriptor is its close.
+    pub fn about(&self) -> [RawFd; 2] {
+        const NONE: RawFd = -1;
+        match self.uses() {
+            Uses::Nothing => [NONE; 2],
+            Uses::One(fd) | Uses::Waits(fd, _) => [NONE, fd],
+            Uses::Two(from, to) => [from, to],
+        }
+    }
+
+    /// The descriptor that it is made on, where it may have to wait for that: what
+    /// [`Driver::cancel_on`](crate::Driver::cancel_on) looks for.
+    pub fn waits_on(&self) -> Option<RawFd> {
+        match self.uses() {
+            Uses::Waits(fd, _) => Some(fd),
+            Uses::Nothing | Uses::One(_) | Uses::Two(..) => None,
+        }
+    }
+
+    /// What a readiness backend waits for before it makes the call; `None` for a call that does not
+    /// wait for readiness.
+    pub(crate) fn interest(&self) -> Option<(RawFd, Interest)> {
+        match self.uses() {
+            Uses::Waits(fd, interest) => interest.map(|interest| (fd, interest)),
+            Uses::Nothing | Uses::One(_) | Uses::Two(..) => None,
+        }
+    }
+
     /// The descriptors that may be direct ones in a chain, in the order of the system call's
     /// arguments; none where the kernel takes none.
     pub fn descriptors(&mut self) -> Vec<&mut RawFd> {
@@ -31,14 +140,6 @@ impl Call {
             | Self::Allocate { fd, .. }
             | Self::Truncate { fd, .. }
             | Self::Advise { fd, .. }
-            | Self::GetAttribute {
-                subject: Subject::Descriptor(fd),
-                ..
-            }
-            | Self::SetAttribute {
-                subject: Subject::Descriptor(fd),
-                ..
-            }
             | Self::Bind { fd, .. }
             | Self::Listen { fd, .. }
             | Self::Accept { fd, .. }
@@ -46,60 +147,24 @@ impl Call {
             | Self::SetOption { fd, .. }
             | Self::Shutdown { fd, .. }
             | Self::Poll { fd, .. } => vec![fd],
+            Self::GetAttribute { subject, .. } | Self::SetAttribute { subject, .. } => {
+                match subject {
+                    Subject::Descriptor(fd) => vec![fd],
+                    Subject::Path(_) => Vec::new(),
+                }
+            }
             Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => vec![from, to],
-            _ => Vec::new(),
-        }
-    }
-
-    /// The descriptors of the process that it is about, folders that paths begin at included: it must be
-    /// over before they are closed. -1 stands for none; that of a call with one comes last. One that closes a
-    /// descriptor is its close.
-    pub fn about(&mut self) -> [RawFd; 2] {
-        const NONE: RawFd = -1;
-        match self {
-            Self::Close { .. } => [NONE; 2],
-            Self::Open { directory, .. }
-            | Self::OpenHow { directory, .. }
-            | Self::Stat { directory, .. }
-            | Self::Unlink { directory, .. }
-            | Self::MakeDirectory { directory, .. }
-            | Self::Symlink { directory, .. } => [NONE, *directory],
-            Self::Rename { from, to, .. } | Self::Link { from, to, .. } => [from.0, to.0],
-            Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => [*from, *to],
-            _ => match self.waits_on() {
-                Some(fd) => [NONE, fd],
-                None => [NONE, self.descriptors().first().map_or(NONE, |fd| **fd)],
+            #[rustfmt::skip]
+            // The kernel looks these folders up in the table of the process.
+            Self::Open { .. } | Self::OpenHow { .. } | Self::Stat { .. } | Self::Rename { .. } | Self::Unlink { .. }
+            | Self::MakeDirectory { .. } | Self::Symlink { .. } | Self::Link { .. }
+            // No chain has these.
+            | Self::AcceptEach { .. } | Self::RecvEach { .. } | Self::ReadEach { .. } | Self::PollEach { .. }
+            // These are made on no descriptor, or on that of a process or ring.
+            | Self::Nop | Self::AdviseMemory { .. } | Self::Pipe { .. } | Self::Socket { .. } | Self::Timeout { .. }
+            | Self::WaitForChild { .. } | Self::FutexWait { .. } | Self::FutexWake { .. } | Self::Nudge { .. } => {
+                Vec::new()
             },
-        }
-    }
-
-    /// The descriptor that it is made on, where it may have to wait for that: what
-    /// [`Driver::cancel_on`](crate::Driver::cancel_on) looks for.
-    pub fn waits_on(&self) -> Option<RawFd> {
-        match self {
-            Self::AcceptEach { fd, .. }
-            | Self::RecvEach { fd, .. }
-            | Self::ReadEach { fd }
-            | Self::PollEach { fd, .. }
-            | Self::Read { fd, .. }
-            | Self::Write { fd, .. }
-            | Self::ReadVectors { fd, .. }
-            | Self::WriteVectors { fd, .. }
-            | Self::ReadFixed { fd, .. }
-            | Self::WriteFixed { fd, .. }
-            | Self::SendZeroCopy { fd, .. } => Some(*fd),
-            _ => self.interest().map(|(fd, _)| fd),
-        }
-    }
-
-    /// Whether it is to fail with `EAGAIN` where it would have to wait.
-    pub fn never_waits(&self) -> bool {
-        match self {
-            Self::Recv { flags, .. }
-            | Self::Send { flags, .. }
-            | Self::ReceiveMessage { flags, .. }
-            | Self::SendMessage { flags, .. } => flags & libc::MSG_DONTWAIT != 0,
-            _ => false,
         }
     }
 
@@ -109,53 +174,46 @@ impl Call {
             Self::Read { fd, target, .. }
             | Self::Write { fd, target, .. }
             | Self::ReadVectors { fd, target, .. }
-            | Self::WriteVectors { fd, target, .. }
-                if target.is_none() =>
-            {
-                *target = Some(target_of(*fd)?);
+            | Self::WriteVectors { fd, target, .. } => {
+                if target.is_none() {
+                    *target = Some(target_of(*fd)?);
+                }
             }
             Self::WaitForChild {
                 kind, id, pidfd, ..
-            } if *kind == libc::P_PID => {
-                let opened = platform::pidfd_open(*id as libc::pid_t);
-                *pidfd = Some(opened.map_err(|error| match error.errno {
-                    // As waitid(2) says it.
-                    libc::ESRCH => Error::new("waitid", libc::ECHILD),
-                    _ => error,
-                })?);
+            } => {
+                if *kind == libc::P_PID {
+                    let opened = platform::pidfd_open(*id as libc::pid_t);
+                    *pidfd = Some(opened.map_err(|error| match error.errno {
+                        // As waitid(2) says it.
+                        libc::ESRCH => Error::new("waitid", libc::ECHILD),
+                        _ => error,
+                    })?);
+                }
             }
-            _ => {}
+            #[rustfmt::skip]
+            // These say it themselves.
+            Self::Recv { .. } | Self::Send { .. } | Self::ReceiveMessage { .. } | Self::SendMessage { .. }
+            | Self::Accept { .. } | Self::Connect { .. } | Self::Poll { .. }
+            // These wait for no descriptor.
+            | Self::Nop | Self::Open { .. } | Self::OpenHow { .. } | Self::Close { .. } | Self::Install { .. }
+            | Self::Stat { .. } | Self::Sync { .. } | Self::SyncRange { .. } | Self::Allocate { .. }
+            | Self::Truncate { .. } | Self::Advise { .. } | Self::AdviseMemory { .. } | Self::Rename { .. }
+            | Self::Unlink { .. } | Self::MakeDirectory { .. } | Self::Symlink { .. } | Self::Link { .. }
+            | Self::GetAttribute { .. } | Self::SetAttribute { .. } | Self::Splice { .. } | Self::Tee { .. }
+            | Self::Pipe { .. } | Self::Socket { .. } | Self::Bind { .. } | Self::Listen { .. }
+            | Self::SetOption { .. } | Self::Shutdown { .. } | Self::Timeout { .. } | Self::FutexWake { .. }
+            // These are not made without io_uring.
+            | Self::ReadFixed { .. } | Self::WriteFixed { .. } | Self::SendZeroCopy { .. } | Self::FutexWait { .. }
+            | Self::Nudge { .. } | Self::AcceptEach { .. } | Self::RecvEach { .. } | Self::ReadEach { .. }
+            | Self::PollEach { .. } => {}
         }
         Ok(())
     }
+}
 
-    /// What a readiness backend waits for before it makes the call; `None` for a call that does not
-    /// wait for readiness.
-    pub(crate) fn interest(&self) -> Option<(RawFd, Interest)> {
-        let is_waited_for =
-            |target: &Option<Target>| !matches!(target, Some(Target::File { .. }) | None);
-        match self {
-            Self::Read { fd, target, .. } | Self::ReadVectors { fd, target, .. }
-                if is_waited_for(target) =>
-            {
-                Some((*fd, Interest::READABLE))
-            }
-            Self::Write { fd, target, .. } | Self::WriteVectors { fd, target, .. }
-                if is_waited_for(target) =>
-            {
-                Some((*fd, Interest::WRITABLE))
-            }
-            Self::Recv { fd, .. } | Self::ReceiveMessage { fd, .. } | Self::Accept { fd, .. } => {
-                Some((*fd, Interest::READABLE))
-            }
-            Self::Send { fd, .. } | Self::SendMessage { fd, .. } | Self::Connect { fd, .. } => {
-                Some((*fd, Interest::WRITABLE))
-            }
-            Self::Poll { fd, interest } => Some((*fd, *interest)),
-            Self::WaitForChild {
-                pidfd: Some(pidfd), ..
-            } => Some((pidfd.as_raw_fd(), Interest::READABLE)),
-            _ => None,
-        }
-    }
+/// Whether a transfer to or from this is waited for. A file is always ready, and of what is not settled
+/// nobody knows.
+fn waits(target: Option<Target>) -> bool {
+    !matches!(target, Some(Target::File { .. }) | None)
 }

@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{cqueue, types, IoUring};
 
+use crate::call::opening::Opening;
 use crate::call::platform::waits_in_open;
-use crate::call::{Call, Link, Opening};
+use crate::call::{Call, Link};
 use crate::completion::{Completion, StartedCall};
 use crate::error::{Error, Result};
 use crate::operation::{LentBuffer, Operation};
