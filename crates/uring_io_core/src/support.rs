@@ -18,7 +18,7 @@ use crate::posix::{self, DescriptorSet};
 use crate::{
     platform::epoll,
     ring_options::{Mask, Options as RingOptions},
-    uring::setup,
+    uring::{releases, setup},
     waker::Waker,
 };
 
@@ -259,9 +259,9 @@ impl Inventory {
     #[cfg(target_os = "linux")]
     fn of_no_ring() -> Self {
         Self {
-            operations: setup::Operations::default().named(),
-            features: setup::named_features(0),
-            setup_flags: setup::named_setup_flags(0),
+            operations: releases::Operations::default().named(),
+            features: releases::named_features(0),
+            setup_flags: releases::named_setup_flags(0),
         }
     }
 
@@ -289,8 +289,8 @@ fn try_io_uring() -> Result<Inventory> {
     setup::check_enter(&mut ring)?;
     Ok(Inventory {
         operations: operations.named(),
-        features: setup::named_features(setup::features(&ring, &SMALLEST_RING.limits)),
-        setup_flags: setup::named_setup_flags(setup::setup_flags(&ring)),
+        features: releases::named_features(setup::features(&ring, &SMALLEST_RING.limits)),
+        setup_flags: releases::named_setup_flags(setup::setup_flags(&ring)),
     })
 }
 

@@ -6,6 +6,8 @@
 
 mod buffers;
 mod call;
+pub(crate) mod releases;
+mod restriction;
 pub(crate) mod setup;
 mod submission;
 mod tables;
@@ -31,7 +33,7 @@ use crate::stats::Counts;
 use crate::token::Token;
 use crate::waker::Waker;
 use buffers::BufferGroup;
-use setup::Operations;
+use releases::{first_release, Operations};
 use submission::{WakeBuffer, Want};
 use tables::{Registered, Slots};
 
@@ -86,7 +88,7 @@ impl Ring {
         // A filter may deny one call alone: then the whole of it does without, not half.
         let operations = setup::probe(&ring, &options.limits)?;
         if options.restrict {
-            setup::restrict(&ring, &submission::OPCODES, operations)?;
+            restriction::restrict(&ring, &submission::OPCODES, operations)?;
         }
         setup::check_enter(&mut ring)?;
         let timed_enter = ring.params().is_feature_ext_arg() && !options.limits.hides_ext_arg();
@@ -259,7 +261,7 @@ impl Ring {
             _ => code,
         };
         if !self.operations.supports(told_by) {
-            return Err(Error::missing(call.name(), setup::first_release(told_by)));
+            return Err(Error::missing(call.name(), first_release(told_by)));
         }
         if self.restricted && !submission::OPCODES.contains(&code) {
             return Err(Error::restricted(call.name()));

@@ -11,7 +11,7 @@ use crate::token::Token;
 
 /// The operations of all entries that are made in this file, which is all that a scheduler submits, and
 /// the NOP that every ring begins with. A restricted ring makes these alone, and takes no flags with them:
-/// see `setup::restrict`.
+/// see `restriction.rs`.
 pub(super) const OPCODES: [u8; 8] = [
     opcode::Nop::CODE,
     opcode::PollAdd::CODE,

@@ -1,0 +1,130 @@
+//! Restricting a ring to what a scheduler submits itself (`IORING_REGISTER_RESTRICTIONS`, Linux 5.10).
+
+use io_uring::register::Restriction;
+use io_uring::IoUring;
+
+use super::releases::Operations;
+use crate::error::{Error, Result};
+
+/// Has the kernel answer `EACCES` to operations other than these, to all flags of entries
+/// (`IOSQE_*`), and to everything that is registered later; then enables the ring. It cannot be taken back.
+///
+/// The calling thread becomes the only one that may submit (`SINGLE_ISSUER`).
+pub(super) fn restrict(ring: &IoUring, opcodes: &[u8], known: Operations) -> Result<()> {
+    // From Linux 7.0 on registering is bounded only when something of it is allowed. This is what comes
+    // next, and what an enabled ring refuses.
+    const ENABLE_RINGS: u8 = 12;
+    // A list with an operation that this kernel does not know is refused as a whole.
+    let known = opcodes.iter().filter(|&&code| known.supports(code));
+    let mut allowed: Vec<Restriction> = known.map(|&code| Restriction::sqe_op(code)).collect();
+    allowed.push(Restriction::register_op(ENABLE_RINGS));
+    let submitter = ring.submitter();
+    submitter
+        .register_restrictions(&mut allowed)
+        .and_then(|()| submitter.register_enable_rings())
+        .map_err(|error| Error::from_io("io_uring_register", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use io_uring::{opcode, Probe};
+
+    use super::*;
+    use crate::ring_options::{Mask, Options};
+    use crate::uring::releases::{OPERATIONS, RESTRICTIONS_SINCE};
+    use crate::uring::setup::tests::{has_io_uring, kernel_has, PLAIN, POLLED, RELEASES};
+    use crate::uring::setup::{check_enter, create, probe};
+    use crate::uring::submission::OPCODES;
+
+    /// A ring of these options that is restricted to a scheduler's operations; None without restrictions.
+    fn restricted(options: Options, test: &str) -> Option<(IoUring, Operations)> {
+        if !has_io_uring(test) || !kernel_has(RESTRICTIONS_SINCE) {
+            return None;
+        }
+        let options = Options {
+            restrict: true,
+            ..options
+        };
+        let ring = create(&options).unwrap();
+        let operations = probe(&ring, &Mask::NOTHING).unwrap();
+        restrict(&ring, &OPCODES, operations).unwrap();
+        Some((ring, operations))
+    }
+
+    /// What the kernel says to an entry of this operation and these flags that is all zeros but for its
+    /// descriptor, which is none.
+    #[allow(unsafe_code)]
+    fn answer(ring: &mut IoUring, code: u8, flags: u8) -> i32 {
+        let mut bytes = [0_u8; 64];
+        (bytes[0], bytes[1]) = (code, flags);
+        bytes[4..8].fill(0xff);
+        // SAFETY: an entry is the 64 bytes of `struct io_uring_sqe`, for which all values are valid, and
+        // this one has no address that the kernel could use.
+        let entry: io_uring::squeue::Entry = unsafe { std::mem::transmute(bytes) };
+        // SAFETY: as above, there is nothing that must outlive the completion.
+        unsafe { ring.submission().push(&entry) }.unwrap();
+        ring.submit_and_wait(1).unwrap();
+        let completion = ring.completion().next().unwrap();
+        completion.result()
+    }
+
+    #[test]
+    fn a_restricted_ring_makes_the_operations_of_its_list_without_flags_and_no_other() {
+        for options in [PLAIN, POLLED] {
+            let Some((mut ring, operations)) = restricted(options, "a_restricted_ring") else {
+                return;
+            };
+            for code in (0..128).filter(|&code| operations.supports(code)) {
+                let refused = answer(&mut ring, code, 0) == -libc::EACCES;
+                assert_eq!(
+                    refused,
+                    !OPCODES.contains(&code),
+                    "{}",
+                    OPERATIONS[usize::from(code)].0
+                );
+            }
+            // A read takes every flag that there is.
+            for bit in 0..7 {
+                let said = answer(&mut ring, opcode::Read::CODE, 1 << bit);
+                assert_eq!(said, -libc::EACCES, "flag {bit}");
+            }
+            check_enter(&mut ring).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_restricted_ring_registers_nothing_and_stays_restricted() {
+        let Some((ring, _)) = restricted(PLAIN, "a_restricted_ring_registers_nothing") else {
+            return;
+        };
+        let submitter = ring.submitter();
+        let errno = |result: io::Result<()>| result.err().and_then(|error| error.raw_os_error());
+        let refused = Some(libc::EACCES);
+        assert_eq!(errno(submitter.register_files_sparse(1)), refused);
+        assert_eq!(errno(submitter.register_buffers_sparse(1)), refused);
+        assert_eq!(errno(submitter.register_probe(&mut Probe::new())), refused);
+        assert_eq!(errno(submitter.register_restrictions(&mut [])), refused);
+        assert_eq!(errno(submitter.register_enable_rings()), Some(libc::EBADFD));
+    }
+
+    #[test]
+    fn every_step_of_the_ladder_can_be_restricted_where_the_kernel_can() {
+        for (major, minor) in RELEASES.into_iter().take(5).chain([RESTRICTIONS_SINCE]) {
+            let limits = Mask::linux(major, minor);
+            let Some((mut ring, _)) = restricted(Options { limits, ..PLAIN }, "every_step") else {
+                return;
+            };
+            check_enter(&mut ring).unwrap();
+        }
+        let restricted = Options {
+            restrict: true,
+            limits: Mask::linux(5, 9),
+            ..PLAIN
+        };
+        let error = create(&restricted).err().unwrap();
+        assert_eq!(error, Error::missing("io_uring_setup", (5, 10)));
+        assert!(crate::support::diagnose(&error).cause.contains("5.10"));
+    }
+}
