@@ -125,6 +125,5 @@ mod tests {
         };
         let error = create(&restricted).err().unwrap();
         assert_eq!(error, Error::missing("io_uring_setup", (5, 10)));
-        assert!(crate::support::diagnose(&error).cause.contains("5.10"));
     }
 }

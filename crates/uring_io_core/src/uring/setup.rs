@@ -186,7 +186,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::ring_options::{Sqpoll, FEAT_EXT_ARG};
-    use crate::support::Kernel;
+    use crate::support::machine::Kernel;
     use crate::uring::releases::{named_features, Release, OPERATIONS};
 
     pub const PLAIN: Options = Options {
@@ -292,7 +292,6 @@ pub(super) mod tests {
         let sqpoll = Some(Sqpoll { idle_ms: 1, cpu });
         let error = create(&Options { sqpoll, ..PLAIN }).err().unwrap();
         assert_eq!(error, Error::new("io_uring_setup", libc::EINVAL));
-        assert!(crate::support::diagnose(&error).cause.contains("CPU"));
     }
 
     #[test]
@@ -367,7 +366,7 @@ pub(super) mod tests {
         let entries = match entries.unwrap() {
             Ok(8192) => return eprintln!("skipped: {test}: this kernel does not charge for rings"),
             Err(error) if error.errno == libc::EPERM => {
-                return eprintln!("skipped: {test}: {}", crate::support::diagnose(&error));
+                return eprintln!("skipped: {test}: {error}");
             }
             entries => entries.unwrap(),
         };

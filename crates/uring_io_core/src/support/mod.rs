@@ -1,0 +1,93 @@
+//! What this machine offers: each backend tried for real and, where one is refused, why.
+//!
+//! An errno does not name its cause: a seccomp profile, a sysctl and a security module all answer
+//! `EPERM`, a missing call and a hidden one both `ENOSYS`. So a refusal is explained by reading
+//! what surrounds the process as well (`Circumstances`), and the explanation is a pure function
+//! of the two. Nothing is cached here.
+
+mod diagnosis;
+mod explanations;
+pub(crate) mod machine;
+mod refusal;
+mod trials;
+
+use crate::backend_kind::BackendKind;
+pub use diagnosis::diagnose;
+pub use machine::{Kernel, Limits};
+pub use refusal::{Reason, Unavailable};
+use trials::{try_epoll, try_io_uring, try_poll, try_select, Inventory};
+
+/// What the kernel of this machine offers to this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Support {
+    /// The kernel that runs.
+    pub kernel: Kernel,
+    /// Each backend, best first.
+    pub backends: [BackendSupport; 4],
+    /// Operations of io_uring in the kernel's numbering, `("nop", true)` first, from
+    /// `IORING_REGISTER_PROBE` (Linux 5.6). It says nothing about the flags of an operation.
+    /// All false where io_uring is unavailable; empty where the system is not Linux, as are the
+    /// two lists below.
+    pub operations: Vec<(&'static str, bool)>,
+    /// Features of io_uring by bit, see io_uring_setup(2): `("single_mmap", true)` first.
+    pub features: Vec<(&'static str, bool)>,
+    /// Setup flags that a ring gets here, see io_uring_setup(2): false for one that the kernel
+    /// lacks and for one that a better flag replaces (`coop_taskrun` by `defer_taskrun`).
+    pub setup_flags: Vec<(&'static str, bool)>,
+    /// Limits of the process.
+    pub limits: Limits,
+}
+
+/// A backend and whether it works here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendSupport {
+    /// The backend.
+    pub kind: BackendKind,
+    /// Why it does not work; None when it does.
+    pub unavailable: Option<Unavailable>,
+}
+
+impl BackendSupport {
+    /// Whether the backend works here.
+    pub fn is_available(&self) -> bool {
+        self.unavailable.is_none()
+    }
+}
+
+impl Support {
+    /// Tries every backend once and reads the kernel and the limits.
+    ///
+    /// Any thread may call it. It opens a few descriptors, and has closed them when it returns.
+    pub fn detect() -> Self {
+        let ring = try_io_uring();
+        let inventory = ring.clone().unwrap_or_else(|_| Inventory::of_no_ring());
+        let tried = [
+            (BackendKind::IoUring, ring.map(drop)),
+            (BackendKind::Epoll, try_epoll()),
+            (BackendKind::Poll, try_poll()),
+            (BackendKind::Select, try_select()),
+        ];
+        Self {
+            kernel: Kernel::detect(),
+            backends: tried.map(|(kind, outcome)| BackendSupport {
+                kind,
+                unavailable: outcome.err().map(|error| diagnose(&error)),
+            }),
+            operations: inventory.operations,
+            features: inventory.features,
+            setup_flags: inventory.setup_flags,
+            limits: Limits::detect(),
+        }
+    }
+
+    /// What was found out about `kind`.
+    pub fn backend(&self, kind: BackendKind) -> &BackendSupport {
+        &self.backends[kind as usize]
+    }
+
+    /// The first backend that works; `Poll`, the portable floor, should none do.
+    pub fn best(&self) -> BackendKind {
+        let available = self.backends.iter().find(|backend| backend.is_available());
+        available.map_or(BackendKind::Poll, |backend| backend.kind)
+    }
+}

@@ -1,0 +1,68 @@
+//! That a backend cannot be used, and why.
+
+use std::fmt;
+
+use crate::error::Error;
+
+/// Why a backend cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// What kind of cause it is.
+    pub reason: Reason,
+    /// System call that failed.
+    pub call: &'static str,
+    /// Positive errno it gave, see errno(3).
+    pub errno: i32,
+    /// The cause, in sentences that name the sysctl, profile or limit.
+    pub cause: String,
+    /// What can be done about it, in sentences.
+    pub remedy: String,
+}
+
+/// Kinds of cause for a backend that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The kernel was built without the call, or is an emulation that lacks it.
+    NoSuchCall,
+    /// `kernel.io_uring_disabled` forbids it (Linux 6.6).
+    Sysctl,
+    /// A seccomp filter denies the call, as container runtimes do by default.
+    Seccomp,
+    /// `RLIMIT_MEMLOCK` is too small for a ring.
+    Memlock,
+    /// The kernel is too old for it.
+    OldKernel,
+    /// A security module such as SELinux or AppArmor refused it.
+    SecurityModule,
+    /// No descriptor is left, in the process or in the system.
+    DescriptorLimit,
+    /// The system is not Linux.
+    Platform,
+    /// None of these; the errno is all there is.
+    Other,
+}
+
+impl Reason {
+    /// The name users see, in snake_case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSuchCall => "no_such_call",
+            Self::Sysctl => "sysctl",
+            Self::Seccomp => "seccomp",
+            Self::Memlock => "memlock",
+            Self::OldKernel => "old_kernel",
+            Self::SecurityModule => "security_module",
+            Self::DescriptorLimit => "descriptor_limit",
+            Self::Platform => "platform",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for Unavailable {
+    /// The failed call with its errno, the cause, the remedy: one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = Error::new(self.call, self.errno);
+        write!(f, "{error}. {} {}", self.cause, self.remedy)
+    }
+}

@@ -1,0 +1,124 @@
+//! Each backend tried for real.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::posix::{self, DescriptorSet};
+#[cfg(target_os = "linux")]
+use crate::{
+    platform::epoll,
+    ring_options::{Mask, Options as RingOptions},
+    uring::{releases, setup},
+    waker::Waker,
+};
+
+/// What a working ring told about its kernel.
+#[derive(Clone, Default)]
+pub(super) struct Inventory {
+    pub operations: Vec<(&'static str, bool)>,
+    pub features: Vec<(&'static str, bool)>,
+    pub setup_flags: Vec<(&'static str, bool)>,
+}
+
+impl Inventory {
+    #[cfg(target_os = "linux")]
+    pub fn of_no_ring() -> Self {
+        Self {
+            operations: releases::Operations::default().named(),
+            features: releases::named_features(0),
+            setup_flags: releases::named_setup_flags(0),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn of_no_ring() -> Self {
+        Self::default()
+    }
+}
+
+#[cfg(target_os = "linux")]
+const SMALLEST_RING: RingOptions = RingOptions {
+    entries: 1,
+    sqpoll: None,
+    any_thread: false,
+    restrict: false,
+    limits: Mask::NOTHING,
+    intake: None,
+};
+
+/// Each of the three calls in turn, on the smallest ring.
+#[cfg(target_os = "linux")]
+pub(super) fn try_io_uring() -> Result<Inventory> {
+    let mut ring = setup::create(&SMALLEST_RING)?;
+    let operations = setup::probe(&ring, &SMALLEST_RING.limits)?;
+    setup::check_enter(&mut ring)?;
+    Ok(Inventory {
+        operations: operations.named(),
+        features: releases::named_features(setup::features(&ring, &SMALLEST_RING.limits)),
+        setup_flags: releases::named_setup_flags(setup::setup_flags(&ring)),
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn try_io_uring() -> Result<Inventory> {
+    Err(Error::new("io_uring_setup", libc::ENOSYS))
+}
+
+/// For a setup that was refused in a way that options can cause, whether it works without them.
+#[cfg(target_os = "linux")]
+pub(super) fn plain_ring_works(error: &Error) -> bool {
+    const BY_OPTIONS: [i32; 4] = [libc::EPERM, libc::EACCES, libc::EINVAL, libc::EOPNOTSUPP];
+    error.call == "io_uring_setup"
+        && BY_OPTIONS.contains(&error.errno)
+        && setup::create(&SMALLEST_RING).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn plain_ring_works(_: &Error) -> bool {
+    false
+}
+
+/// Everything the epoll backend needs: a set, a waker in it, and that one's event.
+#[cfg(target_os = "linux")]
+pub(super) fn try_epoll() -> Result<()> {
+    let set = epoll::create()?;
+    let waker = Waker::new()?;
+    waker.wake();
+    epoll::control(
+        &set,
+        libc::EPOLL_CTL_ADD,
+        waker.fd(),
+        libc::EPOLLIN as u32,
+        0,
+    )?;
+    let mut events = Vec::with_capacity(1);
+    uninterrupted(|| epoll::wait(&set, &mut events, Some(Duration::ZERO)))?;
+    match events.len() {
+        1 => Ok(()),
+        _ => Err(Error::new("epoll_wait", libc::EIO)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn try_epoll() -> Result<()> {
+    Err(Error::new("epoll_create1", libc::ENOSYS))
+}
+
+pub(super) fn try_poll() -> Result<()> {
+    uninterrupted(|| posix::poll(&mut [], Some(Duration::ZERO))).map(drop)
+}
+
+pub(super) fn try_select() -> Result<()> {
+    let mut sets = std::array::from_fn(|_| DescriptorSet::new());
+    uninterrupted(|| posix::select(0, &mut sets, Some(Duration::ZERO))).map(drop)
+}
+
+/// Repeats a call that a signal ended: one that is pending does so even with a zero timeout.
+fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.errno == libc::EINTR => {}
+            outcome => return outcome,
+        }
+    }
+}
