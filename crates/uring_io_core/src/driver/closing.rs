@@ -6,7 +6,9 @@
 
 use std::os::fd::RawFd;
 
-use super::{Driver, Parks, Wakeup};
+use super::parks::Parks;
+use super::Driver;
+use crate::in_flight::Wakeup;
 use crate::token::Token;
 
 impl<P> Parks<P> {

@@ -1,0 +1,204 @@
+//! Calls, chains and streams of a driver, and the tables of its ring that they use.
+
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use super::Driver;
+use crate::backend_kind::BackendKind;
+use crate::call::blocking::PinnedCall;
+use crate::call::{Call, Link};
+use crate::completion::StartedCall;
+use crate::error::Result;
+use crate::in_flight::{Shot, Wakeup};
+use crate::operation::LentBuffer;
+use crate::token::Token;
+
+impl<P> Driver<P> {
+    /// Starts a call for a parked party; it is woken by [`Wakeup::Completed`], and gets the call back
+    /// from [`take_call`](Self::take_call). A party that leaves first abandons it: what it opens is
+    /// closed again.
+    pub fn call(&self, token: Token, call: Call) -> Result<()> {
+        self.submitted.set(true);
+        let mut parks = self.parks.borrow_mut();
+        for fd in call.about() {
+            parks.is_about(token, fd);
+        }
+        let refused = parks.in_flight.is_ended(token);
+        let Some(call) = parks.in_flight.keep(token, call) else {
+            return Ok(());
+        };
+        if refused {
+            drop(parks);
+            self.refuse(token);
+            return Ok(());
+        }
+        let started = self
+            .backend
+            .borrow_mut()
+            .start_call(token, call, &self.counts)?;
+        match started {
+            StartedCall::Submitted => parks.in_flight.submitted(token, true),
+            StartedCall::Timer(length) => {
+                parks.in_flight.set_alarm(token);
+                let deadline = Instant::now().checked_add(length);
+                parks.set_deadline(token, deadline);
+            }
+            StartedCall::Done(result) => {
+                parks.in_flight.submitted(token, true);
+                parks.fire(token, Wakeup::Completed(result));
+            }
+            StartedCall::Blocking => {
+                let call = PinnedCall::new(call);
+                drop(parks);
+                self.run(token, true, |workers| workers.submit_call(token, call))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts calls that follow each other in the kernel, each under its token: one begins when the one
+    /// before has succeeded. All go to the kernel in one submission, or none. io_uring only, and at
+    /// most [`chain_length_max`](Self::chain_length_max) of them.
+    pub fn chain(&self, calls: Vec<(Token, Call, Link)>) -> Result<()> {
+        self.submitted.set(true);
+        let mut parks = self.parks.borrow_mut();
+        let mut backend = self.backend.borrow_mut();
+        let tokens: Vec<Token> = calls.iter().map(|(token, ..)| *token).collect();
+        let last = tokens.len().wrapping_sub(1);
+        let mut refused = false;
+        for (number, (token, call, link)) in calls.into_iter().enumerate() {
+            let direct = [link.direct_source, link.direct];
+            for (fd, is_direct) in call.about().into_iter().zip(direct) {
+                if !is_direct {
+                    parks.is_about(token, fd);
+                }
+            }
+            refused |= parks.in_flight.is_ended(token);
+            if let Some(call) = parks.in_flight.keep_linked(token, call, link) {
+                backend.link(token, call, link, number == last)?;
+            }
+        }
+        if refused {
+            backend.ring()?.drop_chain();
+            drop((parks, backend));
+            tokens.into_iter().for_each(|token| self.refuse(token));
+            return Ok(());
+        }
+        let take = |token, completion| parks.complete(token, completion);
+        backend.start_chain(&self.counts, take)?;
+        for token in tokens {
+            parks.in_flight.submitted(token, true);
+        }
+        Ok(())
+    }
+
+    /// Whether the backend has chains: see [`chain`](Self::chain).
+    pub fn chains_in_kernel(&self) -> bool {
+        self.kind == BackendKind::IoUring
+    }
+
+    /// The most calls that a chain has: the entries of the ring, or those that were asked for.
+    pub fn chain_length_max(&self) -> usize {
+        let mut backend = self.backend.borrow_mut();
+        let asked = self.entries.next_power_of_two() as usize;
+        backend.ring().map_or(asked, |ring| ring.chain_length_max())
+    }
+
+    /// Takes so many direct descriptors of the ring that are free: `ENFILE` when there are not as many.
+    pub fn take_slots(&self, count: usize) -> Result<Vec<u32>> {
+        self.backend.borrow_mut().ring()?.take_slots(count)
+    }
+
+    /// Gives direct descriptors back, and closes those that `is_open` names.
+    pub fn give_slots(&self, slots: &[u32], is_open: impl Fn(u32) -> bool) -> Result<()> {
+        let mut backend = self.backend.borrow_mut();
+        backend.ring()?.give_slots(slots, is_open)
+    }
+
+    /// Registers memory with the ring, for [`Call::ReadFixed`] and [`Call::WriteFixed`]: its number. It
+    /// stays lent until [`unregister`](Self::unregister), or until the driver is closed.
+    pub fn register(&self, buffer: LentBuffer) -> Result<u16> {
+        self.backend.borrow_mut().ring()?.register(buffer)
+    }
+
+    /// Forgets memory that was registered, and that nothing in flight uses.
+    pub fn unregister(&self, number: u16) -> Result<()> {
+        self.backend.borrow_mut().ring()?.unregister(number)
+    }
+
+    /// Whether [`call`](Self::call) takes this one, a stream.
+    pub fn can_stream(&self, call: &Call) -> bool {
+        let mut backend = self.backend.borrow_mut();
+        backend.ring().is_ok_and(|ring| ring.can_stream(call))
+    }
+
+    /// The next of what a stream under `token` has brought. Its party is woken by [`Wakeup::Woken`] when
+    /// there is more.
+    pub fn take_shot(&self, token: Token) -> Option<Shot> {
+        self.parks.borrow_mut().in_flight.take_shot(token)
+    }
+
+    /// How much a stream has brought that was not taken.
+    pub fn shots_waiting(&self, token: Token) -> usize {
+        self.parks.borrow().in_flight.shots_waiting(token)
+    }
+
+    /// Tokens of calls whose party left while the kernel still used memory lent to them, and that it is
+    /// done with since.
+    pub fn take_released(&self) -> Vec<Token> {
+        self.parks.borrow_mut().in_flight.take_released()
+    }
+
+    /// The descriptor of the ring, for [`Call::Nudge`] from another one; `None` without io_uring. Any
+    /// thread, as [`wake`](Self::wake).
+    pub fn ring_descriptor(&self) -> Option<RawFd> {
+        self.ring_descriptor
+    }
+
+    /// Asks every call that is made on this descriptor to end: how many there were.
+    pub fn cancel_on(&self, fd: RawFd) -> Result<usize> {
+        let tokens: Vec<Token> = {
+            let parks = self.parks.borrow();
+            let calls = parks.in_flight.calls();
+            calls
+                .filter(|(_, call)| call.waits_on() == Some(fd))
+                .map(|(token, _)| token)
+                .collect()
+        };
+        for token in &tokens {
+            self.cancel(*token)?;
+        }
+        Ok(tokens.len())
+    }
+
+    /// To be called before a descriptor is closed that somebody may have started an operation on, so that
+    /// it is not carried out on whatever has the number then. On io_uring it goes to the kernel, which
+    /// holds the file from there on; a readiness backend ends it with `-EBADF`. False when the kernel takes
+    /// nothing now, by `EAGAIN`, `EBUSY` or `ENOMEM`: to be called again then.
+    pub fn before_close(&self, fd: RawFd) -> Result<bool> {
+        let mut parks = self.parks.borrow_mut();
+        let take = |token, completion| parks.complete(token, completion);
+        let mut backend = self.backend.borrow_mut();
+        backend.before_close(fd, &self.counts, take)
+    }
+
+    /// Says how many completions the next wait is for, so that one system call brings them where that
+    /// takes no longer than a moment.
+    pub fn want(&self, completions: usize) {
+        if let Ok(ring) = self.backend.borrow_mut().ring() {
+            ring.want(completions);
+        }
+    }
+
+    /// Looks for completions for a moment without a system call, where the kernel has a thread that
+    /// brings them. Whether there are some.
+    pub fn spin(&self, most: Duration) -> bool {
+        let mut backend = self.backend.borrow_mut();
+        backend.ring().is_ok_and(|ring| ring.spin(most))
+    }
+
+    /// Gives back the call of a party whose completion has come.
+    pub fn take_call(&self, token: Token) -> Option<Box<Call>> {
+        self.parks.borrow_mut().in_flight.take_call(token)
+    }
+}

@@ -1,0 +1,402 @@
+//! The driver: parks parties, starts their operations, and says who may go on.
+//!
+//! Life of one read: `park` takes a slot for the party, `submit` queues the operation under the
+//! slot's token, the party lets others run; `begin_turn` and `wait` pass everything queued to the
+//! kernel in one call; the completion fires the token, which goes to the ready queue; `next_ready`
+//! hands it out; the party takes its wakeup and leaves.
+//!
+//! All methods take `&self` and no borrow outlives a call, so that the owner may call in again
+//! from wherever a party runs. The type is not `Sync`: whoever shares it between threads must see
+//! to it that only one runs inside at a time. The one exception is [`Driver::wait`]: while it is
+//! in the kernel others may call [`Driver::wake`], [`Driver::complete`], [`Driver::with_payloads`]
+//! and [`Driver::is_waiting`], which touch nothing that a wait uses.
+
+mod calls;
+mod closing;
+mod parks;
+mod turns;
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backend::Backend;
+use crate::backend_kind::BackendKind;
+use crate::completion::Started;
+use crate::error::Result;
+use crate::in_flight::{InFlight, Wakeup};
+use crate::operation::{Operation, Target, Transfer};
+use crate::posix;
+use crate::ready_queue::ReadyQueue;
+use crate::ring_options::Options as RingOptions;
+use crate::stats::{Counts, Stats};
+use crate::timers::Timers;
+use crate::token::Token;
+use crate::waker::Waker;
+use crate::worker_pool::{Job, WorkerPool};
+use parks::Parks;
+
+/// How a driver is made.
+#[derive(Clone)]
+pub struct Options {
+    /// The backend.
+    pub backend: BackendKind,
+    /// Ring size and mode; the readiness backends ignore it.
+    pub ring: RingOptions,
+    /// Most threads that blocking work may use at once.
+    pub workers_max: usize,
+}
+
+/// What the owner should do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Run what [`Driver::next_ready`] hands out.
+    Ready,
+    /// Nothing can run: call [`Driver::wait`] with this timeout (`None` for ever).
+    Idle(Option<Duration>),
+}
+
+/// Operations, timers and wakeups of one thread. `P` is what the owner keeps with each party.
+pub struct Driver<P> {
+    kind: BackendKind,
+    /// What was asked for: the ring may have more.
+    entries: u32,
+    ring_descriptor: Option<RawFd>,
+    parks: RefCell<Parks<P>>,
+    backend: RefCell<Backend>,
+    waker: Arc<Waker>,
+    /// Made when the first job comes.
+    workers: RefCell<Option<WorkerPool>>,
+    workers_max: usize,
+    waiting: Cell<bool>,
+    /// Whether a descriptor is about to be closed.
+    closes: Cell<bool>,
+    /// Whether an operation was started since the backend was last looked at.
+    submitted: Cell<bool>,
+    /// Entries handed out since then.
+    served: Cell<usize>,
+    /// Operations completed at once since then.
+    done_at_once: Cell<usize>,
+    /// Operations completed at once since an entry was handed out.
+    done_in_a_row: Cell<usize>,
+    counts: Counts,
+}
+
+impl<P> Driver<P> {
+    /// Makes a driver that belongs to the calling thread.
+    pub fn new(options: &Options) -> Result<Self> {
+        let waker = Arc::new(Waker::new()?);
+        let mut backend = Backend::new(options.backend, &options.ring, Arc::clone(&waker))?;
+        Ok(Self {
+            kind: options.backend,
+            entries: options.ring.entries,
+            ring_descriptor: backend.ring().ok().map(|ring| ring.descriptor()),
+            parks: RefCell::new(Parks {
+                in_flight: InFlight::default(),
+                timers: Timers::default(),
+                ready: ReadyQueue::default(),
+                closing: Vec::new(),
+                ending: Vec::new(),
+            }),
+            backend: RefCell::new(backend),
+            waker,
+            workers: RefCell::new(None),
+            workers_max: options.workers_max,
+            waiting: Cell::new(false),
+            closes: Cell::new(false),
+            submitted: Cell::new(false),
+            served: Cell::new(0),
+            done_at_once: Cell::new(0),
+            done_in_a_row: Cell::new(0),
+            counts: Counts::default(),
+        })
+    }
+
+    /// The backend behind this driver.
+    pub fn backend(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// Wakes the driver from any thread, see [`Waker`].
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> Stats {
+        self.counts.snapshot()
+    }
+
+    /// Counts a system call that the owner made itself on behalf of an operation.
+    pub fn count_direct_call(&self) {
+        self.counts.direct_calls.add(1);
+    }
+
+    /// Takes a place for a party that is about to wait.
+    pub fn park(&self, payload: P) -> Token {
+        self.parks.borrow_mut().in_flight.park(payload)
+    }
+
+    /// Gives the place back and returns the payload; `None` when it was given back before.
+    ///
+    /// An operation still under way is abandoned: its completion is dropped. Memory lent to it
+    /// stays lent until then, so take the completion first where memory is lent.
+    pub fn leave(&self, token: Token) -> Option<P> {
+        let mut parks = self.parks.borrow_mut();
+        parks.set_deadline(token, None);
+        parks.in_flight.leave(token)
+    }
+
+    /// Does an operation before its party parks, where the backend can and others have had their turn.
+    /// `None` when it is to be submitted.
+    pub fn attempt(&self, operation: &Operation) -> Option<i32> {
+        if self.is_row_over() || operation.fd().is_some_and(|fd| fd < 0) {
+            return None;
+        }
+        let result = self.backend.borrow_mut().attempt(operation, &self.counts)?;
+        self.note_done_at_once();
+        Some(result)
+    }
+
+    /// Starts an operation for a parked party. `Some` is its result, with no completion to come;
+    /// `None` means that the party is woken by [`Wakeup::Completed`].
+    pub fn submit(&self, token: Token, operation: &Operation) -> Result<Option<i32>> {
+        if operation.fd().is_some_and(|fd| fd < 0) {
+            return Ok(Some(-libc::EBADF));
+        }
+        if self.closes.get() && self.is_ended(token) {
+            self.refuse(token);
+            return Ok(None);
+        }
+        self.submitted.set(true);
+        let started = self
+            .backend
+            .borrow_mut()
+            .start(token, operation, &self.counts)?;
+        match started {
+            Started::Done(result) if self.may_do_at_once() => return Ok(Some(result)),
+            Started::Done(result) => self
+                .parks
+                .borrow_mut()
+                .fire(token, Wakeup::Completed(result)),
+            Started::Submitted => self.parks.borrow_mut().in_flight.submitted(token, true),
+            Started::Blocking(transfer) => self.run_job(token, blocking(transfer), true)?,
+        }
+        Ok(None)
+    }
+
+    /// Has a worker thread do `job` for a parked party. Its result completes the token. A party
+    /// that leaves, or a close, does not wait for it: the job owns what it uses.
+    pub fn offload(&self, token: Token, job: Job) -> Result<()> {
+        self.run_job(token, job, false)
+    }
+
+    fn run_job(&self, token: Token, job: Job, awaited: bool) -> Result<()> {
+        self.run(token, awaited, |workers| workers.submit(token, job))
+    }
+
+    fn run(
+        &self,
+        token: Token,
+        awaited: bool,
+        submit: impl FnOnce(&WorkerPool) -> Result<()>,
+    ) -> Result<()> {
+        let mut workers = self.workers.borrow_mut();
+        let pool = || WorkerPool::new(self.workers_max, Arc::clone(&self.waker));
+        submit(workers.get_or_insert_with(pool))?;
+        drop(workers);
+        self.parks.borrow_mut().in_flight.submitted(token, awaited);
+        Ok(())
+    }
+
+    /// Asks for the operation of `token` to end. Its completion still comes, and may say that it
+    /// had succeeded already. What a worker thread has begun is not interrupted, but for an open that waits.
+    pub fn cancel(&self, token: Token) -> Result<()> {
+        if !self.parks.borrow().in_flight.is_submitted(token) {
+            return Ok(());
+        }
+        if self.parks.borrow().in_flight.is_alarm(token) {
+            let mut parks = self.parks.borrow_mut();
+            parks.set_deadline(token, None);
+            parks.fire(token, Wakeup::Completed(-libc::ECANCELED));
+            return Ok(());
+        }
+        self.end(token)
+    }
+
+    fn end(&self, token: Token) -> Result<()> {
+        let workers = self.workers.borrow();
+        if workers.as_ref().is_some_and(|it| it.withdraw(token)) {
+            let wakeup = Wakeup::Completed(-libc::ECANCELED);
+            self.parks.borrow_mut().fire(token, wakeup);
+            return Ok(());
+        }
+        if workers.as_ref().is_some_and(|it| it.interrupt(token)) {
+            return Ok(());
+        }
+        self.backend.borrow_mut().cancel(token, &self.counts)
+    }
+
+    /// Asks for the operation of `token` to end, as [`cancel`](Self::cancel), and takes its
+    /// completion if it comes without waiting, as it does for all that waits for a descriptor.
+    /// `None`: the party must park until it comes.
+    pub fn cancel_now(&self, token: Token) -> Result<Option<Wakeup>> {
+        // Submitting runs the cancel; what it ended is reported by deferred work, one more look.
+        const LOOKS_MAX: usize = 3;
+        self.cancel(token)?;
+        for _ in 0..LOOKS_MAX {
+            if !self.is_submitted(token) {
+                break;
+            }
+            self.look()?;
+        }
+        if self.is_submitted(token) {
+            return Ok(None);
+        }
+        Ok(self.take_wakeup_early(token))
+    }
+
+    /// Whether an operation of `token` has yet to complete.
+    pub fn is_submitted(&self, token: Token) -> bool {
+        self.parks.borrow().in_flight.is_submitted(token)
+    }
+
+    /// Wakes the party of `token` with [`Wakeup::TimedOut`] after `timeout`, unless something
+    /// wakes it earlier. `None` takes the deadline back; so does a timeout beyond the clock.
+    pub fn set_timeout(&self, token: Token, timeout: Option<Duration>) {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.parks.borrow_mut().set_deadline(token, deadline);
+    }
+
+    /// Lets the party of `token` go on, after those that are ready. Nothing happens when it has
+    /// left, or may go on already. Any thread, see the module's documentation.
+    pub fn wake(&self, token: Token) {
+        self.parks.borrow_mut().fire(token, Wakeup::Woken);
+        if self.waiting.get() {
+            self.waker.wake();
+        }
+    }
+
+    /// Lets the party of `token` go on before those that are ready.
+    pub fn wake_first(&self, token: Token) {
+        let mut parks = self.parks.borrow_mut();
+        if parks.in_flight.fire(token, Wakeup::Woken) {
+            parks.ready.push_first(token);
+        }
+    }
+
+    /// Queues the party of `token` again, first in line, if it was handed out and has not taken its
+    /// wakeup: for a party that waited for something else when its turn came.
+    pub fn requeue(&self, token: Token) {
+        let mut parks = self.parks.borrow_mut();
+        if parks.in_flight.requeue(token) {
+            parks.ready.push_first(token);
+        }
+    }
+
+    /// Takes the reason why the party of `token` may go on; `None` while it may not, or has not
+    /// been handed out by [`next_ready`](Self::next_ready).
+    pub fn take_wakeup(&self, token: Token) -> Option<Wakeup> {
+        self.parks.borrow_mut().in_flight.take_wakeup(token)
+    }
+
+    /// As [`take_wakeup`](Self::take_wakeup), before the party's turn has come.
+    pub fn take_wakeup_early(&self, token: Token) -> Option<Wakeup> {
+        self.parks.borrow_mut().in_flight.take_wakeup_early(token)
+    }
+
+    /// Whether the party of `token` may go on.
+    pub fn has_wakeup(&self, token: Token) -> bool {
+        self.parks.borrow().in_flight.has_wakeup(token)
+    }
+
+    /// Calls `look` with the payload of the party parked under `token`.
+    pub fn with_payload<R>(&self, token: Token, look: impl FnOnce(&P) -> R) -> Option<R> {
+        self.parks.borrow().in_flight.payload(token).map(look)
+    }
+
+    /// Calls `look` with every parked party.
+    pub fn with_payloads(&self, mut look: impl FnMut(Token, &P)) {
+        self.parks
+            .borrow()
+            .in_flight
+            .payloads()
+            .for_each(|(token, payload)| look(token, payload));
+    }
+
+    /// Notes that a completion for `token` is to come from elsewhere: see
+    /// [`complete`](Self::complete).
+    pub fn expect_completion(&self, token: Token) {
+        self.parks.borrow_mut().in_flight.submitted(token, true);
+    }
+
+    /// Completes what [`expect_completion`](Self::expect_completion) was called for. Any thread,
+    /// as [`wake`](Self::wake).
+    pub fn complete(&self, token: Token, result: i32) {
+        self.parks
+            .borrow_mut()
+            .fire(token, Wakeup::Completed(result));
+        if self.waiting.get() {
+            self.waker.wake();
+        }
+    }
+
+    /// Asks every operation to end. Wait and call [`is_idle`](Self::is_idle) until they have; then
+    /// [`close`](Self::close).
+    pub fn cancel_all(&self) -> Result<()> {
+        let tokens = self.parks.borrow().in_flight.awaited_tokens();
+        for token in tokens {
+            self.end(token)?;
+        }
+        Ok(())
+    }
+
+    /// Takes completions. True when the kernel and the workers are done with all memory lent to
+    /// them.
+    pub fn is_idle(&self) -> bool {
+        self.collect();
+        self.parks.borrow().in_flight.awaited_count() == 0
+    }
+
+    /// Ends every operation, waits until memory lent to them is free, and gives back every
+    /// descriptor. Parties that are parked stay parked and see nothing of it; operations fail with
+    /// `ESHUTDOWN` from now on. Wakers that were given out must not be used any more.
+    pub fn close(&self) -> Result<()> {
+        self.cancel_all()?;
+        while !self.is_idle() {
+            self.wait(None)?;
+        }
+        self.backend.borrow_mut().close(&self.counts);
+        self.workers.borrow_mut().take();
+        self.waker.close();
+        Ok(())
+    }
+}
+
+impl<P> Drop for Driver<P> {
+    /// What was not closed gives its buffers back all the same, unless something may still fill them.
+    fn drop(&mut self) {
+        if self.parks.get_mut().in_flight.awaited_count() == 0 {
+            if let Ok(ring) = self.backend.get_mut().ring() {
+                ring.free_buffers();
+            }
+        }
+    }
+}
+
+/// The job that does a file transfer.
+fn blocking(transfer: Transfer) -> Job {
+    let Transfer {
+        direction,
+        fd,
+        target,
+        buffer,
+    } = transfer;
+    let offset = match target {
+        Target::File { offset } => offset,
+        Target::Socket | Target::Stream { .. } => None,
+    };
+    let length = buffer.length();
+    Box::new(move || posix::blocking_transfer(fd, direction, offset, buffer, length))
+}

@@ -1,0 +1,162 @@
+//! Turns: who runs next, when the backend is looked at, and when the thread waits in it.
+
+use std::time::{Duration, Instant};
+
+use super::{Driver, Turn};
+use crate::error::Result;
+use crate::in_flight::Wakeup;
+use crate::token::Token;
+
+/// Entries served from the ready queue before a backend whose look costs a system call is asked.
+const SERVED_MAX: usize = 64;
+
+/// Operations that may complete at once before one is made to wait its turn, so that a party
+/// whose input never runs dry cannot keep others from running.
+const DONE_AT_ONCE_MAX: usize = 256;
+
+impl<P> Driver<P> {
+    /// Whether parties are ready to run.
+    pub fn is_busy(&self) -> bool {
+        !self.parks.borrow().ready.is_empty()
+    }
+
+    /// Whether one more operation may be over without its party parking. False after many in a row:
+    /// then others must have a turn first, because this party's input may never run dry. Operations
+    /// from before another party ran do not count, so that a party which does little at a time always
+    /// does it in one go.
+    pub fn may_do_at_once(&self) -> bool {
+        let done = self.done_in_a_row.get();
+        self.note_done_at_once();
+        done < DONE_AT_ONCE_MAX
+    }
+
+    /// Whether [`may_do_at_once`](Self::may_do_at_once) would say no.
+    pub fn is_row_over(&self) -> bool {
+        self.done_in_a_row.get() >= DONE_AT_ONCE_MAX
+    }
+
+    /// Starts the row of [`may_do_at_once`](Self::may_do_at_once) anew.
+    pub fn begin_row(&self) {
+        self.done_in_a_row.set(0);
+    }
+
+    pub(super) fn note_done_at_once(&self) {
+        self.done_at_once.set(self.done_at_once.get() + 1);
+        self.done_in_a_row.set(self.done_in_a_row.get() + 1);
+    }
+
+    /// The next party of this turn that may go on.
+    pub fn next_ready(&self) -> Option<Token> {
+        let mut parks = self.parks.borrow_mut();
+        loop {
+            let token = parks.ready.pop()?;
+            if parks.in_flight.dequeued(token) {
+                self.served.set(self.served.get() + 1);
+                self.begin_row();
+                return Some(token);
+            }
+        }
+    }
+
+    /// Lets everybody go on who may, for an owner that has no turns. Whether there was somebody.
+    pub fn hand_out_all(&self) -> bool {
+        let mut parks = self.parks.borrow_mut();
+        let mut any = false;
+        while let Some(token) = parks.ready.pop_any() {
+            any |= parks.in_flight.dequeued(token);
+        }
+        any
+    }
+
+    /// Begins a turn: passes on what is queued, takes completions, expires deadlines.
+    pub fn begin_turn(&self) -> Result<Turn> {
+        self.collect();
+        if !self.parks.borrow().timers.is_empty() {
+            self.expire()?;
+        }
+        if self.parks.borrow().ready.is_empty() {
+            let deadline = self.parks.borrow_mut().next_deadline();
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            return Ok(Turn::Idle(left));
+        }
+        let costly = self.backend.borrow().flush_is_costly();
+        let overdue =
+            self.served.get() >= SERVED_MAX || self.done_at_once.get() >= DONE_AT_ONCE_MAX;
+        if !costly || overdue {
+            self.look()?;
+        }
+        self.parks.borrow_mut().ready.begin_turn();
+        Ok(Turn::Ready)
+    }
+
+    /// Waits in the kernel, having passed on what is queued. Begin a turn afterwards.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
+        let start = Instant::now();
+        self.looked();
+        let result = self.backend.borrow_mut().wait(timeout, &self.counts);
+        self.counts
+            .waiting_ns
+            .add(start.elapsed().as_nanos() as u64);
+        result
+    }
+
+    /// Says whether the owner is about to be, or is, in [`wait`](Self::wait), so that `wake` from
+    /// another thread must reach into the kernel. Set before other threads can run.
+    pub fn set_waiting(&self, waiting: bool) {
+        self.waiting.set(waiting);
+    }
+
+    /// Whether the owner said that it waits.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.get()
+    }
+
+    /// Fires the deadlines that have passed. What is ready by now counts as in time, so the
+    /// backend is looked at first, unless that was just done.
+    fn expire(&self) -> Result<()> {
+        let now = Instant::now();
+        if !self.parks.borrow_mut().is_due(now) {
+            return Ok(());
+        }
+        if self.submitted.get() || self.served.get() > 0 {
+            self.look()?;
+        }
+        self.parks.borrow_mut().expire(now);
+        Ok(())
+    }
+
+    /// Passes on what is queued and takes what is ready, without waiting.
+    pub fn look(&self) -> Result<()> {
+        self.looked();
+        self.backend.borrow_mut().flush(&self.counts)?;
+        self.collect();
+        Ok(())
+    }
+
+    fn looked(&self) {
+        self.submitted.set(false);
+        self.served.set(0);
+        self.done_at_once.set(0);
+        self.begin_row();
+    }
+
+    /// Takes the completions that are there, without asking the kernel for more.
+    pub fn collect(&self) {
+        self.cancel_ending();
+        let mut parks = self.parks.borrow_mut();
+        let take = |token, completion| parks.complete(token, completion);
+        let mut backend = self.backend.borrow_mut();
+        backend.completions(&self.counts, take);
+        for token in parks.in_flight.take_crowded() {
+            // A ring that refuses this has failed, and says so at the next enter.
+            let _ = backend.cancel(token, &self.counts);
+        }
+        drop(backend);
+        if let Some(workers) = self.workers.borrow().as_ref() {
+            for (token, result) in workers.completions() {
+                self.counts.completions.add(1);
+                parks.fire(token, Wakeup::Completed(result));
+            }
+        }
+    }
+}
