@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 use io_uring::IoUring;
 
-use super::call::BUFFER_GROUP;
+use super::entries::BUFFER_GROUP;
 
 /// Buffers in the group: a power of two.
 const COUNT: u16 = 128;

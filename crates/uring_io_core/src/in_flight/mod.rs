@@ -4,6 +4,8 @@
 //! operation, if there was one, has completed. An operation whose party left first is *abandoned*:
 //! nobody waits for it, but its slot stays taken until the completion says that the kernel is done.
 
+mod slot;
+
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::time::Instant;
@@ -12,77 +14,8 @@ use crate::call::{Call, Link};
 use crate::completion::Completion;
 use crate::token::Token;
 use crate::users::Users;
-
-/// Why a party may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wakeup {
-    /// [`Driver::wake`](crate::Driver::wake) was called.
-    Woken,
-    /// The deadline passed.
-    TimedOut,
-    /// The operation completed: bytes, events, or a negative errno.
-    Completed(i32),
-}
-
-/// One of the completions of a call that goes on: see [`Call::is_stream`].
-#[derive(Debug)]
-pub struct Shot {
-    /// What it came to: a descriptor, events, a number of bytes, or a negative errno.
-    pub result: i32,
-    /// The bytes, where it brought some.
-    pub bytes: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Slot<P> {
-    generation: u32,
-    /// Present while a party is parked here.
-    payload: Option<P>,
-    /// Whether a completion is due.
-    submitted: bool,
-    /// Whether whoever closes must wait for that completion.
-    awaited: bool,
-    /// Set once the party may go on, and not yet taken by it.
-    wakeup: Option<Wakeup>,
-    /// Whether the party is in the ready queue: it goes on when its turn comes.
-    queued: bool,
-    deadline: Option<Instant>,
-    /// The call that is in flight, with the memory that the kernel uses for it.
-    call: Option<Box<Call>>,
-    /// How that is one of a chain.
-    link: Link,
-    /// What a call that goes on has brought and nobody has taken. Present for such calls only.
-    shots: Option<VecDeque<Shot>>,
-    /// Whether such a call was told to end because it has brought too much that nobody takes.
-    crowded: bool,
-    /// Whether the deadline is the operation itself, and not a limit to it.
-    alarm: bool,
-    /// Whether it was told to end because its descriptor is about to be closed.
-    ended: bool,
-}
-
-impl<P> Slot<P> {
-    /// Takes back what the call did. What it has opened as a direct descriptor is the chain's, and its
-    /// result is no descriptor of the process.
-    fn undo(&self, result: i32) {
-        if let (Some(call), None) = (&self.call, self.link.into) {
-            call.undo(result);
-        }
-    }
-
-    /// Gives the party a reason to go on. True when it must be queued for that.
-    fn note(&mut self, wakeup: Wakeup) -> bool {
-        if self.payload.is_none() {
-            return false;
-        }
-        let must_queue = self.wakeup.is_none();
-        self.queued |= must_queue;
-        if must_queue || matches!(wakeup, Wakeup::Completed(_)) {
-            self.wakeup = Some(wakeup);
-        }
-        must_queue
-    }
-}
+use slot::Slot;
+pub use slot::{Shot, Wakeup};
 
 /// Slots by number, with a list of the free ones.
 #[derive(Debug)]

@@ -1,0 +1,77 @@
+//! One place of the in-flight table.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::call::{Call, Link};
+
+/// Why a party may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wakeup {
+    /// [`Driver::wake`](crate::Driver::wake) was called.
+    Woken,
+    /// The deadline passed.
+    TimedOut,
+    /// The operation completed: bytes, events, or a negative errno.
+    Completed(i32),
+}
+
+/// One of the completions of a call that goes on: see [`Call::is_stream`].
+#[derive(Debug)]
+pub struct Shot {
+    /// What it came to: a descriptor, events, a number of bytes, or a negative errno.
+    pub result: i32,
+    /// The bytes, where it brought some.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot<P> {
+    pub generation: u32,
+    /// Present while a party is parked here.
+    pub payload: Option<P>,
+    /// Whether a completion is due.
+    pub submitted: bool,
+    /// Whether whoever closes must wait for that completion.
+    pub awaited: bool,
+    /// Set once the party may go on, and not yet taken by it.
+    pub wakeup: Option<Wakeup>,
+    /// Whether the party is in the ready queue: it goes on when its turn comes.
+    pub queued: bool,
+    pub deadline: Option<Instant>,
+    /// The call that is in flight, with the memory that the kernel uses for it.
+    pub call: Option<Box<Call>>,
+    /// How that is one of a chain.
+    pub link: Link,
+    /// What a call that goes on has brought and nobody has taken. Present for such calls only.
+    pub shots: Option<VecDeque<Shot>>,
+    /// Whether such a call was told to end because it has brought too much that nobody takes.
+    pub crowded: bool,
+    /// Whether the deadline is the operation itself, and not a limit to it.
+    pub alarm: bool,
+    /// Whether it was told to end because its descriptor is about to be closed.
+    pub ended: bool,
+}
+
+impl<P> Slot<P> {
+    /// Takes back what the call did. What it has opened as a direct descriptor is the chain's, and its
+    /// result is no descriptor of the process.
+    pub fn undo(&self, result: i32) {
+        if let (Some(call), None) = (&self.call, self.link.into) {
+            call.undo(result);
+        }
+    }
+
+    /// Gives the party a reason to go on. True when it must be queued for that.
+    pub fn note(&mut self, wakeup: Wakeup) -> bool {
+        if self.payload.is_none() {
+            return false;
+        }
+        let must_queue = self.wakeup.is_none();
+        self.queued |= must_queue;
+        if must_queue || matches!(wakeup, Wakeup::Completed(_)) {
+            self.wakeup = Some(wakeup);
+        }
+        must_queue
+    }
+}

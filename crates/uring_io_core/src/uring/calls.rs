@@ -1,0 +1,200 @@
+//! Calls, chains and streams of a ring, and the tables that they use.
+
+use std::time::{Duration, Instant};
+
+use io_uring::squeue::{Entry, Flags};
+
+use super::buffers::BufferGroup;
+use super::releases::first_release;
+use super::submission::Want;
+use super::{entries, submission, Ring};
+use crate::call::opening::Opening;
+use crate::call::platform::waits_in_open;
+use crate::call::{Call, Link};
+use crate::completion::{Completion, StartedCall};
+use crate::error::{Error, Result};
+use crate::operation::LentBuffer;
+use crate::posix;
+use crate::stats::Counts;
+use crate::token::Token;
+
+impl Ring {
+    /// Queues a call, which stays where it is until its completion; but for an open that may wait
+    /// for ever, which would keep one of the few workers of the ring from anything else.
+    pub fn start_call(
+        &mut self,
+        token: Token,
+        call: &mut Call,
+        counts: &Counts,
+    ) -> Result<StartedCall> {
+        if matches!(call, Call::RecvEach { .. } | Call::ReadEach { .. }) {
+            self.make_buffers()?;
+        }
+        let mut entry = entries::entry(token, call);
+        self.check(&entry, call)?;
+        if let Some(opening) = patient_opening(call) {
+            counts.direct_calls.add(1);
+            match waits_in_open(&opening) {
+                Some(false) => {}
+                Some(true) => return Ok(StartedCall::Blocking),
+                None => entry = entry.flags(Flags::ASYNC),
+            }
+        }
+        self.push(entry, counts)?;
+        self.queued.extend(call.waits_on());
+        Ok(StartedCall::Submitted)
+    }
+
+    /// Puts a call into the chain that `start_chain` starts.
+    pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
+        let mut entry = entries::linked_entry(token, call, link, last);
+        if patient_opening(call).is_some() {
+            // A look at it would be a system call, and a chain is one.
+            entry = entry.flags(Flags::ASYNC);
+        }
+        let checked = self
+            .unrestricted("a chain")
+            .and_then(|()| self.check(&entry, call));
+        match checked {
+            Ok(()) => self.chain.push(entry),
+            Err(_) => self.chain.clear(),
+        }
+        checked
+    }
+
+    /// Submits the chain in one go, or nothing of it: a chain whose end is submitted later would be
+    /// two. `EBUSY` when the queue does not become empty enough.
+    pub fn start_chain(
+        &mut self,
+        counts: &Counts,
+        mut take: impl FnMut(Token, Completion),
+    ) -> Result<()> {
+        const LONGEST: Duration = Duration::from_secs(1);
+        const SPINS: usize = 100;
+        let chain = std::mem::take(&mut self.chain);
+        let start = Instant::now();
+        let mut tries = 0;
+        while tries < SPINS || start.elapsed() < LONGEST {
+            tries += 1;
+            self.drain_backlog();
+            if self.backlog.is_empty() && submission::push_all(&mut self.ring, &chain) {
+                counts.submissions.add(chain.len() as u64);
+                return Ok(());
+            }
+            self.enter(Want::NOTHING, counts)?;
+            self.completions(counts, &mut take);
+            if !self.ring.submission().is_empty() {
+                // Only with a thread of the kernel that has yet to take what is there: it may need this CPU.
+                match tries {
+                    ..SPINS => std::thread::yield_now(),
+                    _ => std::thread::sleep(Duration::from_micros(50)),
+                }
+            }
+        }
+        Err(Error::new("io_uring_enter", libc::EBUSY))
+    }
+
+    /// Forgets the chain that was put together.
+    pub fn drop_chain(&mut self) {
+        self.chain.clear();
+    }
+
+    /// The most calls that a chain can have.
+    pub fn chain_length_max(&self) -> usize {
+        self.ring.params().sq_entries() as usize
+    }
+
+    /// Fails when the kernel does not know the operation of an entry, refuses it to a restricted ring, or
+    /// would do it as somebody else.
+    fn check(&self, entry: &Entry, call: &Call) -> Result<()> {
+        // Of commands the probe tells only that there are some; those for options came with this operation.
+        const WAITID: u8 = 50;
+        let code = entry.get_opcode() as u8;
+        let told_by = match call {
+            Call::SetOption { .. } => WAITID,
+            _ => code,
+        };
+        if !self.operations.supports(told_by) {
+            return Err(Error::missing(call.name(), first_release(told_by)));
+        }
+        if self.restricted && !submission::OPCODES.contains(&code) {
+            return Err(Error::restricted(call.name()));
+        }
+        let changed = |maker| maker != posix::user_and_group();
+        if call.depends_on_credentials() && self.maker.is_some_and(changed) {
+            return Err(Error::of_another_user(call.name()));
+        }
+        Ok(())
+    }
+
+    /// Fails on a restricted ring, for what takes more than an operation that it makes.
+    fn unrestricted(&self, what: &'static str) -> Result<()> {
+        if self.restricted {
+            return Err(Error::restricted(what));
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel goes on with this call after its first completion. The probe tells
+    /// operations and not what they are capable of, but each of these came with an operation.
+    pub fn can_stream(&self, call: &Call) -> bool {
+        const LINKAT: u8 = 39;
+        const SOCKET: u8 = 45;
+        const SEND_ZC: u8 = 47;
+        const READ_MULTISHOT: u8 = 49;
+        let companion = match call {
+            // The others take buffers that are registered, or are other operations.
+            _ if self.restricted && !matches!(call, Call::PollEach { .. }) => return false,
+            Call::AcceptEach { .. } => SOCKET,
+            Call::RecvEach { .. } => SEND_ZC,
+            Call::ReadEach { .. } => READ_MULTISHOT,
+            Call::PollEach { .. } => LINKAT,
+            _ => return false,
+        };
+        self.operations.supports(companion)
+    }
+
+    fn make_buffers(&mut self) -> Result<()> {
+        self.unrestricted("provided buffers")?;
+        if self.buffers.is_none() {
+            let made = BufferGroup::new(&self.ring);
+            let made = made.map_err(|error| match error.raw_os_error() {
+                Some(libc::EINVAL) => Error::missing("provided buffers", (5, 19)),
+                _ => Error::from_io("io_uring_register", &error),
+            })?;
+            self.buffers = Some(made);
+        }
+        Ok(())
+    }
+
+    /// Takes so many direct descriptors that are free.
+    pub fn take_slots(&mut self, count: usize) -> Result<Vec<u32>> {
+        self.unrestricted("a chain")?;
+        self.slots.take(&self.ring, count)
+    }
+
+    /// Gives direct descriptors back, and closes those that are open.
+    pub fn give_slots(&mut self, slots: &[u32], is_open: impl Fn(u32) -> bool) -> Result<()> {
+        self.slots.give(&self.ring, slots, is_open)
+    }
+
+    /// Registers memory: its number.
+    pub fn register(&mut self, buffer: LentBuffer) -> Result<u16> {
+        self.unrestricted("registered buffers")?;
+        self.registered.add(&self.ring, buffer)
+    }
+
+    /// Forgets memory that nothing in flight uses.
+    pub fn unregister(&mut self, number: u16) -> Result<()> {
+        self.registered.remove(&self.ring, number)
+    }
+}
+
+/// What a call opens, where that may have to wait, as a FIFO does for its other end. The kernel tries every
+/// open with `O_NONBLOCK` first, and that opens a FIFO without waiting, or fails (`io_openat2`,
+/// io_uring/openclose.c). `IOSQE_ASYNC` leaves the try out, at the price of a worker's turn.
+fn patient_opening(call: &Call) -> Option<Opening<'_>> {
+    const NEVER_WAITS: i32 = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY;
+    call.opening()
+        .filter(|opening| opening.flags & NEVER_WAITS == 0)
+}
