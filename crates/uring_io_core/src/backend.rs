@@ -8,7 +8,7 @@ use crate::backend_kind::BackendKind;
 use crate::call::{Call, Link};
 use crate::completion::{Completion, Started, StartedCall};
 use crate::error::{Error, Result};
-use crate::operation::{Operation, Target};
+use crate::operation::Operation;
 use crate::readiness::Readiness;
 use crate::ring_options::Options as RingOptions;
 use crate::stats::Counts;
@@ -48,7 +48,7 @@ impl Backend {
             Self::Readiness(readiness) => {
                 counts.submissions.add(1);
                 if let Operation::Transfer(transfer) = *operation {
-                    if let Target::File { .. } = transfer.target {
+                    if transfer.target.is_file() {
                         return Ok(Started::Blocking(transfer));
                     }
                 }
@@ -62,9 +62,7 @@ impl Backend {
     /// Does an operation at once where that is how this backend begins. None when it must be started.
     pub fn attempt(&mut self, operation: &Operation, counts: &Counts) -> Option<i32> {
         match (self, operation) {
-            (Self::Readiness(_), Operation::Transfer(transfer))
-                if matches!(transfer.target, Target::File { .. }) =>
-            {
+            (Self::Readiness(_), Operation::Transfer(transfer)) if transfer.target.is_file() => {
                 None
             }
             (Self::Readiness(readiness), Operation::Transfer(transfer)) => {

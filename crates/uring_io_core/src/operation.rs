@@ -34,6 +34,12 @@ impl Operation {
             Self::WaitChild(_) => None,
         }
     }
+
+    /// Whether the descriptor that it is about is none: no backend gets to see such an operation.
+    #[inline]
+    pub(crate) fn is_on_none(&self) -> bool {
+        self.fd().is_some_and(|fd| fd < 0)
+    }
 }
 
 /// Arguments of [`Operation::WaitChild`], see waitid(2).
@@ -101,6 +107,16 @@ pub enum Direction {
     Write,
 }
 
+impl Direction {
+    /// What a transfer that would wait waits for.
+    pub const fn interest(self) -> Interest {
+        match self {
+            Self::Read => Interest::READABLE,
+            Self::Write => Interest::WRITABLE,
+        }
+    }
+}
+
 /// The kind of file behind a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -116,6 +132,24 @@ pub enum Target {
         /// Position in bytes from the start of the file.
         offset: Option<u64>,
     },
+}
+
+impl Target {
+    /// Whether nobody waits for its readiness: it is always ready, and a transfer takes as long as the disk.
+    pub(crate) const fn is_file(self) -> bool {
+        match self {
+            Self::File { .. } => true,
+            Self::Socket | Self::Stream { .. } => false,
+        }
+    }
+
+    /// The position to transfer at; `None` for the file's own, and for what has none.
+    pub(crate) const fn offset(self) -> Option<u64> {
+        match self {
+            Self::File { offset } => offset,
+            Self::Socket | Self::Stream { .. } => None,
+        }
+    }
 }
 
 /// Memory that the kernel may use until the completion of the operation it is given to.

@@ -93,12 +93,12 @@ fn make(call: &mut Call) -> i32 {
                 fd,
                 target,
                 vectors,
-            } => return vectored(*fd, Direction::Read, offset(*target), vectors),
+            } => return vectored(*fd, Direction::Read, *target, vectors),
             Call::WriteVectors {
                 fd,
                 target,
                 vectors,
-            } => return vectored(*fd, Direction::Write, offset(*target), vectors),
+            } => return vectored(*fd, Direction::Write, *target, vectors),
             Call::Close { fd } => libc::close(*fd),
             Call::Install { fd } => libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 0),
             Call::Sync {
@@ -312,23 +312,17 @@ fn step(fd: RawFd, direction: Direction, target: Target, memory: &Memory) -> Tra
 
 fn transfer(fd: RawFd, direction: Direction, target: Option<Target>, memory: &Memory) -> i32 {
     let buffer = memory.lend();
-    posix::blocking_transfer(fd, direction, offset(target), buffer, buffer.length())
-}
-
-fn offset(target: Option<Target>) -> Option<u64> {
-    match target {
-        Some(Target::File { offset }) => offset,
-        _ => None,
-    }
+    let offset = target.and_then(Target::offset);
+    posix::blocking_transfer(fd, direction, offset, buffer, buffer.length())
 }
 
 /// A vectored transfer that may take as long as the file does.
-fn vectored(fd: RawFd, direction: Direction, offset: Option<u64>, vectors: &Vectors) -> i32 {
+fn vectored(fd: RawFd, direction: Direction, target: Option<Target>, vectors: &Vectors) -> i32 {
     let (place, count) = vectors.place();
     let count = count as i32;
     // SAFETY: the segments lead into memory that is the call's or lent to it.
     or_errno(unsafe {
-        match (direction, offset) {
+        match (direction, target.and_then(Target::offset)) {
             (Direction::Read, None) => libc::readv(fd, place, count),
             (Direction::Read, Some(at)) => libc::preadv(fd, place, count, at as _),
             (Direction::Write, None) => libc::writev(fd, place, count),

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use super::{Call, Subject};
 use crate::descriptor::target_of;
 use crate::error::{Error, Result};
-use crate::operation::{Interest, Target};
+use crate::operation::{Direction, Interest, Target};
 use crate::platform;
 
 /// The descriptors of the process that a call uses, folders that paths begin at included. Whoever closes
@@ -20,14 +20,22 @@ enum Uses {
     Waits(RawFd, Option<Interest>),
 }
 
+impl Uses {
+    /// That of a transfer. A file is not waited for, and nobody knows of what is not settled.
+    fn transfer(fd: RawFd, direction: Direction, target: Option<Target>) -> Self {
+        let waits = target.is_some_and(|target| !target.is_file());
+        Self::Waits(fd, waits.then_some(direction.interest()))
+    }
+}
+
 impl Call {
     fn uses(&self) -> Uses {
         match self {
             Self::Read { fd, target, .. } | Self::ReadVectors { fd, target, .. } => {
-                Uses::Waits(*fd, waits(*target).then_some(Interest::READABLE))
+                Uses::transfer(*fd, Direction::Read, *target)
             }
             Self::Write { fd, target, .. } | Self::WriteVectors { fd, target, .. } => {
-                Uses::Waits(*fd, waits(*target).then_some(Interest::WRITABLE))
+                Uses::transfer(*fd, Direction::Write, *target)
             }
             Self::Recv { fd, .. } | Self::ReceiveMessage { fd, .. } | Self::Accept { fd, .. } => {
                 Uses::Waits(*fd, Some(Interest::READABLE))
@@ -210,10 +218,4 @@ impl Call {
         }
         Ok(())
     }
-}
-
-/// Whether a transfer to or from this is waited for. A file is always ready, and of what is not settled
-/// nobody knows.
-fn waits(target: Option<Target>) -> bool {
-    !matches!(target, Some(Target::File { .. }) | None)
 }

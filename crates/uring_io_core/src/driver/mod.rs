@@ -26,7 +26,7 @@ use crate::backend_kind::BackendKind;
 use crate::completion::Started;
 use crate::error::Result;
 use crate::in_flight::{InFlight, Wakeup};
-use crate::operation::{Operation, Target, Transfer};
+use crate::operation::{Operation, Transfer};
 use crate::posix;
 use crate::ready_queue::ReadyQueue;
 use crate::ring_options::Options as RingOptions;
@@ -151,7 +151,7 @@ impl<P> Driver<P> {
     /// Does an operation before its party parks, where the backend can and others have had their turn.
     /// `None` when it is to be submitted.
     pub fn attempt(&self, operation: &Operation) -> Option<i32> {
-        if self.is_row_over() || operation.fd().is_some_and(|fd| fd < 0) {
+        if self.is_row_over() || operation.is_on_none() {
             return None;
         }
         let result = self.backend.borrow_mut().attempt(operation, &self.counts)?;
@@ -162,7 +162,7 @@ impl<P> Driver<P> {
     /// Starts an operation for a parked party. `Some` is its result, with no completion to come;
     /// `None` means that the party is woken by [`Wakeup::Completed`].
     pub fn submit(&self, token: Token, operation: &Operation) -> Result<Option<i32>> {
-        if operation.fd().is_some_and(|fd| fd < 0) {
+        if operation.is_on_none() {
             return Ok(Some(-libc::EBADF));
         }
         if self.closes.get() && self.is_ended(token) {
@@ -393,10 +393,6 @@ fn blocking(transfer: Transfer) -> Job {
         target,
         buffer,
     } = transfer;
-    let offset = match target {
-        Target::File { offset } => offset,
-        Target::Socket | Target::Stream { .. } => None,
-    };
-    let length = buffer.length();
+    let (offset, length) = (target.offset(), buffer.length());
     Box::new(move || posix::blocking_transfer(fd, direction, offset, buffer, length))
 }

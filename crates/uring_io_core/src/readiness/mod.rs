@@ -91,10 +91,7 @@ impl Readiness {
                     }
                 }
                 self.tried = None;
-                let interest = match transfer.direction {
-                    Direction::Read => Interest::READABLE,
-                    Direction::Write => Interest::WRITABLE,
-                };
+                let interest = transfer.direction.interest();
                 (transfer.fd, interest, Attempt::Transfer(transfer))
             }
         };

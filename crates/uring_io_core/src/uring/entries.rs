@@ -452,10 +452,5 @@ fn place(memory: &Memory) -> (*mut u8, u32) {
 
 /// Offset -1 means the file's own position (Linux 5.6), and is what sockets and pipes want.
 fn position(target: Option<Target>) -> u64 {
-    match target {
-        Some(Target::File {
-            offset: Some(offset),
-        }) => offset,
-        _ => u64::MAX,
-    }
+    target.and_then(Target::offset).unwrap_or(u64::MAX)
 }
