@@ -314,10 +314,10 @@ impl Ring {
         let Err(error) = entered else {
             return Ok(());
         };
-        match error.raw_os_error() {
-            Some(libc::ETIME | libc::EINTR) => Ok(()),
-            Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => self.ease(counts),
-            _ => Err(Error::from_io("io_uring_enter", &error)),
+        match Refusal::of(&error) {
+            Refusal::EndOfWait => Ok(()),
+            Refusal::ForNow => self.ease(counts),
+            Refusal::Failure => Err(Error::from_io("io_uring_enter", &error)),
         }
     }
 
@@ -330,10 +330,11 @@ impl Ring {
             return Ok(());
         }
         counts.enters.add(1);
-        let reaped = submission::reap(&self.ring, self.intake.as_ref());
-        match reaped.map_err(|error| error.raw_os_error()) {
-            Ok(()) | Err(Some(libc::EINTR | libc::EBUSY | libc::EAGAIN | libc::ENOMEM)) => {}
-            Err(errno) => return Err(Error::new("io_uring_enter", errno.unwrap_or(libc::EIO))),
+        if let Err(error) = submission::reap(&self.ring, self.intake.as_ref()) {
+            match Refusal::of(&error) {
+                Refusal::EndOfWait | Refusal::ForNow => {}
+                Refusal::Failure => return Err(Error::from_io("io_uring_enter", &error)),
+            }
         }
         if self.ring.completion().is_empty() {
             std::thread::sleep(MOMENT);
@@ -403,6 +404,36 @@ impl Drop for Ring {
             submission::drop_ring(&mut self.ring);
         } else {
             submission::forget_ring(&self.ring);
+        }
+    }
+}
+
+/// Why io_uring_enter(2) failed.
+enum Refusal {
+    /// It waited, and does no more. Whoever waits looks around.
+    EndOfWait,
+    /// It may succeed soon.
+    ForNow,
+    /// The ring is of no use.
+    Failure,
+}
+
+impl Refusal {
+    fn of(error: &std::io::Error) -> Self {
+        match error.raw_os_error() {
+            // The timeout of the wait has passed.
+            Some(libc::ETIME) => Self::EndOfWait,
+            // A signal ended the wait: its handler is to run, and the wait may be over for its owner.
+            Some(libc::EINTR) => Self::EndOfWait,
+            // Completions have overflowed, and not all of them fit into the queue: those in it come first.
+            Some(libc::EBUSY) => Self::ForNow,
+            // The kernel had no memory for a request, and completed ones hold some.
+            Some(libc::EAGAIN) => Self::ForNow,
+            // It had none for what it keeps of a thread that submits (`io_uring_alloc_task_context`).
+            Some(libc::ENOMEM) => Self::ForNow,
+            // The rest says that the call or the ring is wrong: EBADF, EBADFD, EEXIST, EFAULT, EINVAL, ENXIO,
+            // EOPNOTSUPP, EOWNERDEAD. Trying again would spin.
+            _ => Self::Failure,
         }
     }
 }
