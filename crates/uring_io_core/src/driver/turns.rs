@@ -25,9 +25,11 @@ impl<P> Driver<P> {
     /// from before another party ran do not count, so that a party which does little at a time always
     /// does it in one go.
     pub fn may_do_at_once(&self) -> bool {
-        let done = self.done_in_a_row.get();
-        self.note_done_at_once();
-        done < DONE_AT_ONCE_MAX
+        let may = !self.is_row_over();
+        if may {
+            self.note_done_at_once();
+        }
+        may
     }
 
     /// Whether [`may_do_at_once`](Self::may_do_at_once) would say no.
