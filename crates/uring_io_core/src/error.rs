@@ -100,6 +100,12 @@ pub(crate) fn or_errno(result: i32) -> i32 {
     }
 }
 
+/// Whether a result says that an operation was ended before it came to anything: `-ECANCELED`, or `-EINTR`
+/// of a worker of the ring that was told to end.
+pub fn is_cancellation(result: i32) -> bool {
+    [-libc::ECANCELED, -libc::EINTR].contains(&result)
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
