@@ -11,6 +11,23 @@
 //!    └── Backend ── uring (submissions, completions)
 //!               └── readiness (one transfer loop) ── epoll | poll | select
 //! ```
+//!
+//! Operations and [calls](Call) are two types on purpose. An operation is `Copy`, names descriptors and lent
+//! memory only, and costs no allocation: nearly everything that a scheduler does is one. A call owns its
+//! arguments, and is kept in the in-flight table until its completion.
+//!
+//! A file imports files of its own folder, or of lower floors:
+//!
+//! ```text
+//! driver/ support/
+//! backend
+//! uring/ readiness/ worker_pool in_flight/
+//! call/
+//! posix waker resolver                    what every system has
+//! platform                                what differs: elsewhere/ has the stand-ins
+//! descriptor clock address memory completion users timers ready_queue
+//! operation token error stats ring_options backend_kind
+//! ```
 
 #![warn(missing_docs)]
 // What only the Linux backends use is compiled elsewhere too, so that it stays correct.

@@ -21,7 +21,7 @@ pub(super) struct Parks<P> {
     pub ending: Vec<Token>,
 }
 
-/// When a deadline is looked at again that has passed while its party had another reason to go on.
+/// How soon to look again at a deadline that passed while its party had another wakeup already.
 const AGAIN: Duration = Duration::from_millis(1);
 
 impl<P> Parks<P> {

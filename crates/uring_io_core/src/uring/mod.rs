@@ -64,8 +64,8 @@ pub(crate) struct Ring {
     buffers: Option<BufferGroup>,
     /// Completions that the next wait is for, if they come soon.
     wanted: u32,
-    /// Descriptors of the last entries that were queued, in order: of all, at least, that the kernel has yet
-    /// to take, as it looks them up only then.
+    /// Descriptors of the most recently queued entries, in order. The list covers at least every entry that
+    /// the kernel has not taken yet: it resolves a descriptor only when it takes the entry.
     queued: Vec<RawFd>,
     /// How long to look for completions before waiting for them in the kernel: zero without a thread
     /// of the kernel that brings them meanwhile.
@@ -321,9 +321,9 @@ impl Ring {
         }
     }
 
-    /// After a refusal: the kernel wants completions taken first, or is short of memory for requests. A
-    /// call that submits nothing brings what has been done meanwhile, which gives memory back, and which a
-    /// refusal keeps from coming. Where that is nothing a moment goes by, so that the next try does not spin.
+    /// After a refusal. Entering the kernel without submitting delivers finished completions, which frees
+    /// memory; a refused submission does not deliver them. Where there are none a moment goes by, so that the
+    /// next try does not spin.
     fn ease(&mut self, counts: &Counts) -> Result<()> {
         const MOMENT: Duration = Duration::from_millis(1);
         if !self.ring.completion().is_empty() {
