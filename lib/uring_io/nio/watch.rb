@@ -12,9 +12,6 @@ module UringIO
       # The other way round.
       NAMES = EVENTS.invert.freeze
 
-      # FD_SETSIZE - 1.
-      SELECT_MAX = 1023
-
       # @return [Monitor, nil] nil when it is over
       attr_reader :monitor
       # @return [Integer] the events that are waited for
@@ -29,11 +26,7 @@ module UringIO
       def initialize(io, interest, monitor, poller)
         @io = IO.try_convert(io) or raise TypeError, "no implicit conversion of #{io.class} into IO"
         @descriptor = @io.fileno
-        if @descriptor > SELECT_MAX && poller.backend == :select
-          raise UnsupportedError, "descriptor #{@descriptor} is beyond what select(2) can watch (0 to " \
-                                  "#{SELECT_MAX}): use backend :io_uring, :epoll or :poll"
-        end
-
+        poller.check(@descriptor)
         @interest = interest
         @monitor = monitor
         @poller = poller

@@ -112,6 +112,16 @@ impl Poller {
         Ok(ruby.to_symbol(this.made(ruby)?.kind.name()))
     }
 
+    /// Fails where the backend cannot watch a descriptor of this number.
+    fn check(ruby: &Ruby, this: Obj<Self>, fd: i32) -> Hook<()> {
+        let can_watch = this.made(ruby)?.kind != BackendKind::Select
+            || usize::try_from(fd).is_ok_and(|fd| fd < libc::FD_SETSIZE);
+        if can_watch {
+            return Ok(());
+        }
+        Err(errors::beyond_select(ruby, fd))
+    }
+
     /// Makes it the calling thread's, until `detach`. With another result than the last time nothing is
     /// armed any more.
     fn attach(ruby: &Ruby, this: Obj<Self>) -> Hook<u32> {
@@ -388,6 +398,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_alloc_func::<Poller>();
     class.define_method("initialize", method!(Poller::initialize, -1))?;
     class.define_method("backend", method!(Poller::backend, 0))?;
+    class.define_method("check", method!(Poller::check, 1))?;
     class.define_method("attach", method!(Poller::attach, 0))?;
     class.define_method("detach", method!(Poller::detach, 0))?;
     class.define_method("arm", method!(Poller::arm, 4))?;

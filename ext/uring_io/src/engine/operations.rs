@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use magnus::{Error, Ruby};
-use uring_io_core::{Call, Operation, Token, Wakeup};
+use uring_io_core::{is_cancellation, Call, Operation, Token, Wakeup};
 
 use super::party::{Purpose, Raised};
 use super::Engine;
@@ -160,15 +160,14 @@ impl Engine {
             }
             None if self.is_closed_under(token, result) => Err(errors::stream_closed(ruby)),
             // A worker of the ring that was told to end says EINTR.
-            None if timed_out && [-libc::ECANCELED, -libc::EINTR].contains(&result) => Ok(None),
+            None if timed_out && is_cancellation(result) => Ok(None),
             None => Ok(Some(result)),
         }
     }
 
     /// Whether an operation came to this because its descriptor is about to be closed.
     pub fn is_closed_under(&self, token: Token, result: i32) -> bool {
-        let ended = [-libc::ECANCELED, -libc::EINTR, -libc::EBADF];
-        ended.contains(&result) && self.driver.is_ended(token)
+        (is_cancellation(result) || result == -libc::EBADF) && self.driver.is_ended(token)
     }
 
     /// Says that what [`await_elsewhere`](Self::await_elsewhere) waits for under this token is over. Any thread

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use magnus::{Error, Ruby};
-use uring_io_core::{Token, Wakeup};
+use uring_io_core::{is_cancellation, Token, Wakeup};
 
 use super::outcome::{Outcome, Refusal};
 use super::party::Purpose;
@@ -81,11 +81,10 @@ impl<'a> Parts<'a> {
                 Some(Wakeup::Completed(result)) => {
                     let call = driver.take_call(*token);
                     let mut outcome = Outcome::of(result, call.filter(|_| !self.direct[number]));
-                    let cancelled = [-libc::ECANCELED, -libc::EINTR].contains(&result);
+                    let cancelled = is_cancellation(result);
                     outcome.closed = self.engine.is_closed_under(*token, result)
                         || cancelled && matches!(self.end, Some(End::Closed));
-                    outcome.timed_out = self.timed_out[number]
-                        && [-libc::ECANCELED, -libc::EINTR].contains(&result);
+                    outcome.timed_out = self.timed_out[number] && cancelled;
                     self.outcomes[number] = Some(outcome);
                     self.completed += 1;
                 }

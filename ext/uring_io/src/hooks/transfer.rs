@@ -310,10 +310,7 @@ fn one(
         return Ok(gvl::read(step.fd, step.buffer));
     }
     let timeout = engine.timeout_of(ruby, io)?;
-    let interest = match step.direction {
-        Direction::Read => Interest::READABLE,
-        Direction::Write => Interest::WRITABLE,
-    };
+    let interest = step.direction.interest();
     let timed_out = || errors::io_timeout(ruby, timeout_message(interest));
     loop {
         match engine.perform(ruby, &Operation::Transfer(*step), timeout)? {

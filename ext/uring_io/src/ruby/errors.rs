@@ -117,12 +117,17 @@ pub fn made_refusal(
     if error.call != "select" {
         return made_errno(ruby, error);
     }
-    let fd = fd.unwrap_or(-1);
+    Ok(beyond_select(ruby, fd.unwrap_or(-1)))
+}
+
+/// select(2) cannot watch this descriptor.
+pub fn beyond_select(ruby: &Ruby, fd: RawFd) -> Error {
     let message = format!(
-        "descriptor {fd} is beyond what select(2) can watch (0 to 1023): \
-         use backend :io_uring, :epoll or :poll"
+        "descriptor {fd} is beyond what select(2) can watch (0 to {}): \
+         use backend :io_uring, :epoll or :poll",
+        libc::FD_SETSIZE - 1
     );
-    Ok(unsupported(ruby, message))
+    unsupported(ruby, message)
 }
 
 /// The IO is closed by somebody else while it is used, in the words of thread.c.
