@@ -1,0 +1,290 @@
+# frozen_string_literal: true
+
+require_relative "support/layers/ruby_library"
+require_relative "support/layers/rust_crate"
+
+# Which file may import which other one. CONTRIBUTING.md and docs/architecture.md draw the layers; these examples check
+# that the sources keep to them. They only read files, so nothing has to be compiled:
+# `rspec -O /dev/null spec/layers_spec.rb`.
+#
+# Each exception is a line with its reason. An exception that is no longer needed fails, so the lists only shrink.
+RSpec.describe "The layers" do
+  root = File.expand_path("..", __dir__)
+  floor = ->(name, members, **options) { Layers::Floor.new(name:, members:, **options) }
+
+  # From the top. A name covers the module and all modules below it, except those that another floor names.
+  core_floors = [
+    floor["the face", [""]],
+    floor["drivers, and the trials of backends", %w[driver support], apart: true],
+    floor["tables of a driver", %w[in_flight users ready_queue timers]],
+    floor["the choice of a backend", %w[backend]],
+    floor["backends", %w[uring readiness], apart: true],
+    floor["threads for blocking calls", %w[worker_pool resolver], apart: true],
+    floor["calls", %w[call]],
+    floor["memory and wakeups", %w[memory waker], apart: true],
+    floor["system calls", %w[posix platform]],
+    floor["operations and their results", %w[operation completion ring_options stats backend_kind], apart: true],
+    floor["words", %w[token address descriptor clock error]]
+  ]
+
+  # Modules that are going to move, and their new names. The floors and all exceptions use the new names.
+  core_places = {
+    "blocking_call" => "call/blocking",
+    "sys" => "posix",
+    "system" => "platform"
+  }
+
+  core_exceptions = {
+    "call/blocking" => { "worker_pool" => "the work of a thread, Job, is defined there" },
+    "memory" => { "call" => "Address is to move to address.rs" },
+    "platform" => {
+      "call" => "the bodies of calls are to move to call/platform.rs",
+      "memory" => "receive_message is to move to call/platform.rs",
+      "posix" => "the helpers for errno and time are to move to error.rs and clock.rs",
+      "waker" => "owned is to move to descriptor.rs"
+    },
+    "posix" => { "call" => "Address, FileStatus and Opening are to move below" },
+    "readiness" => { "backend" => "Completion is to move to completion.rs" },
+    "uring" => { "backend" => "Completion and StartedCall are to move below the backends" }
+  }
+
+  # The only modules that may name a backend. Nothing else knows which backend runs.
+  backends = { "uring" => %w[backend support], "readiness" => %w[backend support] }
+
+  binding_floors = [
+    floor["the extension's init", [""]],
+    floor["Ruby classes", %w[classes]],
+    floor["hooks", %w[hooks]],
+    floor["fibers on a driver", %w[engine]],
+    floor["words of the engine", %w[engine/party engine/interrupts]],
+    floor["memory for the kernel", %w[memory]],
+    floor["CRuby's own ways", %w[ruby]]
+  ]
+
+  binding_places = {
+    "arguments" => "ruby/arguments",
+    "batch" => "classes/ring/batch",
+    "blocking" => "hooks/blocking",
+    "buffer" => "memory/buffer",
+    "caller" => "ruby/caller",
+    "calls" => "engine/calls",
+    "children" => "hooks/children",
+    "closers" => "ruby/closers",
+    "closing" => "engine/closing",
+    "detour" => "hooks/detour",
+    "duration" => "ruby/duration",
+    "errors" => "ruby/errors",
+    "gvl" => "ruby/gvl",
+    "held" => "memory/held",
+    "io" => "ruby/io",
+    "options" => "classes/options",
+    "poller" => "classes/poller",
+    "prepared" => "classes/ring/call",
+    "ractors" => "ruby/ractors",
+    "receiver" => "ruby/receiver",
+    "registered" => "memory/registered",
+    "remembered" => "ruby/remembered",
+    "resolve" => "hooks/resolve",
+    "ring" => "classes/ring",
+    "scheduler" => "classes/scheduler",
+    "select" => "hooks/select",
+    "selector" => "classes/selector",
+    "stacks" => "ruby/stacks",
+    "support" => "classes/support",
+    "switch" => "ruby/switch",
+    "timeout" => "hooks/timeout",
+    "transfer" => "hooks/transfer",
+    "unused" => "classes/unused"
+  }
+
+  binding_exceptions = {
+    "engine" => { "hooks/timeout" => "make_exception is to move to where interrupts are raised" },
+    "engine/closing" => { "classes/selector" => "the registry has selectors: it is to have their engines" },
+    "memory/held" => { "engine" => "asks whether memory is registered with that engine: Registered is to know it" },
+    "memory/registered" => {
+      "classes/ring" => "Ring#register is to stand beside the ring",
+      "engine" => "is to keep the engine's address and fork count instead",
+      "memory/held" => "Ring#register, which holds the memory, is to stand beside the ring"
+    },
+    "ruby/ractors" => {
+      "engine/closing" => "one struct has all state of a Ractor, and the registry is in it",
+      "ruby/closers" => "one struct has all state of a Ractor, and the closers are in it"
+    }
+  }
+
+  # Modules with a driver outside of any engine.
+  drivers_of_their_own = {
+    "classes/poller" => "rests on a driver without an engine, as it has no fibers",
+    "classes/unused" => "keeps the driver of a scheduler until the first use makes an engine",
+    "ruby/gvl" => "waits for a driver without the GVL, for engines and pollers alike"
+  }
+
+  # Modules that reach through the engine to its driver. Each use is going to be a method of the engine.
+  drivers_for_now = {
+    "classes/ring" => "streams, messages, stats and the backend's name",
+    "classes/scheduler" => "stats, jobs, and the limit of operations done at once",
+    "classes/selector" => "turns of its loop, stats and wakeups",
+    "hooks/children" => "direct calls",
+    "hooks/select" => "one wait for many descriptors",
+    "hooks/timeout" => "the deadline",
+    "hooks/transfer" => "direct calls, and the limit of operations done at once",
+    "memory/registered" => "registers memory with the driver"
+  }
+
+  library_floors = [
+    floor["parts with a require of their own",
+          %w[async command_line doctor nio selector/checked core_ext/io_event core_ext/nio4r core_ext/nio_close]],
+    floor["the library", [""]],
+    floor["changes of Ruby's own classes", %w[core_ext]],
+    floor["running", %w[run]],
+    floor["classes", %w[scheduler selector ring support], apart: true],
+    floor["modules that classes share", %w[process_wait worker_threads], apart: true],
+    floor["errors, version and the extension", %w[native errors version], apart: true]
+  ]
+
+  library_places = {
+    "fork" => "core_ext/fork",
+    "pwrite" => "core_ext/pwrite"
+  }
+
+  library_exceptions = {}
+
+  # The only folder that changes classes and modules of Ruby and other gems.
+  core_ext = "uring_io/core_ext/"
+  changes_elsewhere = {
+    "uring_io/async.rb" => "io-event's choice of a selector",
+    "uring_io/fork.rb" => "Process._fork",
+    "uring_io/nio.rb" => "nio4r's choice of a selector",
+    "uring_io/nio/watch.rb" => "IO#close and the like",
+    "uring_io/pwrite.rb" => "IO#pwrite"
+  }
+
+  lines_max = 500
+  long_files = {
+    "crates/uring_io_core/src/call.rs" => "to be cut into call/",
+    "crates/uring_io_core/src/driver.rs" => "to be cut into driver/",
+    "crates/uring_io_core/src/in_flight.rs" => "one table; its tests are the last hundred lines",
+    "crates/uring_io_core/src/support.rs" => "to be cut into support/",
+    "crates/uring_io_core/src/sys.rs" => "to become posix.rs, with error.rs, clock.rs and descriptor.rs below it",
+    "crates/uring_io_core/src/uring/mod.rs" => "to be cut",
+    "crates/uring_io_core/src/uring/setup.rs" => "to be cut: releases.rs has which Linux brought what",
+    "ext/uring_io/src/calls.rs" => "to be cut into calls, chains and streams",
+    "ext/uring_io/src/engine.rs" => "to be cut into engine/",
+    "ext/uring_io/src/prepared.rs" => "to be cut into classes/ring/",
+    "ext/uring_io/src/ring.rs" => "to be cut into classes/ring/",
+    "ext/uring_io/src/scheduler.rs" => "a list of hooks, one method each",
+    "ext/uring_io/src/selector.rs" => "a list of what Async calls, one method each"
+  }
+
+  # Constants that are defined in Rust.
+  native = %w[Close CloseHalf Poller Ring Scheduler Selector]
+
+  core = Layers::RustCrate.new(File.join(root, "crates/uring_io_core/src"))
+  binding = Layers::RustCrate.new(File.join(root, "ext/uring_io/src"))
+  library = Layers::RubyLibrary.new(File.join(root, "lib"), "uring_io", "UringIO", native:)
+  houses = {
+    "core" => Layers::House.new(folder: "crates/uring_io_core/src", modules: core.files, imports: core.imports,
+                                floors: core_floors, places: core_places, exceptions: core_exceptions),
+    "binding" => Layers::House.new(folder: "ext/uring_io/src", modules: binding.files, imports: binding.imports,
+                                   floors: binding_floors, places: binding_places, exceptions: binding_exceptions),
+    "library" => Layers::House.new(folder: "lib", modules: library.files, imports: library.imports,
+                                   floors: library_floors, places: library_places, exceptions: library_exceptions)
+  }
+
+  def expect_none(complaints)
+    expect(complaints).to be_empty, -> { complaints.join("\n") }
+  end
+
+  def expect_needed(list, found, what)
+    expect_none((list.keys - found).map { |name| "#{name} #{what} any longer: remove this line" })
+  end
+
+  houses.each do |name, house|
+    describe "of the #{name}" do
+      it "have a floor for each file" do
+        expect_none(house.on_no_floor)
+      end
+
+      it "import downwards only" do
+        expect_none(house.upward)
+      end
+
+      it "have no circle" do
+        expect_none(house.circles)
+      end
+
+      it "have no exception that is not needed" do
+        expect_none(house.unneeded)
+      end
+    end
+  end
+
+  { core => "crates/uring_io_core/src", binding => "ext/uring_io/src" }.each do |crate, folder|
+    it "have every file declared by a mod: #{folder}" do
+      expect_none(crate.undeclared.map { |file| "#{folder}/#{file}: no `mod` declares it" })
+    end
+  end
+
+  it "let only the choice of a backend and the trials name one" do
+    found = core.imports.filter_map do |import|
+      backend, known_to = backends.find { |name, _| import.to == name || import.to.start_with?("#{name}/") }
+      next if backend.nil? || [backend, *known_to].include?(import.from.split("/").first)
+
+      "crates/uring_io_core/src/#{import.file}:#{import.line} imports #{import.text}: only #{known_to.join(' and ')} " \
+        "may name #{backend}. Give Backend a method for it."
+    end
+    expect_none(found)
+  end
+
+  describe "of the binding, as the engine hides its driver" do
+    uses = binding.files.flat_map do |name, files|
+      files.flat_map { |file| binding.code(file).lines(/\.\s*driver\b(?!\s*\()/).map { |line| [name, file, line] } }
+    end
+    uses = uses.map { |name, file, line| [houses["binding"].place(name), file, line] }
+               .reject { |name, _, _| name == "engine" || name.start_with?("engine/") }
+
+    it "reach for it in the engine only" do
+      found = uses.reject { |name, _, _| drivers_of_their_own.key?(name) || drivers_for_now.key?(name) }
+      expect_none(found.map do |_, file, line|
+        "ext/uring_io/src/#{file}:#{line} reaches for the driver of an engine: give the engine a method for it"
+      end)
+    end
+
+    it "have no exception that is not needed" do
+      expect_needed({ **drivers_of_their_own, **drivers_for_now }, uses.map(&:first), "reaches for no driver")
+    end
+  end
+
+  describe "of the library, with the classes of Ruby and other gems" do
+    changes = library.changes.reject { |change| change.file.start_with?(core_ext) }
+
+    it "change them in core_ext only" do
+      found = changes.reject { |change| changes_elsewhere.key?(change.file) }
+      expect_none(found.map do |change|
+        "lib/#{change.file}:#{change.line} (#{change.what}) changes a class that is not ours: move the change to a " \
+          "file in lib/#{core_ext}, and require that"
+      end)
+    end
+
+    it "have no exception that is not needed" do
+      expect_needed(changes_elsewhere, changes.map(&:file), "changes no class of Ruby or another gem")
+    end
+  end
+
+  describe "in files of a readable length" do
+    lengths = Dir["{ext/**/*.rs,crates/*/src/**/*.rs,lib/**/*.rb}", base: root].to_h do |file|
+      [file, File.foreach(File.join(root, file)).count]
+    end
+    long = lengths.select { |_, lines| lines > lines_max }
+
+    it "have #{lines_max} lines at most" do
+      expect_none(long.except(*long_files.keys).map do |file, lines|
+        "#{file} has #{lines} lines, #{lines - lines_max} too many: cut it by concern, or list it with the reason"
+      end)
+    end
+
+    it "have no exception that is not needed" do
+      expect_needed(long_files, long.keys, "has no more than #{lines_max} lines")
+    end
+  end
+end
