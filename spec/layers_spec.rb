@@ -142,21 +142,14 @@ RSpec.describe "The layers" do
     floor["errors, version and the extension", %w[native errors version], apart: true]
   ]
 
-  library_places = {
-    "fork" => "core_ext/fork",
-    "pwrite" => "core_ext/pwrite"
-  }
-
   library_exceptions = {}
 
   # The only folder that changes classes and modules of Ruby and other gems.
   core_ext = "uring_io/core_ext/"
   changes_elsewhere = {
     "uring_io/async.rb" => "io-event's choice of a selector",
-    "uring_io/fork.rb" => "Process._fork",
     "uring_io/nio.rb" => "nio4r's choice of a selector",
-    "uring_io/nio/watch.rb" => "IO#close and the like",
-    "uring_io/pwrite.rb" => "IO#pwrite"
+    "uring_io/nio/watch.rb" => "IO#close and the like"
   }
 
   lines_max = 500
@@ -188,7 +181,7 @@ RSpec.describe "The layers" do
     "binding" => Layers::House.new(folder: "ext/uring_io/src", modules: binding.files, imports: binding.imports,
                                    floors: binding_floors, places: binding_places, exceptions: binding_exceptions),
     "library" => Layers::House.new(folder: "lib", modules: library.files, imports: library.imports,
-                                   floors: library_floors, places: library_places, exceptions: library_exceptions)
+                                   floors: library_floors, exceptions: library_exceptions)
   }
 
   def expect_none(complaints)

@@ -14,7 +14,7 @@ RSpec.describe "The signatures in sig/" do
     "the gem rbs is missing: #{error.message}"
   end
 
-  # What this Ruby has not (scheduler.rs, pwrite.rb).
+  # What this Ruby has not (scheduler.rs, core_ext/pwrite.rb).
   elsewhere = { "UringIO::Scheduler" => %i[io_pwrite io_close], "UringIO::Pwrite" => [] }
   elsewhere = {} if RUBY_VERSION >= "4.0"
 
