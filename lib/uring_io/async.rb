@@ -17,7 +17,6 @@
 # With URING_IO_CHECKED=1 each selector is watched for wrong use, see UringIO::Selector::Checked.
 
 require "uring_io"
-require_relative "selector/checked"
 
 module UringIO
   # See selector.rb.
@@ -47,28 +46,7 @@ module UringIO
     private_class_method :load_io_event
 
     load_io_event
-
-    # What io-event makes selectors with.
-    # @api private
-    module Default
-      # @param loop [Fiber] that will call +select+
-      # @return [Selector, Checked]
-      def self.new(loop)
-        selector = Selector.new(loop)
-        ENV["URING_IO_CHECKED"] == "1" ? Checked.new(selector) : selector
-      end
-    end
-
-    # Comes before io-event's own choice (lib/io/event/selector.rb, IO::Event::Selector.default).
-    module Choice
-      # @return [#new] what makes a selector for a loop fiber
-      def default(env = ENV)
-        env["IO_EVENT_SELECTOR"] ? super : Default
-      end
-    end
-    private_constant :Choice
-
-    IO::Event::Selector.singleton_class.prepend(Choice)
-    IO::Event::Selector.const_set(:UringIO, Default)
   end
 end
+
+require_relative "core_ext/io_event"

@@ -25,26 +25,7 @@ module UringIO
       raise LoadError, "uring_io/nio needs nio4r, which is not installed: it comes with puma, so add " \
                        "`gem \"puma\"` to the Gemfile, or run `gem install puma`"
     end
-
-    # Comes before nio4r's own choice.
-    module Choice
-      # What ours is called among the backends. nio4r itself has an :io_uring, which is another one.
-      NAME = :uring_io
-
-      # @return [Array<Symbol>]
-      def backends
-        [*super, NAME]
-      end
-
-      # @return [Selector, ::NIO::Selector]
-      def new(backend = nil, *rest)
-        return super unless equal?(::NIO::Selector) && rest.empty? && [nil, NAME].include?(backend)
-
-        Selector.new
-      end
-    end
-    private_constant :Choice
-
-    ::NIO::Selector.singleton_class.prepend(Choice)
   end
 end
+
+require_relative "core_ext/nio4r"

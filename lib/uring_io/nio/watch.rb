@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "../core_ext/nio_close"
+
 module UringIO
   # See nio/selector.rb.
   module NIO
@@ -128,51 +130,6 @@ module UringIO
       private_constant :WATCHES
     end
 
-    # Has the methods of IO that close a descriptor, or give it another file, end what waits for the IO.
-    # @api private
-    module Close
-      # As IO#close.
-      def close
-        @uring_io_watches&.keys&.each(&:closing)
-        super
-      end
-
-      # As IO#reopen.
-      def reopen(...)
-        Close.released(@uring_io_watches) { super }
-      end
-    end
-
-    # As Close, where half of an IO is closed. BasicSocket has methods of its own for that.
-    # @api private
-    module CloseHalf
-      # As IO#close_read.
-      def close_read
-        Close.released(@uring_io_watches) { super }
-      end
-
-      # As IO#close_write.
-      def close_write
-        Close.released(@uring_io_watches) { super }
-      end
-    end
-
-    # Runs the block while no poller has a file open by these watches.
-    # @api private
-    def Close.released(watches)
-      watches = watches&.keys or return yield
-
-      watches.each(&:release)
-      begin
-        yield
-      ensure
-        watches.each(&:changed)
-      end
-    end
-
-    # In a block, as YARD knows no IO.
-    IO.class_eval { prepend(Close, CloseHalf) }
-    BasicSocket.class_eval { prepend(CloseHalf) }
-    private_constant :Watch, :Close, :CloseHalf
+    private_constant :Watch
   end
 end

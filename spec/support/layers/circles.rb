@@ -9,14 +9,17 @@ module Layers
   #
   # Imports between a module and its own children do not count (engine/mod.rs and engine/calls.rs). Rust cuts one type
   # into files in this way: the children use the struct of their parent, and the parent calls their functions and has
-  # their types in its fields. A child that must not know its parent gets a floor of its own below it.
+  # their types in its fields. So does Ruby with a class (doctor.rb and doctor/page.rb). A child that must not know its
+  # parent gets a floor of its own below it.
   class Circles
     # @param imports [Array<Import>]
-    def initialize(imports)
+    # @param folders [Boolean] false looks at files only, as if all were in one folder
+    def initialize(imports, folders: true)
+      @by_folder = folders
       # { folder => { module there => { other module there => import } } }
-      @folders = Hash.new { |folders, folder| folders[folder] = Hash.new { |from, name| from[name] = {} } }
+      @folders = Hash.new { |all, folder| all[folder] = Hash.new { |from, name| from[name] = {} } }
       imports.each do |import|
-        folder, from, to = self.class.seen_in(import)
+        folder, from, to = seen_in(import)
         @folders[folder][from][to] ||= import if from && to
       end
     end
@@ -31,27 +34,29 @@ module Layers
       end
     end
 
-    # @return [Array] the innermost folder of both modules of an import, and the entries of both there; nil for the
-    #   module of the folder itself
-    def self.seen_in(import)
-      from, to = [import.from, import.to].map { |name| name.split("/") }
-      shared = from.zip(to).take_while { |left, right| left == right }.size
-      [from.take(shared), from[shared], to[shared]]
+    # @return [Boolean] whether a circle goes through the import
+    def through?(import)
+      folder, from, to = seen_in(import)
+      from && to ? !way(@folders[folder], to, from).nil? : false
     end
 
-    # @return [Array<String>] the names of these entries
-    def self.entries(import)
+    # @return [Array<String>] the names of both ends of an import in a circle
+    def ends(import)
       folder, *entries = seen_in(import)
       entries.map { |entry| [*folder, *entry].join("/") }
     end
 
-    # @return [Boolean] whether a circle goes through the import
-    def through?(import)
-      folder, from, to = self.class.seen_in(import)
-      from && to ? !way(@folders[folder], to, from).nil? : false
-    end
-
     private
+
+    # @return [Array] the innermost folder of both modules of an import, and the entries of both there; nil for the
+    #   module of the folder itself
+    def seen_in(import)
+      from, to = [import.from, import.to].map { |name| name.split("/") }
+      shared = from.zip(to).take_while { |left, right| left == right }.size
+      return [from.take(shared), from[shared], to[shared]] if @by_folder || shared == [from.size, to.size].min
+
+      [[], import.from, import.to]
+    end
 
     def circle_from(edges, name)
       edges[name].filter_map { |to, import| way(edges, to, name)&.then { |rest| [import, *rest] } }.min_by(&:size)

@@ -21,7 +21,9 @@ module Layers
     #   exceptions, use the new name
     # @param exceptions [Hash{String => Hash{String => String}}] imports that may point upwards or close a circle for
     #   now: from, to, and the reason
-    def initialize(folder:, imports:, modules:, floors:, places: {}, exceptions: {})
+    # @param folders [Boolean] whether imports between folders may form no circle, or only those between files
+    def initialize(folder:, imports:, modules:, floors:, places: {}, exceptions: {}, folders: true)
+      @folders = folders
       @folder = folder
       @modules = modules
       @floors = floors
@@ -48,8 +50,9 @@ module Layers
 
     # @return [Array<String>] a text for each circle
     def circles
-      Circles.new(@imports.reject { |import| excepted?(import) }).all.map do |circle|
-        steps = circle.map { |import| "  #{Circles.entries(import).join(' -> ')}: #{said(import)}" }
+      circles = Circles.new(@imports.reject { |import| excepted?(import) }, folders: @folders)
+      circles.all.map do |circle|
+        steps = circle.map { |import| "  #{circles.ends(import).join(' -> ')}: #{said(import)}" }
         "a circle:\n#{steps.join("\n")}\n  Move the shared part to a module below both, or pass it as an argument."
       end
     end
@@ -75,7 +78,7 @@ module Layers
 
     def needed?(from, to, kept)
       found = @imports.find { |import| import.from == from && import.to == to } or return false
-      complaint(found) || Circles.new([*kept, found]).through?(found)
+      complaint(found) || Circles.new([*kept, found], folders: @folders).through?(found)
     end
 
     def complaint(import)

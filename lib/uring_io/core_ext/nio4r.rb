@@ -1,0 +1,29 @@
+# frozen_string_literal: true
+
+# nio4r asks NIO::Selector.backends, and makes a selector with NIO::Selector.new. nio.rb requires this file once both
+# selectors are there.
+module UringIO
+  # See nio/selector.rb.
+  module NIO
+    # Comes before nio4r's own choice.
+    module Choice
+      # What ours is called among the backends. nio4r itself has an :io_uring, which is another one.
+      NAME = :uring_io
+
+      # @return [Array<Symbol>]
+      def backends
+        [*super, NAME]
+      end
+
+      # @return [Selector, ::NIO::Selector]
+      def new(backend = nil, *rest)
+        return super unless equal?(::NIO::Selector) && rest.empty? && [nil, NAME].include?(backend)
+
+        Selector.new
+      end
+    end
+    private_constant :Choice
+
+    ::NIO::Selector.singleton_class.prepend(Choice)
+  end
+end
