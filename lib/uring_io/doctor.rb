@@ -2,6 +2,8 @@
 
 require "json"
 require_relative "../uring_io"
+require_relative "doctor/cures"
+require_relative "doctor/page"
 
 module UringIO
   # What this machine offers, what a program would get, and what cures what is missing: the report
@@ -53,12 +55,10 @@ module UringIO
 
     # A ring of Scheduler.new's default size, with its queues.
     RING_BYTES = 132 * 1024
-    # Below these a limit is worth a hint, and this is what the hint advises.
+    # Below these a limit is worth a hint.
     OPEN_FILES_SMALL = 4096
-    OPEN_FILES_ADVISED = 65_536
     LOCKED_MEMORY_SMALL = 1 << 20
-    LOCKED_MEMORY_ADVISED = 8 << 20
-    private_constant :RING_BYTES, :OPEN_FILES_SMALL, :OPEN_FILES_ADVISED, :LOCKED_MEMORY_SMALL, :LOCKED_MEMORY_ADVISED
+    private_constant :RING_BYTES, :OPEN_FILES_SMALL, :LOCKED_MEMORY_SMALL
 
     # Operations that a program notices when they are missing, and the Linux that brought them.
     OPERATIONS = {
@@ -128,6 +128,7 @@ module UringIO
       @support = support
       @outcome = outcome
       @asked_for = plain(asked_for) unless asked_for.empty?
+      @cures = Cures.new(support)
     end
 
     # @return [Boolean] whether a program would run on io_uring
@@ -162,14 +163,7 @@ module UringIO
     # @param backend [Symbol]
     # @return [Array<Cure>] lines that make the backend available, where there are such
     def cures(backend)
-      case support.reason(backend)
-      when :sysctl then sysctl_cures
-      when :seccomp then seccomp_cures(support.backends[backend].call)
-      when :memlock then locked_memory_cures
-      when :descriptor_limit then open_files_cures
-      when :security_module then audit_cures
-      else []
-      end
+      @cures.backend(backend)
     end
 
     # @return [Array<Hint>] limits that may turn out small
@@ -249,66 +243,11 @@ module UringIO
       "#{VARIABLE}=#{asked_for} #{what}"
     end
 
-    def sysctl_cures
-      lines = ["kernel.io_uring_disabled=0"]
-      if sysctl("io_uring_disabled") == "1" # which spares a group: that opens less than 0 does
-        group = sysctl("io_uring_group").to_i
-        return [Cure.new("shell", "sudo usermod --append --groups #{group} \"$USER\"")] if group.positive?
-
-        lines = ["kernel.io_uring_group=#{Process.gid}"]
-      end
-      lines.flat_map do |line|
-        [Cure.new("shell", "sudo sysctl -w #{line}"),
-         Cure.new("shell", "echo #{line} | sudo tee /etc/sysctl.d/60-io_uring.conf")]
-      end
-    end
-
-    def sysctl(name)
-      File.read("/proc/sys/kernel/#{name}").strip
-    rescue SystemCallError
-      ""
-    end
-
-    def seccomp_cures(call)
-      calls = call.start_with?("io_uring") ? %w[io_uring_setup io_uring_enter io_uring_register] : [call]
-      rule = JSON.generate([{ names: calls, action: "SCMP_ACT_ALLOW" }])
-      profile = "https://raw.githubusercontent.com/moby/profiles/HEAD/seccomp/default.json"
-      [Cure.new("shell", "curl -fsSL #{profile} |\n  jq '.syscalls += #{rule}' >uring_io.json"),
-       Cure.new("docker", "--security-opt seccomp=uring_io.json"),
-       # By itself this would allow nothing else.
-       Cure.new("systemd", "# only below another SystemCallFilter=\nSystemCallFilter=#{calls.join(' ')}")]
-    end
-
-    def locked_memory_cures
-      kibibytes = LOCKED_MEMORY_ADVISED / 1024
-      own = "ulimit -S -l #{kibibytes}" if may_raise?(:memlock_hard, LOCKED_MEMORY_ADVISED)
-      [Cure.new("shell", own || "sudo prlimit --pid $$ --memlock=#{LOCKED_MEMORY_ADVISED}"),
-       Cure.new("docker", "--ulimit memlock=#{LOCKED_MEMORY_ADVISED}"),
-       Cure.new("systemd", "LimitMEMLOCK=#{LOCKED_MEMORY_ADVISED}")]
-    end
-
-    def open_files_cures
-      own = "ulimit -S -n #{OPEN_FILES_ADVISED}" if may_raise?(:open_files_hard, OPEN_FILES_ADVISED)
-      [Cure.new("shell", own || "sudo prlimit --pid $$ --nofile=#{OPEN_FILES_ADVISED}"),
-       Cure.new("docker", "--ulimit nofile=#{OPEN_FILES_ADVISED}"),
-       Cure.new("systemd", "LimitNOFILE=#{OPEN_FILES_ADVISED}")]
-    end
-
-    def audit_cures
-      [Cure.new("shell", "sudo ausearch -m avc -ts recent"),
-       Cure.new("shell", "sudo journalctl -k --grep='apparmor|avc'")]
-    end
-
-    def may_raise?(hard, wanted)
-      limit = support.limits[hard]
-      limit.nil? || limit >= wanted
-    end
-
     def open_files_hint
       soft = support.limits[:open_files_soft]
       return if soft.nil? || soft >= OPEN_FILES_SMALL
 
-      Hint.new(:open_files, "Each connection, file and ring takes one.", open_files_cures)
+      Hint.new(:open_files, "Each connection, file and ring takes one.", @cures.open_files)
     end
 
     # Where memlock is why there is no io_uring, the backend's cure has it already.
@@ -318,7 +257,7 @@ module UringIO
       return if support.reason(:io_uring) == :memlock || support.kernel[:name] != "Linux"
 
       Hint.new(:locked_memory, "The ring of each scheduler takes #{RING_BYTES / 1024} KiB, those of all this user's " \
-                               "processes count together, and they get smaller when it is short.", locked_memory_cures)
+                               "processes count together, and they get smaller when it is short.", @cures.locked_memory)
     end
 
     # With CAP_IPC_LOCK, which counts in the initial user namespace only.
@@ -334,161 +273,5 @@ module UringIO
 
       Hint.new(:cpus, "The kernel's worker threads and the program take turns on it: do without sqpoll.", [])
     end
-
-    # The report as text in columns.
-    class Page
-      WIDTH = 100
-      LABEL = 15
-      COLORS = { good: 32, bad: 31, hint: 33, line: 36, title: 1 }.freeze
-      private_constant :WIDTH, :LABEL, :COLORS
-
-      # @param doctor [Doctor]
-      def initialize(doctor, color:)
-        @doctor = doctor
-        @support = doctor.support
-        @color = color
-        @lines = []
-      end
-
-      # @return [String]
-      def to_s
-        verdict
-        surroundings
-        backends
-        io_uring if @support.available?(:io_uring)
-        limits
-        "#{@lines.join("\n")}\n"
-      end
-
-      private
-
-      def verdict
-        color = @doctor.outcome.backend ? :hint : :bad
-        color = :good if @doctor.io_uring?
-        wrap(@doctor.verdict, WIDTH).each { |line| @lines << paint(line, color) }
-        cures(@doctor.verdict_cures)
-      end
-
-      def surroundings
-        kernel = @support.kernel
-        title("Here")
-        row("uring_io", "#{VERSION}, from #{@doctor.library}")
-        row("Ruby", "#{RUBY_VERSION} #{RUBY_PLATFORM}")
-        row("hooks", "io_read and io_write are called with (io, buffer, #{Doctor.hook_order})")
-        row("kernel", kernel.values_at(:name, :release, :machine).join(" "))
-      end
-
-      def backends
-        title("Backends")
-        @support.backends.each_value do |backend|
-          next row(backend.name, "available", :good) if backend.available?
-
-          row(backend.name, "not available (#{backend.reason}): #{backend.call} gives #{errno(backend.errno)}", :bad)
-          paragraph(backend.cause)
-          paragraph(backend.remedy)
-          cures(@doctor.cures(backend.name))
-        end
-      end
-
-      def io_uring
-        title("io_uring")
-        row("operations", present(@support.operations, OPERATIONS))
-        row("features", present(@support.features, FEATURES))
-        row("setup flags", setup_flags)
-      end
-
-      def limits
-        found = @support.limits
-        title("Limits")
-        row("open files", limit(found, :open_files, &:to_s))
-        hint(:open_files)
-        row("locked memory", limit(found, :memlock) { |bytes| size(bytes) })
-        hint(:locked_memory)
-        row("CPUs", found[:cpus].to_s)
-        hint(:cpus)
-      end
-
-      # The number of those that are there; the missing by name where it matters.
-      def present(all, since)
-        missing = all.reject { |_, there| there }.keys
-        return "all #{all.size} known ones" if missing.empty?
-
-        named = missing & since.keys
-        names = named.map { |name| "#{name} (Linux #{since[name]})" }
-        names << "#{missing.size - named.size} more" if missing.size > named.size
-        "#{all.size - missing.size} of #{all.size}; missing: #{names.join(', ')}"
-      end
-
-      def setup_flags
-        flags = @support.setup_flags
-        missing = flags.reject { |_, there| there }.keys
-        missing.delete(:coop_taskrun) if flags[:defer_taskrun] # the better one
-        text = flags.select { |_, there| there }.keys.join(", ")
-        text = "none" if text.empty?
-        names = missing.map { |name| SETUP_FLAGS.key?(name) ? "#{name} (Linux #{SETUP_FLAGS[name]})" : name.to_s }
-        names.empty? ? text : "#{text}; missing: #{names.join(', ')}"
-      end
-
-      def limit(found, name)
-        soft, hard = %i[soft hard].map do |kind|
-          value = found[:"#{name}_#{kind}"]
-          value ? yield(value) : "unlimited"
-        end
-        soft == hard ? soft : "#{soft}, may be raised to #{hard}"
-      end
-
-      def size(bytes)
-        return "#{bytes} bytes" unless (bytes % 1024).zero?
-
-        (bytes % (1 << 20)).zero? && bytes.positive? ? "#{bytes >> 20} MiB" : "#{bytes >> 10} KiB"
-      end
-
-      def errno(number)
-        SystemCallError.new(nil, number).class.name.delete_prefix("Errno::")
-      end
-
-      def hint(limit)
-        @doctor.hints.select { |hint| hint.limit == limit }.each do |hint|
-          paragraph("Small. #{hint.text}", :hint)
-          cures(hint.cures)
-        end
-      end
-
-      def title(text)
-        @lines << "" << paint(text, :title)
-      end
-
-      def row(label, text, color = nil)
-        first, *rest = wrap(text, WIDTH - LABEL - 2)
-        @lines << "  #{label.to_s.ljust(LABEL)}#{paint(first, color)}"
-        rest.each { |line| @lines << "#{margin}#{paint(line, color)}" }
-      end
-
-      def paragraph(text, color = nil)
-        wrap(text, WIDTH - LABEL - 2).each { |line| @lines << "#{margin}#{paint(line, color)}" }
-      end
-
-      # Never wrapped: they are for copying.
-      def cures(cures)
-        cures.each do |cure|
-          first, *rest = cure.line.lines(chomp: true)
-          @lines << "#{margin}#{cure.where.ljust(9)}#{paint(first, :line)}"
-          rest.each { |line| @lines << "#{margin}#{' ' * 9}#{paint(line, :line)}" }
-        end
-      end
-
-      def margin
-        " " * (LABEL + 2)
-      end
-
-      def wrap(text, width)
-        text.scan(/\S.{0,#{width - 1}}(?=\s|\z)|\S+/)
-      end
-
-      def paint(text, color)
-        @color && color ? "\e[#{COLORS.fetch(color)}m#{text}\e[0m" : text
-      end
-    end
-    private_constant :Page
   end
 end
