@@ -6,6 +6,7 @@ require "json"
 require "rbconfig"
 require "tmpdir"
 require "uring_io"
+require_relative "../bench/support/signals"
 require_relative "demo_report"
 require_relative "demo_tools"
 
@@ -159,22 +160,9 @@ module Demo
     rows.each { |row| row.count_calls(strace) if strace }
   end
 
-  SIGNALS = %w[HUP INT QUIT TERM].freeze
-
-  # A signal ends the program by an exception, so that all is cleaned up; more of them do not disturb that.
-  def self.on_signals
-    SIGNALS.each do |signal|
-      before = trap(signal) do
-        SIGNALS.each { |name| trap(name, "IGNORE") }
-        raise SignalException, signal
-      end
-      trap(signal, before) if before == "IGNORE"
-    end
-  end
-
   # Whether all rows are right.
   def self.run
-    on_signals
+    Signals.raise_as_exceptions
     $stdout.sync = true
     puts Report.machine
     obstacle = Strace.obstacle

@@ -4,6 +4,7 @@ require "open3"
 require "optparse"
 require "rbconfig"
 require_relative "../../spec/support/redis"
+require_relative "../support/signals"
 require_relative "report"
 require_relative "server"
 
@@ -43,7 +44,6 @@ module WebBench
   # The command line, and what it asks for.
   class Run
     Options = Struct.new(:rounds, :seconds, :connections, :json, :routes)
-    SIGNALS = %w[HUP INT TERM].freeze
 
     # @param name [String] of the folder of the benchmark
     # @param targets [Array<Target>] the first is what the others are compared with
@@ -57,7 +57,7 @@ module WebBench
     # @return [Integer] the exit status
     def main(arguments)
       $stdout.sync = true
-      on_signals
+      Signals.raise_as_exceptions
       @options = parse(arguments)
       obstacles
       with_redis { measure }
@@ -70,17 +70,6 @@ module WebBench
     end
 
     private
-
-    # A signal ends the program by an exception, so that all is cleaned up; more of them do not disturb that.
-    def on_signals
-      SIGNALS.each do |signal|
-        before = trap(signal) do
-          SIGNALS.each { |name| trap(name, "IGNORE") }
-          raise SignalException, signal
-        end
-        trap(signal, before) if before == "IGNORE"
-      end
-    end
 
     def parse(arguments)
       options = Options.new(5, 2, [1, 64, 512], nil, WebApp::ROUTES)
