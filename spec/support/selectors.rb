@@ -20,9 +20,6 @@ module Selectors
     []
   end.freeze
 
-  # The order of the numbers that follow the buffer, and what they mean.
-  OFFSET_FIRST = IO::Buffer.const_defined?(:VERSION) && IO::Buffer::VERSION >= 3
-
   # Declares the block's examples once per selector. Within them +selector_class+ is its class.
   #
   # What io-event's selectors do otherwise is said in the example's metadata, as a String for both or by the
@@ -174,13 +171,18 @@ module Selectors
 
     # The two numbers after the buffer, as this Ruby passes them.
     def range(length, offset = 0)
-      OFFSET_FIRST ? [offset, length] : [length, offset]
+      Contract::OFFSET_FIRST ? [offset, length] : [length, offset]
     end
 
-    # A program of its own about one selector's class, which it has as SELECTOR.
+    # A program of its own about one selector's class, which it has as SELECTOR. It has Contract::OFFSET_FIRST, too.
     def program(script, &)
       load = "require \"io/event\" if ARGV[0].start_with?(\"IO::\")"
-      child("#{load}\nSELECTOR = Object.const_get(ARGV[0])\n#{script}", selector_class.name, &)
+      child(<<~RUBY, selector_class.name, &)
+        #{load}
+        SELECTOR = Object.const_get(ARGV[0])
+        OFFSET_FIRST = #{Contract::OFFSET_FIRST}
+        #{script}
+      RUBY
     end
 
     # Waits until the thread sleeps, which one that runs a selector seldom does but in its wait.

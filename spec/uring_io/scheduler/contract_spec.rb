@@ -5,18 +5,12 @@
 RSpec.describe UringIO::Scheduler, "under the contract of Ruby 4.1" do
   let(:again) { -Errno::EAGAIN::Errno }
 
-  # The contract of this Ruby. Previews of Ruby 4.1 may still have the old one.
-  def own_contract
-    reordered = IO::Buffer.const_defined?(:VERSION) && IO::Buffer::VERSION >= 3
-    reordered ? :offset_length : :length_offset
-  end
-
   # Calls a hook as Ruby 4.1 would. The hooks that this Ruby calls by itself keep its own contract.
   def newly(scheduler, hook, *)
     scheduler.send(:contract=, :offset_length)
     scheduler.public_send(hook, *)
   ensure
-    scheduler.send(:contract=, own_contract)
+    scheduler.send(:contract=, Contract::OWN)
   end
 
   each_backend do |_backend|
@@ -29,7 +23,7 @@ RSpec.describe UringIO::Scheduler, "under the contract of Ruby 4.1" do
           scheduler.send(:contract=, contract)
           File.read(path) == "content"
         end
-        expect(right).to eq([own_contract])
+        expect(right).to eq([Contract::OWN])
       end
     end
 

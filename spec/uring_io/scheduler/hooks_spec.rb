@@ -5,9 +5,8 @@ require "timeout"
 # Which hooks there are, and with which arguments Ruby calls them: one example for each.
 RSpec.describe UringIO::Scheduler, "hooks:" do
   # What comes after the buffer, and its values when a method of IO calls.
-  reordered = IO::Buffer.const_defined?(:VERSION) && IO::Buffer::VERSION >= 3
-  span = reordered ? "offset, length" : "length, offset"
-  numbers = reordered ? [0, 1..] : [0, 0]
+  span = Contract::NUMBERS
+  numbers = Contract::OFFSET_FIRST ? [0, 1..] : [0, 0]
 
   # Arguments as they are documented => the Ruby that calls the hook first, what reaches it, the arguments then.
   hooks = {

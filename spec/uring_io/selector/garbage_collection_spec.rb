@@ -56,7 +56,6 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
         selector = SELECTOR.new(Fiber.current)
         pipes = Array.new(3) { IO.pipe }
         socket, peer = UNIXSocket.pair
-        ordered = IO::Buffer.const_defined?(:VERSION) && IO::Buffer::VERSION >= 3
         seen = []
         GC.stress = true
         pipes.first(2).each do |reader, _|
@@ -67,7 +66,7 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
         Fiber.new do
           buffer = IO::Buffer.new(4)
           selector.io_wait(Fiber.current, socket, IO::READABLE)
-          selector.io_read(Fiber.current, socket, buffer, *(ordered ? [0, 4] : [4, 0]))
+          selector.io_read(Fiber.current, socket, buffer, *(OFFSET_FIRST ? [0, 4] : [4, 0]))
           seen << buffer.get_string
         end.transfer
         target = Fiber.new do

@@ -80,7 +80,7 @@ RSpec.describe "UringIO::Selector#io_pread and #io_pwrite" do
       end
     end
 
-    unless Selectors::OFFSET_FIRST
+    unless Contract::OFFSET_FIRST
       it "transfer what fits when the length goes beyond the buffer" do
         selecting do |selector, _|
           path = file_with("0123456789")

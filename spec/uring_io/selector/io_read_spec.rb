@@ -167,7 +167,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
     end
 
-    if Selectors::OFFSET_FIRST
+    if Contract::OFFSET_FIRST
       it "needs all five arguments" do
         selecting do |selector, _|
           reader, = pipe
@@ -457,7 +457,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       # The selector of a Ruby that orders the numbers the other way.
       def of_other_ruby
         selecting do |selector, _|
-          selector.send(:contract=, Selectors::OFFSET_FIRST ? :length_offset : :offset_length)
+          selector.send(:contract=, Contract::OTHER)
           yield selector
         end
       end
@@ -468,7 +468,7 @@ RSpec.describe "UringIO::Selector#io_read" do
           buffer = IO::Buffer.new(8)
           read = ->(*numbers) { served(selector) { selector.io_read(Fiber.current, reader, buffer, *numbers) } }
           writer.syswrite("abcdef")
-          if Selectors::OFFSET_FIRST
+          if Contract::OFFSET_FIRST
             expect([read.call(3, 2), buffer.get_string]).to eq([6, "\0\0abcdef"])
             expect(read.call(0, 0)).to eq(again)
           else

@@ -141,7 +141,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
     end
 
-    if Selectors::OFFSET_FIRST
+    if Contract::OFFSET_FIRST
       it "writes at most the length, in one transfer" do
         selecting do |selector, _|
           reader, writer = pipe
@@ -391,7 +391,7 @@ RSpec.describe "UringIO::Selector#io_write" do
   each_own_selector do
     it "writes everything also with a length of 0: what is left over in a flush is lost up to Ruby 4.0" do
       selecting do |selector, _|
-        skip "this Ruby's writes do not wait" if Selectors::OFFSET_FIRST
+        skip "this Ruby's writes do not wait" if Contract::OFFSET_FIRST
 
         input, output = unix_pair
         content = pattern(2_000_000)
@@ -406,12 +406,12 @@ RSpec.describe "UringIO::Selector#io_write" do
     describe "under the contract that this Ruby does not have" do
       it "takes the numbers in the other order, with the other meaning" do
         selecting do |selector, _|
-          selector.send(:contract=, Selectors::OFFSET_FIRST ? :length_offset : :offset_length)
+          selector.send(:contract=, Contract::OTHER)
           reader, writer = pipe
           write = lambda do |*numbers|
             served(selector) { selector.io_write(Fiber.current, writer, IO::Buffer.for("abcdef"), *numbers) }
           end
-          if Selectors::OFFSET_FIRST
+          if Contract::OFFSET_FIRST
             expect([write.call(0, 4), reader.read_nonblock(10)]).to eq([2, "ef"])
           else
             expect([write.call(4, 1), reader.read_nonblock(10)]).to eq([1, "e"])

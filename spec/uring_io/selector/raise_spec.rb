@@ -149,7 +149,7 @@ RSpec.describe "UringIO::Selector#raise" do
                   resume: -> { selector.resume(parked(selector)) },
                   io_wait: -> { wait_for(selector, reader, IO::READABLE) },
                   io_read: -> { selector.io_read(Fiber.current, reader, IO::Buffer.new(4), *range(4)) } }
-        waits.delete(:io_read) if Selectors::OFFSET_FIRST
+        waits.delete(:io_read) if Contract::OFFSET_FIRST
         waits.each do |name, wait|
           later = []
           target = started do
