@@ -68,6 +68,30 @@ RSpec.describe "The pages" do
     end
   end
 
+  describe "docs/words.md" do
+    groups = File.read(File.join(root, "docs/words.md")).split(/^## /).drop(1).map do |group|
+      group.scan(/^\|(.*)\|$/).drop(2).map { |(row)| row.split("|").map(&:strip) }
+    end
+    # Names that the code is going to have.
+    coming = %w[ChainMemory Direct Host RingCall]
+    types = groups.flatten(1).flat_map { |row| row[3].scan(/`([A-Z]\w+)/).flatten }.uniq
+    unknown = types.reject { |type| rust_text.match?(/\b(?:struct|enum|type|trait) #{type}\b/) }
+
+    it "has five columns, and its words in order" do
+      expect(groups.flatten(1).map(&:size).uniq).to eq([5])
+      words = groups.map { |rows| rows.map { |row| row.first.downcase } }
+      expect(words).to eq(words.map(&:sort))
+    end
+
+    it "names types that the code has" do
+      expect(unknown - coming).to eq([])
+    end
+
+    it "names as coming only what has not come" do
+      expect(coming - unknown).to eq([])
+    end
+  end
+
   it "name the modules that opt into unsafe code: docs/architecture.md" do
     section = File.read(File.join(root, "docs/architecture.md"))[/^## Where unsafe lives\n(.*?)(?=^## |\z)/m, 1]
     core, binding = section.split("; in the binding").map { |part| part.scan(%r{`([\w/]+\.rs)`}).flatten.sort }
