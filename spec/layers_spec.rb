@@ -23,30 +23,10 @@ RSpec.describe "The layers" do
     floor["calls", %w[call]],
     floor["memory and wakeups", %w[memory waker], apart: true],
     floor["system calls", %w[posix platform]],
-    floor["operations and their results", %w[operation completion ring_options stats backend_kind], apart: true],
-    floor["words", %w[token address descriptor clock error]]
+    floor["results, and what a descriptor is", %w[completion descriptor], apart: true],
+    floor["operations", %w[operation ring_options stats backend_kind], apart: true],
+    floor["words", %w[token address clock error]]
   ]
-
-  # Modules that are going to move, and their new names. The floors and all exceptions use the new names.
-  core_places = {
-    "blocking_call" => "call/blocking",
-    "sys" => "posix",
-    "system" => "platform"
-  }
-
-  core_exceptions = {
-    "call/blocking" => { "worker_pool" => "the work of a thread, Job, is defined there" },
-    "memory" => { "call" => "Address is to move to address.rs" },
-    "platform" => {
-      "call" => "the bodies of calls are to move to call/platform.rs",
-      "memory" => "receive_message is to move to call/platform.rs",
-      "posix" => "the helpers for errno and time are to move to error.rs and clock.rs",
-      "waker" => "owned is to move to descriptor.rs"
-    },
-    "posix" => { "call" => "Address, FileStatus and Opening are to move below" },
-    "readiness" => { "backend" => "Completion is to move to completion.rs" },
-    "uring" => { "backend" => "Completion and StartedCall are to move below the backends" }
-  }
 
   # The only modules that may name a backend. Nothing else knows which backend runs.
   backends = { "uring" => %w[backend support], "readiness" => %w[backend support] }
@@ -61,74 +41,11 @@ RSpec.describe "The layers" do
     floor["CRuby's own ways", %w[ruby]]
   ]
 
-  binding_places = {
-    "arguments" => "ruby/arguments",
-    "batch" => "classes/ring/batch",
-    "blocking" => "hooks/blocking",
-    "buffer" => "memory/buffer",
-    "caller" => "ruby/caller",
-    "calls" => "engine/calls",
-    "children" => "hooks/children",
-    "closers" => "ruby/closers",
-    "closing" => "engine/closing",
-    "detour" => "hooks/detour",
-    "duration" => "ruby/duration",
-    "errors" => "ruby/errors",
-    "gvl" => "ruby/gvl",
-    "held" => "memory/held",
-    "io" => "ruby/io",
-    "options" => "classes/options",
-    "poller" => "classes/poller",
-    "prepared" => "classes/ring/call",
-    "ractors" => "ruby/ractors",
-    "receiver" => "ruby/receiver",
-    "registered" => "memory/registered",
-    "remembered" => "ruby/remembered",
-    "resolve" => "hooks/resolve",
-    "ring" => "classes/ring",
-    "scheduler" => "classes/scheduler",
-    "select" => "hooks/select",
-    "selector" => "classes/selector",
-    "stacks" => "ruby/stacks",
-    "support" => "classes/support",
-    "switch" => "ruby/switch",
-    "timeout" => "hooks/timeout",
-    "transfer" => "hooks/transfer",
-    "unused" => "classes/unused"
-  }
-
-  binding_exceptions = {
-    "engine" => { "hooks/timeout" => "make_exception is to move to where interrupts are raised" },
-    "engine/closing" => { "classes/selector" => "the registry has selectors: it is to have their engines" },
-    "memory/held" => { "engine" => "asks whether memory is registered with that engine: Registered is to know it" },
-    "memory/registered" => {
-      "classes/ring" => "Ring#register is to stand beside the ring",
-      "engine" => "is to keep the engine's address and fork count instead",
-      "memory/held" => "Ring#register, which holds the memory, is to stand beside the ring"
-    },
-    "ruby/ractors" => {
-      "engine/closing" => "one struct has all state of a Ractor, and the registry is in it",
-      "ruby/closers" => "one struct has all state of a Ractor, and the closers are in it"
-    }
-  }
-
   # Modules with a driver outside of any engine.
   drivers_of_their_own = {
     "classes/poller" => "rests on a driver without an engine, as it has no fibers",
     "classes/unused" => "keeps the driver of a scheduler until the first use makes an engine",
     "ruby/gvl" => "waits for a driver without the GVL, for engines and pollers alike"
-  }
-
-  # Modules that reach through the engine to its driver. Each use is going to be a method of the engine.
-  drivers_for_now = {
-    "classes/ring" => "streams, messages, stats and the backend's name",
-    "classes/scheduler" => "stats, jobs, and the limit of operations done at once",
-    "classes/selector" => "turns of its loop, stats and wakeups",
-    "hooks/children" => "direct calls",
-    "hooks/select" => "one wait for many descriptors",
-    "hooks/timeout" => "the deadline",
-    "hooks/transfer" => "direct calls, and the limit of operations done at once",
-    "memory/registered" => "registers memory with the driver"
   }
 
   library_floors = [
@@ -142,27 +59,13 @@ RSpec.describe "The layers" do
     floor["errors, version and the extension", %w[native errors version], apart: true]
   ]
 
-  library_exceptions = {}
-
   # The only folder that changes classes and modules of Ruby and other gems.
   core_ext = "uring_io/core_ext/"
   changes_elsewhere = {}
 
   lines_max = 500
   long_files = {
-    "crates/uring_io_core/src/call.rs" => "to be cut into call/",
-    "crates/uring_io_core/src/driver.rs" => "to be cut into driver/",
-    "crates/uring_io_core/src/in_flight.rs" => "one table; its tests are the last hundred lines",
-    "crates/uring_io_core/src/support.rs" => "to be cut into support/",
-    "crates/uring_io_core/src/sys.rs" => "to become posix.rs, with error.rs, clock.rs and descriptor.rs below it",
-    "crates/uring_io_core/src/uring/mod.rs" => "to be cut",
-    "crates/uring_io_core/src/uring/setup.rs" => "to be cut: releases.rs has which Linux brought what",
-    "ext/uring_io/src/calls.rs" => "to be cut into calls, chains and streams",
-    "ext/uring_io/src/engine.rs" => "to be cut into engine/",
-    "ext/uring_io/src/prepared.rs" => "to be cut into classes/ring/",
-    "ext/uring_io/src/ring.rs" => "to be cut into classes/ring/",
-    "ext/uring_io/src/scheduler.rs" => "a list of hooks, one method each",
-    "ext/uring_io/src/selector.rs" => "a list of what Async calls, one method each"
+    "ext/uring_io/src/classes/ring/call.rs" => "a list: a constructor for each operation, and their names"
   }
 
   # Constants that are defined in Rust.
@@ -173,12 +76,12 @@ RSpec.describe "The layers" do
   library = Layers::RubyLibrary.new(File.join(root, "lib"), "uring_io", "UringIO", native:)
   houses = {
     "core" => Layers::House.new(folder: "crates/uring_io_core/src", modules: core.files, imports: core.imports,
-                                floors: core_floors, places: core_places, exceptions: core_exceptions),
+                                floors: core_floors),
     "binding" => Layers::House.new(folder: "ext/uring_io/src", modules: binding.files, imports: binding.imports,
-                                   floors: binding_floors, places: binding_places, exceptions: binding_exceptions),
+                                   floors: binding_floors),
     # The files of core_ext belong to several layers: their folder may be in a circle.
     "library" => Layers::House.new(folder: "lib", modules: library.files, imports: library.imports, folders: false,
-                                   floors: library_floors, exceptions: library_exceptions)
+                                   floors: library_floors)
   }
 
   def expect_none(complaints)
@@ -230,18 +133,17 @@ RSpec.describe "The layers" do
     uses = binding.files.flat_map do |name, files|
       files.flat_map { |file| binding.code(file).lines(/\.\s*driver\b(?!\s*\()/).map { |line| [name, file, line] } }
     end
-    uses = uses.map { |name, file, line| [houses["binding"].place(name), file, line] }
-               .reject { |name, _, _| name == "engine" || name.start_with?("engine/") }
+    uses = uses.reject { |name, _, _| name == "engine" || name.start_with?("engine/") }
 
     it "reach for it in the engine only" do
-      found = uses.reject { |name, _, _| drivers_of_their_own.key?(name) || drivers_for_now.key?(name) }
+      found = uses.reject { |name, _, _| drivers_of_their_own.key?(name) }
       expect_none(found.map do |_, file, line|
         "ext/uring_io/src/#{file}:#{line} reaches for the driver of an engine: give the engine a method for it"
       end)
     end
 
     it "have no exception that is not needed" do
-      expect_needed({ **drivers_of_their_own, **drivers_for_now }, uses.map(&:first), "reaches for no driver")
+      expect_needed(drivers_of_their_own, uses.map(&:first), "reaches for no driver")
     end
   end
 

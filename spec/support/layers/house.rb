@@ -17,28 +17,22 @@ module Layers
     # @param imports [Array<Import>]
     # @param modules [Hash{String => Array<String>}] the files of each module
     # @param floors [Array<Floor>] from the top
-    # @param places [Hash{String => String}] modules that are going to move, with their new names: all checks, and the
-    #   exceptions, use the new name
     # @param exceptions [Hash{String => Hash{String => String}}] imports that may point upwards or close a circle for
     #   now: from, to, and the reason
     # @param folders [Boolean] whether imports between folders may form no circle, or only those between files
-    def initialize(folder:, imports:, modules:, floors:, places: {}, exceptions: {}, folders: true)
+    def initialize(folder:, imports:, modules:, floors:, exceptions: {}, folders: true)
       @folders = folders
       @folder = folder
       @modules = modules
       @floors = floors
-      @places = places
       @exceptions = exceptions
-      @imports = imports.map { |import| import.with(from: place(import.from), to: place(import.to)) }
+      @imports = imports
     end
-
-    # @return [String] the new name of a module
-    def place(name) = @places.fetch(name, name)
 
     # @return [Array<String>] a sentence for each module without a floor
     def on_no_floor
-      @modules.reject { |name, _| floor_of(place(name)) }.map do |name, files|
-        "#{@folder}/#{files.first}: #{place(name)} is on no floor: move it into the folder of one, or name it there"
+      @modules.reject { |name, _| floor_of(name) }.map do |name, files|
+        "#{@folder}/#{files.first}: #{name} is on no floor: move it into the folder of one, or name it there"
       end
     end
 
@@ -57,13 +51,11 @@ module Layers
       end
     end
 
-    # @return [Array<String>] a sentence for each place and exception that can go
+    # @return [Array<String>] a sentence for each exception that can go
     def unneeded
-      gone = @places.keys - @modules.keys
       kept = @imports.reject { |import| excepted?(import) }
       idle = exceptions.reject { |from, to| needed?(from, to, kept) }
-      gone.map { |name| "#{@folder}: no module is called #{name} any longer: remove this line from the places" } +
-        idle.map { |from, to| "#{@folder}: #{from} => #{to} needs no exception any longer: remove this line" }
+      idle.map { |from, to| "#{@folder}: #{from} => #{to} needs no exception any longer: remove this line" }
     end
 
     private
