@@ -74,9 +74,10 @@ class Case
   # How many of these the long form wants; 0 in the short one.
   def goal(name) = @goals.fetch(name, 0)
 
-  # Notes what must not happen. Any thread.
+  # Notes what must not happen, and tells it at once in a long run. Any thread.
   def violation(text)
     @lock.synchronize { @violations << text if @violations.size < VIOLATIONS_MAX }
+    say("violation: #{text}") if full?
   end
 
   def expect(true_or_false, text)
