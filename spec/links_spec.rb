@@ -23,8 +23,7 @@ RSpec.describe "The pages" do
   short = modules.map { |mod| mod.name.split("::").last }.uniq
   # UringIO::Ring, UringIO.run, UringIO::Ring#stat, and Ring#stat for short.
   ruby = /\A(?:UringIO(?:::[A-Z]\w*)*|(?:#{short.join('|')})(?=#))(?:[.#][a-z_]\w*[?!]?)?(?!\w)/
-  # Of other Rubies (scheduler.rs).
-  elsewhere = RUBY_VERSION < "4.0" ? %w[UringIO::Scheduler#io_pwrite UringIO::Scheduler#io_close] : []
+  elsewhere = Hooks::LACKING.map { |hook| "UringIO::Scheduler##{hook}" }
 
   named = lambda do |name|
     path, separator, method = name.partition(/[.#]/)

@@ -12,8 +12,7 @@ RSpec.describe "The reference" do
     next
   end
 
-  # Of other Rubies (scheduler.rs).
-  elsewhere = RUBY_VERSION < "4.0" ? %w[UringIO::Scheduler#io_pwrite UringIO::Scheduler#io_close] : []
+  elsewhere = Hooks::LACKING.map { |hook| "UringIO::Scheduler##{hook}" }
 
   before(:context) do
     @complaints = StringIO.new

@@ -14,9 +14,7 @@ RSpec.describe "The signatures in sig/" do
     "the gem rbs is missing: #{error.message}"
   end
 
-  # What this Ruby has not (scheduler.rs, core_ext/pwrite.rb).
-  elsewhere = { "UringIO::Scheduler" => %i[io_pwrite io_close], "UringIO::Pwrite" => [] }
-  elsewhere = {} if RUBY_VERSION >= "4.0"
+  elsewhere = { "UringIO::Scheduler" => Hooks::LACKING }
 
   shape_of = lambda do |method|
     kinds = method.parameters.group_by(&:first)

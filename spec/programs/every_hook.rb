@@ -24,6 +24,7 @@ require "socket"
 require "tempfile"
 require "timeout"
 require "zlib"
+require_relative "../support/hooks"
 
 BACKEND = ARGV.fetch(0).to_sym
 SECONDS = Float(ARGV.fetch(1))
@@ -98,15 +99,9 @@ end
 
 # A scheduler that is extended by this counts what Ruby calls.
 module CountedHooks
-  # All that this Ruby calls. It does not call close where there is scheduler_close.
-  HOOKS = (%i[fiber block unblock kernel_sleep io_wait io_read io_write io_pread io_select address_resolve process_wait
-              timeout_after scheduler_close] +
-           (RUBY_VERSION >= "3.4" ? %i[blocking_operation_wait] : []) +
-           (RUBY_VERSION >= "4.0" ? %i[io_pwrite io_close fiber_interrupt yield] : [])).freeze
+  COUNTS = Hooks::CALLED.to_h { |hook| [hook, 0] }
 
-  COUNTS = HOOKS.to_h { |hook| [hook, 0] }
-
-  HOOKS.each do |hook|
+  Hooks::CALLED.each do |hook|
     define_method(hook) do |*arguments, **options, &block|
       COUNTS[hook] += 1 # without a Mutex: unblock is called in trap handlers
       super(*arguments, **options, &block)

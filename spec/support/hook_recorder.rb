@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
+require_relative "hooks"
+
 # A scheduler that notes which hooks Ruby calls, with their arguments, and forwards them.
 class HookRecorder < UringIO::Scheduler
   Call = Struct.new(:hook, :arguments, :result)
 
   # Those that the scheduler has on this Ruby. A recorder that had more would change what Ruby does.
-  HOOKS = %i[fiber block unblock kernel_sleep io_wait io_read io_write io_pread io_pwrite io_select io_close
-             address_resolve process_wait timeout_after fiber_interrupt yield scheduler_close close]
-          .select { |hook| UringIO::Scheduler.method_defined?(hook) }.freeze
+  HOOKS = [*Hooks::SINCE.keys, :close].select { |hook| UringIO::Scheduler.method_defined?(hook) }.freeze
 
   def self.recording(*hooks)
     Module.new do

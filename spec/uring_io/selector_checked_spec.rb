@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "uring_io/selector/checked"
+require_relative "../support/signatures"
 
 RSpec.describe UringIO::Selector::Checked do
   each_selector do
@@ -125,6 +126,18 @@ RSpec.describe UringIO::Selector::Checked do
         [-> { selector.select(0) }, -> { selector.push(fiber) }, -> { selector.wakeup }, -> { selector.transfer },
          -> { selector.ready? }, -> { selector.io_wait(Fiber.current, reader, 1) }].each do |call|
           expect(&call).to raise_error(UringIO::ClosedError, /is closed/)
+        end
+      end
+    end
+
+    it "checks the fiber of every method that is called in the name of one" do
+      named = File.read("#{Signatures::FOLDER}/uring_io/selector.rbs")[/.*?^    class /m]
+                  .scan(/^    def (\w+): \(Fiber fiber\b/).flatten.map(&:to_sym)
+      expect(named).to include(:io_wait)
+      checking do |selector|
+        # Two are about another fiber. io-event's own selectors have not all of them.
+        (named - %i[resume raise]).select { |name| selector.respond_to?(name) }.each do |name|
+          expect { selector.public_send(name, Fiber.new { nil }) }.to raise_error(ArgumentError, /is called for/)
         end
       end
     end

@@ -8,39 +8,39 @@ RSpec.describe UringIO::Scheduler, "hooks:" do
   span = Contract::NUMBERS
   numbers = Contract::OFFSET_FIRST ? [0, 1..] : [0, 0]
 
-  # Arguments as they are documented => the Ruby that calls the hook first, what reaches it, the arguments then.
+  # Arguments as they are documented => what reaches the hook, the arguments then.
   hooks = {
-    "fiber(*arguments, &block)" => ["3.0", proc { Fiber.schedule(1, 2) { nil } }, [1, 2]],
-    "scheduler_close()" => ["3.0", proc {}, []],
-    "block(blocker, timeout)" => ["3.0", proc { Thread::Queue.new.pop(timeout: 0.001) }, [Thread::Queue, 0.001]],
-    "unblock(blocker, fiber)" => ["3.0", proc {
+    "fiber(*arguments, &block)" => [proc { Fiber.schedule(1, 2) { nil } }, [1, 2]],
+    "scheduler_close()" => [proc {}, []],
+    "block(blocker, timeout)" => [proc { Thread::Queue.new.pop(timeout: 0.001) }, [Thread::Queue, 0.001]],
+    "unblock(blocker, fiber)" => [proc {
       Thread::Queue.new.then { |queue| Fiber.schedule { queue.pop } && queue.push(1) }
     }, [Thread::Queue, Fiber]],
-    "kernel_sleep(duration)" => ["3.0", proc { sleep(0.001) }, [0.001]],
-    "io_wait(io, events, timeout)" => ["3.0", proc { pipe.last.wait(IO::WRITABLE, 5) }, [IO, IO::WRITABLE, 5]],
-    "io_read(io, buffer, #{span})" => ["3.0", proc { File.read(__FILE__) }, [IO, IO::Buffer, *numbers]],
-    "io_write(io, buffer, #{span})" => ["3.0", proc { pipe.last.syswrite("x") }, [IO, IO::Buffer, *numbers]],
-    "io_pread(io, buffer, from, #{span})" => ["3.0", proc {
+    "kernel_sleep(duration)" => [proc { sleep(0.001) }, [0.001]],
+    "io_wait(io, events, timeout)" => [proc { pipe.last.wait(IO::WRITABLE, 5) }, [IO, IO::WRITABLE, 5]],
+    "io_read(io, buffer, #{span})" => [proc { File.read(__FILE__) }, [IO, IO::Buffer, *numbers]],
+    "io_write(io, buffer, #{span})" => [proc { pipe.last.syswrite("x") }, [IO, IO::Buffer, *numbers]],
+    "io_pread(io, buffer, from, #{span})" => [proc {
       File.open(__FILE__) { |file| file.pread(1, 2) }
     }, [IO, IO::Buffer, 2, *numbers]],
-    "io_pwrite(io, buffer, from, #{span})" => ["4.0", proc {
+    "io_pwrite(io, buffer, from, #{span})" => [proc {
       File.open(free_path, "w") { |file| file.pwrite("x", 2) }
     }, [IO, IO::Buffer, 2, *numbers]],
     # rubocop:disable Lint/IncompatibleIoSelectWithFiberScheduler
-    "io_select(readables, writables, exceptables, timeout)" => ["3.0", proc {
+    "io_select(readables, writables, exceptables, timeout)" => [proc {
       IO.select([pipe.first], nil, [], 0)
     }, [[IO], nil, [], 0]],
     # rubocop:enable Lint/IncompatibleIoSelectWithFiberScheduler
-    "io_close(descriptor)" => ["4.0", proc { pipe.first.close }, [Integer]],
-    "process_wait(pid, flags)" => ["3.0", proc { Process.wait(spawn("true"), Process::WUNTRACED) },
+    "io_close(descriptor)" => [proc { pipe.first.close }, [Integer]],
+    "process_wait(pid, flags)" => [proc { Process.wait(spawn("true"), Process::WUNTRACED) },
                                    [Integer, Process::WUNTRACED]],
-    "address_resolve(hostname)" => ["3.0", proc { Addrinfo.ip("localhost") }, ["localhost"]],
-    "timeout_after(duration, exception, message, &block)" => ["3.0", proc {
+    "address_resolve(hostname)" => [proc { Addrinfo.ip("localhost") }, ["localhost"]],
+    "timeout_after(duration, exception, message, &block)" => [proc {
       Timeout.timeout(5, IndexError, "late") { nil }
     }, [5, IndexError, "late"]],
-    "blocking_operation_wait(work)" => ["3.4", proc { File.stat(__FILE__) },
+    "blocking_operation_wait(work)" => [proc { File.stat(__FILE__) },
                                         [->(work) { work.respond_to?(:call) }]],
-    "fiber_interrupt(fiber, exception)" => ["4.0", proc {
+    "fiber_interrupt(fiber, exception)" => [proc {
       reader = pipe.first
       waiter = Fiber.schedule { raised { reader.wait_readable } }
       reader.close
@@ -48,9 +48,22 @@ RSpec.describe UringIO::Scheduler, "hooks:" do
     }, [Fiber, IOError]]
   }
 
+  it "are all in the list of hooks, which has no other" do
+    own = described_class.public_instance_methods(false) +
+          described_class::BlockingOperations.public_instance_methods(false) - Hooks::OTHERS
+    expect(own - Hooks::SINCE.keys).to eq([])
+    expect(Hooks::CALLED - own).to eq([])
+  end
+
+  # Ruby calls yield after a trap handler only (fiber_interrupt_spec.rb).
+  it "are all in this table but yield" do
+    expect(hooks.keys.map { |signature| signature[/\w+/].to_sym }).to match_array(Hooks::SINCE.keys - [:yield])
+  end
+
   each_backend do |_backend|
-    hooks.each do |signature, (since, reach, arguments)|
+    hooks.each do |signature, (reach, arguments)|
       hook = signature[/\w+/].to_sym
+      since = Hooks::SINCE.fetch(hook)
       on = since == "3.0" ? "" : ", from Ruby #{since} on"
 
       it "#{signature} is called by Ruby with these arguments#{on}" do
@@ -67,8 +80,8 @@ RSpec.describe UringIO::Scheduler, "hooks:" do
 
     # Ruby 3 knows no io_close, and calls io_pwrite without the GVL.
     it "io_pwrite and io_close are there where Ruby calls them as it should: from Ruby 4.0 on" do
-      there = %i[io_pwrite io_close].map { |hook| described_class.method_defined?(hook) }
-      expect(there).to all(be(RUBY_VERSION >= "4.0"))
+      there = Hooks::SINCE.keys.select { |hook| described_class.method_defined?(hook) }
+      expect(there).to match_array(Hooks::SINCE.keys - Hooks::LACKING - [:blocking_operation_wait])
     end
 
     %i[block unblock kernel_sleep io_wait].each do |hook|
