@@ -15,8 +15,8 @@ use magnus::{
 use uring_io_core::{Call, Direction, Memory};
 
 use super::arguments::position;
-use super::prepared::{registered_elsewhere, Prepared};
 use super::result;
+use super::ring_call::{registered_elsewhere, RingCall};
 use crate::engine::calls::Part;
 use crate::engine::outcome::Outcome;
 use crate::engine::Engine;
@@ -80,7 +80,7 @@ impl Batch {
     fn add(
         ruby: &Ruby,
         this: Obj<Self>,
-        prepared: Obj<Prepared>,
+        prepared: Obj<RingCall>,
         timeout: Value,
         io: Value,
         convert: Option<Proc>,

@@ -11,12 +11,12 @@ use uring_io_core::{
 use super::arguments::{
     address_of, bytes, own_memory, path_of, position, room, subject_of, vectors, word_of,
 };
-use super::prepared::{Constructed, Prepared};
+use super::ring_call::{Constructed, RingCall};
 use crate::memory::held::LENGTH_MAX;
 use crate::memory::registered::Registered;
 use crate::ruby::{duration, errors, io};
 
-impl Prepared {
+impl RingCall {
     fn nop() -> Self {
         Self::new(Call::Nop)
     }
@@ -506,54 +506,54 @@ pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     call.const_set("AT_FDCWD", libc::AT_FDCWD)?;
     call.const_set("AT_REMOVEDIR", libc::AT_REMOVEDIR)?;
     call.const_set("AT_SYMLINK_NOFOLLOW", libc::AT_SYMLINK_NOFOLLOW)?;
-    Prepared::class(ruby);
-    call.define_singleton_method("nop", function!(Prepared::nop, 0))?;
-    call.define_singleton_method("read", function!(Prepared::read, 3))?;
-    call.define_singleton_method("write", function!(Prepared::write, 3))?;
-    call.define_singleton_method("readv", function!(Prepared::readv, 3))?;
-    call.define_singleton_method("writev", function!(Prepared::writev, 3))?;
-    call.define_singleton_method("fixed", function!(Prepared::fixed, 5))?;
-    call.define_singleton_method("recv", function!(Prepared::recv, 3))?;
-    call.define_singleton_method("send", function!(Prepared::send, 3))?;
-    call.define_singleton_method("send_zc", function!(Prepared::send_zc, 3))?;
-    call.define_singleton_method("recvmsg", function!(Prepared::recvmsg, 4))?;
-    call.define_singleton_method("sendmsg", function!(Prepared::sendmsg, 5))?;
-    call.define_singleton_method("open", function!(Prepared::open, 4))?;
-    call.define_singleton_method("openat2", function!(Prepared::openat2, 5))?;
-    call.define_singleton_method("close", function!(Prepared::close, 1))?;
-    call.define_singleton_method("install", function!(Prepared::install, 1))?;
-    call.define_singleton_method("stat", function!(Prepared::stat, 3))?;
-    call.define_singleton_method("sync", function!(Prepared::sync, 2))?;
-    call.define_singleton_method("sync_range", function!(Prepared::sync_range, 4))?;
-    call.define_singleton_method("allocate", function!(Prepared::allocate, 4))?;
-    call.define_singleton_method("truncate", function!(Prepared::truncate, 2))?;
-    call.define_singleton_method("advise", function!(Prepared::advise, 4))?;
-    call.define_singleton_method("advise_memory", function!(Prepared::advise_memory, 4))?;
-    call.define_singleton_method("rename", function!(Prepared::rename, 3))?;
-    call.define_singleton_method("unlink", function!(Prepared::unlink, 2))?;
-    call.define_singleton_method("mkdir", function!(Prepared::mkdir, 2))?;
-    call.define_singleton_method("symlink", function!(Prepared::symlink, 2))?;
-    call.define_singleton_method("link", function!(Prepared::link, 2))?;
-    call.define_singleton_method("getxattr", function!(Prepared::getxattr, 3))?;
-    call.define_singleton_method("setxattr", function!(Prepared::setxattr, 4))?;
-    call.define_singleton_method("splice", function!(Prepared::splice, 5))?;
-    call.define_singleton_method("tee", function!(Prepared::tee, 3))?;
-    call.define_singleton_method("pipe", function!(Prepared::pipe, 1))?;
-    call.define_singleton_method("socket", function!(Prepared::socket, 3))?;
-    call.define_singleton_method("bind", function!(Prepared::bind, 2))?;
-    call.define_singleton_method("listen", function!(Prepared::listen, 2))?;
-    call.define_singleton_method("accept", function!(Prepared::accept, 1))?;
-    call.define_singleton_method("connect", function!(Prepared::connect, 2))?;
-    call.define_singleton_method("setsockopt", function!(Prepared::setsockopt, 4))?;
-    call.define_singleton_method("shutdown", function!(Prepared::shutdown, 2))?;
-    call.define_singleton_method("poll", function!(Prepared::poll, 2))?;
-    call.define_singleton_method("timeout", function!(Prepared::timeout, 1))?;
-    call.define_singleton_method("waitid", function!(Prepared::waitid, 3))?;
-    call.define_singleton_method("futex_wait", function!(Prepared::futex_wait, 3))?;
-    call.define_singleton_method("futex_wake", function!(Prepared::futex_wake, 3))?;
-    call.define_singleton_method("accept_each", function!(Prepared::accept_each, 1))?;
-    call.define_singleton_method("recv_each", function!(Prepared::recv_each, 2))?;
-    call.define_singleton_method("read_each", function!(Prepared::read_each, 1))?;
-    call.define_singleton_method("poll_each", function!(Prepared::poll_each, 2))?;
+    RingCall::class(ruby);
+    call.define_singleton_method("nop", function!(RingCall::nop, 0))?;
+    call.define_singleton_method("read", function!(RingCall::read, 3))?;
+    call.define_singleton_method("write", function!(RingCall::write, 3))?;
+    call.define_singleton_method("readv", function!(RingCall::readv, 3))?;
+    call.define_singleton_method("writev", function!(RingCall::writev, 3))?;
+    call.define_singleton_method("fixed", function!(RingCall::fixed, 5))?;
+    call.define_singleton_method("recv", function!(RingCall::recv, 3))?;
+    call.define_singleton_method("send", function!(RingCall::send, 3))?;
+    call.define_singleton_method("send_zc", function!(RingCall::send_zc, 3))?;
+    call.define_singleton_method("recvmsg", function!(RingCall::recvmsg, 4))?;
+    call.define_singleton_method("sendmsg", function!(RingCall::sendmsg, 5))?;
+    call.define_singleton_method("open", function!(RingCall::open, 4))?;
+    call.define_singleton_method("openat2", function!(RingCall::openat2, 5))?;
+    call.define_singleton_method("close", function!(RingCall::close, 1))?;
+    call.define_singleton_method("install", function!(RingCall::install, 1))?;
+    call.define_singleton_method("stat", function!(RingCall::stat, 3))?;
+    call.define_singleton_method("sync", function!(RingCall::sync, 2))?;
+    call.define_singleton_method("sync_range", function!(RingCall::sync_range, 4))?;
+    call.define_singleton_method("allocate", function!(RingCall::allocate, 4))?;
+    call.define_singleton_method("truncate", function!(RingCall::truncate, 2))?;
+    call.define_singleton_method("advise", function!(RingCall::advise, 4))?;
+    call.define_singleton_method("advise_memory", function!(RingCall::advise_memory, 4))?;
+    call.define_singleton_method("rename", function!(RingCall::rename, 3))?;
+    call.define_singleton_method("unlink", function!(RingCall::unlink, 2))?;
+    call.define_singleton_method("mkdir", function!(RingCall::mkdir, 2))?;
+    call.define_singleton_method("symlink", function!(RingCall::symlink, 2))?;
+    call.define_singleton_method("link", function!(RingCall::link, 2))?;
+    call.define_singleton_method("getxattr", function!(RingCall::getxattr, 3))?;
+    call.define_singleton_method("setxattr", function!(RingCall::setxattr, 4))?;
+    call.define_singleton_method("splice", function!(RingCall::splice, 5))?;
+    call.define_singleton_method("tee", function!(RingCall::tee, 3))?;
+    call.define_singleton_method("pipe", function!(RingCall::pipe, 1))?;
+    call.define_singleton_method("socket", function!(RingCall::socket, 3))?;
+    call.define_singleton_method("bind", function!(RingCall::bind, 2))?;
+    call.define_singleton_method("listen", function!(RingCall::listen, 2))?;
+    call.define_singleton_method("accept", function!(RingCall::accept, 1))?;
+    call.define_singleton_method("connect", function!(RingCall::connect, 2))?;
+    call.define_singleton_method("setsockopt", function!(RingCall::setsockopt, 4))?;
+    call.define_singleton_method("shutdown", function!(RingCall::shutdown, 2))?;
+    call.define_singleton_method("poll", function!(RingCall::poll, 2))?;
+    call.define_singleton_method("timeout", function!(RingCall::timeout, 1))?;
+    call.define_singleton_method("waitid", function!(RingCall::waitid, 3))?;
+    call.define_singleton_method("futex_wait", function!(RingCall::futex_wait, 3))?;
+    call.define_singleton_method("futex_wake", function!(RingCall::futex_wake, 3))?;
+    call.define_singleton_method("accept_each", function!(RingCall::accept_each, 1))?;
+    call.define_singleton_method("recv_each", function!(RingCall::recv_each, 2))?;
+    call.define_singleton_method("read_each", function!(RingCall::read_each, 1))?;
+    call.define_singleton_method("poll_each", function!(RingCall::poll_each, 2))?;
     Ok(())
 }

@@ -11,9 +11,9 @@ mod call;
 mod host;
 mod memory;
 mod messages;
-mod prepared;
 mod registered_buffer;
 mod result;
+mod ring_call;
 mod shot;
 
 use std::cell::OnceCell;
@@ -28,7 +28,7 @@ use magnus::{
 use self::batch::Batch;
 use self::host::Host;
 use self::messages::Mailbox;
-use self::prepared::Prepared;
+use self::ring_call::RingCall;
 use self::shot::Kind;
 use crate::classes::options::{self, Backing};
 use crate::classes::scheduler::Scheduler;
@@ -42,7 +42,7 @@ use crate::ruby::{duration, errors, ractors};
 type Hook<T> = Result<T, Error>;
 
 /// A step of a chain: see `Ring::perform_chain`.
-type Row = (Obj<Prepared>, Vec<Option<usize>>, Option<usize>);
+type Row = (Obj<RingCall>, Vec<Option<usize>>, Option<usize>);
 
 /// Memory behind a UringIO::Ring.
 #[derive(TypedData, Default)]
@@ -134,13 +134,13 @@ impl Ring {
     }
 
     /// Makes a call: what it came to, see `call::value`.
-    fn perform(ruby: &Ruby, this: Obj<Self>, call: Obj<Prepared>, timeout: Value) -> Hook<Value> {
+    fn perform(ruby: &Ruby, this: Obj<Self>, call: Obj<RingCall>, timeout: Value) -> Hook<Value> {
         let made = Self::made_call(ruby, this, &call, timeout);
         call.held.release(ruby);
         made
     }
 
-    fn made_call(ruby: &Ruby, this: Obj<Self>, call: &Prepared, timeout: Value) -> Hook<Value> {
+    fn made_call(ruby: &Ruby, this: Obj<Self>, call: &RingCall, timeout: Value) -> Hook<Value> {
         let host = Self::host(ruby, this)?;
         let limit = duration::optional(ruby, timeout)?;
         let engine = host.engine(ruby)?;
@@ -251,7 +251,7 @@ impl Ring {
     /// Lets go of what calls hold that are not going to be made.
     fn discard(ruby: &Ruby, _: Obj<Self>, calls: RArray) -> Hook<()> {
         for index in 0..calls.len() {
-            let call: Obj<Prepared> = calls.entry(index as isize)?;
+            let call: Obj<RingCall> = calls.entry(index as isize)?;
             call.let_go(ruby, false);
         }
         Ok(())
@@ -259,7 +259,7 @@ impl Ring {
 
     /// Makes a call that goes on, and yields what it brings: bytes, events or a descriptor. False where
     /// the kernel does not go on by itself: then nothing was done.
-    fn stream(ruby: &Ruby, this: Obj<Self>, call: Obj<Prepared>, limit: Value) -> Hook<bool> {
+    fn stream(ruby: &Ruby, this: Obj<Self>, call: Obj<RingCall>, limit: Value) -> Hook<bool> {
         let host = Self::host(ruby, this)?;
         let engine = host.engine(ruby)?;
         let timeout = duration::optional(ruby, limit)?;

@@ -10,12 +10,12 @@ use crate::memory::held::Held;
 use crate::ruby::errors;
 
 /// What a constructor that holds on to something comes to.
-pub type Constructed = Result<Obj<Prepared>, Error>;
+pub type Constructed = Result<Obj<RingCall>, Error>;
 
 /// Memory behind a UringIO::Ring::Call.
 #[derive(TypedData)]
 #[magnus(class = "UringIO::Ring::Call", mark, size, free_immediately)]
-pub struct Prepared {
+pub struct RingCall {
     call: Cell<Option<Call>>,
     /// Of the call, for its errors.
     name: Cell<&'static str>,
@@ -24,15 +24,15 @@ pub struct Prepared {
 
 // SAFETY: used by whichever thread of its Ractor holds the GVL, one at a time. What it holds points nowhere but to
 // memory that `held` keeps.
-unsafe impl Send for Prepared {}
+unsafe impl Send for RingCall {}
 
-impl DataTypeFunctions for Prepared {
+impl DataTypeFunctions for RingCall {
     fn mark(&self, marker: &gc::Marker) {
         self.held.mark(marker);
     }
 }
 
-impl Prepared {
+impl RingCall {
     pub fn new(call: Call) -> Self {
         Self {
             name: Cell::new(call.name()),
