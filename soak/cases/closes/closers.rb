@@ -1,6 +1,11 @@
 # frozen_string_literal: true
 
 module Closes
+  # What Ruby raises in a thread that is in a system call on an IO when another thread closes that.
+  module ForOthers
+    def self.===(error) = error.instance_of?(IOError) && error.message == "stream closed in another thread"
+  end
+
   # Those who close: whoever asks, another fiber, a thread without a scheduler, the scheduler of another thread, a trap
   # handler, a finalizer.
   class Closers
@@ -47,8 +52,9 @@ module Closes
       job = lambda do
         block.call
         outcome << :done
-      rescue Interrupted => error
-        # Meant for the fiber in which the handler of a signal runs.
+      rescue *(name == :trap ? [Interrupted, ForOthers] : [Interrupted]) => error
+        # Meant for the fiber in which the handler of a signal runs: Ruby raises what waits for a thread wherever that
+        # looks for it first.
         block.call
         outcome << :done
         raise error

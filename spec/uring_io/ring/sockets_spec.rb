@@ -18,6 +18,33 @@ RSpec.describe UringIO::Ring do
       end
     end
 
+    it "waits for room where a peer sends no more, though the socket does not block" do
+      %i[write send batch].each do |kind|
+        everywhere do |ring|
+          ours, peer = unix_pair
+          filled = 0
+          while (count = ours.write_nonblock("f" * 65_536, exception: false)) != :wait_writable
+            filled += count
+          end
+          peer.close_write
+          reader = Thread.new { peer.read(filled + 5) }
+          expect(kind == :batch ? ring.batch { |batch| batch.write(ours, "hello") } : ring.public_send(kind, ours, "hello"))
+            .to eq(kind == :batch ? [5] : 5)
+          expect(reader.value).to end_with("fhello")
+        end
+      end
+    end
+
+    it "gives up to wait for room when the time is over" do
+      everywhere do |ring|
+        ours, peer = unix_pair
+        nil until ours.write_nonblock("f" * 65_536, exception: false) == :wait_writable
+        peer.close_write
+        expect { ring.write(ours, "hello", timeout: 0.01) }.to raise_error(IO::TimeoutError)
+        expect(ring.batch { |batch| batch.write(ours, "hello", timeout: 0.01) }).to match([be_an(IO::TimeoutError)])
+      end
+    end
+
     it "serves: makes a socket, binds it, and listens" do
       everywhere do |ring|
         server = adopted(ring.socket(:INET), Socket)

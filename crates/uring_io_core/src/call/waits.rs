@@ -18,13 +18,15 @@ enum Uses {
     /// One that it may have to wait for. A readiness backend makes the call when that is ready for the
     /// interest, and in a worker thread, or not at all, where there is none.
     Waits(RawFd, Option<Interest>),
+    /// One that bytes go to or come from. A readiness backend waits for it where it says so.
+    Moves(RawFd, Direction, bool),
 }
 
 impl Uses {
     /// That of a transfer. A file is not waited for, and nobody knows of what is not settled.
     fn transfer(fd: RawFd, direction: Direction, target: Option<Target>) -> Self {
         let waits = target.is_some_and(|target| !target.is_file());
-        Self::Waits(fd, waits.then_some(direction.interest()))
+        Self::Moves(fd, direction, waits)
     }
 }
 
@@ -37,22 +39,25 @@ impl Call {
             Self::Write { fd, target, .. } | Self::WriteVectors { fd, target, .. } => {
                 Uses::transfer(*fd, Direction::Write, *target)
             }
-            Self::Recv { fd, .. } | Self::ReceiveMessage { fd, .. } | Self::Accept { fd, .. } => {
-                Uses::Waits(*fd, Some(Interest::READABLE))
+            Self::Recv { fd, .. } | Self::ReceiveMessage { fd, .. } => {
+                Uses::Moves(*fd, Direction::Read, true)
             }
-            Self::Send { fd, .. } | Self::SendMessage { fd, .. } | Self::Connect { fd, .. } => {
-                Uses::Waits(*fd, Some(Interest::WRITABLE))
+            Self::Send { fd, .. } | Self::SendMessage { fd, .. } => {
+                Uses::Moves(*fd, Direction::Write, true)
             }
+            Self::ReadFixed { fd, .. } => Uses::Moves(*fd, Direction::Read, false),
+            Self::WriteFixed { fd, .. } | Self::SendZeroCopy { fd, .. } => {
+                Uses::Moves(*fd, Direction::Write, false)
+            }
+            Self::Accept { fd, .. } => Uses::Waits(*fd, Some(Interest::READABLE)),
+            Self::Connect { fd, .. } => Uses::Waits(*fd, Some(Interest::WRITABLE)),
             Self::Poll { fd, interest } => Uses::Waits(*fd, Some(*interest)),
             // Of one child, once it is settled.
             Self::WaitForChild { pidfd, .. } => match pidfd {
                 Some(pidfd) => Uses::Waits(pidfd.as_raw_fd(), Some(Interest::READABLE)),
                 None => Uses::Nothing,
             },
-            Self::ReadFixed { fd, .. }
-            | Self::WriteFixed { fd, .. }
-            | Self::SendZeroCopy { fd, .. }
-            | Self::AcceptEach { fd, .. }
+            Self::AcceptEach { fd, .. }
             | Self::RecvEach { fd, .. }
             | Self::ReadEach { fd }
             | Self::PollEach { fd, .. } => Uses::Waits(*fd, None),
@@ -103,7 +108,7 @@ impl Call {
         const NONE: RawFd = -1;
         match self.uses() {
             Uses::Nothing => [NONE; 2],
-            Uses::One(fd) | Uses::Waits(fd, _) => [NONE, fd],
+            Uses::One(fd) | Uses::Waits(fd, _) | Uses::Moves(fd, ..) => [NONE, fd],
             Uses::Two(from, to) => [from, to],
         }
     }
@@ -112,7 +117,7 @@ impl Call {
     /// [`Driver::cancel_on`](crate::Driver::cancel_on) looks for.
     pub fn waits_on(&self) -> Option<RawFd> {
         match self.uses() {
-            Uses::Waits(fd, _) => Some(fd),
+            Uses::Waits(fd, _) | Uses::Moves(fd, ..) => Some(fd),
             Uses::Nothing | Uses::One(_) | Uses::Two(..) => None,
         }
     }
@@ -122,7 +127,21 @@ impl Call {
     pub(crate) fn interest(&self) -> Option<(RawFd, Interest)> {
         match self.uses() {
             Uses::Waits(fd, interest) => interest.map(|interest| (fd, interest)),
+            Uses::Moves(fd, direction, waits) => waits.then_some((fd, direction.interest())),
             Uses::Nothing | Uses::One(_) | Uses::Two(..) => None,
+        }
+    }
+
+    /// What to wait for before the call is made again, where it was to wait and did not. io_uring says so of
+    /// descriptors with `O_NONBLOCK`: before Linux 5.15 always, and later when it was woken 128 times and
+    /// could not go on (`APOLL_MAX_RETRY`, io_uring/poll.c), as by a peer that sends no more while there is
+    /// no room to write.
+    pub fn to_be_waited_for(&self, result: i32) -> Option<(RawFd, Interest)> {
+        match self.uses() {
+            Uses::Moves(fd, direction, _) if result == -libc::EAGAIN && !self.never_waits() => {
+                Some((fd, direction.interest()))
+            }
+            _ => None,
         }
     }
 

@@ -53,7 +53,18 @@ impl Engine {
             Operation::Transfer(transfer) => transfer.is_enough(result),
             _ => false,
         };
-        self.await_completion(ruby, token, || (), counts)
+        let result = self.await_completion(ruby, token, || (), counts)?;
+        self.check_found(ruby, token, operation)?;
+        Ok(result)
+    }
+
+    /// Fails where something was found out about a descriptor that is closed by now, or about to be: its
+    /// number may be another file's. Who closes in a trap handler waits for no fiber of the same thread.
+    fn check_found(&self, ruby: &Ruby, token: Token, operation: &Operation) -> Result<(), Error> {
+        if matches!(operation, Operation::Poll { .. }) && self.driver.is_ended(token) {
+            return Err(errors::stream_closed(ruby));
+        }
+        Ok(())
     }
 
     /// As [`perform`](Self::perform), for an operation without lent memory: whatever ends the wait
@@ -71,10 +82,13 @@ impl Engine {
             return Ok(Some(result));
         }
         match self.await_wakeup(ruby, place.token) {
-            Ok(Wakeup::Completed(result)) if self.is_closed_under(place.token, result) => {
-                Err(errors::stream_closed(ruby))
+            Ok(Wakeup::Completed(result)) => {
+                if self.is_closed_under(place.token, result) {
+                    return Err(errors::stream_closed(ruby));
+                }
+                self.check_found(ruby, place.token, operation)?;
+                Ok(Some(result))
             }
-            Ok(Wakeup::Completed(result)) => Ok(Some(result)),
             other => {
                 if !self.is_closed() {
                     let cancelled = self.driver.cancel(place.token);
