@@ -100,6 +100,9 @@ module Closes
       # There Ruby's own close locks a Mutex that such a system call of another thread may have, which a trap handler
       # cannot (thread.c, rb_notify_fd_close_wait): with or without a scheduler.
       @raced = false if RUBY_VERSION < "4.0" && @closer == :trap && %i[recv recvmsg].include?(kind.name)
+      # Ruby's own recvmsg looks at the descriptor again after its system call, for which it lets other threads run
+      # without a note of who uses the descriptor (ancdata.c, rb_recvmsg).
+      @raced = false if kind.name == :recvmsg && %i[thread other].include?(@closer)
       @kinds = [kind, *others(kind)]
       @taker = TAKERS.sample(random: @random) if @way == :close
       true
