@@ -60,23 +60,6 @@ module UringIO
     LOCKED_MEMORY_SMALL = 1 << 20
     private_constant :RING_BYTES, :OPEN_FILES_SMALL, :LOCKED_MEMORY_SMALL
 
-    # Operations that a program notices when they are missing, and the Linux that brought them.
-    OPERATIONS = {
-      splice: "5.7", shutdown: "5.11", renameat: "5.11", unlinkat: "5.11", mkdirat: "5.15", symlinkat: "5.15",
-      linkat: "5.15", msg_ring: "5.18", socket: "5.19", send_zc: "6.0", sendmsg_zc: "6.1", read_multishot: "6.7",
-      waitid: "6.7", ftruncate: "6.9", bind: "6.11", listen: "6.11", pipe: "6.16"
-    }.freeze
-    # The same of features.
-    FEATURES = {
-      fast_poll: "5.7", sqpoll_nonfixed: "5.11", ext_arg: "5.11", native_workers: "5.12", cqe_skip: "5.17",
-      linked_file: "5.17", recvsend_bundle: "6.10", min_timeout: "6.12"
-    }.freeze
-    # The same of setup flags.
-    SETUP_FLAGS = {
-      submit_all: "5.18", coop_taskrun: "5.19", taskrun_flag: "5.19", single_issuer: "6.0", defer_taskrun: "6.1",
-      no_sqarray: "6.6"
-    }.freeze
-
     class << self
       # Looks at this machine, from within this process: its limits, filters and environment count.
       # @return [Doctor]

@@ -47,6 +47,12 @@ module UringIO
     #   and hard, nil for unlimited; usable CPUs
     attr_reader :limits
 
+    # @!method self.releases
+    #   The first Linux that has each operation, feature and setup flag of io_uring: what a kernel lacks came
+    #   later, or is hidden. Sources: io_uring_setup(2), io_uring_enter(2).
+    #   @return [Hash{Symbol => Hash{Symbol => String}}] by +:operations+, +:features+ and +:setup_flags+, and by the
+    #     names that the readers above have: "6.7". Empty where the system is not Linux.
+
     # Tries every backend and reads kernel and limits; takes well under a millisecond.
     # @return [Support]
     def self.detect

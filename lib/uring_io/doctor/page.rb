@@ -59,9 +59,9 @@ module UringIO
 
       def io_uring
         title("io_uring")
-        row("operations", present(@support.operations, OPERATIONS))
-        row("features", present(@support.features, FEATURES))
-        row("setup flags", setup_flags)
+        present("operations", @support.operations)
+        present("features", @support.features)
+        setup_flags
       end
 
       def limits
@@ -75,25 +75,28 @@ module UringIO
         hint(:cpus)
       end
 
-      # The number of those that are there; the missing by name where it matters.
-      def present(all, since)
-        missing = all.reject { |_, there| there }.keys
-        return "all #{all.size} known ones" if missing.empty?
-
-        named = missing & since.keys
-        names = named.map { |name| "#{name} (Linux #{since[name]})" }
-        names << "#{missing.size - named.size} more" if missing.size > named.size
-        "#{all.size - missing.size} of #{all.size}; missing: #{names.join(', ')}"
+      # The number of those that are there, and the missing by name.
+      def present(name, all)
+        there = all.count { |_, present| present }
+        row(name, there == all.size ? "all #{there} known ones" : "#{there} of #{all.size}")
+        missing(name, all.reject { |_, present| present }.keys)
       end
 
       def setup_flags
-        flags = @support.setup_flags
-        missing = flags.reject { |_, there| there }.keys
-        missing.delete(:coop_taskrun) if flags[:defer_taskrun] # the better one
-        text = flags.select { |_, there| there }.keys.join(", ")
-        text = "none" if text.empty?
-        names = missing.map { |name| SETUP_FLAGS.key?(name) ? "#{name} (Linux #{SETUP_FLAGS[name]})" : name.to_s }
-        names.empty? ? text : "#{text}; missing: #{names.join(', ')}"
+        there, missing = @support.setup_flags.partition { |_, present| present }.map { |flags| flags.map(&:first) }
+        missing.delete(:coop_taskrun) if there.include?(:defer_taskrun) # the better one
+        row("setup flags", there.empty? ? "none" : there.join(", "))
+        missing("setup_flags", missing)
+      end
+
+      # Names, by the Linux that brought them.
+      def missing(kind, names)
+        return if names.empty?
+
+        releases = Support.releases[kind.to_sym]
+        groups = names.group_by { |name| releases[name] }.sort_by { |release, _| Gem::Version.new(release || "99") }
+        groups = groups.map { |release, those| "#{those.join(', ')} (#{release ? "Linux #{release}" : 'not known here'})" }
+        paragraph("Missing: #{groups.join('; ')}.")
       end
 
       def limit(found, name)

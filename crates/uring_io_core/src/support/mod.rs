@@ -15,7 +15,7 @@ use crate::backend_kind::BackendKind;
 pub use diagnosis::diagnose;
 pub use machine::{Kernel, Limits};
 pub use refusal::{Reason, Unavailable};
-use trials::{try_epoll, try_io_uring, try_poll, try_select, Inventory};
+use trials::{first_releases, try_epoll, try_io_uring, try_poll, try_select, Inventory};
 
 /// What the kernel of this machine offers to this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,24 @@ pub struct Support {
     pub setup_flags: Vec<(&'static str, bool)>,
     /// Limits of the process.
     pub limits: Limits,
+}
+
+/// The first Linux (major and minor) that has each operation, feature and setup flag of io_uring by its
+/// name, as [`Support`] lists them. Empty where the system is not Linux. Sources are io_uring_setup(2) and
+/// io_uring_enter(2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Releases {
+    pub operations: Vec<(&'static str, (u32, u32))>,
+    pub features: Vec<(&'static str, (u32, u32))>,
+    pub setup_flags: Vec<(&'static str, (u32, u32))>,
+}
+
+impl Releases {
+    /// Those that are known.
+    pub fn known() -> Self {
+        first_releases()
+    }
 }
 
 /// A backend and whether it works here.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Releases;
 use crate::error::{Error, Result};
 use crate::posix::{self, DescriptorSet};
 #[cfg(target_os = "linux")]
@@ -34,6 +35,21 @@ impl Inventory {
     pub fn of_no_ring() -> Self {
         Self::default()
     }
+}
+
+/// The first Linux of what a ring may have.
+#[cfg(target_os = "linux")]
+pub(super) fn first_releases() -> Releases {
+    Releases {
+        operations: releases::of_operations(),
+        features: releases::of_features(),
+        setup_flags: releases::of_setup_flags(),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn first_releases() -> Releases {
+    Releases::default()
 }
 
 #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use io_uring::Builder;
 use crate::ring_options::Mask;
 
 /// A kernel release, major and minor.
-pub(super) type Release = (u32, u32);
+pub(crate) type Release = (u32, u32);
 
 impl Mask {
     /// Hides every flag, feature and operation that came after Linux `major.minor`.
@@ -80,6 +80,22 @@ impl Operations {
             .map(|(code, (name, _))| (name, self.supports(code)))
             .collect()
     }
+}
+
+/// The first release of each operation, by opcode.
+pub(crate) fn of_operations() -> Vec<(&'static str, Release)> {
+    OPERATIONS.to_vec()
+}
+
+/// The first release of each feature, by bit.
+pub(crate) fn of_features() -> Vec<(&'static str, Release)> {
+    FEATURES.to_vec()
+}
+
+/// The first release of each flag of the ladder.
+pub(crate) fn of_setup_flags() -> Vec<(&'static str, Release)> {
+    let flags = SETUP_FLAGS.iter();
+    flags.map(|flag| (flag.name, flag.since)).collect()
 }
 
 /// The first release that has the operation `code`.

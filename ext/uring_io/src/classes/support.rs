@@ -2,7 +2,7 @@
 //! gives them a face.
 
 use magnus::{function, prelude::*, Error, RHash, RModule, Ruby};
-use uring_io_core::support::{BackendSupport, Limits, Support};
+use uring_io_core::support::{BackendSupport, Limits, Releases, Support};
 
 /// UringIO::Support.detect_raw: a Hash of Hashes.
 fn detect(ruby: &Ruby) -> Result<RHash, Error> {
@@ -41,6 +41,24 @@ fn detect(ruby: &Ruby) -> Result<RHash, Error> {
     Ok(hash)
 }
 
+/// UringIO::Support.releases: a Hash of Hashes.
+fn releases(ruby: &Ruby) -> Result<RHash, Error> {
+    let known = Releases::known();
+    let hash = ruby.hash_new();
+    for (name, list) in [
+        ("operations", &known.operations),
+        ("features", &known.features),
+        ("setup_flags", &known.setup_flags),
+    ] {
+        let entries = ruby.hash_new();
+        for (entry, (major, minor)) in list {
+            entries.aset(ruby.to_symbol(*entry), format!("{major}.{minor}"))?;
+        }
+        hash.aset(ruby.to_symbol(name), entries)?;
+    }
+    Ok(hash)
+}
+
 fn backend_hash(ruby: &Ruby, backend: &BackendSupport) -> Result<RHash, Error> {
     let hash = ruby.hash_new();
     hash.aset(ruby.to_symbol("available"), backend.is_available())?;
@@ -71,6 +89,7 @@ fn limits_hash(ruby: &Ruby, limits: &Limits) -> Result<RHash, Error> {
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Support", ruby.class_object())?;
     class.define_singleton_method("detect_raw", function!(detect, 0))?;
+    class.define_singleton_method("releases", function!(releases, 0))?;
     class
         .singleton_class()?
         .funcall::<_, _, magnus::Value>("private", (ruby.to_symbol("detect_raw"),))?;
