@@ -135,7 +135,7 @@ module UringIO
     def chain(timeout: nil, hardlink: false)
       chain = Chain.new
       yield chain
-      chain.make(hardlink) do |steps, descriptors|
+      chain.make do |steps, descriptors|
         perform_chain(steps, descriptors, hardlink, timeout)
       end
     ensure

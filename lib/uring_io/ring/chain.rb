@@ -53,7 +53,7 @@ module UringIO
       end
 
       # @api private
-      def make(hardlink)
+      def make
         return [] if @steps.empty?
 
         # The number of its descriptor may be another's by now.
@@ -61,26 +61,25 @@ module UringIO
         raise IOError, "closed stream: #{closed.inspect} was closed before the chain was made" if closed
 
         rows = @steps.map { |step| [step.call, step.slots, step.into] }
-        *values, timed_out = yield rows, @opened
-        outcomes = @steps.zip(values).map { |step, (value, _)| step.converted(value) }
-        broken = hardlink ? outcomes.index { |outcome| outcome.is_a?(Exception) } : values.index { |_, broke| broke }
+        *values, broken, timed_out = yield rows, @opened
+        outcomes = @steps.zip(values).map { |step, value| step.converted(value) }
         fail_at(broken, outcomes, timed_out) if broken
         outcomes
       ensure
         @steps.each { |step| step.memory&.free }
       end
 
-      # Opens a file as a descriptor of the chain's own, for later steps.
-      # @return [Step]
-      def open(*, **) = step(:open) { opening { super } }
+      # @!method open(path, mode = "r", perm = 0o666, dir: nil, resolve: nil)
+      #   Opens a file as a descriptor of the chain's own, for later steps.
+      #   @return [Step]
 
-      # Makes a socket as a descriptor of the chain's own, for later steps.
-      # @return [Step]
-      def socket(*, **) = step(:socket) { opening { super } }
+      # @!method socket(domain, type = :STREAM, protocol = 0)
+      #   Makes a socket as a descriptor of the chain's own, for later steps.
+      #   @return [Step]
 
-      # Accepts a connection as a descriptor of the chain's own, for later steps.
-      # @return [Step]
-      def accept(*, **) = step(:accept) { opening { super } }
+      # @!method accept(io)
+      #   Accepts a connection as a descriptor of the chain's own, for later steps.
+      #   @return [Step]
 
       # As Operations#send, of all the data: what would be a short transfer waits (Socket::MSG_WAITALL).
       # @return [Step]
@@ -118,18 +117,8 @@ module UringIO
       def step(name)
         @name = name
         @slots = []
-        @into = @memory = nil
+        @memory = nil
         yield
-      end
-
-      def opening
-        @into = @opened
-        @opened += 1
-        yield
-      rescue Exception # rubocop:disable Lint/RescueException
-        @opened -= 1
-        @into = nil
-        raise
       end
 
       def run(call, timeout: nil, &convert)
@@ -138,8 +127,9 @@ module UringIO
         raise ArgumentError, "timeout: is for a chain as a whole, not for its steps" if timeout
 
         slots = @slots.any? ? @slots : []
-        step = Step.new(@name, @steps.size, call, slots, into: @into, memory: @memory, convert:)
+        step = Step.new(@name, @steps.size, call, slots, into: (@opened if call.opens?), memory: @memory, convert:)
         @steps << step
+        @opened += 1 if step.into
         step
       end
 

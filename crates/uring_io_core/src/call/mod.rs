@@ -328,6 +328,26 @@ pub struct Link {
 }
 
 impl Call {
+    /// recv(2) with flags.
+    pub fn recv(fd: RawFd, memory: Memory, flags: i32) -> Self {
+        Self::Recv {
+            fd,
+            memory,
+            flags,
+            done: 0,
+        }
+    }
+
+    /// send(2) with flags.
+    pub fn send(fd: RawFd, memory: Memory, flags: i32) -> Self {
+        Self::Send {
+            fd,
+            memory,
+            flags,
+            done: 0,
+        }
+    }
+
     /// The same call once more, where that is one that goes on.
     pub fn again(&self) -> Option<Self> {
         match *self {

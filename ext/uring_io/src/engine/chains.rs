@@ -36,8 +36,9 @@ pub struct Chain {
 /// What became of a chain.
 pub struct ChainOutcome {
     pub outcomes: Vec<Outcome>,
-    /// For each whether it broke the chain.
-    pub broken: Vec<bool>,
+    /// Which of them ended the chain: the first that failed, or moved fewer bytes than it was asked for; of a
+    /// chain that goes on after a failure the first that failed.
+    pub broken_at: Option<usize>,
     pub timed_out: bool,
 }
 
@@ -103,7 +104,7 @@ impl Engine {
             made.closed = matches!(end, Some(End::Closed));
             outcomes.into_iter().for_each(|outcome| made.push(outcome));
         }
-        Ok(made.into_outcome())
+        Ok(made.into_outcome(chain.hard))
     }
 
     /// Makes steps in one submission: what became of each, and what ended them before their time. `used` are
@@ -199,7 +200,7 @@ impl Engine {
             }
             made.push(outcome);
         }
-        Ok(made.into_outcome())
+        Ok(made.into_outcome(chain.hard))
     }
 }
 
@@ -266,10 +267,13 @@ impl Progress {
         self.timed_out || self.closed || (!hard && self.broken.contains(&true))
     }
 
-    fn into_outcome(mut self) -> ChainOutcome {
+    fn into_outcome(mut self, hard: bool) -> ChainOutcome {
+        let breaks =
+            |number: usize| self.broken[number] && (!hard || self.outcomes[number].result < 0);
+        let broken_at = (0..self.outcomes.len()).find(|number| breaks(*number));
         ChainOutcome {
             outcomes: std::mem::take(&mut self.outcomes),
-            broken: std::mem::take(&mut self.broken),
+            broken_at,
             timed_out: self.timed_out,
         }
     }

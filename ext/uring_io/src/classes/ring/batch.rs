@@ -173,12 +173,7 @@ impl Batch {
         flags: i32,
         timeout: Value,
     ) -> Result<Option<usize>, Error> {
-        let make = |fd, memory| Call::Recv {
-            fd,
-            memory,
-            flags,
-            done: 0,
-        };
+        let make = |fd, memory| Call::recv(fd, memory, flags);
         Self::add_transfer(ruby, &this, io, into, timeout, Direction::Read, make)
     }
 
@@ -190,12 +185,7 @@ impl Batch {
         flags: i32,
         timeout: Value,
     ) -> Result<Option<usize>, Error> {
-        let make = |fd, memory| Call::Send {
-            fd,
-            memory,
-            flags,
-            done: 0,
-        };
+        let make = |fd, memory| Call::send(fd, memory, flags);
         Self::add_transfer(ruby, &this, io, data, timeout, Direction::Write, make)
     }
 

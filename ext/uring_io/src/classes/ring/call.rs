@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use magnus::{
-    function, prelude::*, typed_data::Obj, Error, RArray, RString, Ruby, TypedData, Value,
+    function, method, prelude::*, typed_data::Obj, Error, RArray, RString, Ruby, TypedData, Value,
 };
 use uring_io_core::{
     empty_child, empty_status, numbers, Call, Direction, Memory, Message, OpenHow,
@@ -112,24 +112,14 @@ impl RingCall {
     fn recv(ruby: &Ruby, fd: i32, into: Value, flags: i32) -> Constructed {
         Self::holding(ruby, |held| {
             let memory = room(ruby, into, held)?;
-            Ok(Call::Recv {
-                fd,
-                memory,
-                flags,
-                done: 0,
-            })
+            Ok(Call::recv(fd, memory, flags))
         })
     }
 
     fn send(ruby: &Ruby, fd: i32, from: Value, flags: i32) -> Constructed {
         Self::holding(ruby, |held| {
             let memory = bytes(ruby, from, held)?;
-            Ok(Call::Send {
-                fd,
-                memory,
-                flags,
-                done: 0,
-            })
+            Ok(Call::send(fd, memory, flags))
         })
     }
 
@@ -507,6 +497,7 @@ pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     call.const_set("AT_REMOVEDIR", libc::AT_REMOVEDIR)?;
     call.const_set("AT_SYMLINK_NOFOLLOW", libc::AT_SYMLINK_NOFOLLOW)?;
     RingCall::class(ruby);
+    call.define_method("opens?", method!(RingCall::opens, 0))?;
     call.define_singleton_method("nop", function!(RingCall::nop, 0))?;
     call.define_singleton_method("read", function!(RingCall::read, 3))?;
     call.define_singleton_method("write", function!(RingCall::write, 3))?;

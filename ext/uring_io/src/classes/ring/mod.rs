@@ -166,8 +166,8 @@ impl Ring {
         made
     }
 
-    /// Makes a chain: for each step what it came to and whether that broke the chain; then whether the
-    /// timeout passed. `steps` has for each the call, which of the chain's own descriptors each of its
+    /// Makes a chain: for each step what it came to, then which of them broke it, nil for none, and whether
+    /// the timeout passed. `steps` has for each the call, which of the chain's own descriptors each of its
     /// descriptors is, and which of them it opens, by number or nil.
     fn perform_chain(
         ruby: &Ruby,
@@ -232,13 +232,14 @@ impl Ring {
     }
 
     fn chain_values(ruby: &Ruby, steps: RArray, made: &ChainOutcome) -> Hook<RArray> {
-        let values = ruby.ary_new_capa(steps.len() + 1);
-        for (index, (outcome, broken)) in made.outcomes.iter().zip(&made.broken).enumerate() {
+        let values = ruby.ary_new_capa(steps.len() + 2);
+        for (index, outcome) in made.outcomes.iter().enumerate() {
             let (call, ..): Row = steps.entry(index as isize)?;
             let value = result::value(ruby, outcome, call.name(), &call.held)?;
             let value = value.unwrap_or_else(|failed| failed.as_value());
-            values.push((value, *broken))?;
+            values.push(value)?;
         }
+        values.push(made.broken_at)?;
         values.push(made.timed_out)?;
         Ok(values)
     }

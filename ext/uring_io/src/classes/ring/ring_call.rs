@@ -86,6 +86,14 @@ impl RingCall {
         }
     }
 
+    /// Whether it opens one descriptor, which may become a chain's own.
+    pub fn opens(&self) -> bool {
+        let call = self.call.take();
+        let opens = call.as_ref().is_some_and(Call::opens);
+        self.call.set(call);
+        opens
+    }
+
     /// Of the call, for its errors.
     pub fn name(&self) -> &'static str {
         self.name.get()
