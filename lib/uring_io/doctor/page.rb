@@ -95,7 +95,9 @@ module UringIO
 
         releases = Support.releases[kind.to_sym]
         groups = names.group_by { |name| releases[name] }.sort_by { |release, _| Gem::Version.new(release || "99") }
-        groups = groups.map { |release, those| "#{those.join(', ')} (#{release ? "Linux #{release}" : 'not known here'})" }
+        groups = groups.map do |release, those|
+          "#{those.join(', ')} (#{release ? "Linux #{release}" : 'not known here'})"
+        end
         paragraph("Missing: #{groups.join('; ')}.")
       end
 

@@ -187,8 +187,8 @@ impl Engine {
         for number in 0..outcomes.len() {
             let outcome = &mut outcomes[number];
             // Sent without a copy, its memory would have to be held for longer than that of the others.
-            let may_be = |call: &Box<Call>| !matches!(**call, Call::SendZeroCopy { .. });
-            if outcome.result != -libc::EAGAIN || !outcome.call.as_ref().is_some_and(may_be) {
+            let may_be = |call: &Call| !matches!(call, Call::SendZeroCopy { .. });
+            if outcome.result != -libc::EAGAIN || !outcome.call.as_deref().is_some_and(may_be) {
                 continue;
             }
             let Some(call) = outcome.call.take() else {
