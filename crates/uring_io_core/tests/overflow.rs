@@ -1,4 +1,5 @@
 //! Queues that are too small for what goes through them.
+#![cfg(target_os = "linux")]
 
 mod parties;
 
