@@ -89,16 +89,11 @@ pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     if watched.iter().any(|(_, interest)| interest.is_urgent()) {
         return Err(Error::new("kevent", libc::ENOSYS));
     }
-    // SAFETY: takes nothing and returns a new descriptor.
-    let queue = owned("kqueue", unsafe { libc::kqueue() })?;
-    close_on_exec(queue.as_raw_fd());
+    let queue = kqueue::create()?;
     for &(fd, interest) in watched {
-        for (event, filter) in [
-            (libc::POLLIN, libc::EVFILT_READ),
-            (libc::POLLOUT, libc::EVFILT_WRITE),
-        ] {
+        for event in [libc::POLLIN, libc::POLLOUT] {
             if interest.poll_events() & event != 0 {
-                add_filter(&queue, fd, filter as _)?;
+                kqueue::change(&queue, fd, event, kqueue::ADD, 0)?;
             }
         }
     }
@@ -108,21 +103,6 @@ pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
 /// As [`watch`]: what the descriptors are ready for already is told again.
 pub fn watch_changes(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     watch(watched)
-}
-
-fn add_filter(queue: &OwnedFd, fd: RawFd, filter: i32) -> Result<()> {
-    // SAFETY: all zeros is an event of no flags.
-    let mut event = unsafe { std::mem::zeroed::<libc::kevent>() };
-    event.ident = fd as _;
-    event.filter = filter as _;
-    event.flags = libc::EV_ADD as _;
-    let nowhere = std::ptr::null_mut();
-    // SAFETY: reads one event, a local, and has no room for any.
-    let added = unsafe { libc::kevent(queue.as_raw_fd(), &event, 1, nowhere, 0, std::ptr::null()) };
-    if added < 0 {
-        return Err(Error::last("kevent"));
-    }
-    Ok(())
 }
 
 /// Linux only: `-EOPNOTSUPP`, and the caller asks with poll(2) first, which would wait for ever on an end
@@ -193,5 +173,106 @@ pub(crate) fn close_on_exec(fd: RawFd) {
     if fd >= 0 {
         // SAFETY: sets a flag of a descriptor that nobody knows yet.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// kqueue(2). Each filter goes by the poll(2) event that it stands for: `POLLIN` is `EVFILT_READ`, `POLLOUT`
+/// is `EVFILT_WRITE`.
+pub(crate) mod kqueue {
+    use super::{close_on_exec, owned, AsRawFd, Duration, Error, OwnedFd, RawFd, Result};
+    use crate::clock::timespec;
+
+    pub(crate) use libc::kevent as Event;
+
+    /// Adds a filter, which reports as long as the descriptor is ready.
+    pub(crate) const ADD: u32 = libc::EV_ADD as u32;
+    /// Adds a filter, or enables one that has reported. It reports once and is disabled then.
+    pub(crate) const ARM: u32 = ADD | KEEP;
+    /// Enables a filter that is there: `ENOENT` where there is none.
+    pub(crate) const KEEP: u32 = libc::EV_ENABLE as u32 | libc::EV_DISPATCH as u32;
+    /// Takes a filter away: `ENOENT` where there is none.
+    pub(crate) const DELETE: u32 = libc::EV_DELETE as u32;
+
+    /// A queue. Forked children do not inherit it: their descriptor of this number is free.
+    pub(crate) fn create() -> Result<OwnedFd> {
+        // SAFETY: takes nothing and returns a new descriptor.
+        let queue = owned("kqueue", unsafe { libc::kqueue() })?;
+        close_on_exec(queue.as_raw_fd());
+        Ok(queue)
+    }
+
+    /// Changes one filter of a descriptor. Its events carry `mark`.
+    pub(crate) fn change(
+        queue: &OwnedFd,
+        fd: RawFd,
+        event: i16,
+        change: u32,
+        mark: u32,
+    ) -> Result<()> {
+        // The types of the filters differ by system, their numbers fit everywhere.
+        let filter = match event {
+            libc::POLLIN => libc::EVFILT_READ as i32,
+            _ => libc::EVFILT_WRITE as i32,
+        };
+        // SAFETY: an event consists of integers and a pointer, for which all zeros are values.
+        let mut event = unsafe { std::mem::zeroed::<Event>() };
+        event.ident = fd as _;
+        event.filter = filter as _;
+        event.flags = change as _;
+        event.udata = std::ptr::without_provenance_mut(mark as usize);
+        let nowhere = std::ptr::null_mut();
+        // Without room for events the call itself fails with what would be an event of EV_ERROR.
+        // SAFETY: reads one event, a local, and has no room for any.
+        let done =
+            unsafe { libc::kevent(queue.as_raw_fd(), &event, 1, nowhere, 0, std::ptr::null()) };
+        if done < 0 {
+            return Err(Error::last("kevent"));
+        }
+        Ok(())
+    }
+
+    /// Waits, and replaces `events` by what was found, as many as it has room for.
+    pub(crate) fn wait(
+        queue: &OwnedFd,
+        events: &mut Vec<Event>,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        events.clear();
+        let timeout = timeout.map(timespec);
+        let timeout = timeout
+            .as_ref()
+            .map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the kernel fills at most as many events as there is room for, and reads a timespec that
+        // outlives the call.
+        let found = unsafe {
+            libc::kevent(
+                queue.as_raw_fd(),
+                std::ptr::null(),
+                0,
+                events.as_mut_ptr(),
+                events.capacity() as _,
+                timeout,
+            )
+        };
+        if found < 0 {
+            return Err(Error::last("kevent"));
+        }
+        // SAFETY: so many were filled.
+        unsafe { events.set_len(found as usize) };
+        Ok(())
+    }
+
+    /// What an event is about: the descriptor, the filter, whether an error was found with it, and the mark.
+    pub(crate) fn meaning(event: &Event) -> (RawFd, i16, bool, u32) {
+        let is_read = event.filter == libc::EVFILT_READ;
+        let filter = if is_read { libc::POLLIN } else { libc::POLLOUT };
+        // With EV_EOF, a socket's error is in these flags.
+        let has_error = event.flags & libc::EV_EOF != 0 && event.fflags != 0;
+        (
+            event.ident as RawFd,
+            filter,
+            has_error,
+            event.udata.addr() as u32,
+        )
     }
 }
