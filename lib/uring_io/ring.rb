@@ -72,7 +72,7 @@ module UringIO
 
     # @!method backend
     #   Any thread may ask.
-    #   @return [Symbol] :io_uring, :epoll, :poll or :select
+    #   @return [Symbol] :io_uring, :epoll, :kqueue, :poll or :select
 
     # @!method close
     #   Ends what is in flight and gives the ring back. Repeatable.

@@ -15,8 +15,8 @@ module UringIO
 
     # @!method initialize(**options)
     #   @param options [Hash]
-    #   @option options [Symbol, nil] :backend (nil) :io_uring, :epoll, :poll or :select; URING_IO_BACKEND or else the
-    #     best that works when nil
+    #   @option options [Symbol, nil] :backend (nil) :io_uring, :epoll, :kqueue, :poll or :select; URING_IO_BACKEND
+    #     or else the best that works when nil
     #   @option options [Integer] :entries (1024) size of the submission queue, 1 to 32768
     #   @option options [Boolean] :sqpoll (false) whether a thread of the kernel polls that queue, as for Ring.new
     #   @option options [Numeric] :sqpoll_idle (1) as for Ring.new, in seconds
@@ -34,7 +34,7 @@ module UringIO
 
     # @!method backend
     #   Any thread may ask, also when it is closed.
-    #   @return [Symbol] :io_uring, :epoll, :poll or :select
+    #   @return [Symbol] :io_uring, :epoll, :kqueue, :poll or :select
 
     # @!method closed?
     #   Any thread may ask.

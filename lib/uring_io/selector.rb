@@ -20,8 +20,8 @@ module UringIO
     # @!method initialize(loop, **options)
     #   @param loop [Fiber] the fiber that calls #select
     #   @param options [Hash]
-    #   @option options [Symbol, nil] :backend (nil) :io_uring, :epoll, :poll or :select; URING_IO_BACKEND or else the
-    #     best that works when nil
+    #   @option options [Symbol, nil] :backend (nil) :io_uring, :epoll, :kqueue, :poll or :select; URING_IO_BACKEND
+    #     or else the best that works when nil
     #   @option options [Integer] :entries (1024) size of the submission queue
     #   @option options [Boolean] :sqpoll (false) as for Ring.new
     #   @option options [Numeric] :sqpoll_idle (1) as for Ring.new
@@ -34,7 +34,7 @@ module UringIO
     #   @return [Fiber] that calls #select
 
     # @!method backend
-    #   @return [Symbol] :io_uring, :epoll, :poll or :select
+    #   @return [Symbol] :io_uring, :epoll, :kqueue, :poll or :select
 
     # @!method close
     #   Cancels what is in flight, waits for its end and gives the backend back. Repeatable.
@@ -156,11 +156,13 @@ module UringIO
     #   class URing < Selector; end
     #   # A selector on epoll: as Selector.new(loop, backend: :epoll).
     #   class EPoll < Selector; end
+    #   # A selector on kqueue: as Selector.new(loop, backend: :kqueue).
+    #   class KQueue < Selector; end
     #   # A selector on poll: as Selector.new(loop, backend: :poll).
     #   class Poll < Selector; end
     #   # A selector on select: as Selector.new(loop, backend: :select).
     #   class Select < Selector; end
-    { URing: :io_uring, EPoll: :epoll, Poll: :poll, Select: :select }.each do |name, backend|
+    { URing: :io_uring, EPoll: :epoll, KQueue: :kqueue, Poll: :poll, Select: :select }.each do |name, backend|
       selector = Class.new(self) do
         # Not define_method: its block would be of the Ractor that loads this.
         class_eval <<~RUBY, __FILE__, __LINE__ + 1

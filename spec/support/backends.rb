@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
-# One example group for each backend. A backend that this machine does not have is a skip with the
+# One example group for each backend of this system. A backend that this machine does not have is a skip with the
 # reason that UringIO.support gives.
 module Backends
-  ALL = %i[io_uring epoll poll select].freeze
+  ALL = UringIO.support.backends.values.reject { |backend| backend.reason == :platform }.map(&:name).freeze
   CHOSEN = (ENV["URING_IO_SPEC_BACKENDS"] || ALL.join(",")).split(",").map { |name| name.strip.to_sym }.freeze
 
   unknown = CHOSEN - ALL

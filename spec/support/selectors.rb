@@ -6,7 +6,7 @@ require "fcntl"
 # installed, its own selectors run the same examples: an example that they fail is either wrong, or says what
 # they do otherwise.
 module Selectors
-  OWN = { io_uring: :URing, epoll: :EPoll, poll: :Poll, select: :Select }.freeze
+  OWN = { io_uring: :URing, epoll: :EPoll, kqueue: :KQueue, poll: :Poll, select: :Select }.freeze
 
   # Ours needs no control in each of several processes that share the backends.
   CONTROLS = begin

@@ -98,7 +98,7 @@ RSpec.describe UringIO, ".run" do
   end
 
   it "refuses options that Scheduler.new refuses, and leaves no scheduler behind" do
-    expect { described_class.run(backend: :kqueue) { nil } }.to raise_error(ArgumentError)
+    expect { described_class.run(backend: :devpoll) { nil } }.to raise_error(ArgumentError)
     expect { described_class.run(color: :red) { nil } }.to raise_error(ArgumentError)
     expect(Fiber.scheduler).to be_nil
   end

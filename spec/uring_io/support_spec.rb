@@ -6,7 +6,7 @@ RSpec.describe UringIO, ".support" do
   subject(:support) { described_class.support }
 
   it "lists every backend, best first, and whether it works" do
-    expect(support.backends.keys).to eq(%i[io_uring epoll poll select])
+    expect(support.backends.keys).to eq(%i[io_uring epoll kqueue poll select])
     expect(support.backends.values.map(&:available?)).to all(be(true).or(be(false)))
     expect(support.available?(:poll)).to be(true)
     expect(support.best).to eq(support.backends.values.find(&:available?).name)
@@ -46,7 +46,7 @@ RSpec.describe UringIO, ".support" do
   it "gives plain values, fit for JSON, and a line for each backend" do
     hash = support.to_h
     expect(JSON.parse(JSON.generate(hash), symbolize_names: true)[:backends].keys).to eq(support.backends.keys)
-    expect(support.to_s.lines.size).to eq(5)
+    expect(support.to_s.lines.size).to eq(1 + support.backends.size)
     expect(support.inspect).to include(support.best.to_s)
   end
 
@@ -56,8 +56,13 @@ RSpec.describe UringIO, ".support" do
     expect(support).to be_frozen
   end
 
+  it "knows the backends of other systems, and says that they are" do
+    expect(support.reason(:kqueue)).to eq(:platform)
+    expect(support.backends[:kqueue].cause).to eq("kqueue is a call of macOS and BSD; this is Linux.")
+  end
+
   it "refuses names of no backend" do
-    expect { support.available?(:kqueue) }.to raise_error(ArgumentError, /kqueue/)
+    expect { support.available?(:devpoll) }.to raise_error(ArgumentError, /devpoll/)
     expect { support.reason(nil) }.to raise_error(ArgumentError)
   end
 

@@ -10,6 +10,8 @@ pub enum BackendKind {
     IoUring,
     /// epoll(7): readiness is awaited, then the call is made (Linux).
     Epoll,
+    /// kqueue(2): the same on macOS and BSD.
+    Kqueue,
     /// poll(2): the same on any Unix, cost grows with the descriptors waited for.
     Poll,
     /// select(2): the same for descriptors below 1024.
@@ -17,14 +19,21 @@ pub enum BackendKind {
 }
 
 impl BackendKind {
-    /// Every backend, best first.
-    pub const ALL: [Self; 4] = [Self::IoUring, Self::Epoll, Self::Poll, Self::Select];
+    /// Every backend, best first, whatever this system has of them.
+    pub const ALL: [Self; 5] = [
+        Self::IoUring,
+        Self::Epoll,
+        Self::Kqueue,
+        Self::Poll,
+        Self::Select,
+    ];
 
-    /// The name users write: `io_uring`, `epoll`, `poll` or `select`.
+    /// The name users write: `io_uring`, `epoll`, `kqueue`, `poll` or `select`.
     pub fn name(self) -> &'static str {
         match self {
             Self::IoUring => "io_uring",
             Self::Epoll => "epoll",
+            Self::Kqueue => "kqueue",
             Self::Poll => "poll",
             Self::Select => "select",
         }

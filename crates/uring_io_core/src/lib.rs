@@ -1,4 +1,4 @@
-//! Operations on io_uring, with epoll, poll and select behind the same interface.
+//! Operations on io_uring, with epoll, kqueue, poll and select behind the same interface.
 //!
 //! A *party* (for the Ruby binding: a fiber) parks at a [`Driver`] and gets a [`Token`]. It may
 //! submit an [`Operation`] under that token, set a timeout, or wait to be woken. The driver passes
@@ -9,7 +9,7 @@
 //! ```text
 //! Driver ── in-flight table, timers, ready queue, waker, worker pool
 //!    └── Backend ── uring (submissions, completions)
-//!               └── readiness (one transfer loop) ── epoll | poll | select
+//!               └── readiness (one transfer loop) ── epoll | kqueue | poll | select
 //! ```
 //!
 //! Operations and [calls](Call) are two types on purpose. An operation is `Copy`, names descriptors and lent
@@ -24,10 +24,13 @@
 //! uring/ readiness/ worker_pool in_flight/
 //! call/
 //! posix waker resolver                    what every system has
-//! platform                                what differs: elsewhere/ has the stand-ins
+//! platform                                what differs
 //! descriptor clock address memory completion users timers ready_queue
 //! operation token error stats ring_options backend_kind
 //! ```
+//!
+//! `elsewhere/` has a file in the place of each that not every system can have: `elsewhere/epoll.rs` is compiled
+//! for macOS and BSD, `elsewhere/kqueue.rs` for Linux. The `mod` line of the file chooses.
 
 #![warn(missing_docs)]
 // What only the Linux backends use is compiled elsewhere too, so that it stays correct.

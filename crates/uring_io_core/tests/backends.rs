@@ -282,10 +282,9 @@ fn an_empty_socket_is_asked_again_only_when_it_is_ready() {
             driver.leave(token);
         }
         let after = driver.stats();
-        let watched = if driver.backend() == BackendKind::Epoll {
-            READS
-        } else {
-            0
+        let watched = match driver.backend() {
+            BackendKind::Epoll | BackendKind::Kqueue => READS,
+            _ => 0,
         };
         let asked = after.direct_calls - before.direct_calls - watched;
         // Each when ready, and one in so many before: input may come as fast as it is read.

@@ -2,7 +2,7 @@
 //! each of the ways that machines do.
 #![allow(unsafe_code)]
 
-use uring_io_core::support::Support;
+use uring_io_core::support::{Reason, Support};
 use uring_io_core::BackendKind;
 
 #[test]
@@ -35,6 +35,27 @@ fn kernel_and_limits_are_known() {
     assert!(!support.kernel.sysname.is_empty() && !support.kernel.machine.is_empty());
     assert!(support.limits.cpus >= 1);
     assert_ne!(support.limits.open_files_soft, Some(0));
+}
+
+#[test]
+fn a_backend_of_another_system_is_named_as_such_with_what_there_is_instead() {
+    let support = Support::detect();
+    let is_linux = cfg!(target_os = "linux");
+    let (epoll, kqueue) = (BackendKind::Epoll, BackendKind::Kqueue);
+    let instead = if is_linux { epoll } else { kqueue };
+    for kind in BackendKind::ALL {
+        let is_here = match kind {
+            BackendKind::IoUring | BackendKind::Epoll => is_linux,
+            BackendKind::Kqueue => !is_linux,
+            BackendKind::Poll | BackendKind::Select => true,
+        };
+        if !is_here {
+            let unavailable = support.backend(kind).unavailable.as_ref().unwrap();
+            assert_eq!(unavailable.reason, Reason::Platform, "{unavailable}");
+            assert!(unavailable.cause.contains(kind.name()), "{unavailable}");
+            assert!(unavailable.remedy.contains(instead.name()), "{unavailable}");
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -21,8 +21,8 @@ module UringIO
     # An IO is reported as long as it is ready. One that is closed is not, but stays registered until it is
     # deregistered. A child by fork has its parent's selectors with all that is registered, as selectors of its own.
     class Selector
-      # @param backend [Symbol, nil] :io_uring, :epoll, :poll or :select; URING_IO_BACKEND or else the best that works
-      #   when nil
+      # @param backend [Symbol, nil] :io_uring, :epoll, :kqueue, :poll or :select; URING_IO_BACKEND or else the best
+      #   that works when nil
       # @raise [UnsupportedError] when the backend that was asked for cannot be used here
       def initialize(backend: nil)
         @poller = Poller.new(backend:)
@@ -35,7 +35,7 @@ module UringIO
         @closed = false
       end
 
-      # @return [Symbol] :io_uring, :epoll, :poll or :select
+      # @return [Symbol] :io_uring, :epoll, :kqueue, :poll or :select
       # @raise [IOError] when the selector is closed
       def backend
         check_open

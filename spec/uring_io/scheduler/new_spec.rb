@@ -56,12 +56,18 @@ RSpec.describe UringIO::Scheduler, ".new" do
   end
 
   it "refuses names of no backend, from either source, and says which there are" do
-    expect { described_class.new(backend: :kqueue) }.to raise_error(ArgumentError, /"kqueue".*:io_uring, :epoll/)
+    expect { described_class.new(backend: :devpoll) }.to raise_error(ArgumentError, /"devpoll".*:io_uring, :epoll/)
     expect { described_class.new(backend: "") }.to raise_error(ArgumentError)
     expect { described_class.new(backend: "e\0poll") }.to raise_error(ArgumentError)
     with_environment("bogus") do
       expect { described_class.new }.to raise_error(ArgumentError, /URING_IO_BACKEND.*"bogus"/)
     end
+  end
+
+  it "refuses the backend of another system by its name, with what there is instead" do
+    expect { described_class.new(backend: :kqueue) }
+      .to raise_error(UringIO::UnsupportedError, /kqueue is a call of macOS and BSD; this is Linux.*epoll/)
+    with_environment("kqueue") { expect { described_class.new }.to raise_error(UringIO::UnsupportedError, /kqueue/) }
   end
 
   it "refuses values of other types" do

@@ -1,5 +1,5 @@
-//! The readiness backend: one loop that makes a call when its descriptor is ready, over three
-//! ways to wait (epoll, poll, select).
+//! The readiness backend: one loop that makes a call when its descriptor is ready, over four
+//! ways to wait (epoll, kqueue, poll, select).
 //!
 //! A transfer is tried at once; only when it would wait does its descriptor get watched. Watching
 //! is one-shot: what is ready is taken off, and the waits that are left are armed again. Reads of a
@@ -8,6 +8,10 @@
 mod descriptors;
 #[cfg_attr(not(target_os = "linux"), path = "../elsewhere/epoll.rs")]
 mod epoll;
+#[cfg_attr(target_os = "linux", allow(dead_code))]
+mod filters;
+#[cfg_attr(target_os = "linux", path = "../elsewhere/kqueue.rs")]
+mod kqueue;
 mod poll;
 mod select;
 mod waiting;
@@ -21,7 +25,7 @@ use crate::backend_kind::BackendKind;
 use crate::call::blocking::{self, PinnedCall};
 use crate::call::Call;
 use crate::completion::Completion;
-use crate::descriptor::is_open;
+use crate::descriptor::{is_open, target_of};
 use crate::error::{Error, Result};
 use crate::operation::{Direction, Interest, Operation, Target, Transfer};
 use crate::posix;
@@ -34,8 +38,29 @@ use waiting::{Attempt, Waiting};
 /// One way to wait for readiness. Events are those of poll(2).
 enum Waiter {
     Epoll(epoll::Epoll),
+    Kqueue(kqueue::Kqueue),
     Poll(poll::Poll),
     Select(select::Select),
+}
+
+impl Waiter {
+    /// Whether the kernel keeps what is watched. The others are told of it at each wait.
+    fn keeps_watches(&self) -> bool {
+        match self {
+            Self::Epoll(_) | Self::Kqueue(_) => true,
+            Self::Poll(_) | Self::Select(_) => false,
+        }
+    }
+
+    /// Watches `fd` for `events`, once. Whether `fd` turns out to be another file's than the one that was
+    /// watched last. Fails with `EPERM` for a file that cannot be waited for.
+    fn watch(&mut self, fd: RawFd, events: i16) -> Result<bool> {
+        match self {
+            Self::Epoll(epoll) => epoll.watch(fd, events),
+            Self::Kqueue(kqueue) => kqueue.watch(fd, events),
+            Self::Poll(_) | Self::Select(_) => Ok(false),
+        }
+    }
 }
 
 /// Descriptors that are waited for, and the operations that wait for each.
@@ -56,6 +81,7 @@ impl Readiness {
     pub fn new(kind: BackendKind, waker: Arc<Waker>) -> Result<Self> {
         let waiter = match kind {
             BackendKind::Epoll => Waiter::Epoll(epoll::Epoll::new(waker.fd())?),
+            BackendKind::Kqueue => Waiter::Kqueue(kqueue::Kqueue::new(waker.fd())?),
             BackendKind::Poll => Waiter::Poll(poll::Poll::new(waker.fd())),
             BackendKind::Select => Waiter::Select(select::Select::new(waker.fd())?),
             BackendKind::IoUring => return Err(Error::new("io_uring_setup", libc::ENOSYS)),
@@ -162,6 +188,16 @@ impl Readiness {
                 self.found.push((fd, found));
             }
         }
+        if matches!(self.waiter, Waiter::Kqueue(_)) {
+            if interest.is_urgent() {
+                return Ok(Some(-libc::ENOSYS));
+            }
+            // kqueue(2) waits until a file has grown beyond the position; poll(2) calls every file ready.
+            let is_report = matches!(attempt, Attempt::Report);
+            if is_report && target_of(fd).is_ok_and(Target::is_file) {
+                return Ok(Some(interest.poll_events().into()));
+            }
+        }
         if !self.descriptors.has_place(fd) && !is_open(fd) {
             return Ok(Some(-libc::EBADF));
         }
@@ -205,6 +241,7 @@ impl Readiness {
         counts.enters.add(1);
         let waited = match &mut self.waiter {
             Waiter::Epoll(epoll) => epoll.wait(timeout, &mut self.found),
+            Waiter::Kqueue(kqueue) => kqueue.wait(timeout, &mut self.found),
             Waiter::Poll(poll) => poll.wait(&self.descriptors, timeout, &mut self.found),
             Waiter::Select(select) => select.wait(&self.descriptors, timeout, &mut self.found),
         };
@@ -214,10 +251,10 @@ impl Readiness {
         }
     }
 
-    /// Tells epoll what to watch; poll and select are told at each wait.
+    /// Tells epoll or kqueue what to watch; poll and select are told at each wait.
     fn arm(&mut self, counts: &Counts) {
         let mut changed = std::mem::take(&mut self.changed);
-        if let Waiter::Epoll(epoll) = &mut self.waiter {
+        if self.waiter.keeps_watches() {
             let mut refused = Vec::new();
             let completed = &mut self.completed;
             for &fd in &changed {
@@ -226,7 +263,7 @@ impl Readiness {
                     continue;
                 }
                 counts.direct_calls.add(1);
-                match epoll.watch(fd, events) {
+                match self.waiter.watch(fd, events) {
                     Ok(is_new) => {
                         if is_new {
                             // It was closed without our being told, and is another file's by now.

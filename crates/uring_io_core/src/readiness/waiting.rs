@@ -11,7 +11,7 @@ pub(super) struct Waiting {
     pub token: Token,
     /// The poll(2) events it waits for.
     pub events: i16,
-    /// Whether epoll watches its descriptor.
+    /// Whether epoll or kqueue watches its descriptor.
     pub armed: bool,
     pub attempt: Attempt,
 }

@@ -98,7 +98,7 @@ impl Circumstances {
 
     fn explain_io_uring(&self, error: &Error) -> Explanation {
         if !self.kernel.is_linux() {
-            return self.platform();
+            return self.linux_only();
         }
         if let Some(Lack::Kernel(major, minor)) = error.lack {
             return self.without_restrictions((major, minor));
@@ -129,7 +129,10 @@ impl Circumstances {
         let call = error.call;
         match error.errno {
             libc::EMFILE | libc::ENFILE => self.descriptor_limit(error.errno),
-            libc::ENOSYS if call.starts_with("epoll") && !self.kernel.is_linux() => self.platform(),
+            libc::ENOSYS if call == "kqueue" && self.kernel.is_linux() => self.not_on_linux(),
+            libc::ENOSYS if call.starts_with("epoll") && !self.kernel.is_linux() => {
+                self.linux_only()
+            }
             libc::EPERM | libc::ENOSYS if self.has_seccomp_filter() => self.seccomp(call),
             libc::EPERM if self.seccomp.is_none() || !self.has_sysctls => self.hidden(call),
             libc::EPERM | libc::EACCES => self.security_module(call),
@@ -397,6 +400,13 @@ mod tests {
         };
         elsewhere.explains(SETUP, ENOSYS, Platform, "Darwin");
         elsewhere.explains("epoll_create1", ENOSYS, Platform, "Darwin");
+    }
+
+    #[test]
+    fn linux_has_no_kqueue_whatever_a_filter_denies() {
+        for circumstances in [free(), in_container()] {
+            circumstances.explains("kqueue", ENOSYS, Platform, "macOS and BSD; this is Linux");
+        }
     }
 
     #[test]

@@ -7,14 +7,25 @@ use crate::error::Error;
 const USE_EPOLL: &str = "Until then epoll does the same work.";
 
 impl Circumstances {
-    pub(super) fn platform(&self) -> Explanation {
+    pub(super) fn linux_only(&self) -> Explanation {
         (
             Reason::Platform,
             format!(
                 "io_uring and epoll are calls of Linux; this is {}.",
                 self.kernel.sysname
             ),
-            "Use the poll backend, which is the default here.".into(),
+            "Use the kqueue backend, or ask for none: then it is the best that works here.".into(),
+        )
+    }
+
+    pub(super) fn not_on_linux(&self) -> Explanation {
+        (
+            Reason::Platform,
+            format!(
+                "kqueue is a call of macOS and BSD; this is {}.",
+                self.kernel.sysname
+            ),
+            "Use the epoll backend, or ask for none: then it is the best that works here.".into(),
         )
     }
 

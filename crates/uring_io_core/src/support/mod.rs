@@ -15,7 +15,9 @@ use crate::backend_kind::BackendKind;
 pub use diagnosis::diagnose;
 pub use machine::{Kernel, Limits};
 pub use refusal::{Reason, Unavailable};
-use trials::{first_releases, try_epoll, try_io_uring, try_poll, try_select, Inventory};
+use trials::{
+    first_releases, try_epoll, try_io_uring, try_kqueue, try_poll, try_select, Inventory,
+};
 
 /// What the kernel of this machine offers to this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Support {
     /// The kernel that runs.
     pub kernel: Kernel,
     /// Each backend, best first.
-    pub backends: [BackendSupport; 4],
+    pub backends: [BackendSupport; BackendKind::ALL.len()],
     /// Operations of io_uring in the kernel's numbering, `("nop", true)` first, from
     /// `IORING_REGISTER_PROBE` (Linux 5.6). It says nothing about the flags of an operation.
     /// All false where io_uring is unavailable; empty where the system is not Linux, as are the
@@ -82,6 +84,7 @@ impl Support {
         let tried = [
             (BackendKind::IoUring, ring.map(drop)),
             (BackendKind::Epoll, try_epoll()),
+            (BackendKind::Kqueue, try_kqueue()),
             (BackendKind::Poll, try_poll()),
             (BackendKind::Select, try_select()),
         ];

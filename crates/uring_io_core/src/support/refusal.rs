@@ -36,7 +36,7 @@ pub enum Reason {
     SecurityModule,
     /// No descriptor is left, in the process or in the system.
     DescriptorLimit,
-    /// The system is not Linux.
+    /// It is a call of other systems than this one.
     Platform,
     /// None of these; the errno is all there is.
     Other,

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use super::Releases;
 use crate::error::{Error, Result};
+#[cfg(not(target_os = "linux"))]
+use crate::platform::kqueue;
 use crate::posix::{self, DescriptorSet};
+use crate::waker::Waker;
 #[cfg(target_os = "linux")]
 use crate::{
     platform::epoll,
     ring_options::{Mask, Options as RingOptions},
     uring::{releases, setup},
-    waker::Waker,
 };
 
 /// What a working ring told about its kernel.
@@ -118,6 +120,26 @@ pub(super) fn try_epoll() -> Result<()> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn try_epoll() -> Result<()> {
     Err(Error::new("epoll_create1", libc::ENOSYS))
+}
+
+/// As [`try_epoll`], of the kqueue backend.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn try_kqueue() -> Result<()> {
+    let queue = kqueue::create()?;
+    let waker = Waker::new()?;
+    waker.wake();
+    kqueue::change(&queue, waker.fd(), libc::POLLIN, kqueue::ADD, 0)?;
+    let mut events = Vec::with_capacity(1);
+    uninterrupted(|| kqueue::wait(&queue, &mut events, Some(Duration::ZERO)))?;
+    match events.len() {
+        1 => Ok(()),
+        _ => Err(Error::new("kevent", libc::EIO)),
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(super) fn try_kqueue() -> Result<()> {
+    Err(Error::new("kqueue", libc::ENOSYS))
 }
 
 pub(super) fn try_poll() -> Result<()> {

@@ -70,7 +70,8 @@ impl Engine {
             BackendKind::IoUring => true,
             // Nothing else can wait for urgent input on other systems.
             BackendKind::Select => cfg!(target_os = "linux"),
-            BackendKind::Epoll | BackendKind::Poll => false,
+            // kqueue refuses it, as the set of `watch` does there.
+            BackendKind::Epoll | BackendKind::Kqueue | BackendKind::Poll => false,
         };
         !(wrong && interest.is_urgent())
     }
