@@ -173,6 +173,63 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
+    # Each gives two waiters, and what wakes one of them.
+    woken = {
+      "a queue" => lambda do
+        queue = Thread::Queue.new
+        [-> { queue.pop }, -> { queue << :item }]
+      end,
+      "a queue that is full" => lambda do
+        queue = Thread::SizedQueue.new(1) << :first
+        [-> { (queue << :item) && :item }, -> { queue.pop }]
+      end,
+      "a ConditionVariable" => lambda do
+        mutex = Thread::Mutex.new
+        condition = Thread::ConditionVariable.new
+        there = 0
+        wait = lambda do
+          mutex.synchronize do
+            condition.wait(mutex) until there.positive?
+            there -= 1
+            :item
+          end
+        end
+        [wait, -> { mutex.synchronize { (there += 1) && condition.signal } }]
+      end,
+      "a Mutex" => lambda do
+        mutex = Thread::Mutex.new
+        holder = Thread::Queue.new
+        Fiber.schedule { mutex.synchronize { holder.pop } }
+        [-> { mutex.synchronize { :item } }, -> { holder << :go }]
+      end
+    }
+    woken.each do |name, make|
+      it "takes no wakeup along that comes when its time has passed: of #{name}" do
+        # As many turns later: that of the deadline, that of the fiber that is to raise, and those around.
+        5.times do |turns|
+          outcomes = []
+          scheduled do
+            wait, wake = make.call
+            Fiber.schedule do
+              outcomes << Timeout.timeout(0.001) { wait.call }
+            rescue Timeout::Error
+              outcomes << :late
+            end
+            second = Fiber.schedule { outcomes << wait.call }
+            Fiber.schedule do
+              deadline = monotonic + 0.002
+              nil while monotonic < deadline
+              turns.times { sleep(0) }
+              wake.call
+            end
+            sleep(0.005) until outcomes.include?(:item) || monotonic > (@limit ||= monotonic + 1)
+            second.kill
+          end
+          expect(outcomes).to include(:item), "nobody was woken, #{turns} turns later"
+        end
+      end
+    end
+
     it "does not outlive a fiber that is killed inside of it" do
       order = []
       on_root do |scheduler|

@@ -153,7 +153,8 @@ impl Engine {
         Ok(())
     }
 
-    fn take_interrupted(&self, token: Token) -> bool {
+    /// Whether the wakeup of a party is for an exception. It is not any more.
+    pub(super) fn take_interrupted(&self, token: Token) -> bool {
         self.driver
             .with_payload(token, |party| party.interrupted.replace(false))
             == Some(true)

@@ -58,6 +58,10 @@ impl Engine {
 
     /// Wakes a fiber that waits for an `unblock`. False when it does not wait for one. Any thread that
     /// holds the GVL.
+    ///
+    /// One that is about to raise something at that wait goes on instead, and raises it at its next one: CRuby
+    /// wakes one waiter of a queue or condition variable (thread_sync.c, wakeup_one), and what that was woken for
+    /// would be nobody's.
     pub fn unblock(&self, fiber: Fiber) -> bool {
         let Some(token) = self.parked_token(fiber) else {
             return false;
@@ -65,12 +69,15 @@ impl Engine {
         let waits = self
             .driver
             .with_payload(token, |party| matches!(party.purpose, Purpose::Unblock));
-        // One that goes on already, from a `sleep(0)` before its wait, would not notice a second wakeup.
-        let waits = waits == Some(true) && !self.driver.has_wakeup(token);
-        if waits {
-            self.driver.wake(token);
+        if waits != Some(true) {
+            return false;
         }
-        waits
+        if self.driver.has_wakeup(token) {
+            // One that goes on already, from a `sleep(0)` before its wait, would not notice a second wakeup.
+            return self.take_interrupted(token);
+        }
+        self.driver.wake(token);
+        true
     }
 
     /// Begins a timeout of a fiber: when this length has passed, what it says is raised at whatever the
