@@ -13,7 +13,7 @@ module Hooks
   # Those that this Ruby calls.
   CALLED = SINCE.select { |_, since| RUBY_VERSION >= since }.keys.freeze
 
-  # Those that the scheduler lacks on this Ruby, which would call them without the GVL, or not at all (scheduler.rs).
+  # Those that the scheduler lacks on this Ruby, which calls them without the GVL, or not at all (scheduler/mod.rs).
   LACKING = RUBY_VERSION >= "4.0" ? [] : %i[io_pwrite io_close].freeze
 
   # Public methods of Scheduler that are no hooks.

@@ -132,10 +132,10 @@ impl Call {
         }
     }
 
-    /// What to wait for before the call is made again, where it was to wait and did not. io_uring says so of
-    /// descriptors with `O_NONBLOCK`: before Linux 5.15 always, and later when it was woken 128 times and
-    /// could not go on (`APOLL_MAX_RETRY`, io_uring/poll.c), as by a peer that sends no more while there is
-    /// no room to write.
+    /// Which readiness to wait for before the call is made again. `None` unless it came to EAGAIN and may wait.
+    /// io_uring answers so for descriptors with `O_NONBLOCK`: before Linux 5.15 always, and later when it was
+    /// woken 128 times and could not go on (`APOLL_MAX_RETRY`, io_uring/poll.c). A peer that sends no more wakes
+    /// it like that while there is no room to write.
     pub fn to_be_waited_for(&self, result: i32) -> Option<(RawFd, Interest)> {
         match self.uses() {
             Uses::Moves(fd, direction, _) if result == -libc::EAGAIN && !self.never_waits() => {

@@ -2,7 +2,7 @@
 //! (lib/uring_io/nio/selector.rb is its one user).
 //!
 //! A watch is one poll. When it has found something it is over, and its owner arms it again: so what is
-//! still ready is reported each time. On io_uring the polls of a turn go to the kernel by the call that
+//! still ready is reported each time. On io_uring the watches of a turn go to the kernel by the call that
 //! waits. A ring belongs to the thread that made it; when another thread comes to wait, it makes one of
 //! its own, and everything is to be armed again.
 #![allow(unsafe_code)]
@@ -37,18 +37,18 @@ pub struct Poller {
 struct State {
     kind: BackendKind,
     /// Absent when nothing was armed since the last one was given up. Whoever waits has a share of it.
-    polls: RefCell<Option<Rc<Polls>>>,
+    watches: RefCell<Option<Rc<Watches>>>,
     /// Whether the present or next wait is to end at once.
     woken: Cell<bool>,
     /// Whether somebody is between `attach` and `detach`.
     busy: Cell<bool>,
-    /// How many polls there were: the number of the present ones.
+    /// How many watches there were: the number of the present ones.
     made: Cell<u32>,
     closed: Cell<bool>,
 }
 
-/// The polls of one thread.
-struct Polls {
+/// The watches of one thread.
+struct Watches {
     driver: Driver<Watch>,
     /// The thread that made it.
     owner: Owner,
@@ -71,10 +71,10 @@ unsafe impl Send for Poller {}
 
 impl DataTypeFunctions for Poller {
     fn mark(&self, marker: &gc::Marker) {
-        let polls = self.state.get().map(|state| state.polls.borrow());
-        if let Some(polls) = polls.as_ref().and_then(|polls| polls.as_ref()) {
-            polls.owner.mark(marker);
-            polls
+        let watches = self.state.get().map(|state| state.watches.borrow());
+        if let Some(watches) = watches.as_ref().and_then(|watches| watches.as_ref()) {
+            watches.owner.mark(marker);
+            watches
                 .driver
                 .with_payloads(|_, watch| marker.mark(watch.object));
         }
@@ -90,10 +90,10 @@ impl Poller {
         if this.state.get().is_some() {
             return Err(errors::base(ruby, "this poller is initialized already"));
         }
-        let polls = Polls::new(ruby, arguments.keywords)?;
+        let watches = Watches::new(ruby, arguments.keywords)?;
         let _ = this.state.set(State {
-            kind: polls.driver.backend(),
-            polls: RefCell::new(Some(Rc::new(polls))),
+            kind: watches.driver.backend(),
+            watches: RefCell::new(Some(Rc::new(watches))),
             woken: Cell::new(false),
             busy: Cell::new(false),
             made: Cell::new(1),
@@ -129,13 +129,13 @@ impl Poller {
         if state.closed.get() {
             return Err(errors::closed(ruby, "poller"));
         }
-        let present = state.polls.borrow().clone();
-        if let Some(polls) = present {
-            if !polls.is_inherited() && polls.driver.is_waiting() {
+        let present = state.watches.borrow().clone();
+        if let Some(watches) = present {
+            if !watches.is_inherited() && watches.driver.is_waiting() {
                 let message = "another thread waits by this poller";
                 return Err(Error::new(ruby.exception_thread_error(), message));
             }
-            if !polls.is_inherited() && polls.serves(ruby) {
+            if !watches.is_inherited() && watches.serves(ruby) {
                 state.busy.set(true);
                 return Ok(state.made.get());
             }
@@ -143,8 +143,8 @@ impl Poller {
         state.give_up(ruby);
         let keywords = ruby.hash_new();
         keywords.aset(ruby.to_symbol("backend"), state.kind.name())?;
-        let polls = Rc::new(Polls::new(ruby, keywords)?);
-        state.polls.replace(Some(polls));
+        let watches = Rc::new(Watches::new(ruby, keywords)?);
+        state.watches.replace(Some(watches));
         state.made.set(state.made.get().wrapping_add(1));
         state.busy.set(true);
         Ok(state.made.get())
@@ -154,9 +154,9 @@ impl Poller {
     fn detach(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         let state = this.made(ruby)?;
         state.busy.set(false);
-        let polls = state.polls.borrow().clone();
-        let ended = match polls {
-            Some(polls) if !polls.is_inherited() && polls.serves(ruby) => polls.end_all(),
+        let watches = state.watches.borrow().clone();
+        let ended = match watches {
+            Some(watches) if !watches.is_inherited() && watches.serves(ruby) => watches.end_all(),
             _ => Ok(()),
         };
         ended.map_err(|error| errors::errno(ruby, error))
@@ -173,7 +173,7 @@ impl Poller {
         by_set: bool,
     ) -> Hook<Value> {
         let errno = |errno: i32| ruby.integer_from_i64(errno.into()).as_value();
-        let polls = this.polls(ruby)?;
+        let watches = this.watches(ruby)?;
         let interest = io::interest(ruby, events)?;
         let set = if by_set {
             match uring_io_core::watch(&[(fd, interest)]) {
@@ -191,20 +191,20 @@ impl Poller {
             },
             None => Operation::Poll { fd, interest },
         };
-        let token = polls.driver.park(Watch {
+        let token = watches.driver.park(Watch {
             object: Opaque::from(object),
             fd,
             interest,
             set,
         });
-        match polls.driver.submit(token, &operation) {
+        match watches.driver.submit(token, &operation) {
             Ok(None) => Ok(ruby.integer_from_u64(token.to_bits()).as_value()),
             Ok(Some(result)) => {
-                polls.driver.leave(token);
+                watches.driver.leave(token);
                 Ok(errno(result))
             }
             Err(error) => {
-                polls.driver.leave(token);
+                watches.driver.leave(token);
                 Err(errors::refusal(ruby, error, Some(fd)))
             }
         }
@@ -214,20 +214,20 @@ impl Poller {
     /// thread.
     fn release(ruby: &Ruby, this: Obj<Self>, token: u64, object: Value) -> Hook<()> {
         let state = this.made(ruby)?;
-        let Some(polls) = state.polls.borrow().clone() else {
+        let Some(watches) = state.watches.borrow().clone() else {
             return Ok(());
         };
         let token = Token::from_bits(token);
         let is_its = |watch: &Watch| ruby.get_inner(watch.object).as_raw() == object.as_raw();
-        if polls.is_inherited() || polls.driver.with_payload(token, is_its) != Some(true) {
+        if watches.is_inherited() || watches.driver.with_payload(token, is_its) != Some(true) {
             return Ok(());
         }
-        if !polls.driver.is_waiting() && polls.serves(ruby) {
+        if !watches.driver.is_waiting() && watches.serves(ruby) {
             // A ring that fails here says so to whoever waits.
-            let _ = polls.end(token);
-        } else if state.busy.get() || polls.driver.is_waiting() {
-            polls.ended.borrow_mut().push(token);
-            polls.driver.waker().wake();
+            let _ = watches.end(token);
+        } else if state.busy.get() || watches.driver.is_waiting() {
+            watches.ended.borrow_mut().push(token);
+            watches.driver.waker().wake();
         } else {
             // Without its thread nothing but the end of the ring ends the watch.
             state.give_up(ruby);
@@ -238,31 +238,31 @@ impl Poller {
     /// Adds what was found since the last wait and is still so to an array: see `take_found`. Before
     /// anything is armed anew.
     fn look(ruby: &Ruby, this: Obj<Self>, found: RArray) -> Hook<()> {
-        let polls = this.polls(ruby)?;
-        if polls.driver.backend() != BackendKind::IoUring {
+        let watches = this.watches(ruby)?;
+        if watches.driver.backend() != BackendKind::IoUring {
             return Ok(());
         }
-        let looked = polls.driver.look();
+        let looked = watches.driver.look();
         looked.map_err(|error| errors::errno(ruby, error))?;
-        polls.take_found(ruby, found, true)
+        watches.take_found(ruby, found, true)
     }
 
     /// Waits until a watched descriptor is ready, a wakeup, a signal or the timeout, and adds what was
     /// found to an array: see `take_found`. Whether it was woken.
     fn wait(ruby: &Ruby, this: Obj<Self>, timeout: Value, found: RArray) -> Hook<bool> {
-        let polls = this.polls(ruby)?;
+        let watches = this.watches(ruby)?;
         let state = this.made(ruby)?;
         let timeout = duration::optional(ruby, timeout)?;
         let woken = state.woken.replace(false);
         let waited = if woken || timeout == Some(Duration::ZERO) {
-            polls.driver.look()
+            watches.driver.look()
         } else {
             // Skipped when Ruby has an interrupt for the thread, which the caller comes to at once.
-            gvl::wait(&polls.driver, timeout).unwrap_or(Ok(()))
+            gvl::wait(&watches.driver, timeout).unwrap_or(Ok(()))
         };
-        let ended = waited.and_then(|()| polls.end_all());
+        let ended = waited.and_then(|()| watches.end_all());
         ended.map_err(|error| errors::errno(ruby, error))?;
-        polls.take_found(ruby, found, false)?;
+        watches.take_found(ruby, found, false)?;
         Ok(woken | state.woken.replace(false))
     }
 
@@ -270,9 +270,9 @@ impl Poller {
     fn wakeup(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         let state = this.made(ruby)?;
         state.woken.set(true);
-        if let Some(polls) = state.polls.borrow().as_ref() {
-            if !polls.is_inherited() && polls.driver.is_waiting() {
-                polls.driver.waker().wake();
+        if let Some(watches) = state.watches.borrow().as_ref() {
+            if !watches.is_inherited() && watches.driver.is_waiting() {
+                watches.driver.waker().wake();
             }
         }
         Ok(())
@@ -287,33 +287,33 @@ impl Poller {
     }
 
     /// Those of the calling thread.
-    fn polls(&self, ruby: &Ruby) -> Hook<Rc<Polls>> {
-        let polls = self.made(ruby)?.polls.borrow().clone();
-        match polls {
-            Some(polls) if polls.is_inherited() => Err(errors::closed(ruby, "poller")),
-            Some(polls) if !polls.serves(ruby) || polls.driver.is_waiting() => {
+    fn watches(&self, ruby: &Ruby) -> Hook<Rc<Watches>> {
+        let watches = self.made(ruby)?.watches.borrow().clone();
+        match watches {
+            Some(watches) if watches.is_inherited() => Err(errors::closed(ruby, "poller")),
+            Some(watches) if !watches.serves(ruby) || watches.driver.is_waiting() => {
                 Err(errors::wrong_thread(ruby, "poller"))
             }
-            Some(polls) => Ok(polls),
+            Some(watches) => Ok(watches),
             None => Err(errors::closed(ruby, "poller")),
         }
     }
 }
 
 impl State {
-    /// Lets go of the polls, which ends them.
+    /// Lets go of the watches, which ends them.
     fn give_up(&self, ruby: &Ruby) {
-        let Some(polls) = self.polls.take() else {
+        let Some(watches) = self.watches.take() else {
             return;
         };
-        if !polls.is_inherited() && polls.serves(ruby) && !polls.driver.is_waiting() {
+        if !watches.is_inherited() && watches.serves(ruby) && !watches.driver.is_waiting() {
             // One that fails to close is dropped as that of another thread is.
-            let _ = polls.driver.close();
+            let _ = watches.driver.close();
         }
     }
 }
 
-impl Polls {
+impl Watches {
     fn new(ruby: &Ruby, keywords: RHash) -> Hook<Self> {
         let Backing { driver, .. } = options::driver(ruby, keywords, 1024)?;
         Ok(Self {

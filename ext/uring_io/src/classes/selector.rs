@@ -69,11 +69,12 @@ impl Selector {
             return Err(errors::base(ruby, "this selector is initialized already"));
         }
         let (fiber,) = arguments.required;
+        let contract = Contract::of_ruby(ruby)?;
         let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 1024)?;
         // Somebody else's `initialize` cannot have run in between: the check above and this
         // assignment are made without letting go of the GVL.
+        this.contract.set(contract);
         let _ = this.home.set(Home::new(ruby, driver, fiber));
-        this.contract.set(Contract::of_ruby(ruby)?);
         Registry::of(ruby).add_selector(this.made(ruby)?);
         Ok(())
     }

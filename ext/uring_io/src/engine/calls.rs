@@ -55,18 +55,18 @@ impl Engine {
                 let left = since
                     .zip(timeout)
                     .map(|(since, timeout)| timeout.saturating_sub(since.elapsed()));
-                self.call_from(ruby, result, call, left, held, later)
+                self.call_again(ruby, (result, call), left, held, later)
             }
             outcome => Ok(outcome),
         }
     }
 
-    /// Makes a call again as long as it was to wait and did not: see [`Call::to_be_waited_for`].
-    fn call_from(
+    /// Makes a call again that came to EAGAIN although it may wait: when its descriptor is ready, and as often
+    /// as that takes. See [`Call::to_be_waited_for`].
+    fn call_again(
         &self,
         ruby: &Ruby,
-        mut result: i32,
-        mut call: Box<Call>,
+        (mut result, mut call): (i32, Box<Call>),
         timeout: Option<Duration>,
         held: &Held,
         later: &[RawFd],
@@ -74,7 +74,14 @@ impl Engine {
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         while let Some((fd, interest)) = call.to_be_waited_for(result) {
             let left = || end.map(|end| end.saturating_duration_since(Instant::now()));
-            if self.poll(ruby, fd, interest, left())?.is_none() && end.is_some() {
+            // Whoever closes what the calls after this one are on waits for this place, too.
+            let place = self.place_on(ruby, Purpose::Operation, later.iter().copied());
+            let ready = self.poll(ruby, fd, interest, left())?;
+            if self.driver.is_ended(place.token) {
+                return Err(errors::stream_closed(ruby));
+            }
+            drop(place);
+            if ready.is_none() && end.is_some() {
                 return Ok(None);
             }
             match self.call_once(ruby, *call, left(), held, later)? {
@@ -141,10 +148,6 @@ impl Engine {
         self.raise_pending(ruby)?;
         let whole = self.place(ruby, Purpose::Operation);
         let mut parts = Parts::new(self, ruby, whole.token, calls.len());
-        let mut limits = Vec::new();
-        if calls.iter().any(|part| part.timeout.is_some()) {
-            limits.extend(calls.iter().map(|part| part.timeout));
-        }
         for part in calls {
             let token = parts.tokens[parts.started];
             let fd = part.call.waits_on();
@@ -171,43 +174,7 @@ impl Engine {
         }
         self.await_parts(ruby, whole.token, &mut parts, None)?;
         parts.keep_what_is_in_use(ruby, held);
-        let (outcomes, _) = parts.into_outcomes(ruby)?;
-        drop(whole);
-        self.made_again(ruby, outcomes, &limits)
-    }
-
-    /// Makes those calls again, one after the other, that were to wait and did not: see
-    /// [`Call::to_be_waited_for`].
-    fn made_again(
-        &self,
-        ruby: &Ruby,
-        mut outcomes: Vec<Outcome>,
-        limits: &[Option<Duration>],
-    ) -> Result<Vec<Outcome>, Error> {
-        for number in 0..outcomes.len() {
-            let outcome = &mut outcomes[number];
-            // Sent without a copy, its memory would have to be held for longer than that of the others.
-            let may_be = |call: &Call| !matches!(call, Call::SendZeroCopy { .. });
-            if outcome.result != -libc::EAGAIN || !outcome.call.as_deref().is_some_and(may_be) {
-                continue;
-            }
-            let Some(call) = outcome.call.take() else {
-                continue;
-            };
-            let limit = limits.get(number).copied().flatten();
-            match self.call_from(ruby, outcome.result, call, limit, &Held::default(), &[]) {
-                Ok(Some(made)) => outcomes[number] = made,
-                Ok(None) => outcomes[number].timed_out = true,
-                Err(error) if errors::is_stream_closed(ruby, &error) => {
-                    outcomes[number].closed = true;
-                }
-                Err(error) => {
-                    outcomes.iter().for_each(Outcome::undo);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(outcomes)
+        parts.into_outcomes().map(|(outcomes, _)| outcomes)
     }
 
     /// Lets others run, or waits where there are none: why this fiber goes on, if that is for it.

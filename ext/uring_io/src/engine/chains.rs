@@ -140,7 +140,7 @@ impl Engine {
         let waited = self.await_parts(ruby, whole.token, &mut parts, timeout);
         waited?;
         parts.keep_what_is_in_use(ruby, held);
-        let outcomes = parts.into_outcomes(ruby);
+        let outcomes = parts.into_outcomes();
         if let Ok((outcomes, _)) = &outcomes {
             slots.note(outcomes, &shape);
         } else {

@@ -8,9 +8,9 @@
 //! has left.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::os::fd::RawFd;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use magnus::rb_sys::{AsRawValue, FromRawValue};
@@ -47,33 +47,52 @@ impl User {
 /// The schedulers, selectors and rings of one Ractor. Its threads take turns by its GVL.
 #[derive(Default)]
 pub struct Registry {
-    users: RefCell<Vec<User>>,
+    /// Not held while Ruby is called. The collector takes engines off the list, maybe in a thread of another
+    /// Ractor.
+    users: Mutex<Vec<User>>,
     /// How often something that was in use was closed.
     closings: Cell<u64>,
 }
 
-static REGISTRY: Local<Rc<Registry>> = Local::new();
+// SAFETY: the list is locked, and the count is for the threads of one Ractor, which have its GVL by turns.
+unsafe impl Send for Registry {}
+// SAFETY: as above.
+unsafe impl Sync for Registry {}
+
+static REGISTRY: Local<Arc<Registry>> = Local::new();
 
 impl Registry {
     /// That of the calling thread's Ractor.
-    pub fn of(ruby: &Ruby) -> Rc<Self> {
-        Rc::clone(REGISTRY.of(ruby))
+    pub fn of(ruby: &Ruby) -> Arc<Self> {
+        Arc::clone(REGISTRY.of(ruby))
+    }
+
+    fn users(&self) -> MutexGuard<'_, Vec<User>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds an engine, which is where it stays until it is dropped.
     pub fn add(&self, engine: &Engine) {
-        self.users.borrow_mut().push(User::Engine(engine));
+        self.users().push(User::Engine(engine));
     }
 
     /// As [`add`](Self::add), for the engine of a selector.
     pub fn add_selector(&self, home: &Home) {
-        self.users.borrow_mut().push(User::Selector(home));
+        self.users().push(User::Selector(home));
     }
 
-    /// Takes an engine off the list. The collector calls this, maybe for another Ractor, when none of its
-    /// threads is in here.
+    /// Takes an engine off the list. The collector calls this, maybe in a thread of another Ractor.
+    ///
+    /// In a forked child, whose other Ractors have gone, nobody may ever let go of the list of one of these; nobody
+    /// reads it either.
     pub fn remove(&self, engine: &Engine) {
-        self.users.borrow_mut().retain(|user| {
+        let users = if engine.is_inherited() {
+            self.users.try_lock().ok()
+        } else {
+            Some(self.users())
+        };
+        let Some(mut users) = users else { return };
+        users.retain(|user| {
             // SAFETY: all that are in the list are there, the one that is about to go included.
             let of_user = unsafe { user.engine() };
             !std::ptr::eq(of_user, engine)
@@ -82,7 +101,7 @@ impl Registry {
 
     /// Calls `look` with every engine that is in use. It must not call Ruby: the collector frees engines.
     fn each(&self, mut look: impl FnMut(&Engine)) {
-        for user in self.users.borrow().iter() {
+        for user in self.users().iter() {
             // SAFETY: it is in the list, and stays there while Ruby is not called.
             let engine = unsafe { user.engine() };
             if !engine.is_closed() && !engine.is_lost() {
@@ -127,7 +146,7 @@ impl Registry {
     /// The scheduler or selector of the calling thread whose fibers can run while this one waits: one that
     /// uses these descriptors, or else the latest.
     fn own(&self, ruby: &Ruby, fds: &[RawFd]) -> Option<User> {
-        let users = self.users.borrow();
+        let users = self.users();
         let mut own = None;
         for user in users.iter() {
             // SAFETY: as above.

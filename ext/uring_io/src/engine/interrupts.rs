@@ -1,5 +1,5 @@
-//! What is to be raised in whom: exceptions that wait for a fiber's next park, timeouts that run, and objects
-//! that stand for a wait.
+//! Exceptions that are still to be raised, and who is to raise them: a fiber at its next park, one whose timeout
+//! passes, or an object that stands for a wait.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! Memory that the kernel uses beyond a call: of sendings without a copy, and what is registered.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use magnus::{Error, Ruby};
 use uring_io_core::{LentBuffer, Token};
@@ -12,7 +12,7 @@ use crate::ruby::errors;
 
 impl Engine {
     /// Holds what the kernel goes on using although the call is over.
-    pub fn keep(&self, ruby: &Ruby, token: Token, held: Held) {
+    pub(super) fn keep(&self, ruby: &Ruby, token: Token, held: Held) {
         self.held.borrow_mut().insert(token, Kept::new(held));
         if let Some(kept) = self.held.borrow().get(&token) {
             kept.root(ruby);
@@ -20,7 +20,7 @@ impl Engine {
     }
 
     /// Releases what the kernel has finished with since.
-    pub fn release_held(&self, ruby: &Ruby) {
+    pub(super) fn release_held(&self, ruby: &Ruby) {
         if self.held.borrow().is_empty() {
             return;
         }
@@ -43,7 +43,7 @@ impl Engine {
         ruby: &Ruby,
         memory: LentBuffer,
         held: Held,
-    ) -> Result<Rc<Registration>, Error> {
+    ) -> Result<Arc<Registration>, Error> {
         let number = self.driver.register(memory).map_err(|error| {
             held.release(ruby);
             match error.lack {
@@ -51,9 +51,9 @@ impl Engine {
                 None => errors::errno(ruby, error),
             }
         })?;
-        let registration = Rc::new(Registration::new(number, self.address()));
+        let registration = Arc::new(Registration::new(number, self.address()));
         let mut registered = self.registered.borrow_mut();
-        registered.insert(number, (held, Rc::clone(&registration)));
+        registered.insert(number, (held, Arc::clone(&registration)));
         Ok(registration)
     }
 
@@ -70,11 +70,10 @@ impl Engine {
     }
 
     /// Lets go of everything: the ring is closed.
-    pub fn release_memory(&self, ruby: &Ruby) {
+    pub(super) fn release_memory(&self, ruby: &Ruby) {
         let kept = self.held.take().into_values();
         kept.for_each(|kept| kept.release(ruby));
-        for (held, registration) in self.registered.take().into_values() {
-            registration.release();
+        for (held, _) in self.registered.take().into_values() {
             held.release(ruby);
         }
     }

@@ -1,6 +1,6 @@
 //! Fibers on a driver: parking them, running the next one, and handing interrupts over.
 //!
-//! There is no loop fiber. A fiber that parks runs the next ready fiber itself by transferring to
+//! There is no loop fiber, but for a selector (`home.rs`). A fiber that parks runs the next ready fiber itself by transferring to
 //! it; only when none is ready does it wait in the kernel, and when what arrives is its own it
 //! just returns. The thread's root fiber is one more parked party. Control can come back to a
 //! parked fiber without its wakeup, because Ruby returns there when a transferred fiber ends: it
@@ -29,7 +29,7 @@ mod waking;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use magnus::fiber::Fiber;
@@ -77,9 +77,9 @@ pub struct Engine {
     /// What the kernel goes on using after the call is over, by the place of the call.
     held: RefCell<HashMap<Token, Kept>>,
     /// Buffers that are registered with the ring, by their number there.
-    registered: RefCell<HashMap<u16, (Held, Rc<Registration>)>>,
+    registered: RefCell<HashMap<u16, (Held, Arc<Registration>)>>,
     /// The list that it is on: see `closing.rs`.
-    registry: Rc<Registry>,
+    registry: Arc<Registry>,
     /// Memory that reads may use, see `detour.rs`.
     pub spare_memory: RefCell<Vec<Vec<u8>>>,
 }
@@ -193,6 +193,9 @@ impl Engine {
             return Ok(());
         }
         self.closed.set(true);
+        for (_, registration) in self.registered.borrow().values() {
+            registration.release();
+        }
         let mut raised = None;
         self.driver
             .cancel_all()

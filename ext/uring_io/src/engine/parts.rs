@@ -11,7 +11,7 @@ use super::Engine;
 use crate::memory::held::Held;
 
 /// Why calls are told to end.
-pub enum End {
+pub(super) enum End {
     Raised(Error),
     TimedOut,
     /// A descriptor that they are on, or were to be, is about to be closed.
@@ -19,21 +19,21 @@ pub enum End {
 }
 
 /// Calls that are under way for one party.
-pub struct Parts<'a> {
+pub(super) struct Parts<'a> {
     engine: &'a Engine,
-    pub tokens: Vec<Token>,
+    pub(super) tokens: Vec<Token>,
     /// How many of them were started.
-    pub started: usize,
+    pub(super) started: usize,
     outcomes: Vec<Option<Outcome>>,
     timed_out: Vec<bool>,
     /// Which of them open a direct descriptor: their result is none of the process.
-    pub direct: Vec<bool>,
+    pub(super) direct: Vec<bool>,
     completed: usize,
-    pub end: Option<End>,
+    pub(super) end: Option<End>,
 }
 
 impl<'a> Parts<'a> {
-    pub fn new(engine: &'a Engine, ruby: &Ruby, whole: Token, count: usize) -> Self {
+    pub(super) fn new(engine: &'a Engine, ruby: &Ruby, whole: Token, count: usize) -> Self {
         let fiber = ruby.fiber_current();
         let part_of = || Purpose::PartOf(Cell::new(Some(whole)));
         Self {
@@ -51,7 +51,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Notes that the next part was not started, and why.
-    pub fn refuse(&mut self, why: Refusal) {
+    pub(super) fn refuse(&mut self, why: Refusal) {
         let mut outcome = Outcome::of(-libc::ENOSYS, None);
         outcome.refused = Some(why);
         self.outcomes[self.started] = Some(outcome);
@@ -59,19 +59,19 @@ impl<'a> Parts<'a> {
     }
 
     /// Notes that the next part is not made, because its IO is closed.
-    pub fn leave_out(&mut self) {
+    pub(super) fn leave_out(&mut self) {
         let mut outcome = Outcome::of(-libc::ECANCELED, None);
         outcome.closed = true;
         self.outcomes[self.started] = Some(outcome);
         self.completed += 1;
     }
 
-    pub fn left(&self) -> usize {
+    pub(super) fn left(&self) -> usize {
         self.started - self.completed
     }
 
     /// Takes the outcomes that are there. Whether those were the last.
-    pub fn take_completed(&mut self, ruby: &Ruby) -> Result<bool, Error> {
+    pub(super) fn take_completed(&mut self, ruby: &Ruby) -> Result<bool, Error> {
         let driver = &self.engine.driver;
         for (number, token) in self.tokens[..self.started].iter().enumerate() {
             if self.outcomes[number].is_some() {
@@ -101,7 +101,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Has the engine hold what the kernel goes on using although the call is over.
-    pub fn keep_what_is_in_use(&self, ruby: &Ruby, held: impl Fn(usize) -> Held) {
+    pub(super) fn keep_what_is_in_use(&self, ruby: &Ruby, held: impl Fn(usize) -> Held) {
         for (number, token) in self.tokens.iter().enumerate() {
             if self.engine.driver.is_submitted(*token) {
                 self.engine.keep(ruby, *token, held(number));
@@ -109,7 +109,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    pub fn cancel(&self, ruby: &Ruby) -> Result<(), Error> {
+    pub(super) fn cancel(&self, ruby: &Ruby) -> Result<(), Error> {
         let waiting = self.tokens[..self.started].iter().zip(&self.outcomes);
         for (token, _) in waiting.filter(|(_, outcome)| outcome.is_none()) {
             let cancelled = self.engine.driver.cancel(*token);
@@ -120,7 +120,7 @@ impl<'a> Parts<'a> {
 
     /// The outcomes, and what ended them before their time. Raises what was raised into the fiber, with all
     /// taken back that can be.
-    pub fn into_outcomes(mut self, _ruby: &Ruby) -> Result<(Vec<Outcome>, Option<End>), Error> {
+    pub(super) fn into_outcomes(mut self) -> Result<(Vec<Outcome>, Option<End>), Error> {
         let outcomes = std::mem::take(&mut self.outcomes).into_iter().flatten();
         match self.end.take() {
             Some(End::Raised(error)) => {

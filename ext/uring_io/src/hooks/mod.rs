@@ -1,4 +1,4 @@
-//! Bodies of hooks that several classes share.
+//! Bodies of hooks.
 
 pub mod blocking;
 pub mod children;

@@ -1,4 +1,4 @@
-//! Waits for a Mutex that are given up.
+//! What a fiber does that stops waiting for a Mutex.
 #![allow(unsafe_code)]
 
 use magnus::rb_sys::{protect, AsRawValue};

@@ -80,17 +80,17 @@ impl Batch {
     fn add(
         ruby: &Ruby,
         this: Obj<Self>,
-        prepared: Obj<RingCall>,
+        call: Obj<RingCall>,
         timeout: Value,
         io: Value,
         convert: Option<Proc>,
     ) -> Result<usize, Error> {
         let timeout = duration::optional(ruby, timeout)?;
         let entry = Entry {
-            call: Some(prepared.take(ruby)?),
-            name: prepared.name(),
+            call: Some(call.take(ruby)?),
+            name: call.name(),
             timeout,
-            held: prepared.held.take(),
+            held: call.held.take(),
             convert: convert.map(Opaque::from),
             io: Opaque::from(io),
         };

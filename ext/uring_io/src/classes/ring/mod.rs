@@ -3,7 +3,6 @@
 //!
 //! `lib/uring_io/ring.rb` has the methods, which prepare calls (`call.rs`); here they are made, on
 //! the ring of the scheduler that the fiber runs under, or on the ring's own.
-#![allow(unsafe_code)]
 
 mod arguments;
 mod batch;
@@ -50,12 +49,13 @@ type Row = (Obj<RingCall>, Vec<Option<usize>>, Option<usize>);
 pub struct Ring {
     /// Absent until `initialize` has run.
     engine: OnceCell<Engine>,
-    pub mailbox: Mailbox,
+    mailbox: Mailbox,
 }
 
 // SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time; all methods but
 // questions and `message` refuse threads that do not own the ring. The GC's marking, and `message`, may
 // run while the owner waits without the GVL, and touch only what Driver::wait leaves alone.
+#[allow(unsafe_code)]
 unsafe impl Send for Ring {}
 
 impl DataTypeFunctions for Ring {
@@ -88,18 +88,18 @@ impl Ring {
         Ok(())
     }
 
-    pub fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
+    fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
         self.engine
             .get()
             .ok_or_else(|| errors::closed(ruby, "ring"))
     }
 
-    pub fn own_engine(&self, ruby: &Ruby) -> Hook<&Engine> {
+    fn own_engine(&self, ruby: &Ruby) -> Hook<&Engine> {
         self.made(ruby)?.usable(ruby, "ring")
     }
 
     /// Where the current fiber's calls are made.
-    pub fn host(ruby: &Ruby, this: Obj<Self>) -> Hook<Host> {
+    fn host(ruby: &Ruby, this: Obj<Self>) -> Hook<Host> {
         this.own_engine(ruby)?;
         Ok(match Scheduler::current(ruby) {
             Some(scheduler) => Host::Scheduler(scheduler),
@@ -111,7 +111,7 @@ impl Ring {
         Ok(ruby.to_symbol(this.made(ruby)?.backend().name()))
     }
 
-    pub fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.engine.get().is_none_or(Engine::is_closed)
     }
 
@@ -133,7 +133,7 @@ impl Ring {
         ]))
     }
 
-    /// Makes a call: what it came to, see `call::value`.
+    /// Makes a call: what it came to, see `result::value`.
     fn perform(ruby: &Ruby, this: Obj<Self>, call: Obj<RingCall>, timeout: Value) -> Hook<Value> {
         let made = Self::made_call(ruby, this, &call, timeout);
         call.held.release(ruby);
@@ -233,13 +233,17 @@ impl Ring {
 
     fn chain_values(ruby: &Ruby, steps: RArray, made: &ChainOutcome) -> Hook<RArray> {
         let values = ruby.ary_new_capa(steps.len() + 2);
+        let mut failed_at = None;
         for (index, outcome) in made.outcomes.iter().enumerate() {
             let (call, ..): Row = steps.entry(index as isize)?;
             let value = result::value(ruby, outcome, call.name(), &call.held)?;
-            let value = value.unwrap_or_else(|failed| failed.as_value());
-            values.push(value)?;
+            if value.is_err() {
+                failed_at = failed_at.or(Some(index));
+            }
+            values.push(value.unwrap_or_else(|failed| failed.as_value()))?;
         }
-        values.push(made.broken_at)?;
+        // A step may have succeeded, and its value not: where a buffer has become too small for what was read.
+        values.push(made.broken_at.into_iter().chain(failed_at).min())?;
         values.push(made.timed_out)?;
         Ok(values)
     }

@@ -1,4 +1,5 @@
 //! A call of the ring that has not been made, and what it holds of Ruby's.
+#![allow(unsafe_code)]
 
 use std::cell::Cell;
 

@@ -2,7 +2,6 @@
 //!
 //! A hook checks whose scheduler it is, converts its arguments, makes one call on the engine and
 //! converts the result. What is cold (`process_wait`, `close`) is in `lib/uring_io/scheduler.rb`.
-#![allow(unsafe_code)]
 
 mod fibers;
 mod stats;
@@ -60,6 +59,7 @@ pub struct Scheduler {
 // SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time. Hooks other than
 // `unblock` refuse threads that do not own the scheduler; `unblock` and the GC's marking may run
 // while the owner waits without the GVL, and touch only what Driver::wait leaves alone.
+#[allow(unsafe_code)]
 unsafe impl Send for Scheduler {}
 
 impl Receives for Scheduler {
@@ -84,10 +84,11 @@ type Hook<T> = Result<T, Error>;
 
 impl Scheduler {
     /// The scheduler that the current fiber runs under, when it is one of ours.
+    #[allow(unsafe_code)]
     pub fn current(ruby: &Ruby) -> Option<Obj<Self>> {
         // SAFETY: asks for a value of the calling thread.
         let current = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
-        // First, as in `Home::of`: a conversion that fails asks the class for its name, which is where Ruby
+        // First, as in `Host::of`: a conversion that fails asks the class for its name, which is where Ruby
         // raises what other threads have raised here, and that would be lost.
         if !current.is_kind_of(Self::class(ruby)) {
             return None;
