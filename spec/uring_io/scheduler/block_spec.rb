@@ -166,6 +166,34 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
         expect(order).to contain_exactly(:mutex, :queue, :thread)
       end
 
+      it "ends a Thread#join whose thread has ended before a subclass comes to block" do
+        late = Class.new(UringIO::Scheduler) do
+          attr_accessor :joined, :gate
+
+          def block(blocker, timeout = nil)
+            if blocker.equal?(joined)
+              gate << :end
+              Thread.pass until @unblocked
+            end
+            super
+          end
+
+          def unblock(...)
+            super
+            @unblocked = true
+          end
+        end
+        scheduled_by(-> { late.new(backend:) }) do |scheduler|
+          gate = Thread::Queue.new
+          thread = Thread.new { gate.pop }
+          scheduler.joined = thread
+          scheduler.gate = gate
+          Thread.pass until thread.stop?
+          expect(thread.join).to be(thread)
+          expect(thread.join(1)).to be(thread)
+        end
+      end
+
       it "wakes ConditionVariable#wait, where a subclass does something before it sleeps" do
         late = Class.new(UringIO::Scheduler) do
           def kernel_sleep(duration = nil)

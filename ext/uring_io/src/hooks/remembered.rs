@@ -7,11 +7,12 @@
 //!
 //! It must never end another wait: CRuby takes the end of `block` for a timeout in Thread#join (thread.c,
 //! thread_join_sleep), and a plain sleep has to last. A wakeup can be left over: when it is sent to a fiber
-//! that a timeout or an exception has taken out of its wait before. So it is for two kinds of wait only:
+//! that a timeout or an exception has taken out of its wait before. So it is for these kinds of wait only:
 //!
 //! - A `block` for the same object. Where one is left over, it does no harm there. Mutex#lock and the queues
-//!   look again in a loop whether they have what they wait for. Who joins a thread that has ended does not
-//!   call `block` any more.
+//!   look again in a loop whether they have what they wait for.
+//! - A `block` for a thread that has ended, which nobody has to wait for. Its wakeup names the thread that joins
+//!   (thread.c, rb_threadptr_join_list_wakeup).
 //! - Mutex#sleep, which may end early as its documentation says. ConditionVariable#wait rests on it (its
 //!   wakeups name the Mutex), and so does IO#close where it waits for those who use the IO (they name the
 //!   IO, and the closing thread up to Ruby 3.4), in a loop. The hook `kernel_sleep` is not told the object.
@@ -53,12 +54,23 @@ pub fn take(ruby: &Ruby, blocker: Option<Value>) -> bool {
     let Some(kept) = of(ruby, fiber) else {
         return false;
     };
-    let is_same = blocker.is_some_and(|blocker| blocker.as_raw() == kept.as_raw());
-    let is_for_it = is_same || (wakes_sleepers(ruby, kept) && caller::sleeps_with_mutex());
+    let is_for_it = match blocker {
+        Some(blocker) => blocker.as_raw() == kept.as_raw() || is_over(ruby, blocker),
+        None => false,
+    } || (wakes_sleepers(ruby, kept) && caller::sleeps_with_mutex());
     if is_for_it {
         set(ruby, fiber, ruby.qnil().as_value());
     }
     is_for_it
+}
+
+/// Whether it is a thread that has ended.
+fn is_over(ruby: &Ruby, blocker: Value) -> bool {
+    !is_hidden(blocker)
+        && blocker.is_kind_of(ruby.class_thread())
+        && blocker
+            .funcall("alive?", ())
+            .is_ok_and(|alive: bool| !alive)
 }
 
 /// Whether CRuby names such an object when it wakes whoever sleeps with a Mutex.
