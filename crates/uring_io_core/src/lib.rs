@@ -16,18 +16,24 @@
 //! memory only, and costs no allocation: nearly everything that a scheduler does is one. A call owns its
 //! arguments, and is kept in the in-flight table until its completion.
 //!
-//! A file imports files of its own folder, or of lower floors:
+//! A file imports files of its own folder, or of lower floors (`spec/layers_spec.rb` checks it):
 //!
 //! ```text
-//! driver/ support/
+//! driver/ │ support/
+//! in_flight/ users ready_queue timers
 //! backend
-//! uring/ readiness/ worker_pool in_flight/
+//! uring/ │ readiness/
+//! worker_pool │ resolver
 //! call/
-//! posix waker resolver                    what every system has
+//! memory │ waker
+//! posix                                   what every system has
 //! platform                                what differs
-//! descriptor clock address memory completion users timers ready_queue
-//! operation token error stats ring_options backend_kind
+//! completion │ descriptor
+//! operation │ ring_options │ stats │ backend_kind
+//! token address clock error
 //! ```
+//!
+//! A bar parts those that do not import each other.
 //!
 //! `elsewhere/` has a file in the place of each that not every system can have: `elsewhere/epoll.rs` is compiled
 //! for macOS and BSD, `elsewhere/kqueue.rs` for Linux. The `mod` line of the file chooses.

@@ -18,7 +18,7 @@ pub type Constructed = Result<Obj<RingCall>, Error>;
 #[magnus(class = "UringIO::Ring::Call", mark, size, free_immediately)]
 pub struct RingCall {
     call: Cell<Option<Call>>,
-    /// Of the call, for its errors.
+    /// The system call that its errors name.
     name: Cell<&'static str>,
     pub held: Held,
 }
@@ -95,7 +95,7 @@ impl RingCall {
         opens
     }
 
-    /// Of the call, for its errors.
+    /// The system call that the errors of the call name.
     pub fn name(&self) -> &'static str {
         self.name.get()
     }
