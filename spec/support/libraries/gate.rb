@@ -1,0 +1,64 @@
+# frozen_string_literal: true
+
+module Libraries
+  # Proves without a clock that so many wait at the same time: it holds each of them until all are there. When one does
+  # not come in time, because the others keep it from coming, the gate breaks and lets everybody pass from then on.
+  class Gate
+    # The most that have waited at one time.
+    attr_reader :most
+
+    def initialize(parties, bound)
+      @parties = parties
+      @bound = bound
+      @lock = Thread::Mutex.new
+      @opened = Thread::ConditionVariable.new
+      @turn = @present = @most = 0
+      @broken = false
+    end
+
+    # For threads of the servers.
+    def pass
+      @lock.synchronize do
+        arrive unless @broken
+      end
+    end
+
+    def verdict
+      return "nobody came" if @most.zero?
+      return "yes" if @most == @parties && !@broken
+
+      @most == 1 ? "no" : "#{@most} of #{@parties}"
+    end
+
+    private
+
+    def arrive
+      @present += 1
+      @most = [@most, @present].max
+      @present == @parties ? open : wait_for_the_others(@turn)
+    end
+
+    def open
+      @turn += 1
+      @present = 0
+      @opened.broadcast
+    end
+
+    def wait_for_the_others(turn)
+      deadline = now + @bound
+      while turn == @turn && !@broken
+        remaining = deadline - now
+        if remaining.positive?
+          @opened.wait(@lock, remaining)
+        else
+          @broken = true
+          @opened.broadcast
+        end
+      end
+    end
+
+    def now
+      Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    end
+  end
+end
