@@ -4,6 +4,9 @@ module Libraries
   # Proves without a clock that so many wait at the same time: it holds each of them until all are there. When one does
   # not come in time, because the others keep it from coming, the gate breaks and lets everybody pass from then on.
   class Gate
+    # A request with such a word meets the others, each word once.
+    WORD = /#{GATHER}-\d+/
+
     # The most that have waited at one time.
     attr_reader :most
 
@@ -12,14 +15,16 @@ module Libraries
       @bound = bound
       @lock = Thread::Mutex.new
       @opened = Thread::ConditionVariable.new
+      @passed = {}
       @turn = @present = @most = 0
       @broken = false
     end
 
     # For threads of the servers.
-    def pass
+    def pass(word)
       @lock.synchronize do
-        arrive unless @broken
+        arrive unless @broken || @passed[word]
+        @passed[word] = true
       end
     end
 

@@ -1,47 +1,26 @@
 # frozen_string_literal: true
 
-require "socket"
+require_relative "threaded_server"
 
 module Libraries
-  # Stands on a TCP port before a real server, and holds at the gate whatever a client sends with the word GATHER.
-  class GateProxy
-    attr_reader :port
-
-    # The block connects to the real server. +gate+ returns the present gate.
-    def initialize(gate, &connect)
-      @gate = gate
-      @connect = connect
-      @server = TCPServer.new("127.0.0.1", 0)
-      @port = @server.local_address.ip_port
-      @threads = Thread::Queue.new
-      @threads << Thread.new { accept }
-    end
-
-    def stop
-      @server.close
-      @threads.pop.kill.join until @threads.empty?
+  # Stands before a real server that listens on a UNIX socket, and holds at the gate what a client sends with a word of
+  # the gate.
+  class GateProxy < ThreadedServer
+    def initialize(gate, path)
+      @path = path
+      super(gate)
     end
 
     private
 
-    def accept
-      loop do
-        client = @server.accept
-        @threads << Thread.new { serve(client) }
-      end
-    rescue IOError
-      nil # stopped
-    end
-
     def serve(client)
-      client.setsockopt(:TCP, :NODELAY, true)
-      upstream = @connect.call
+      upstream = UNIXSocket.new(@path)
       back = Thread.new { copy(upstream, client) }
-      copy(client, upstream) { |chunk| @gate.call.pass if chunk.include?(GATHER) }
+      copy(client, upstream) { |chunk| meet(chunk) }
       back.join
     ensure
-      back&.kill
-      [client, upstream].compact.each(&:close)
+      back&.kill&.join
+      upstream&.close
     end
 
     def copy(from, to)

@@ -1,58 +1,56 @@
 # frozen_string_literal: true
 
-require "socket"
+require "openssl"
+require_relative "../certificates"
+require_relative "threaded_server"
 
 module Libraries
-  # An HTTP server that answers with the last part of the path. A path with the word GATHER waits at the gate.
-  class HTTPServer
-    attr_reader :port
-
-    def initialize(gate)
-      @gate = gate
-      @server = TCPServer.new("127.0.0.1", 0)
-      @port = @server.local_address.ip_port
-      @threads = Thread::Queue.new
-      @threads << Thread.new { accept }
-    end
-
+  # Answers with the body of the request, or with the last part of its path when it has none.
+  class HTTPServer < ThreadedServer
     def address
       { url: "http://127.0.0.1:#{port}" }
     end
 
-    def stop
-      @server.close
-      @threads.pop.kill.join until @threads.empty?
-    end
-
     private
 
-    def accept
-      loop do
-        client = @server.accept
-        @threads << Thread.new { serve(client) }
-      end
-    rescue IOError
-      nil # stopped
-    end
-
     def serve(client)
-      client.setsockopt(:TCP, :NODELAY, true)
       nil while answer(client)
-    rescue SystemCallError
-      nil # the client is gone
-    ensure
-      client.close
     end
 
     # Whether the connection stays.
     def answer(client)
       head = client.gets("\r\n\r\n") or return false
+      client.write("HTTP/1.1 100 Continue\r\n\r\n") if head.match?(/^expect: *100-continue/i)
       body = client.read(head[/^content-length: *(\d+)/i, 1].to_i)
       path = head.split[1]
-      @gate.call.pass if path.include?(GATHER)
+      meet(path)
       word = body.to_s.empty? ? File.basename(path) : body
       client.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: #{word.bytesize}\r\n\r\n", word)
       !head.match?(/^connection: *close/i)
+    end
+  end
+
+  # The same with TLS.
+  class HTTPSServer < HTTPServer
+    include Certificates
+
+    def initialize(gate)
+      @context = OpenSSL::SSL::SSLContext.new
+      @context.key, @context.cert = self_signed("localhost")
+      super
+    end
+
+    # Whom the client should trust is the server itself.
+    def address
+      { host: "localhost", port:, certificate: @context.cert.to_pem }
+    end
+
+    private
+
+    def serve(client)
+      encrypted = OpenSSL::SSL::SSLSocket.new(client, @context)
+      encrypted.accept
+      super(encrypted)
     end
   end
 end

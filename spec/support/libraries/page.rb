@@ -6,7 +6,10 @@ module Libraries
     PATH = File.expand_path("../../../docs/libraries.md", __dir__)
     HEAD = ["library", "tried", "right", "overlaps", "what to know"].freeze
 
-    # Cells of a row: its name, the beginning of the version, and "yes" or "no" twice.
+    NEITHER = "–"
+
+    # Cells of a row: its name, the beginning of the version, and "yes" or "no" twice. Of what is not right nobody says
+    # whether it overlaps.
     Told = Struct.new(:name, :tried, :right, :overlaps, :line) do
       # A version is told as far as it matters: "1" or "0.5".
       def version?(version)
@@ -34,8 +37,9 @@ module Libraries
 
       def row(found, line)
         name, tried, right, overlaps = found
-        unless found.size == HEAD.size && [right, overlaps].all? { |cell| %w[yes no].include?(cell) }
-          raise "#{PATH}:#{line}: a row has the cells #{HEAD.join(', ')}, with yes or no in the third and fourth"
+        unless found.size == HEAD.size && [%w[yes yes], %w[yes no], ["no", NEITHER]].include?([right, overlaps])
+          raise "#{PATH}:#{line}: a row has the cells #{HEAD.join(', ')}; the third and fourth are yes or no, " \
+                "but the fourth is #{NEITHER} of what is not right"
         end
 
         Told.new(name, tried, right, overlaps, line)

@@ -2,25 +2,33 @@
 
 require_relative "../libraries"
 require_relative "../mariadb"
+require_relative "../memcached"
 require_relative "../postgresql"
 require_relative "../redis"
+require_relative "../sshd"
 require_relative "gate"
 require_relative "gate_proxy"
 require_relative "http_server"
+require_relative "mail_server"
+require_relative "name_server"
+require_relative "object_server"
+require_relative "web_socket_server"
 
 module Libraries
   # The servers that rows use. Each is started at its first use, with the gate before it or inside of it.
   class Servers
+    # Servers of the suite's own.
+    OWN = { http: HTTPServer, https: HTTPSServer, mail: MailServer, names: NameServer,
+            objects: ObjectServer, web_sockets: WebSocketServer }.freeze
+    REAL = { mariadb: MariaDB, memcached: Memcached, postgresql: PostgreSQL, redis: RedisServer, ssh: SSHD }.freeze
+
     Started = Struct.new(:address, :parts)
 
     class << self
       # Why there is no such server here; nil when there is.
       def missing(name)
-        case name
-        when :postgresql then PostgreSQL.missing
-        when :redis then RedisServer.missing
-        when :mariadb then MariaDB.missing
-        end
+        kind = OWN.merge(REAL)[name]
+        kind.missing if kind.respond_to?(:missing)
       end
     end
 
@@ -35,7 +43,8 @@ module Libraries
     def address(name)
       return {} unless name
 
-      (@started[name] ||= send(name)).address
+      @started[name] ||= OWN.key?(name) ? own(name) : send(name)
+      @started[name].address
     end
 
     def stop
@@ -45,33 +54,40 @@ module Libraries
 
     private
 
-    def http
-      server = HTTPServer.new(-> { gate })
+    def own(name)
+      server = OWN.fetch(name).new(-> { gate })
       Started.new(server.address, [server])
+    end
+
+    def mariadb
+      behind_the_gate(MariaDB.new, username: "root", &:path)
+    end
+
+    def memcached
+      behind_the_gate(Memcached.new, &:path)
     end
 
     def postgresql
       server = PostgreSQL.new
       parameters = server.parameters
-      proxy = proxy(File.join(parameters[:host], ".s.PGSQL.5432"))
-      address = parameters.merge(host: "127.0.0.1", port: proxy.port, sslmode: "disable", gssencmode: "disable")
-      Started.new(address, [proxy, server])
+      behind_the_gate(server, **parameters, sslmode: "disable", gssencmode: "disable") do
+        File.join(parameters[:host], ".s.PGSQL.5432")
+      end
     end
 
     def redis
-      server = RedisServer.new
-      proxy = proxy(server.path)
-      Started.new({ host: "127.0.0.1", port: proxy.port }, [proxy, server])
+      behind_the_gate(RedisServer.new, &:path)
     end
 
-    def mariadb
-      server = MariaDB.new
-      proxy = proxy(server.path)
-      Started.new({ host: "127.0.0.1", port: proxy.port, username: "root" }, [proxy, server])
+    # Commands ask the HTTP server, as a gate would not understand what is encrypted.
+    def ssh
+      server = SSHD.new
+      Started.new(server.parameters.merge(address(:http)), [server])
     end
 
-    def proxy(path)
-      GateProxy.new(-> { gate }) { UNIXSocket.new(path) }
+    def behind_the_gate(server, **parameters)
+      proxy = GateProxy.new(-> { gate }, yield(server))
+      Started.new(parameters.merge(proxy.address), [proxy, server])
     end
   end
 end

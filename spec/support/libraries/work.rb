@@ -9,7 +9,7 @@ module Libraries
     # How often each fiber asks without meeting the others, after the request that meets them.
     REQUESTS = 4
 
-    # How twenty blocks run at once. Only our scheduler counts; the others are for comparing by hand.
+    # How twenty blocks run at once. The table is about our scheduler; the others are for comparing.
     RUNNERS = {
       "uring_io" => lambda do |backend, &block|
         UringIO.run(backend:) { FIBERS.times { |index| Fiber.schedule { block.call(index) } } }
@@ -21,12 +21,13 @@ module Libraries
       "threads" => ->(_, &block) { Array.new(FIBERS) { |index| Thread.new { block.call(index) } }.each(&:join) }
     }.freeze
 
-    # What the server told about how to reach it.
-    attr_reader :server
+    # +server+ is what the server told about how to reach it.
+    attr_reader :backend, :server
 
-    def initialize(backend, server)
+    def initialize(backend, server, bound)
       @backend = backend
       @server = server
+      @bound = bound
       @wrong = []
       @inside = @most = 0
       @count = Thread::Mutex.new
@@ -34,7 +35,7 @@ module Libraries
 
     # Runs the block twenty times at once, with the number of the fiber. Keeps what it raises.
     def each_fiber
-      RUNNERS.fetch(ENV.fetch("URING_IO_LIBRARIES_ON", "uring_io")).call(@backend) do |index|
+      RUNNERS.fetch(ENV.fetch(ON, "uring_io")).call(@backend) do |index|
         yield index
       rescue StandardError, NotImplementedError => error
         @wrong << "fiber #{index}: #{error.full_message(highlight: false).lines.first(4).join}"
@@ -64,15 +65,22 @@ module Libraries
       @count.synchronize { @inside }
     end
 
+    # For a thread that makes the fibers go on: returns true when all of them are in a block of +inside+, or when they
+    # do not come in time because one keeps the others from coming.
+    def everybody_inside
+      (@bound / 0.005).ceil.times { present == FIBERS ? break : sleep(0.005) }
+      true
+    end
+
     def report
       puts JSON.generate(wrong: @wrong, most: @most)
     end
   end
 
-  # The arguments of the process: backend, row, and the server's address.
-  def self.main(backend, name, server)
+  # The arguments of the process: backend, row, the server's address, and how long the fibers have to meet.
+  def self.main(backend, name, server, bound)
     load_rows
-    work = Work.new(backend.to_sym, JSON.parse(server, symbolize_names: true))
+    work = Work.new(backend.to_sym, JSON.parse(server, symbolize_names: true), Float(bound))
     work.instance_exec(&rows.fetch(name).work)
     work.report
   end
