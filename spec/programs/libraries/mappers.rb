@@ -21,15 +21,31 @@ Libraries.row "sequel, without it", gem: "sequel", server: :postgresql do
   instance_exec(false, &sequel)
 end
 
-Libraries.row "activerecord, `isolation_level` `:fiber`", gem: "activerecord", server: :postgresql, parties: 5 do
+# ActiveRecord with a pool of five. Fibers that get the same connection at the same time ask nothing: libpq would crash.
+active_record = proc do |isolation|
   require "active_record"
-  ActiveSupport::IsolatedExecutionState.isolation_level = :fiber
+  ActiveSupport::IsolatedExecutionState.isolation_level = isolation
   options = server.slice(:host, :port, :sslmode, :gssencmode).merge(database: server[:dbname], username: server[:user])
   ActiveRecord::Base.establish_connection(adapter: "postgresql", pool: 5, checkout_timeout: 20, **options)
+  held = Hash.new(0)
 
   each_fiber do |index|
     echoes(index) do |word|
-      ActiveRecord::Base.connection_pool.with_connection { |connection| connection.select_value("SELECT '#{word}'") }
+      ActiveRecord::Base.connection_pool.with_connection do |connection|
+        held[connection] += 1
+        sleep(0.001)
+        held[connection] > 1 ? "a connection for two fibers" : connection.select_value("SELECT '#{word}'")
+      ensure
+        held[connection] -= 1
+      end
     end
   end
+end
+
+Libraries.row "activerecord, `isolation_level` `:fiber`", gem: "activerecord", server: :postgresql, parties: 5 do
+  instance_exec(:fiber, &active_record)
+end
+
+Libraries.row "activerecord, `isolation_level` `:thread`", gem: "activerecord", server: :postgresql, parties: 5 do
+  instance_exec(:thread, &active_record)
 end
