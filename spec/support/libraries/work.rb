@@ -23,6 +23,8 @@ module Libraries
 
     # +server+ is what the server told about how to reach it.
     attr_reader :backend, :server
+    # The most fibers that were in a block of +inside+ at one time.
+    attr_reader :most
 
     def initialize(backend, server, bound)
       @backend = backend
