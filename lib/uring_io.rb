@@ -14,3 +14,5 @@ require_relative "uring_io/core_ext/fork"
 require_relative "uring_io/core_ext/pwrite"
 require_relative "uring_io/core_ext/close"
 require_relative "uring_io/core_ext/flock"
+# Rails' own way for gems: what comes with it is there when Rails is.
+require_relative "uring_io/rails/railtie" if defined?(Rails::Railtie)

@@ -1,0 +1,62 @@
+# frozen_string_literal: true
+
+module UringIO
+  # See railtie.rb.
+  module Rails
+    # Refuses schedulers to a program whose fibers would share a database connection.
+    #
+    # Rails keeps the connection of a caller, and all the state of a request, either for each thread (isolation_level
+    # :thread, its default) or for each fiber (:fiber). With :thread the fibers of a scheduler use one connection of
+    # libpq at the same time, which crashes the process or mixes up the answers. The level is set while Rails boots,
+    # so the moment to look is when a scheduler is made: two comparisons.
+    module Isolation
+      class << self
+        # What the program configures, once there is a Railtie.
+        # @return [ActiveSupport::OrderedOptions, nil]
+        attr_accessor :options
+
+        # @raise [Error] when fibers would share a connection, unless the program said that it knows
+        def check
+          return unless defined?(::ActiveRecord) && defined?(::ActiveSupport::IsolatedExecutionState)
+          return if fiber? || !wanted?
+
+          raise Error, "ActiveRecord is loaded, and isolation_level is " \
+                       "#{::ActiveSupport::IsolatedExecutionState.isolation_level.inspect}: all fibers of a thread " \
+                       "would use one database connection at the same time, which crashes the process. #{cure}"
+        end
+
+        # Whether Rails keeps its state for each fiber.
+        def fiber?
+          ::ActiveSupport::IsolatedExecutionState.isolation_level == :fiber
+        end
+
+        private
+
+        def wanted?
+          options.nil? || options.check_isolation
+        end
+
+        def cure
+          application = ::Rails.application if defined?(::Rails.application)
+          return "Write `ActiveSupport::IsolatedExecutionState.isolation_level = :fiber` first." unless application
+
+          late = unless application.initialized?
+                   " Rails applies it at the end of its boot: in a file of config/initializers, put what uses a " \
+                     "scheduler into `Rails.application.config.after_initialize { ... }`."
+                 end
+          "Write `config.active_support.isolation_level = :fiber` in config/application.rb.#{late} Where no fiber " \
+            "ever uses ActiveRecord, `config.uring_io.check_isolation = false` allows it as it is."
+        end
+      end
+
+      # Extends UringIO::Scheduler.
+      def new(...)
+        Isolation.check
+        super
+      end
+    end
+
+    private_constant :Isolation
+    Scheduler.extend(Isolation)
+  end
+end

@@ -1,0 +1,115 @@
+# frozen_string_literal: true
+
+require_relative "../support/postgresql"
+require_relative "../support/rails_program"
+
+RSpec.describe "A Rails program" do
+  # Rails comes first, as in a program that Bundler loads.
+  def rails(rest, env: {}, **)
+    script = RailsProgram.script(rest, **)
+    result = child(script, backend, env: { "RUBYOPT" => "-rrails", **env }, limit: 60)
+    expect(result.stderr).to eq("")
+    expect(result.status).to be_success
+    result.stdout
+  end
+
+  let(:attempt) do
+    <<~RUBY
+      def attempt
+        yield
+        puts "made"
+      rescue UringIO::Error => error
+        puts error.message
+      end
+    RUBY
+  end
+
+  each_backend(only: %i[io_uring epoll]) do
+    context "with ActiveRecord and isolation_level :thread," do
+      let(:configure) { "" }
+
+      it "gets an error that says what to write, and no scheduler" do
+        said = rails(<<~RUBY, configure:)
+          #{attempt}
+          attempt { UringIO.run(backend:) { raise "runs" } }
+          attempt { UringIO::Scheduler.new(backend:) }
+          attempt { Class.new(UringIO::Scheduler).new(backend:) }
+          p Fiber.scheduler
+        RUBY
+        error = "ActiveRecord is loaded, and isolation_level is :thread: all fibers of a thread would use one " \
+                "database connection at the same time, which crashes the process. Write " \
+                "`config.active_support.isolation_level = :fiber` in config/application.rb. Where no fiber ever uses " \
+                "ActiveRecord, `config.uring_io.check_isolation = false` allows it as it is.\n"
+        expect(said).to eq("#{error * 3}nil\n")
+      end
+
+      it "gets its scheduler when it says that no fiber uses ActiveRecord" do
+        said = rails(<<~RUBY, configure: "config.uring_io.check_isolation = false")
+          #{attempt}
+          attempt { UringIO.run(backend:) { sleep(0) } }
+        RUBY
+        expect(said).to eq("made\n")
+      end
+
+      it "may say so later as well" do
+        said = rails(<<~RUBY, configure:)
+          #{attempt}
+          Program.config.uring_io.check_isolation = false
+          attempt { UringIO.run(backend:) { sleep(0) } }
+        RUBY
+        expect(said).to eq("made\n")
+      end
+    end
+
+    context "with ActiveRecord and isolation_level :fiber," do
+      it "has schedulers in every thread" do
+        said = rails(<<~RUBY)
+          #{attempt}
+          Thread.new { attempt { UringIO.run(backend:) { sleep(0) } } }.join
+          attempt { UringIO::Scheduler.new(backend:).close }
+        RUBY
+        expect(said).to eq("made\nmade\n")
+      end
+
+      it "is told in an initializer that Rails sets the level later" do
+        said = rails(<<~RUBY, boot: false)
+          #{attempt}
+          Program.initializer("early") do |app|
+            attempt { UringIO.run(backend:) { sleep(0) } }
+            app.config.after_initialize { attempt { UringIO.run(backend:) { sleep(0) } } }
+          end
+          Program.initialize!
+        RUBY
+        expect(said.lines.first).to include("Rails applies it at the end of its boot").and include("after_initialize")
+        expect(said.lines.last).to eq("made\n")
+      end
+    end
+
+    it "without ActiveRecord has schedulers with any level" do
+      said = child(<<~RUBY, backend, env: { "RUBYOPT" => "-rrails" }, limit: 60)
+        require "active_support/isolated_execution_state"
+        UringIO.run(backend: ARGV[0].to_sym) { puts ActiveSupport::IsolatedExecutionState.isolation_level }
+      RUBY
+      expect(said.stdout).to eq("thread\n")
+    end
+
+    it "that loads the gem before Rails asks for its part by name" do
+      said = child(<<~RUBY, backend, limit: 60)
+        require "active_record"
+        backend = ARGV[0].to_sym
+        puts UringIO.run(backend:) { "unchecked" }
+        require "uring_io/rails"
+        begin
+          UringIO.run(backend:) { raise "runs" }
+        rescue UringIO::Error => error
+          puts error.message
+        end
+        ActiveSupport::IsolatedExecutionState.isolation_level = :fiber
+        puts UringIO.run(backend:) { "checked" }
+      RUBY
+      expect(said.stdout.lines).to match(
+        ["unchecked\n", /Write `ActiveSupport::IsolatedExecutionState.isolation_level = :fiber` first/, "checked\n"]
+      )
+    end
+  end
+end
