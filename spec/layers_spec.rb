@@ -53,7 +53,7 @@ RSpec.describe "The layers" do
           %w[async command_line doctor nio rails selector/checked core_ext/io_event core_ext/nio4r core_ext/nio_close]],
     floor["the library", [""]],
     floor["changes of Ruby's own classes", %w[core_ext]],
-    floor["what Rails needs", %w[rails/railtie rails/isolation]],
+    floor["what Rails needs", %w[rails/railtie rails/run rails/scheduler rails/execution_state rails/isolation]],
     floor["running", %w[run]],
     floor["classes", %w[scheduler selector ring support], apart: true],
     floor["modules that classes share", %w[process_wait worker_threads], apart: true],

@@ -8,19 +8,22 @@ module UringIO
     #
     #   UringIO.run { |scheduler| 10.times { Fiber.schedule { work } } }
     #
+    # @param inherit [:execution_state, nil] in Rails: whether each fiber begins with a copy of the state of the fiber
+    #   that schedules it, see UringIO::Rails
     # @param options [Hash] for Scheduler.new: backend, entries, sqpoll, sqpoll_idle, sqpoll_cpu, workers,
     #   restrict
     # @yieldparam scheduler [Scheduler]
     # @return the value of the block. What the block raises is raised here, after the other fibers
     #   have ended; +exit+ and signals do not wait for them.
+    # @raise [ArgumentError] for +inherit+ without Rails
     # @raise [Error] when called in a fiber of a scheduler, or when the thread has a scheduler of
     #   another kind, which could not be restored
-    def run(**options, &block)
+    def run(inherit: nil, **options, &block)
       raise ArgumentError, "UringIO.run needs a block" unless block
 
       previous = Fiber.scheduler
       check_nesting(previous)
-      scheduler = Scheduler.new(**options)
+      scheduler = scheduler_for(inherit, options)
       suspending(previous) { Fiber.set_scheduler(scheduler) }
       begin
         scheduler.__send__(:land_here) unless root_fiber?
@@ -31,6 +34,14 @@ module UringIO
     end
 
     private
+
+    # Rails has a method before this one: see rails/run.rb.
+    def scheduler_for(inherit, options)
+      return Scheduler.new(**options) if inherit.nil?
+
+      raise ArgumentError, "inherit: #{inherit.inspect} needs Rails, which is not loaded: leave it out, or " \
+                           "`require \"uring_io/rails\"` once Rails or ActiveSupport is loaded"
+    end
 
     # Whether this is the thread's first fiber, which is blocking and has no block. Ruby does not tell: one that looks
     # the same is a native one in Fiber.blocking.

@@ -1,17 +1,10 @@
 # frozen_string_literal: true
 
-require_relative "../support/postgresql"
 require_relative "../support/rails_program"
 
+# When a scheduler is refused.
 RSpec.describe "A Rails program" do
-  # Rails comes first, as in a program that Bundler loads.
-  def rails(rest, env: {}, **)
-    script = RailsProgram.script(rest, **)
-    result = child(script, backend, env: { "RUBYOPT" => "-rrails", **env }, limit: 60)
-    expect(result.stderr).to eq("")
-    expect(result.status).to be_success
-    result.stdout
-  end
+  include RailsProgram
 
   let(:attempt) do
     <<~RUBY

@@ -38,6 +38,12 @@ RSpec.describe UringIO, ".run" do
       expect(order).to eq([:fiber])
     end
 
+    it "has nothing to inherit without Rails" do
+      expect { described_class.run(backend:, inherit: :execution_state) { raise "runs" } }
+        .to raise_error(ArgumentError, /inherit: :execution_state needs Rails, which is not loaded/)
+      expect(described_class.run(backend:, inherit: nil) { :value }).to eq(:value)
+    end
+
     it "runs in the main thread, and leaves no scheduler behind", hurried: true do
       expect(described_class.run(backend:) { sleep(0) }).to eq(0)
       expect(Fiber.scheduler).to be_nil

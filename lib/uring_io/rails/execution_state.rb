@@ -1,0 +1,69 @@
+# frozen_string_literal: true
+
+module UringIO
+  # See railtie.rb.
+  module Rails
+    # What a fiber has of the one that schedules it, by `UringIO.run(inherit: :execution_state)`: a copy of what Rails
+    # keeps for the caller at this moment. A copy, as fibers run at the same time: one that sets its time zone must not
+    # change the others', nor the request's.
+    #
+    # Rails' state has values that belong to one caller alone (its execution, its cache, events under way). So only
+    # these are copied: strings, values that cannot change, and those that are named here.
+    class ExecutionState
+      # Arrays and hashes that blocks of ActiveRecord, as `connected_to`, change in place.
+      COLLECTIONS = %i[active_record_connected_to_stack active_record_no_touching_classes
+                       active_record_suppressor_registry].freeze
+      private_constant :COLLECTIONS
+
+      # What the calling fiber has.
+      def initialize
+        @values = values
+        @current = current
+        @context = ::ActiveSupport::ExecutionContext.to_h
+        # A fiber finds the locale in its storage, but copies it when it first asks: the caller may have changed it.
+        @locale = ::I18n.locale if defined?(::I18n)
+      end
+
+      # Gives it to the calling fiber, which must be another one. Once.
+      def restore
+        @values.each { |key, value| ::ActiveSupport::IsolatedExecutionState[key] = value }
+        @current.each { |type, attributes| type.instance.attributes = attributes }
+        ::ActiveSupport::ExecutionContext.set(**@context) unless @context.empty?
+        ::I18n.locale = @locale if @locale
+      end
+
+      private
+
+      def values
+        state = ::ActiveSupport::IsolatedExecutionState.context.active_support_execution_state || {}
+        state.filter_map { |key, value| copy(key, value) { |copied| [key, copied] } }
+      end
+
+      # Yields the copy, where the value is to be copied.
+      def copy(key, value)
+        if constant?(value) then yield value
+        elsif value.is_a?(String) || COLLECTIONS.include?(key) then yield value.dup
+        elsif tags?(value) then yield value.class.new.tap { |stack| stack.push_tags(value.tags.dup) }
+        end
+      end
+
+      # Time zones and modules are not frozen, and yet nobody changes them.
+      def constant?(value)
+        value.frozen? || value.is_a?(Module) ||
+          (defined?(::ActiveSupport::TimeZone) && value.is_a?(::ActiveSupport::TimeZone))
+      end
+
+      def tags?(value)
+        defined?(::ActiveSupport::TaggedLogging::TagStack) && value.is_a?(::ActiveSupport::TaggedLogging::TagStack)
+      end
+
+      # The attributes of each class like Current, which finds its instance by its name.
+      def current
+        types = ::ActiveSupport::CurrentAttributes.descendants.select(&:name)
+        types.to_h { |type| [type, type.instance.attributes.dup] }
+      end
+    end
+
+    private_constant :ExecutionState
+  end
+end

@@ -1,0 +1,58 @@
+# frozen_string_literal: true
+
+require_relative "execution_state"
+
+module UringIO
+  # See railtie.rb.
+  module Rails
+    # The scheduler of UringIO.run inside of a request or job: each fiber is an execution of Rails' executor, by which
+    # it gives its database connection back when it ends, however that is, and begins with the state that it inherits.
+    class Scheduler < UringIO::Scheduler
+      # @param executor [Class, nil] Rails' executor, when fibers are to run within it
+      # @param inherit [Boolean] whether a fiber begins with the state of the one that schedules it
+      # @param shares [ActiveSupport::Dependencies::Interlock, nil] what an execution shares while classes may be
+      #   reloaded
+      def surround(executor:, inherit:, shares:)
+        @executor = executor
+        @inherit = inherit
+        @shares = shares
+        @executions = 0
+      end
+
+      # See UringIO::Scheduler#fiber.
+      def fiber(*arguments, **keywords, &block)
+        return super unless block
+
+        state = ExecutionState.new if @inherit
+        super(*arguments, **keywords) do |*given, **named|
+          within_execution do
+            state&.restore
+            block.call(*given, **named)
+          end
+        end
+      end
+
+      private
+
+      def within_execution(&)
+        return yield unless @executor
+        return @executor.wrap(&) unless @shares
+
+        @executor.wrap { with_one_share(&) }
+      end
+
+      # Every execution takes a share of Rails' interlock, so that nobody unloads classes meanwhile. The interlock
+      # counts them for the thread, and a fiber that waits for a connection lends out all that its thread has. Another
+      # fiber that took or gave back a share then would leave a wrong count, and the next reload might wait for ever. So
+      # the fibers together have one share: the first brings it, the last takes it along.
+      def with_one_share
+        @shares.done_running if (@executions += 1) > 1
+        yield
+      ensure
+        @shares.start_running if (@executions -= 1).positive?
+      end
+    end
+
+    private_constant :Scheduler
+  end
+end
