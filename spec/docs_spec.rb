@@ -3,7 +3,8 @@
 # Runs the Ruby examples of README.md, docs/ and the other pages, each as a program of its own, and compares what they
 # print and how many system calls they make with what the pages say: in a block of text after the example, and in a line
 # "System calls: 3" (or "at most 3"). An example that begins with "```ruby only=io_uring" is for that backend alone, one
-# with "needs=async,io-event" for where these gems are installed. The examples in the comments of lib/ only have to run.
+# with "needs=async,io-event" for where these gems are installed; one that needs rails is in a request of a program on
+# Rails. The examples in the comments of lib/ only have to run.
 RSpec.describe "The examples" do
   root = File.expand_path("..", __dir__)
   example_class = Struct.new(:line, :code, :only, :needs, :output, :at_most, :calls)
@@ -83,6 +84,25 @@ RSpec.describe "The examples" do
     RUBY
   end
 
+  # For examples that need Rails: a program that is booted, with a database of its own.
+  let(:rails) do
+    <<~RUBY
+      require "logger"
+      require "active_record/railtie"
+      require "uring_io/rails"
+      ENV["DATABASE_URL"] = "sqlite3:\#{folder}/database.sqlite3?pool=5"
+      class Application < Rails::Application
+        config.load_defaults 7.2
+        config.eager_load = false
+        config.secret_key_base = "0" * 32
+        config.logger = Logger.new(IO::NULL)
+        config.active_support.isolation_level = :fiber
+      end
+      Application.config.root = folder
+      Application.initialize!
+    RUBY
+  end
+
   # What comments take for granted.
   let(:names) do
     <<~RUBY
@@ -103,7 +123,10 @@ RSpec.describe "The examples" do
   end
 
   def program(example)
-    "#{pages if example.code.include?('urls')}#{before}#{example.code}#{after}"
+    start = "#{pages if example.code.include?('urls')}#{before}"
+    return "#{start}#{example.code}#{after}" unless example.needs.include?("rails")
+
+    "#{start}#{rails}Application.executor.wrap do\n#{example.code}end\n#{after}"
   end
 
   def run(script)
@@ -137,7 +160,7 @@ RSpec.describe "The examples" do
       examples.each do |example|
         next unless [nil, backend].include?(example.only)
 
-        it "do what #{name} says, line #{example.line}" do
+        it "do what #{name} says, line #{example.line}", needs: example.needs do
           skip_without(*example.needs)
           result = run(program(example))
           expect(result.stderr.lines.grep_v(/this machine has/)).to eq([])
