@@ -33,7 +33,7 @@ RSpec.describe "bench" do
     expect(result[:rates]).to eq([result[:median]])
     expect(result.values_at(:median, :min, :max, :ratio, :p50_us, :p99_us, :cpu_s_per_mop, :peak_kb))
       .to all(be_positive)
-    expect(result).to include(syscalls_per_op: nil, kb_per_connection: nil)
+    expect(result).to include(syscalls_per_op: SystemCalls.missing ? nil : be_positive, kb_per_connection: nil)
   end
 
   def names_of_children(pid)
@@ -122,6 +122,7 @@ RSpec.describe "bench" do
     run = File.expand_path("../bench/web/run", __dir__)
     result = child(<<~RUBY, *%w[--rounds 2 --seconds 1 --connections 2 hello --json], file, limit: 60)
       require #{run.dump}
+      require #{File.join(File.dirname(run), 'plain_site').dump}
       make = lambda do |name, **options|
         WebBench::Target.new(name:, title: name.capitalize, script: #{server.dump}, **options)
       end
@@ -129,7 +130,7 @@ RSpec.describe "bench" do
       targets = [make.call("good"), make.call("bad"), ended]
       right = ->(target) { target.name == "good" ? "1000000000" : "3" }
       WebBench::Target.define_method(:command) { |_| [{}, RbConfig.ruby, script, right.call(self)] }
-      exit WebBench::Run.new("spec", targets, { nil => [] }).main(ARGV)
+      exit WebBench::Run.new("spec", WebBench::PlainSite.new, targets, { nil => [] }).main(ARGV)
     RUBY
     expect(result.stderr).to eq("bench/spec/run: not every measurement is right\n")
     expect(result.status.exitstatus).to eq(1)
@@ -137,6 +138,6 @@ RSpec.describe "bench" do
     expect(good).to include(rates: [be_positive, be_positive], note: nil)
     expect(bad).to include(rates: [], ratio: nil, note: match(/\AFAILED: Non-2xx or 3xx responses: \d+/))
     expect(ended).to include(rates: [], note: "not here")
-    expect(result.stdout).to match(/Bad( +-){8}  FAILED: Non-2xx/).and match(/Ended( +-){8}  not here/)
+    expect(result.stdout).to match(/Bad( +-){9}  FAILED: Non-2xx/).and match(/Ended( +-){9}  not here/)
   end
 end

@@ -1,9 +1,10 @@
 # frozen_string_literal: true
 
-# Started by bench/falcon/run: Falcon where it is installed, and async-http's own server otherwise, in one process, on
-# whatever selector this process has. Says where it listens; SIGTERM and Ctrl-C end it when what was asked is answered.
+# Started by bench/falcon/run and bench/rails/run: Falcon where it is installed, and async-http's own server otherwise,
+# in this process or in so many workers, on whatever selector this process has. Says where it listens; SIGTERM and
+# Ctrl-C end it when what was asked is answered.
 #
-#   ruby bench/falcon/server.rb [CONFIG.RU]
+#   ruby bench/falcon/server.rb [CONFIG.RU [WORKERS]]
 
 require "async"
 require "async/http"
@@ -18,26 +19,56 @@ rescue LoadError => error
   require "protocol/rack"
 end
 
-app, = Rack::Builder.parse_file(ARGV.fetch(0) { File.expand_path("../web/config.ru", __dir__) })
-
-Sync do
-  bound = IO::Endpoint.tcp("127.0.0.1", 0).bound
-  url = "http://127.0.0.1:#{bound.sockets.first.local_address.ip_port}"
+# Until something is pushed to +told+.
+def serve(app, bound, url, told)
   endpoint = Async::HTTP::Endpoint.parse(url, bound)
   server = if defined?(Falcon::Server)
              Falcon::Server.new(Falcon::Server.middleware(app, cache: false), endpoint)
            else
              Async::HTTP::Server.new(Protocol::Rack::Adapter.new(app), endpoint)
            end
-  told = Thread::Queue.new
-  %w[INT TERM].each { |signal| trap(signal) { told << signal } }
   task = server.run
-  puts "Listening on #{url}"
-  $stdout.flush
+  yield if block_given?
   told.pop
   task.stop
   bound.close
   task.wait
-ensure
-  bound&.close
+end
+
+def listening(url)
+  puts "Listening on #{url}"
+  $stdout.flush
+end
+
+app, = Rack::Builder.parse_file(ARGV.fetch(0) { File.expand_path("../web/config.ru", __dir__) })
+workers = Integer(ARGV.fetch(1, "0"))
+bound = Sync { IO::Endpoint.tcp("127.0.0.1", 0).bound }
+url = "http://127.0.0.1:#{bound.sockets.first.local_address.ip_port}"
+told = Thread::Queue.new
+
+if workers.zero?
+  Sync do
+    %w[INT TERM].each { |signal| trap(signal) { told << signal } }
+    serve(app, bound, url, told) { listening(url) }
+  ensure
+    bound.close
+  end
+else
+  # The workers end when nobody has the other end of this pipe any more, however that comes.
+  reader, writer = IO.pipe
+  workers.times do
+    fork do
+      writer.close
+      trap("INT", "IGNORE")
+      Sync do |task|
+        task.async { told << reader.read }
+        serve(app, bound, url, told)
+      end
+    end
+  end
+  %w[INT TERM].each { |signal| trap(signal) { told << signal } }
+  listening(url)
+  told.pop
+  writer.close
+  Process.waitall
 end

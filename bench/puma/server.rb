@@ -1,12 +1,15 @@
 # frozen_string_literal: true
 
-# Started by bench/puma/run: Puma in single mode, with so many threads, on whatever NIO this process has. Says where it
-# listens; SIGTERM ends it when what was asked is answered.
+# Started by bench/puma/run and bench/rails/run: Puma with so many threads, in this process or in so many workers, on
+# whatever NIO this process has. Says where it listens; SIGTERM ends it when what was asked is answered.
 #
-#   ruby bench/puma/server.rb THREADS
+#   ruby bench/puma/server.rb THREADS [WORKERS [CONFIG.RU]]
 
 require "puma/cli"
 
 threads = Integer(ARGV.fetch(0))
-Puma::CLI.new(["--environment", "production", "--workers", "0", "--threads", "#{threads}:#{threads}",
-               "--bind", "tcp://127.0.0.1:0", File.expand_path("../web/config.ru", __dir__)]).run
+workers = Integer(ARGV.fetch(1, "0"))
+config = ARGV.fetch(2) { File.expand_path("../web/config.ru", __dir__) }
+# The app is loaded before the workers are there, so that none of them is late.
+Puma::CLI.new(["--environment", "production", "--workers", workers.to_s, *("--preload" if workers.positive?),
+               "--threads", "#{threads}:#{threads}", "--bind", "tcp://127.0.0.1:0", config]).run

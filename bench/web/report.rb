@@ -6,7 +6,7 @@ require "json"
 module WebBench
   # What came of a target in a workload.
   class Result
-    attr_reader :workload, :target
+    attr_reader :workload, :target, :calls
 
     def initialize(workload, target)
       @workload = workload
@@ -28,6 +28,13 @@ module WebBench
       @why = "FAILED: #{error.message.gsub(/\s+/, ' ')}"
     end
 
+    # System calls of a request, by the block; without a number where they cannot be counted.
+    def count
+      @calls = yield
+    rescue Failed => error
+      @uncounted = "system calls not counted: #{error.message.gsub(/\s+/, ' ')}"
+    end
+
     def failed? = @failed
     def measured? = @why.nil?
     def rates = @runs.map { |run| run.rate.round }
@@ -41,14 +48,14 @@ module WebBench
     end
 
     def note(base)
-      @why || ("spread larger than the difference" if drowned?(base))
+      @why || [("spread larger than the difference" if drowned?(base)), @uncounted].compact.join("; ")[/.+/]
     end
 
     def to_h(base)
       name = { workload: workload.name, target: target.name }
       numbers = if measured?
                   { rates:, median: rate, min: rates.min, max: rates.max, ratio: ratio(base),
-                    p50_us: of(:median), p99_us: of(:slow), syscalls_per_op: nil,
+                    p50_us: of(:median), p99_us: of(:slow), syscalls_per_op: calls&.round(2),
                     cpu_s_per_mop: of(:processor).round(2), peak_kb: memory, kb_per_connection: nil }
                 else
                   { rates: [], median: nil, min: nil, max: nil, ratio: nil, p50_us: nil, p99_us: nil,
@@ -69,8 +76,8 @@ module WebBench
 
   # The table, and the file for other programs.
   class Report
-    COLUMNS = ["per second", "ratio", "min", "max", "p50 ms", "p99 ms", "CPU us/op", "peak MB"].freeze
-    GEMS = %w[puma nio4r falcon async async-http io-event protocol-rack rack redis-client].freeze
+    COLUMNS = ["per second", "ratio", "min", "max", "p50 ms", "p99 ms", "CPU us/op", "calls/op", "peak MB"].freeze
+    GEMS = %w[rails pg puma nio4r falcon async async-http io-event protocol-rack rack redis-client].freeze
 
     def self.machine
       memory = File.read("/proc/meminfo")[/^MemTotal:\s+(\d+)/, 1].to_i / 1024
@@ -122,7 +129,8 @@ module WebBench
     def row(result, base)
       cells = if result.measured?
                 [result.rate, result.ratio(base) || "-", *result.rates.minmax, milliseconds(result.of(:median)),
-                 milliseconds(result.of(:slow)), result.of(:processor).round(1), (result.memory / 1024.0).round]
+                 milliseconds(result.of(:slow)), result.of(:processor).round(1), result.calls&.round(2) || "-",
+                 (result.memory / 1024.0).round]
               else
                 ["-"] * COLUMNS.size
               end

@@ -3,7 +3,6 @@
 require "open3"
 require "optparse"
 require "rbconfig"
-require_relative "../../spec/support/redis"
 require_relative "../support/signals"
 require_relative "report"
 require_relative "server"
@@ -12,19 +11,16 @@ require_relative "server"
 # each of the targets in turn.
 module WebBench
   LIB = File.expand_path("../../lib", __dir__)
-  ABOUT = {
-    "hello" => "19 bytes: all that is measured is the server", "json" => "1.5 KB of JSON, made for each request",
-    "sleep" => "an app that waits for 10 ms", "redis" => "one GET of Redis over a UNIX socket"
-  }.freeze
 
-  # Something that serves: Ruby with +env+ and +options+ runs +script+. The script +probe+ fails where it cannot be had;
-  # +paths+ are those of the routes that it has, where these are not the app's.
-  Target = Data.define(:name, :title, :note, :env, :options, :probe, :script, :paths) do
-    def initialize(name:, title:, script:, note: nil, env: {}, options: [], probe: "", paths: nil)
+  # Something that serves: Ruby with +env+ and +options+ runs +script+ with +arguments+ and those of the variant. The
+  # script +probe+ fails where it cannot be had; +paths+ are those of the routes that it has, where these are not the
+  # app's.
+  Target = Data.define(:name, :title, :note, :env, :options, :probe, :script, :arguments, :paths) do
+    def initialize(name:, title:, script:, note: nil, env: {}, options: [], probe: "", arguments: [], paths: nil)
       super
     end
 
-    def command(arguments) = [env, RbConfig.ruby, *options, script, *arguments]
+    def command(more) = [env, RbConfig.ruby, *options, script, *arguments, *more]
 
     def path(route) = paths ? paths[route] : "/#{route}"
 
@@ -46,10 +42,16 @@ module WebBench
     Options = Struct.new(:rounds, :seconds, :connections, :json, :routes)
 
     # @param name [String] of the folder of the benchmark
+    # @param site [PlainSite, RailsSite] what is asked for
     # @param targets [Array<Target>] the first is what the others are compared with
     # @param variants [Hash{String => Array}] for the title of each, the arguments of the servers
-    def initialize(name, targets, variants)
+    # @param connections [Array<Integer>] of wrk, unless the command line says otherwise
+    # @param warm_up [Integer] seconds before each measurement
+    def initialize(name, site, targets, variants, connections: [1, 64, 512], warm_up: 0)
       @name = name
+      @site = site
+      @connections = connections
+      @warm_up = warm_up
       @targets = targets
       @variants = variants
     end
@@ -60,7 +62,13 @@ module WebBench
       Signals.raise_as_exceptions
       @options = parse(arguments)
       obstacles
-      with_redis { measure }
+      leave_out_routes
+      return 0 if @options.routes.empty?
+
+      @site.open(@options.routes) do |env|
+        @env = env
+        measure
+      end
     rescue OptionParser::ParseError, Failed, SystemCallError => error
       warn "bench/#{@name}/run: #{error.message}"
       1
@@ -72,13 +80,13 @@ module WebBench
     private
 
     def parse(arguments)
-      options = Options.new(5, 2, [1, 64, 512], nil, WebApp::ROUTES)
+      options = Options.new(5, 2, @connections, nil, @site.routes)
       all = OptionParser.new do |parser|
-        parser.banner = "Usage: bin/sandbox --suite forky bench/#{@name}/run [OPTION...] [ROUTE...]\n\n" \
-                        "Routes: #{WebApp::ROUTES.join(', ')} (all of them unless some are named)."
+        parser.banner = "Usage: bench/#{@name}/run [OPTION...] [ROUTE...]\n\n" \
+                        "Routes: #{@site.routes.join(', ')} (all of them unless some are named)."
         parser.on("--rounds N", Integer, "of each measurement (default 5)") { |number| options.rounds = number }
         parser.on("--seconds S", Integer, "of each, whole ones (default 2)") { |number| options.seconds = number }
-        parser.on("--connections LIST", Array, "of wrk (default 1,64,512)") do |list|
+        parser.on("--connections LIST", Array, "of wrk (default #{@connections.join(',')})") do |list|
           options.connections = list.map { |text| Integer(text, exception: false).to_i }
         end
         parser.on("--json FILE", "writes all numbers there") { |file| options.json = file }
@@ -90,7 +98,7 @@ module WebBench
     end
 
     def check(options)
-      unknown = options.routes - WebApp::ROUTES
+      unknown = options.routes - @site.routes
       raise Failed, "there is no route #{unknown.join(', ')}; see --help" if unknown.any?
 
       numbers = [options.rounds, options.seconds, *options.connections]
@@ -101,29 +109,22 @@ module WebBench
 
     # Of the targets; without the first one, or without wrk, there is nothing to do.
     def obstacles
-      raise Failed, "wrk is not installed" unless RedisServer.executable("wrk")
+      raise Failed, "wrk is not installed" unless Programs.executable("wrk")
+
+      @countable = Programs.executable("strace")
+      puts "System calls are not counted: strace is not installed" unless @countable
 
       @obstacles = @targets.to_h { |target| [target, target.obstacle] }
       base = @targets.first
       raise Failed, "#{base.title} cannot be had: #{@obstacles[base]}" if @obstacles[base]
     end
 
-    # A Redis for the block where one is needed, and no route that needs it where there is none.
-    def with_redis
-      return yield unless @options.routes.include?("redis")
-
-      if (missing = RedisServer.missing)
-        puts "/redis is left out: #{missing}"
-        @options.routes -= ["redis"]
-        return @options.routes.empty? ? 0 : yield
-      end
-      begin
-        redis = RedisServer.new
-        RedisClient.new(path: redis.path).tap { |client| client.call("SET", WebApp::REDIS_KEY, "greeting") }.close
-        @redis = redis.path
-        yield
-      ensure
-        redis&.stop
+    # Those that cannot be had here.
+    def leave_out_routes
+      @options.routes = @options.routes.select do |route|
+        missing = @site.missing(route)
+        puts "/#{route} is left out: #{missing}" if missing
+        missing.nil?
       end
     end
 
@@ -133,8 +134,8 @@ module WebBench
           @options.connections.map do |connections|
             group = [@name, variant&.tr(" ", "-"), route].compact.join("-")
             title = ["GET /#{route}", "#{connections} connections", variant].compact.join(", ")
-            Workload.new(name: "#{group}-#{connections}", title:, about: ABOUT[route], group:, route:, connections:,
-                         arguments:)
+            Workload.new(name: "#{group}-#{connections}", title:, about: @site.about(route), group:, route:,
+                         connections:, arguments:)
           end
         end
       end
@@ -167,8 +168,9 @@ module WebBench
       results = @targets.map { |target| Result.new(workload, target) }
       results.each { |result| result.leave_out(why_not(result.target, workload)) }
       @options.rounds.times do |round|
+        last = round == @options.rounds - 1
         # Each begins in turn, so that what the one before leaves to the machine meets all of them.
-        results.rotate(round).each { |result| result.attempt { |runs| take(result, runs) } }
+        results.rotate(round).each { |result| result.attempt { |runs| take(result, runs, last) } }
       end
       results
     end
@@ -177,13 +179,16 @@ module WebBench
       @obstacles[target] || ("it has no /#{workload.route}" unless target.path(workload.route))
     end
 
-    def take(result, runs)
+    # System calls are counted on the same server when it has been measured for the last time.
+    def take(result, runs, last)
       workload = result.workload
       path = result.target.path(workload.route)
       env, *program = result.target.command(workload.arguments)
-      Server.open([{ "WEB_BENCH_REDIS" => @redis, **env }, *program]) do |server|
-        server.check(path, WebApp.body(workload.route)) unless result.target.paths
+      Server.open([{ **@env, **env }, *program]) do |server|
+        server.check(path, @site.body(workload.route)) unless result.target.paths
+        server.warm_up(path, workload.connections, @warm_up) if @warm_up.positive?
         runs << server.measure(path, workload.connections, @options.seconds)
+        result.count { server.system_calls(path, workload.connections, @options.seconds) } if last && @countable
         raise Failed, "the server did not end when it was told to" unless server.close
       end
     end

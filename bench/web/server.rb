@@ -4,7 +4,6 @@ require "etc"
 require "net/http"
 require "rbconfig"
 require "tempfile"
-require_relative "app"
 
 module WebBench
   Failed = Class.new(StandardError)
@@ -14,8 +13,11 @@ module WebBench
 
   # Programs that end with this one, however that is.
   module Programs
-    SETPRIV = ENV.fetch("PATH", "").split(":").map { |folder| File.join(folder, "setpriv") }
-                 .find { |file| File.executable?(file) }
+    def self.executable(name)
+      ENV.fetch("PATH", "").split(":").map { |folder| File.join(folder, name) }.find { |file| File.executable?(file) }
+    end
+
+    SETPRIV = executable("setpriv")
     TIED = SETPRIV ? [SETPRIV, "--pdeathsig", "KILL"].freeze : [].freeze
     END_SECONDS = 15
 
@@ -50,6 +52,8 @@ module WebBench
       server&.close
     end
 
+    attr_reader :port
+
     # @param command [Array] environment, program and arguments
     def initialize(command)
       @errors = Tempfile.new("web_bench")
@@ -67,14 +71,20 @@ module WebBench
       before = processor
       report = wrk(path, connections, seconds)
       used = processor - before
-      requests = report[/(\d+) requests in /, 1].to_i
-      problem = report[/Socket errors.*|Non-2xx.*/]
-      problem ||= "no request was answered" if requests.zero?
-      raise Failed, "#{problem} #{said}".strip if problem
-
       Measurement.new(rate: report[%r{^Requests/sec:\s+([\d.]+)}, 1].to_f, median: latency(report, "50"),
-                      slow: latency(report, "99"), processor: used / requests * 1e6, memory:)
+                      slow: latency(report, "99"), processor: used / requests(report) * 1e6, memory:)
     end
+
+    # Of all its processes and threads, for each request; strace makes it slow, so nothing else is measured meanwhile.
+    def system_calls(path, connections, seconds)
+      Tempfile.create("web_bench") do |summary|
+        report = traced(summary.path) { wrk(path, connections, seconds) }
+        File.read(summary.path)[/^\s*(\d+)\s+total$/, 1].to_f / requests(report)
+      end
+    end
+
+    # So that what is made for the first requests, such as connections to a database, is not measured.
+    def warm_up(path, connections, seconds) = requests(wrk(path, connections, seconds))
 
     # Asks for what is going to be measured.
     def check(path, body)
@@ -83,7 +93,7 @@ module WebBench
           response = http.get(path)
           next if response.code == "200" && response.body == body
 
-          raise Failed, "GET #{path} gives #{response.code} #{response.body.inspect} #{said}"
+          raise Failed, "GET #{path} gives #{response.code} #{response.body.inspect[0, 200]} #{said}"
         end
       end
     rescue SystemCallError, IOError, Timeout::Error, Net::ProtocolError => error
@@ -133,6 +143,48 @@ module WebBench
       output&.close
     end
 
+    # How many of them were answered, all of them well.
+    def requests(report)
+      number = report[/(\d+) requests in /, 1].to_i
+      problem = report[/Socket errors.*|Non-2xx.*/]
+      problem ||= "no request was answered" if number.zero?
+      raise Failed, "#{problem} #{said}".strip if problem
+
+      number
+    end
+
+    # The block's value; strace counts meanwhile.
+    def traced(summary)
+      pids = processes
+      input, output = IO.pipe
+      tracer = Process.spawn(*Programs::TIED, "strace", "-f", "-c", "-U", "calls,name", "-o", summary,
+                             *pids.flat_map { |pid| ["-p", pid.to_s] }, in: File::NULL, err: output)
+      output.close
+      attached(input, pids.size)
+      value = yield
+      Process.kill(:INT, tracer) # it writes its summary
+      Process.wait(tracer)
+      tracer = nil
+      value
+    ensure
+      Programs.end(tracer) if tracer
+    end
+
+    def attached(input, number)
+      deadline = Programs.now + READY_SECONDS
+      said = +""
+      until said.scan(/ attached/).size >= number
+        ready = input.wait_readable([deadline - Programs.now, 0].max)
+        raise Failed, "strace does not attach: #{said}" unless ready
+
+        said << input.readpartial(4096)
+      end
+      Thread.new { input.read && input.close } # whatever else it says must not stop it
+    rescue EOFError
+      input.close
+      raise Failed, "strace does not attach: #{said}"
+    end
+
     def latency(report, percent)
       number, unit = report.match(/^\s+#{percent}%\s+([\d.]+)(us|ms|s|m)\s*$/)&.captures
       raise Failed, "wrk tells no latency: #{report}" unless unit
@@ -140,12 +192,19 @@ module WebBench
       (number.to_f * { "us" => 1, "ms" => 1_000, "s" => 1_000_000, "m" => 60_000_000 }.fetch(unit)).round
     end
 
-    # Seconds, of all threads.
-    def processor
-      File.read("/proc/#{@pid}/stat")[/\) (.*)/, 1].split[11, 2].sum(&:to_i).fdiv(TICKS)
+    # Of the server and its workers.
+    def processes(pid = @pid)
+      workers = Dir.glob("/proc/#{pid}/task/*/children").flat_map { |path| File.read(path).split }
+      [pid, *workers.flat_map { |worker| processes(Integer(worker)) }]
     end
 
-    def memory = File.read("/proc/#{@pid}/status")[/^VmHWM:\s+(\d+)/, 1].to_i
+    # Seconds, of all threads.
+    def processor
+      processes.sum { |pid| File.read("/proc/#{pid}/stat")[/\) (.*)/, 1].split[11, 2].sum(&:to_i) }.fdiv(TICKS)
+    end
+
+    # The most that each has had, in KB; workers share some of it.
+    def memory = processes.sum { |pid| File.read("/proc/#{pid}/status")[/^VmHWM:\s+(\d+)/, 1].to_i }
 
     # The end of what it has to complain of.
     def said = File.read(@errors.path).lines.last(5).join.strip
