@@ -1,0 +1,8 @@
+# frozen_string_literal: true
+
+Rails.application.routes.draw do
+  get "up" => "rails/health#show", as: :rails_health_check
+  resources :accounts, only: %i[index show]
+  resources :transfers, only: %i[create]
+  get "slow" => "queries#slow"
+end

@@ -1,0 +1,124 @@
+# frozen_string_literal: true
+
+require "fileutils"
+require "open3"
+require "rbconfig"
+require "tmpdir"
+require_relative "postgresql"
+
+# A Rails app as `rails new` makes it, in a directory of its own, with the files of spec/programs/rails added, and with
+# databases for development and production in a PostgreSQL of its own.
+class RailsApp
+  FILES = File.expand_path("../programs/rails", __dir__)
+  PROJECT = File.expand_path("../..", __dir__)
+  GENERATE = %w[--skip-bundle --skip-git --skip-javascript --skip-asset-pipeline --skip-test
+                --database=postgresql].freeze
+  # What the generated Gemfile lacks; the first is the project.
+  GEMS = %w[uring_io async-http protocol-rack falcon].freeze
+  # How long a program may take that makes a part of the app.
+  LIMIT = 60
+
+  class << self
+    # Why there can be none here; nil when there can.
+    def missing
+      gem = %w[rails pg puma async-http protocol-rack].find { |name| !installed?(name) }
+      return "the gem #{gem} is not installed" if gem
+
+      PostgreSQL.missing
+    end
+
+    def installed?(gem)
+      Gem::Specification.find_all_by_name(gem).any?
+    end
+  end
+
+  attr_reader :path
+
+  def initialize
+    @directory = Dir.mktmpdir("uring_io-rails")
+    @path = File.join(@directory, "app")
+    @postgresql = PostgreSQL.new
+    generate
+    configure
+    make_databases
+  rescue StandardError
+    stop
+    raise
+  end
+
+  # For the app's own programs. The generated database.yml names neither a host nor a user for development.
+  def environment
+    parameters = @postgresql.parameters
+    { "PGHOST" => parameters[:host], "PGUSER" => parameters[:user], "PGDATABASE" => nil,
+      "BUNDLE_GEMFILE" => nil, "RUBYOPT" => nil, "RUBYLIB" => nil, "BUNDLE_SILENCE_ROOT_WARNING" => "1",
+      "SECRET_KEY_BASE" => "0" * 64, "RAILS_LOG_LEVEL" => "warn", "RAILS_MAX_THREADS" => "8" }
+  end
+
+  # The rows of a query to the app's database, as Hashes.
+  def query(statement, database: "app_production")
+    connection = PG.connect(**@postgresql.parameters, dbname: database)
+    connection.exec(statement).to_a
+  ensure
+    connection&.close
+  end
+
+  # How many sessions of the app are within a transaction that nobody goes on with.
+  def idle_in_transaction
+    query("SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'").size
+  end
+
+  def stop
+    @postgresql&.stop
+    FileUtils.remove_entry(@directory)
+  end
+
+  private
+
+  def generate
+    run(RbConfig.ruby, Gem.bin_path("railties", "rails"), "new", "app", *GENERATE, chdir: @directory)
+    FileUtils.cp_r("#{FILES}/.", @path)
+    change("Gemfile") do |text|
+      # Those that only ease development.
+      text = text.lines.reject { |line| (name = line[/^ *gem "(.+?)"/, 1]) && !self.class.installed?(name) }.join
+      text + GEMS.filter_map { |name| gem_line(name) }.join
+    end
+    run("bundle", "install", "--local", "--quiet")
+  end
+
+  def gem_line(name)
+    return "gem \"uring_io\", path: #{PROJECT.dump}, require: false\n" if name == "uring_io"
+
+    "gem #{name.dump}, require: false\n" if self.class.installed?(name)
+  end
+
+  # What the guides say about fibers, Puma's reactor and Action Cable.
+  def configure
+    change("config/application.rb") do |text|
+      isolation = "    config.active_support.isolation_level = ENV.fetch(\"ISOLATION\", \"thread\").to_sym\n"
+      text.sub(/^ *config\.load_defaults .*\n/) { |line| line + isolation }
+    end
+    change("config/puma.rb") { |text| "#{text}\nrequire \"uring_io/nio\" if ENV[\"REACTOR\"] == \"uring_io\"\n" }
+    change("config/cable.yml") { |text| text.sub(/^production:\n.*\z/m, "production:\n  adapter: postgresql\n") }
+  end
+
+  def change(name)
+    file = File.join(@path, name)
+    before = File.read(file)
+    after = yield before
+    raise "#{name} is not as rails generated it before:\n#{before}" if after == before
+
+    File.write(file, after)
+  end
+
+  def make_databases
+    query("CREATE ROLE app LOGIN SUPERUSER", database: "postgres")
+    query("CREATE DATABASE app_development", database: "postgres")
+    run("bundle", "exec", "rails", "db:migrate")
+    query("CREATE DATABASE app_production TEMPLATE app_development", database: "postgres")
+  end
+
+  def run(*command, chdir: @path)
+    output, status = Open3.capture2e(environment, "timeout", "--signal=KILL", LIMIT.to_s, *command, chdir:)
+    raise "#{command.join(' ')}: #{status}\n#{output}" unless status.success?
+  end
+end
