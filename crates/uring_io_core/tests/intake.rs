@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -125,10 +125,10 @@ const OPERATIONS: u64 = 12_000;
 
 impl World {
     fn new(driver: Driver<u32>, entries: u32, chains: bool, seed: u64) -> Self {
-        let path = std::env::temp_dir().join(format!(
-            "uring_io-intake-{}-{seed}-{entries}",
-            std::process::id()
-        ));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("uring_io-intake-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
         let words: Vec<u8> = (0..WORDS).flat_map(u64::to_ne_bytes).collect();
         std::fs::write(&path, words).unwrap();
         let file = File::open(&path).unwrap();

@@ -66,7 +66,7 @@ fn what_is_waited_for_is_cancelled_and_the_driver_woken_and_closed() {
     let waker = driver.waker();
     std::thread::scope(|scope| {
         scope.spawn(move || waker.wake());
-        driver.wait(None).unwrap();
+        driver.wait(Some(PATIENCE)).unwrap();
     });
     driver.cancel(token).unwrap();
     assert_eq!(next(&driver), (5, Wakeup::Completed(-libc::ECANCELED)));
@@ -111,12 +111,11 @@ fn refused_call(driver: &Driver<u32>, call: Call) -> &'static str {
 fn other_calls_are_refused_with_their_name_before_the_kernel_is_asked() {
     let Some(driver) = restricted() else { return };
     let before = driver.stats();
-    let socket = Call::Socket {
-        domain: libc::AF_UNIX,
-        kind: libc::SOCK_STREAM,
-        protocol: 0,
+    let sync = Call::Sync {
+        fd: -1,
+        data_only: false,
     };
-    assert_eq!(refused_call(&driver, socket), "socket");
+    assert_eq!(refused_call(&driver, sync), "fsync");
     assert_eq!(refused_call(&driver, Call::Close { fd: -1 }), "close");
     let each = Call::RecvEach { fd: 0, flags: 0 };
     assert!(!driver.can_stream(&each));
@@ -150,6 +149,9 @@ fn calls_that_come_to_the_same_operations_are_made() {
     let mut bytes = [0; 5];
     ours.read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"hello");
+    if driver.lacks(&["linkat"]) {
+        return; // It came with polls that go on.
+    }
     let (fd, interest) = (fd(&ours), Interest::WRITABLE);
     assert!(driver.can_stream(&Call::PollEach { fd, interest }));
     let token = driver.park(4);

@@ -213,8 +213,7 @@ mod linux {
             assert_eq!(unsafe { libc::setresuid(65534, 65534, 65534) }, 0);
             let support = Support::detect();
             if support.best() == BackendKind::IoUring {
-                let free = (5, 12, 0)..(6, 15, 0);
-                assert!(free.contains(&support.kernel.version), "{support:?}");
+                // Which do differs by release, and by what was taken from later ones.
                 return skip(test, "a kernel that charges rings to RLIMIT_MEMLOCK");
             }
             let call = "io_uring_setup";

@@ -85,10 +85,13 @@ mod tests {
                     OPERATIONS[usize::from(code)].0
                 );
             }
-            // A read takes every flag that there is.
+            // A read takes every flag that there is. The last, CQE_SKIP, came with Linux 5.17.
             for bit in 0..7 {
                 let said = answer(&mut ring, opcode::Read::CODE, 1 << bit);
-                assert_eq!(said, -libc::EACCES, "flag {bit}");
+                let unknown = bit == 6
+                    && said == -libc::EINVAL
+                    && !ring.params().is_feature_skip_cqe_on_success();
+                assert!(said == -libc::EACCES || unknown, "flag {bit}: {said}");
             }
             check_enter(&mut ring).unwrap();
         }

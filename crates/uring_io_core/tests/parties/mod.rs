@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
+use uring_io_core::support::{Releases, Support};
 use uring_io_core::{
     BackendKind, Direction, Driver, Interest, Lack, LentBuffer, Mask, Operation, Options,
     RingOptions, Target, Token, Transfer, Turn, Wakeup,
@@ -43,6 +45,49 @@ impl Drop for Closing {
         if !std::thread::panicking() {
             self.close().unwrap();
         }
+    }
+}
+
+impl Closing {
+    /// Whether the kernel of this driver's ring lacks one of these operations, features or setup flags, by their names
+    /// in [`Support`]; says which. Other backends lack nothing.
+    pub fn lacks(&self, names: &[&str]) -> bool {
+        if self.backend() != BackendKind::IoUring {
+            return false;
+        }
+        let missing = names.iter().find(|name| !kernel_has(name));
+        if let Some(name) = missing {
+            let (major, minor) = first_release(name);
+            println!("skipped on io_uring: {name} needs Linux {major}.{minor}");
+        }
+        missing.is_some()
+    }
+}
+
+/// What the probe of io_uring says about an operation, feature or setup flag.
+pub fn kernel_has(name: &str) -> bool {
+    static SUPPORT: OnceLock<Support> = OnceLock::new();
+    let support = SUPPORT.get_or_init(Support::detect);
+    let lists = [&support.operations, &support.features, &support.setup_flags];
+    let mut all = lists.into_iter().flatten();
+    let (_, is_there) = all.find(|(known, _)| *known == name).expect(name);
+    *is_there
+}
+
+fn first_release(name: &str) -> (u32, u32) {
+    let known = Releases::known();
+    let lists = [known.operations, known.features, known.setup_flags];
+    let mut all = lists.into_iter().flatten();
+    all.find(|(known, _)| *known == name).expect(name).1
+}
+
+/// Has the driver work until this is so.
+#[track_caller]
+pub fn work_until(driver: &Driver<u32>, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "it never came");
+        driver.wait(Some(PATIENCE)).unwrap();
     }
 }
 
@@ -96,7 +141,7 @@ pub fn next(driver: &Driver<u32>) -> (u32, Wakeup) {
 
 /// As `next`; None when nobody was woken in time.
 pub fn next_within(driver: &Driver<u32>, limit: Duration) -> Option<(u32, Wakeup)> {
-    let end = std::time::Instant::now() + limit;
+    let end = Instant::now() + limit;
     loop {
         if let Some(token) = driver.next_ready() {
             let wakeup = driver.take_wakeup(token)?;
@@ -106,7 +151,7 @@ pub fn next_within(driver: &Driver<u32>, limit: Duration) -> Option<(u32, Wakeup
         let Turn::Idle(timeout) = driver.begin_turn().unwrap() else {
             continue;
         };
-        let left = end.checked_duration_since(std::time::Instant::now())?;
+        let left = end.checked_duration_since(Instant::now())?;
         driver
             .wait(Some(timeout.map_or(left, |t| t.min(left))))
             .unwrap();
