@@ -10,6 +10,7 @@ module UringIO
       Usage: uring_io COMMAND
 
         doctor [--json]  tells what this machine offers, what a program would get, and the cure for what is missing
+        profile ...      tells where a program's time goes, and what io_uring could give it (profile --help)
         version          prints the version of the gem
         help             prints this
 
@@ -54,6 +55,7 @@ module UringIO
     def answer(command = nil, *options)
       case command
       when "doctor" then doctor(options)
+      when "profile" then profile(options)
       when "version", "--version", "-v" then [0, alone("#{VERSION}\n", options)]
       when "help", "--help", "-h" then [0, alone(USAGE, options)]
       when nil then raise WrongUsage, "a command is missing"
@@ -68,6 +70,16 @@ module UringIO
       require_relative "doctor"
       report = Doctor.examine
       [report.status, options.include?("--json") ? report.to_json : report.to_s(color: color?)]
+    end
+
+    def profile(options)
+      require_relative "profile"
+      Profile.command(options, out: @out, err: @err, color: color?)
+    rescue ArgumentError => error
+      raise WrongUsage, error.message
+    rescue Error => error
+      complain(error.message)
+      [TROUBLE, ""]
     end
 
     def alone(text, options)

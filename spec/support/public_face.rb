@@ -3,6 +3,7 @@
 require "uring_io/command_line"
 require "uring_io/doctor"
 require "uring_io/nio/selector"
+require "uring_io/profile"
 require "uring_io/rails"
 require "uring_io/selector/checked"
 

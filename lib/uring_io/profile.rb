@@ -1,0 +1,74 @@
+# frozen_string_literal: true
+
+require "json"
+require_relative "errors"
+require_relative "profile/command"
+require_relative "profile/recording"
+require_relative "profile/shares"
+require_relative "profile/table"
+require_relative "profile/verdict"
+
+module UringIO
+  # Where the time of a program goes, whether it uses this gem or not, and what io_uring or a fiber scheduler could give
+  # it at most: what <tt>uring_io profile</tt> prints. Linux only. Not part of <tt>require "uring_io"</tt>.
+  #
+  #   require "uring_io/profile"
+  #   puts UringIO::Profile.run { Net::HTTP.get(uri) }
+  class Profile
+    # The version of {#to_h}.
+    VERSION = 1
+    # Looks a second.
+    RATE = 100
+    private_constant :Account, :Calls, :Command, :Descriptors, :Launch, :Recording, :Sampler, :Sockets, :Table, :Task,
+                     :WAITS, :Wait, :Waits, :Watcher
+
+    class << self
+      # Profiles the block, which runs in this process. Another process looks at this one meanwhile.
+      # @param seconds [Numeric, nil] after which the looking ends; the block goes on
+      # @param rate [Integer] looks a second, from 1 to 1000
+      # @return [Profile]
+      # @raise [Error] when this process cannot be looked at
+      def run(seconds: nil, rate: RATE, &)
+        raise ArgumentError, "UringIO::Profile.run needs a block" unless block_given?
+
+        new(Recording.of_block(seconds:, rate:, &))
+      end
+
+      # Profiles another process and its children until they have ended.
+      # @param pid [Integer]
+      # @return [Profile]
+      # @raise [Error] when there is no such process, or it may not be looked at
+      def pid(pid, seconds: nil, rate: RATE) = new(Recording.of_pid(pid, seconds:, rate:))
+
+      # <tt>uring_io profile</tt>, with its arguments.
+      # @api private
+      # @return [Array(Integer, String)] the exit status, and what is to be printed
+      # @raise [ArgumentError] for arguments that are not in the usage
+      def command(arguments, out:, err:, color:) = Command.new(arguments, out:, err:, color:).run
+    end
+
+    # @param recording [Hash] what {#to_h} gives
+    def initialize(recording)
+      @recording = recording
+      @shares = Shares.new(recording)
+      @verdict = Verdict.new(recording, @shares)
+    end
+
+    # @return [Verdict]
+    attr_reader :verdict
+
+    # @return [Shares] of the wall time, all processes together
+    attr_reader :shares
+
+    # All numbers, in seconds: docs/profile.md tells what each means.
+    # @return [Hash]
+    def to_h = @recording.merge(shares: @shares.to_h, verdict: @verdict.to_h)
+
+    # @return [String] {#to_h} as JSON
+    def to_json(*) = "#{JSON.pretty_generate(to_h)}\n"
+
+    # @param color [Boolean] with the colours of a terminal
+    # @return [String] for a terminal of 80 columns
+    def to_s(color: false) = Table.new(@recording, @shares, @verdict, color:).to_s
+  end
+end

@@ -1,0 +1,132 @@
+# frozen_string_literal: true
+
+require_relative "waits"
+
+module UringIO
+  class Profile
+    # Where the time of one process went. Each tick of the sampler hands in what its threads did in that tick; the sums
+    # of the process add up to its wall time, and those of a thread to the thread's.
+    class Account
+      # What a thread did in a tick, in seconds; the rest of the tick it slept in +wait+. +asleep_for+ is how long that
+      # wait has lasted. For +late+ seconds before the tick the thread waited for a processor, and not for +was+ as the
+      # account has it.
+      Tick = Data.define(:id, :name, :ran, :delayed, :slept, :wait, :asleep_for, :late, :was)
+
+      # The sums of a thread, in seconds.
+      Thread = Struct.new(:id, :name, :seconds, :ran, :delayed, :waits)
+
+      # A process that waits for something of the outside and for other things too is taken to wait for the former.
+      OUTSIDE = %i[socket file pipe child].freeze
+      ORDER = [[*OUTSIDE, :other], %i[asleep], %i[gvl], %i[idle], %i[lock]].freeze
+      # A thread that sleeps longer than this in a server is one for maintenance, and nobody waits for it.
+      MAINTENANCE = 1.0
+      TIMERS = [Waits::TIMER, Waits::TURNS].freeze
+      private_constant :OUTSIDE, :ORDER, :MAINTENANCE, :TIMERS
+
+      attr_reader :pid, :name, :seconds, :ran, :delayed, :waits, :serial, :threads, :ticks
+      attr_accessor :user, :system, :calls, :visible
+
+      def initialize(pid, name)
+        @pid = pid
+        @name = name
+        @seconds = @ran = @delayed = 0.0
+        @waits = Hash.new(0.0)
+        # Of these waits, those in which the process did nothing else.
+        @serial = Hash.new(0.0)
+        @threads = {}
+        @ticks = 0
+        @user = @system = @calls = 0
+        @visible = true
+      end
+
+      # @param length [Float] of the tick, in seconds
+      # @param ticks [Array<Tick>]
+      def add(length, ticks)
+        @ticks += 1
+        @seconds += length
+        ticks.each do |tick|
+          add_to_thread(length, tick)
+          correct(tick) if tick.late.positive?
+        end
+        # Nobody waits for Ruby's timer to have a processor.
+        ticks = ticks.reject { |tick| TIMERS.include?(tick.wait) }
+        busy = ticks.sum { |tick| tick.ran + tick.delayed }
+        # Threads that run at the same time share the second.
+        share = busy > length ? length / busy : 1.0
+        @ran += ticks.sum(&:ran) * share
+        @delayed += ticks.sum(&:delayed) * share
+        rest(length - (busy * share), ticks)
+      end
+
+      # @return [Hash] as in {Profile#to_h}
+      def to_h
+        { pid:, command: name, seconds:, computing: ran - in_kernel, system: in_kernel, runnable: delayed, calls:,
+          visible:, waits: listed(waits, serial), threads: threads.values.map { |thread| thread_hash(thread) } }
+      end
+
+      private
+
+      # The kernel counts how long a thread ran in nanoseconds, and how much of that in the kernel in clock ticks.
+      def in_kernel
+        all = user + system
+        all.positive? ? @ran * system / all : 0.0
+      end
+
+      def listed(waits, serial = {})
+        waits.sort_by { |_, seconds| -seconds }.map do |wait, seconds|
+          { kind: wait.kind.to_s, peer: wait.peer, seconds:, serial: serial.fetch(wait, 0.0) }
+        end
+      end
+
+      def thread_hash(thread)
+        { id: thread.id, name: thread.name, seconds: thread.seconds, ran: thread.ran, runnable: thread.delayed,
+          waits: listed(thread.waits).map { |wait| wait.except(:serial) } }
+      end
+
+      def add_to_thread(length, tick)
+        thread = @threads[tick.id] ||= Thread.new(tick.id, tick.name, 0.0, 0.0, 0.0, Hash.new(0.0))
+        thread.seconds += length
+        thread.ran += tick.ran
+        thread.delayed += tick.delayed
+        thread.waits[tick.wait] += tick.slept if tick.slept.positive?
+      end
+
+      def correct(tick)
+        thread = @threads[tick.id]
+        thread.waits[tick.was] -= tick.late
+        thread.delayed += tick.late
+        # Other threads may have run meanwhile.
+        late = [tick.late, @waits[tick.was]].min
+        @waits[tick.was] -= late
+        @serial[tick.was] -= [late, @serial[tick.was]].min
+        @delayed += late
+      end
+
+      # Divides the part of a tick in which nothing ran among what the threads waited for.
+      def rest(seconds, ticks)
+        return unless seconds.positive?
+
+        counted = foremost(ticks)
+        sum = counted.sum(&:slept)
+        return @waits[Waits::IDLE] += seconds unless sum.positive?
+
+        counted.each { |tick| @waits[tick.wait] += seconds * tick.slept / sum }
+        only = counted.first.wait
+        @serial[only] += seconds if counted.size == 1 && OUTSIDE.include?(only.kind)
+      end
+
+      def foremost(ticks)
+        sleeping = ticks.select { |tick| tick.slept.positive? }
+        server = sleeping.any? { |tick| tick.wait.kind == :idle && tick.wait.peer&.start_with?("for clients") }
+        sleeping = sleeping.reject { |tick| maintenance?(tick) } if server
+        ORDER.each do |kinds|
+          found = sleeping.select { |tick| kinds.include?(tick.wait.kind) }
+          return found if found.any?
+        end
+        []
+      end
+
+      def maintenance?(tick) = %i[asleep lock].include?(tick.wait.kind) && tick.asleep_for > MAINTENANCE
+    end
+  end
+end

@@ -1,0 +1,102 @@
+# frozen_string_literal: true
+
+require "optparse"
+require_relative "launch"
+require_relative "recording"
+
+module UringIO
+  class Profile
+    # <tt>uring_io profile</tt>: its options, and what it prints.
+    class Command
+      BANNER = <<~TEXT
+        Usage: uring_io profile [OPTION...] [--] COMMAND [ARGUMENT...]
+               uring_io profile [OPTION...] --pid PID
+
+        Tells where the time of a program goes, and what io_uring or a fiber scheduler could give it at most. It looks at
+        the program, its threads and its children from outside; the program may be any, and is not changed.
+
+      TEXT
+      NOTE = <<~TEXT
+
+        The profile goes to standard output when the program has ended, or at Ctrl-C. The exit status is the command's
+        (128 + N when signal N ended it); with --pid it is 0, and 2 when that process cannot be profiled.
+      TEXT
+      # As a shell says.
+      NOT_FOUND = 127
+      NOT_EXECUTABLE = 126
+      Options = Struct.new(:seconds, :rate, :pid, :json)
+      private_constant :BANNER, :NOTE, :NOT_FOUND, :NOT_EXECUTABLE, :Options
+
+      def initialize(arguments, out:, err:, color:)
+        @arguments = arguments
+        @out = out
+        @err = err
+        @color = color
+        @options = Options.new(nil, RATE, nil, false)
+      end
+
+      # @return [Array(Integer, String)] the exit status, and what is to be printed
+      # @raise [ArgumentError] for arguments that are not in the usage
+      def run
+        parser = parser()
+        command = parser.order(@arguments)
+        return [0, parser.to_s + NOTE] if @help
+
+        check(command)
+        @options.pid ? of_pid : of_command(command)
+      rescue OptionParser::ParseError => error
+        raise ArgumentError, error.message
+      end
+
+      private
+
+      def parser
+        OptionParser.new do |parser|
+          parser.banner = BANNER
+          parser.on("--pid PID", Integer, "profiles a process that runs") { |pid| @options.pid = pid }
+          parser.on("--seconds N", Float, "looks for so long, and then no more") { |number| @options.seconds = number }
+          parser.on("--rate HZ", Integer, "looks a second, from 1 to 1000 (default #{RATE})") do |number|
+            @options.rate = number
+          end
+          parser.on("--json", "prints all numbers as JSON (docs/profile.md); what the command prints",
+                    "then goes to standard error") { @options.json = true }
+          parser.on("-h", "--help", "prints this") { @help = true }
+        end
+      end
+
+      def check(command)
+        raise ArgumentError, "a command or --pid is missing" if command.empty? && @options.pid.nil?
+        raise ArgumentError, "both a command and --pid are given" if command.any? && @options.pid
+
+        Recording.check(@options.seconds, @options.rate)
+      end
+
+      def text(profile) = @options.json ? profile.to_json : profile.to_s(color: @color)
+
+      # Ctrl-C ends the looking, and not this program before it has told what it saw.
+      def of_pid
+        interrupted = false
+        before = trap("INT") { interrupted = true }
+        limits = { seconds: @options.seconds, rate: @options.rate, ended: -> { interrupted } }
+        recording = Recording.of_pid(@options.pid, **limits)
+        [0, text(Profile.new(recording))]
+      ensure
+        trap("INT", before || "DEFAULT")
+      end
+
+      def of_command(command)
+        launch = Launch.new(command, seconds: @options.seconds, rate: @options.rate, out: @options.json ? @err : @out)
+        [launch.status, text(launch.profile)]
+      rescue Errno::ENOENT => error
+        not_started(command, error, NOT_FOUND)
+      rescue Errno::EACCES, Errno::ENOEXEC => error
+        not_started(command, error, NOT_EXECUTABLE)
+      end
+
+      def not_started(command, error, status)
+        @err.puts("uring_io: #{command.first} cannot be started: #{error.message}")
+        [status, ""]
+      end
+    end
+  end
+end

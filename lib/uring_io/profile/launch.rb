@@ -1,0 +1,59 @@
+# frozen_string_literal: true
+
+require_relative "recording"
+
+module UringIO
+  class Profile
+    # A command that is started to be profiled. It gets the terminal's signals itself, and others are passed on to it.
+    class Launch
+      PASSED_ON = %w[HUP TERM USR1 USR2].freeze
+      private_constant :PASSED_ON
+
+      # @return [Profile]
+      attr_reader :profile
+
+      # @return [Integer] the command's exit status, or 128 and the number of the signal that ended it
+      attr_reader :status
+
+      # Runs the command, and returns when it has ended; after +seconds+ nobody looks any more.
+      # @param command [Array<String>]
+      # @param out [IO] for its standard output
+      def initialize(command, seconds:, rate:, out:)
+        Recording.check(seconds, rate)
+        @ended = nil
+        passing_signals_on do
+          # Never by a shell: its words are whole.
+          @pid = Process.spawn([command.first, command.first], *command.drop(1), out:)
+          pass_on(@early) if @early
+          @profile = Profile.new(Recording.of_pid(@pid, seconds:, rate:, ended: method(:ended?)))
+          yield self if block_given?
+          @ended ||= Process.wait2(@pid).last
+        end
+        @status = @ended.exitstatus || (128 + @ended.termsig)
+      end
+
+      private
+
+      def ended?
+        @ended ||= Process.wait2(@pid, Process::WNOHANG)&.last
+      end
+
+      # A terminal sends INT and QUIT to the command as well.
+      def passing_signals_on
+        before = PASSED_ON.to_h { |signal| [signal, trap(signal) { pass_on(signal) }] }
+        before.update(%w[INT QUIT].to_h { |signal| [signal, trap(signal) { nil }] })
+        yield
+      ensure
+        before&.each { |signal, handler| trap(signal, handler || "DEFAULT") }
+      end
+
+      def pass_on(signal)
+        return @early = signal unless @pid
+
+        Process.kill(signal, @pid)
+      rescue Errno::ESRCH
+        # It has just ended.
+      end
+    end
+  end
+end

@@ -1,0 +1,93 @@
+# frozen_string_literal: true
+
+require "json"
+require_relative "sampler"
+require_relative "watcher"
+
+module UringIO
+  class Profile
+    # Makes recordings: the sums that a sampler has seen, and what the machine says to them.
+    module Recording
+      CALLS_FOR_COST = 20_000
+      RATES = 1..1000
+      private_constant :CALLS_FOR_COST, :RATES
+
+      class << self
+        # @param ended [Proc] is called after each look; true ends it
+        # @return [Hash]
+        # @raise [Error]
+        def of_pid(pid, seconds:, rate:, ended: -> { false })
+          check(seconds, rate)
+          sampler = sampler(pid, rate)
+          Watcher.say_ready
+          sampler.run { |since| (seconds && since >= seconds) || ended.call }
+          hash(sampler, rate)
+        ensure
+          sampler&.close
+        end
+
+        # @return [Hash]
+        def of_block(seconds:, rate:, &)
+          check(seconds, rate)
+          options = ["--json", "--pid", Process.pid.to_s, "--rate", rate.to_s]
+          options.push("--seconds", seconds.to_s) if seconds
+          watched(options, &)
+        end
+
+        # @raise [ArgumentError]
+        def check(seconds, rate)
+          raise ArgumentError, "the rate is #{rate.inspect}, and must be from 1 to 1000 a second" unless
+            rate.is_a?(Integer) && RATES.cover?(rate)
+          return if seconds.nil? || (seconds.is_a?(Numeric) && seconds.positive?)
+
+          raise ArgumentError, "the seconds are #{seconds.inspect}, and must be a positive number"
+        end
+
+        private
+
+        def sampler(pid, rate)
+          Sampler.new(pid, rate:)
+        rescue Errno::ENOENT, Errno::ESRCH
+          raise Error, "there is no process #{pid} (any more): nothing was recorded"
+        rescue Errno::EACCES, Errno::EPERM
+          raise Error, "process #{pid} belongs to somebody else: profile it as its user, or as root"
+        end
+
+        # Another process looks at this one, as a thread of this one would wait for the GVL itself.
+        def watched(options)
+          watcher = Watcher.new(options)
+          begin
+            yield
+          ensure
+            text = watcher.stop
+          end
+          read(text)
+        end
+
+        def read(text)
+          JSON.parse(text.to_s, symbolize_names: true).except(:shares, :verdict)
+        rescue JSON::ParserError
+          raise Error, "the process that looks at this one has ended without an answer"
+        end
+
+        def hash(sampler, rate)
+          { version: VERSION, seconds: sampler.seconds, rate:, call_cost:,
+            processes: sampler.accounts.map(&:to_h) }
+        end
+
+        # Seconds that the shortest system call takes on this machine, beyond what Ruby takes to make it.
+        def call_cost
+          with = timed { CALLS_FOR_COST.times { Process.ppid } }
+          without = timed { CALLS_FOR_COST.times { Process.pid } }
+          [with - without, 0.0].max / CALLS_FOR_COST
+        end
+
+        def timed
+          start = Process.clock_gettime(Process::CLOCK_PROCESS_CPUTIME_ID)
+          yield
+          Process.clock_gettime(Process::CLOCK_PROCESS_CPUTIME_ID) - start
+        end
+      end
+    end
+  end
+end

@@ -1,0 +1,96 @@
+# frozen_string_literal: true
+
+require_relative "waits"
+
+module UringIO
+  class Profile
+    # What the wall time of all processes together was spent on.
+    class Shares
+      # One thing that time was spent on.
+      #
+      # @!parse
+      #   # One thing that time was spent on.
+      #   class Row < Data
+      #     # @return [Symbol] :computing, :system, :runnable, :socket, :pipe, :file, :child, :asleep, :gvl, :lock,
+      #     #   :idle or :other
+      #     attr_reader :kind
+      #     # @return [String, nil] who was waited for, for example "postgresql at 127.0.0.1:5432"
+      #     attr_reader :peer
+      #     # @return [Float]
+      #     attr_reader :seconds
+      #     # @return [Float] the seconds of these in which the process did nothing else
+      #     attr_reader :serial
+      #   end
+      Row = Data.define(:kind, :peer, :seconds, :serial)
+
+      LABELS = { computing: "computing", system: "system calls (in the kernel)", runnable: "no processor was free" }
+               .merge(WAITS.transform_values { |words| "waiting for #{words}" }, asleep: "asleep", idle: "idle").freeze
+      private_constant :LABELS
+
+      # @return [Array<Row>] the largest first
+      attr_reader :rows
+
+      # Seconds that threads waited for the GVL, all threads added up: mostly while another one of their process ran, so
+      # these are not part of the wall time.
+      attr_reader :contention
+
+      # @param recording [Hash] as of {Profile#to_h}
+      def initialize(recording)
+        processes = recording.fetch(:processes)
+        @contention = contention_of(processes)
+        @rows = (ran(processes) + waits(processes)).reject { |row| row.seconds.zero? }.sort_by { |row| -row.seconds }
+      end
+
+      # Seconds of all processes; what one waited for another that was looked at counts once.
+      def total = rows.sum(&:seconds)
+
+      # Seconds in which the program was not idle.
+      def busy = total - of(:idle)
+
+      # Seconds of a kind.
+      def of(*kinds) = rows.sum { |row| kinds.include?(row.kind) ? row.seconds : 0.0 }
+
+      # Seconds in which a process waited for one thing of the outside, and did nothing else.
+      def serial = rows.sum(&:serial)
+
+      # The largest row of a kind.
+      def largest(kind) = rows.find { |row| row.kind == kind }
+
+      # Words for a row.
+      def label(row)
+        case row.kind
+        when :socket, :file then row.peer ? "waiting for #{row.peer}" : LABELS.fetch(row.kind)
+        when :idle then [LABELS.fetch(:idle), row.peer].compact.join(": ")
+        when :lock then row.peer ? "waiting for #{row.peer}" : LABELS.fetch(:lock)
+        else LABELS.fetch(row.kind)
+        end
+      end
+
+      # @return [Hash] as in {Profile#to_h}
+      def to_h
+        { total:, busy:, contention:, rows: rows.map { |row| { **row.to_h, kind: row.kind.to_s, label: label(row) } } }
+      end
+
+      private
+
+      def contention_of(processes)
+        waits = processes.flat_map { |process| process.fetch(:threads) }.flat_map { |thread| thread.fetch(:waits) }
+        waits.sum { |wait| wait[:kind] == "gvl" ? wait[:seconds] : 0.0 }
+      end
+
+      def ran(processes)
+        { computing: :computing, system: :system, runnable: :runnable }.map do |kind, field|
+          Row.new(kind, nil, processes.sum { |process| process.fetch(field) }, 0.0)
+        end
+      end
+
+      def waits(processes)
+        all = processes.flat_map { |process| process.fetch(:waits) }
+        all = all.reject { |wait| wait[:kind] == "child" } if processes.size > 1
+        all.group_by { |wait| [wait[:kind], wait[:peer]] }.map do |(kind, peer), group|
+          Row.new(kind.to_sym, peer, group.sum { |wait| wait[:seconds] }, group.sum { |wait| wait[:serial] })
+        end
+      end
+    end
+  end
+end

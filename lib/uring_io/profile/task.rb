@@ -1,0 +1,110 @@
+# frozen_string_literal: true
+
+module UringIO
+  class Profile
+    # One thread of a process, seen from outside: how long it was on a processor, and what it does now. The files of
+    # /proc stay open, as opening them costs more than a look.
+    class Task
+      # What a thread does at a look: +call+ is the number of the system call in which it sleeps, nil when it runs or
+      # cannot be looked at; +arguments+ are those of the call.
+      Look = Data.define(:running, :call, :arguments)
+
+      RUNNING = Look.new(true, nil, nil)
+      UNSEEN = Look.new(false, nil, nil)
+      # Enough for a line of these files.
+      LINE = 512
+      private_constant :RUNNING, :UNSEEN, :LINE
+
+      attr_reader :id, :name, :look
+
+      # Seconds on a processor and waiting for one, since the last {#step}.
+      attr_reader :ran, :delayed
+
+      # Seconds before the last {#step} that were taken for sleep, and were a wait for a processor.
+      attr_reader :late
+
+      # @raise [SystemCallError] when the thread is gone
+      def initialize(pid, id)
+        @id = id
+        folder = "/proc/#{pid}/task/#{id}"
+        @name = File.read("#{folder}/comm").chomp.scrub
+        @files = { schedule: File.open("#{folder}/schedstat"), stat: File.open("#{folder}/stat") }
+        @files[:call] = open_call(folder)
+        @cpu, @delay = schedule
+        @ran = @delayed = @late = @ahead = @guessed = 0.0
+        @look = UNSEEN
+      rescue SystemCallError
+        close
+        raise
+      end
+
+      # Looks at the thread, for the first time since +length+ seconds; false when it is gone.
+      def step(length)
+        cpu, delay = schedule
+        moved = cpu != @cpu
+        @ran = [(cpu - @cpu) / 1e9, length].min
+        take_delay((delay - @delay) / 1e9, length - @ran)
+        @cpu = cpu
+        @delay = delay
+        # A thread that has not run since it was seen asleep is in the same call.
+        @look = current if moved || @look.call.nil?
+        wait_for_processor(length) if @look.running && !moved
+        @guessed = @look.running ? @guessed + length - @ran - @delayed : 0.0
+        true
+      rescue SystemCallError, EOFError
+        false
+      end
+
+      # @return [Array(Integer, Integer)] clock ticks in user mode and in the kernel, nil when the thread is gone
+      def ticks
+        @files[:stat].pread(LINE, 0).rpartition(")").last.split.values_at(11, 12).map(&:to_i)
+      rescue SystemCallError, EOFError
+        nil
+      end
+
+      # Whether the kernel lets us see which system call the thread is in.
+      def visible? = !@files[:call].nil?
+
+      def close
+        @files&.each_value { |file| file&.close }
+      end
+
+      private
+
+      # The kernel adds a wait for a processor to its sum when it is over, so what was seen of it before is taken off.
+      def take_delay(counted, most)
+        counted, @ahead = [counted - @ahead, 0.0].max, [@ahead - counted, 0.0].max
+        @delayed = [counted, most].min
+        @late = [counted - @delayed, @guessed].min
+        @guessed -= @late
+      end
+
+      def wait_for_processor(length)
+        more = length - @ran - @delayed
+        @delayed += more
+        @ahead += more
+      end
+
+      def open_call(folder)
+        File.open("#{folder}/syscall").tap { |file| file.pread(LINE, 0) }
+      rescue Errno::EACCES, Errno::EPERM, Errno::ENOENT, Errno::EINVAL
+        nil
+      end
+
+      # Nanoseconds on a processor, and waiting for one.
+      def schedule = @files[:schedule].pread(LINE, 0).split.first(2).map(&:to_i)
+
+      def current
+        return @ran.positive? ? RUNNING : UNSEEN unless @files[:call]
+
+        number, *words = @files[:call].pread(LINE, 0).split
+        return RUNNING if number == "running"
+
+        # Outside of a system call a sleeping thread waits for memory, or was stopped.
+        number.to_i.negative? ? UNSEEN : Look.new(false, number.to_i, words.first(5).map(&:hex))
+      rescue SystemCallError
+        UNSEEN
+      end
+    end
+  end
+end

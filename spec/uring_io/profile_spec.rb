@@ -1,0 +1,269 @@
+# frozen_string_literal: true
+
+require "json"
+require "rbconfig"
+require "socket"
+require "tempfile"
+require "uring_io/profile"
+require_relative "../support/postgresql"
+
+# Each example profiles a real program. What a busy machine changes, how long a thread waits for a processor, is never
+# asked for.
+RSpec.describe UringIO::Profile do
+  let(:executable) { File.expand_path("../../exe/uring_io", __dir__) }
+
+  # Runs exe/uring_io profile with these arguments in a process of its own.
+  def profile(*arguments, **, &)
+    child("exec(RbConfig.ruby, \"-W1\", #{executable.dump}, \"profile\", *ARGV)", *arguments, **, &)
+  end
+
+  # What it finds out about Ruby with this script.
+  def recorded(script, *arguments, options: [])
+    result = profile("--json", *options, "--", RbConfig.ruby, "-e", script, *arguments)
+    expect(result.status.exitstatus).to eq(0), result.stderr
+    JSON.parse(result.stdout, symbolize_names: true)
+  end
+
+  # Seconds of all rows of a kind, whose peers match the pattern.
+  def seconds(found, kind, peer = nil)
+    rows = found[:shares][:rows].select { |row| row[:kind] == kind && (peer.nil? || row[:peer]&.match?(peer)) }
+    rows.sum { |row| row[:seconds] }
+  end
+
+  # Seconds in which nothing kept the program from what it wanted to do.
+  def undisturbed(found) = found[:shares][:total] - seconds(found, "runnable")
+
+  def expect_mostly(found, kind, peer = nil)
+    expect(seconds(found, kind, peer)).to be > undisturbed(found) / 2, JSON.pretty_generate(found)
+  end
+
+  it "says in one sentence that a program that sleeps has nothing to gain" do
+    result = profile("--", RbConfig.ruby, "-e", "sleep 1")
+    expect(result.stderr).to eq("")
+    expect(result.status.exitstatus).to eq(0)
+    verdict = result.stdout[/^Verdict\n(.*)\z/m, 1].gsub(/\s+/, " ").strip
+    expect(verdict).to start_with("There is nothing to gain by io_uring or by a fiber scheduler: the program slept")
+    expect(verdict.count(".")).to eq(1)
+  end
+
+  it "adds up to the wall time, per process and per thread" do
+    found = recorded("thread = Thread.new { sleep 0.2 }; 2_000_000.times { nil }; system('sleep 1'); thread.join")
+    found[:processes].each do |process|
+      sum = process.values_at(:computing, :system, :runnable).sum + process[:waits].sum { |wait| wait[:seconds] }
+      expect(sum).to be_within(process[:seconds] * 0.05).of(process[:seconds])
+      process[:threads].each do |thread|
+        sum = thread[:ran] + thread[:runnable] + thread[:waits].sum { |wait| wait[:seconds] }
+        expect(sum).to be_within(thread[:seconds] * 0.05).of(thread[:seconds])
+      end
+    end
+    expect(found[:processes].size).to eq(2)
+  end
+
+  it "tells computing from threads that fight for the GVL" do
+    work = "sum = 0; 8_000_000.times { |number| sum += number }"
+    alone = recorded(work)
+    expect_mostly(alone, "computing")
+    expect(alone[:shares][:contention]).to be < alone[:seconds] / 4
+    fight = recorded("Array.new(3) { Thread.new { #{work} } }.each(&:join)")
+    expect(fight[:shares][:contention]).to be > fight[:seconds]
+    expect(fight[:verdict]).to include(kind: "gvl", worth_it: false)
+  end
+
+  it "tells a Queue, a child and a pipe" do
+    expect_mostly(recorded("queue = Queue.new; Thread.new { system('sleep 0.6'); queue << 1 }; queue.pop"), "asleep")
+    expect_mostly(recorded("Process.wait(spawn(%q(sleep 0.6)))"), "asleep")
+    expect_mostly(recorded("reader, = IO.pipe; reader.wait_readable(0.6)"), "pipe")
+  end
+
+  %w[read(1) wait_readable recv_nonblock select].each do |way|
+    it "names the peer of a socket that is waited for by #{way}" do
+      call = { "recv_nonblock" => "loop { socket.recv_nonblock(1) and break rescue socket.wait_readable }",
+               "select" => "IO.select([socket])" }.fetch(way, "socket.#{way}")
+      server = TCPServer.new("127.0.0.1", 0)
+      answering = Thread.new { server.accept.tap { |socket| sleep(0.6) && socket.write("x") } }
+      found = recorded("require 'socket'; socket = TCPSocket.new('127.0.0.1', ARGV[0].to_i); #{call}",
+                       server.local_address.ip_port)
+      expect_mostly(found, "socket", /\A127.0.0.1:#{server.local_address.ip_port}\z/)
+      expect(found[:verdict][:overlap_at_most]).to be > 0
+    ensure
+      answering&.value&.close
+      server&.close
+    end
+  end
+
+  it "names IPv6 and UNIX peers" do
+    Dir.mktmpdir do |folder|
+      path = File.join(folder, "redis.sock")
+      servers = [UNIXServer.new(path)]
+      servers << TCPServer.new("::1", 0) if Socket.ip_address_list.any?(&:ipv6_loopback?)
+      servers.each do |server|
+        answering = Thread.new { server.accept.tap { |socket| sleep(0.6) && socket.write("x") } }
+        place = server.is_a?(UNIXServer) ? "redis at #{path}" : "[::1]:#{server.local_address.ip_port}"
+        address = server.is_a?(UNIXServer) ? path : server.local_address.ip_port.to_s
+        found = recorded("require 'socket'; (ARGV[0].start_with?('/') ? UNIXSocket : TCPSocket)" \
+                         ".new(*(ARGV[0].start_with?('/') ? [ARGV[0]] : ['::1', ARGV[0]])).read(1)", address)
+        expect_mostly(found, "socket", /\A#{Regexp.escape(place)}\z/)
+        answering.value.close
+      end
+    ensure
+      servers&.each(&:close)
+    end
+  end
+
+  it "says that a server without requests is idle, and has nothing to gain" do
+    Tempfile.create("port") do |file|
+      result = profile("--json", "--", RbConfig.ruby, "-rsocket", "-e", <<~RUBY, file.path)
+        server = TCPServer.new("127.0.0.1", 0)
+        queue = Queue.new
+        3.times { Thread.new { queue.pop } }
+        Thread.new { sleep 4; exit!(0) }
+        server.accept
+      RUBY
+      found = JSON.parse(result.stdout, symbolize_names: true)
+      expect_mostly(found, "idle", /\Afor clients of 127.0.0.1:\d+\z/)
+    end
+  end
+
+  missing = PostgreSQL.missing
+  it "names the database of a slow query and of many small ones, and says what to look at", skip: missing do
+    postgresql = PostgreSQL.new
+    connect = "require 'pg'; c = PG.connect(host: ARGV[0], dbname: 'postgres', user: 'postgres')"
+    ["c.exec('SELECT pg_sleep(1)')", "6000.times { c.exec('SELECT 1') }"].each do |queries|
+      found = recorded("#{connect}; #{queries}", postgresql.parameters[:host])
+      expect(found[:shares][:rows].select { |row| row[:kind] == "socket" }.map { |row| row[:peer] })
+        .to eq(["postgresql at #{postgresql.parameters[:host]}/.s.PGSQL.5432"])
+      next unless queries.include?("sleep")
+
+      expect_mostly(found, "socket")
+      expect(found[:verdict][:sentences].first).to include("Look at the queries first")
+    end
+  ensure
+    postgresql&.stop
+  end
+
+  it "follows children that a program starts later, and a program that execs" do
+    found = recorded("pid = fork { exec('sleep', '0.4') }; sleep 0.1; Process.wait(pid); exec('sleep', '0.3')")
+    expect(found[:processes].size).to eq(2)
+    expect(found[:shares][:total]).to be > 0.5
+    expect_mostly(found, "asleep")
+  end
+
+  it "passes the command's exit status, its output and signals on" do
+    expect(profile("--", RbConfig.ruby, "-e", "exit 3").status.exitstatus).to eq(3)
+    expect(profile("--", RbConfig.ruby, "-e", "Process.kill(:KILL, $$); sleep").status.exitstatus).to eq(128 + 9)
+    json = profile("--json", "--", RbConfig.ruby, "-e", "puts :said; sleep 0.3")
+    expect(json.stderr).to eq("said\n")
+    expect(JSON.parse(json.stdout)).to include("version" => 1)
+    script = "trap(:TERM) { exit 7 }; puts :ready; $stdout.flush; sleep"
+    result = profile("--", RbConfig.ruby, "-e", script) do |program|
+      expect(program.gets).to eq("ready\n")
+      program.signal(:TERM)
+    end
+    expect(result.status.exitstatus).to eq(7)
+    expect(result.stdout).to include("Verdict")
+  end
+
+  it "stops looking after --seconds, and lets the command go on" do
+    result = profile("--json", "--seconds", "0.2", "--", RbConfig.ruby, "-e", "sleep 0.8; warn :ended")
+    expect(result.stderr).to eq("ended\n")
+    expect(JSON.parse(result.stdout)["seconds"]).to be_between(0.2, 0.7)
+  end
+
+  it "profiles a process that runs, until it ends, or until Ctrl-C" do
+    ending = Process.detach(spawn("sleep", "2"))
+    expect(profile("--pid", ending.pid).stdout).to include("asleep")
+    ending.join
+    sleeper = spawn("sleep", "60")
+    result = profile("--pid", sleeper, "--rate", "50") do |program|
+      eventually { seen?(program.pid, sleeper) }
+      program.signal(:INT)
+    end
+    expect(result.status.exitstatus).to eq(0)
+    expect(result.stdout).to include("uring_io profile: sleep 60")
+  ensure
+    Process.kill(:KILL, sleeper)
+    Process.wait(sleeper)
+  end
+
+  # Whether a process has files of /proc open that tell about another.
+  def seen?(pid, other)
+    Dir.glob("/proc/#{pid}/fd/*").any? { |link| File.readlink(link).start_with?("/proc/#{other}/") }
+  rescue SystemCallError
+    false
+  end
+
+  it "answers wrong usage and what cannot be profiled with words, and without a backtrace" do
+    gone = spawn("true").tap { |pid| Process.wait(pid) }
+    {
+      [] => /a command or --pid is missing/, ["--pid", gone] => /there is no process #{gone}/,
+      ["--pid", "1", "true"] => /both a command and --pid/, ["--rate", "0", "true"] => /the rate is 0/,
+      ["--seconds", "-1", "true"] => /the seconds are -1.0/, ["--nonsense", "true"] => /invalid option: --nonsense/,
+      ["--pid", "x"] => /invalid argument: --pid x/
+    }.each do |arguments, message|
+      result = profile(*arguments)
+      expect(result.stderr.lines.first).to match(/\Auring_io: .*#{message}/)
+      expect(result.stderr).not_to include("command_line.rb")
+      expect(result.status.exitstatus).to eq(2)
+      expect(result.stdout).to eq("")
+    end
+    expect(profile("--", "/nowhere/at/all").status.exitstatus).to eq(127)
+    expect(profile("--", "/etc/passwd").status.exitstatus).to eq(126)
+  end
+
+  it "says when it saw too little" do
+    found = recorded("sleep 0.1", options: %w[--rate 1])
+    expect(found[:verdict]).to include(kind: "unknown", worth_it: false)
+  end
+
+  it "profiles a block, and leaves no thread, child or descriptor" do
+    result = child(<<~RUBY)
+      require "uring_io/profile"
+      before = Dir.children("/proc/self/fd").size
+      found = UringIO::Profile.run { sleep(0.6) }
+      p found.verdict.kind, found.shares.of(:asleep) > 0.3, found.to_s.include?("nothing to gain")
+      p Dir.children("/proc/self/fd").size - before, Thread.list.size
+      begin
+        UringIO::Profile.run { raise "no" }
+      rescue => error
+        p error.message
+      end
+      begin
+        Process.wait
+      rescue => error
+        p error.class
+      end
+    RUBY
+    expect(result.stderr).to eq("")
+    expect(result.stdout.lines(chomp: true)).to eq([":asleep", "true", "true", "0", "1", '"no"', "Errno::ECHILD"])
+    expect { described_class.run(rate: 0) { nil } }.to raise_error(ArgumentError, /from 1 to 1000/)
+    expect { described_class.run }.to raise_error(ArgumentError, /needs a block/)
+  end
+
+  it "raises UringIO::Error for a process that is gone" do
+    gone = spawn("true").tap { |pid| Process.wait(pid) }
+    expect { described_class.pid(gone) }.to raise_error(UringIO::Error, /there is no process #{gone}/)
+  end
+
+  context "without /proc/PID/mem and /proc/PID/syscall" do
+    it "says what it could not see" do
+      skip "needs root, to profile as somebody else" unless Process.euid.zero?
+      sleeper = spawn("sleep", "60")
+      result = child(<<~RUBY, sleeper)
+        require "uring_io/profile"
+        Process::UID.change_privilege(65_534)
+        begin
+          puts UringIO::Profile.pid(Integer(ARGV[0]), seconds: 0.3)
+        rescue UringIO::Error => error
+          puts error.message
+        end
+      RUBY
+      expect(result.stderr).to eq("")
+      expect(result.stdout.gsub(/\s+/, " ")).to match(/belongs to somebody else|the kernel did not say for what/)
+    ensure
+      if sleeper
+        Process.kill(:KILL, sleeper)
+        Process.wait(sleeper)
+      end
+    end
+  end
+end
