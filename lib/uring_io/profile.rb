@@ -3,9 +3,11 @@
 require "json"
 require_relative "errors"
 require_relative "profile/command"
+require_relative "profile/page"
 require_relative "profile/recording"
 require_relative "profile/shares"
 require_relative "profile/table"
+require_relative "profile/trace"
 require_relative "profile/verdict"
 
 module UringIO
@@ -19,8 +21,8 @@ module UringIO
     VERSION = 1
     # Looks a second.
     RATE = 100
-    private_constant :Account, :Calls, :Command, :Descriptors, :Launch, :Recording, :Sampler, :Sockets, :Table, :Task,
-                     :WAITS, :Wait, :Waits, :Watcher
+    private_constant :Account, :Calls, :Command, :Descriptors, :Launch, :Page, :Recording, :Sampler, :Sockets, :Table,
+                     :Task, :Timeline, :Trace, :WAITS, :Wait, :Waits, :Watcher
 
     class << self
       # Profiles the block, which runs in this process. Another process looks at this one meanwhile.
@@ -66,6 +68,12 @@ module UringIO
 
     # @return [String] {#to_h} as JSON
     def to_json(*) = "#{JSON.pretty_generate(to_h)}\n"
+
+    # @return [String] one page that loads nothing
+    def html = Page.new(@recording, @shares, @verdict).to_s
+
+    # @return [String] Chrome's Trace Event JSON, for Perfetto and speedscope
+    def trace = Trace.of(@recording)
 
     # @param color [Boolean] with the colours of a terminal
     # @return [String] for a terminal of 80 columns

@@ -163,6 +163,35 @@ RSpec.describe UringIO::Profile do
     expect(result.stdout).to include("Verdict")
   end
 
+  it "writes a page that loads nothing, and a trace in which everything that begins ends" do
+    Dir.mktmpdir do |folder|
+      page = File.join(folder, "page.html")
+      trace = File.join(folder, "trace.json")
+      result = profile("--html", page, "--trace", trace, "--", RbConfig.ruby, "-e",
+                       "system('sleep 0.2'); Thread.new { sleep 0.2 }.join; '<script>'")
+      expect(result.status.exitstatus).to eq(0)
+      html = File.read(page)
+      expect(html).not_to match(/<script|<link|<img|https?:|url\(|@import/)
+      expect(html.scan(/^<h[12].*/).first(2)).to match([/Profile of .*&lt;script&gt;/, /Verdict/])
+      expect(html).to include('<rect class="asleep"', "<p>There is nothing to gain")
+      tracks = JSON.parse(File.read(trace))["traceEvents"].group_by { |event| event.values_at("pid", "tid") }
+      expect(tracks.size).to be >= 3
+      tracks.each_value do |events|
+        spans = events.reject { |event| event["ph"] == "M" }
+        expect(spans.map { |event| event["ph"] }).to eq(%w[B E] * (spans.size / 2))
+        expect(spans.map { |event| event["ts"] }).to eq(spans.map { |event| event["ts"] }.sort)
+        expect(spans.each_slice(2).map { |from, to| from["name"] == to["name"] }).to all(be(true))
+      end
+    end
+  end
+
+  it "says before the work that a file cannot be written" do
+    result = profile("--html", "/nowhere/page.html", "--", RbConfig.ruby, "-e", "puts :started")
+    expect(result.stdout).to eq("")
+    expect(result.stderr).to include("uring_io: No such file or directory").and include("/nowhere/page.html")
+    expect(result.status.exitstatus).to eq(2)
+  end
+
   it "stops looking after --seconds, and lets the command go on" do
     result = profile("--json", "--seconds", "0.2", "--", RbConfig.ruby, "-e", "sleep 0.8; warn :ended")
     expect(result.stderr).to eq("ended\n")

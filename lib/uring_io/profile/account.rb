@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "timeline"
 require_relative "waits"
 
 module UringIO
@@ -13,7 +14,7 @@ module UringIO
       Tick = Data.define(:id, :name, :ran, :delayed, :slept, :wait, :asleep_for, :late, :was)
 
       # The sums of a thread, in seconds.
-      Thread = Struct.new(:id, :name, :seconds, :ran, :delayed, :waits)
+      Thread = Struct.new(:id, :name, :seconds, :ran, :delayed, :waits, :timeline)
 
       # A process that waits for something of the outside and for other things too is taken to wait for the former.
       OUTSIDE = %i[socket file pipe child].freeze
@@ -39,13 +40,14 @@ module UringIO
         @visible = true
       end
 
+      # @param at [Float] seconds since the beginning, at the end of the tick
       # @param length [Float] of the tick, in seconds
       # @param ticks [Array<Tick>]
-      def add(length, ticks)
+      def add(at, length, ticks)
         @ticks += 1
         @seconds += length
         ticks.each do |tick|
-          add_to_thread(length, tick)
+          add_to_thread(at, length, tick)
           correct(tick) if tick.late.positive?
         end
         # Nobody waits for Ruby's timer to have a processor.
@@ -80,11 +82,12 @@ module UringIO
 
       def thread_hash(thread)
         { id: thread.id, name: thread.name, seconds: thread.seconds, ran: thread.ran, runnable: thread.delayed,
-          waits: listed(thread.waits).map { |wait| wait.except(:serial) } }
+          waits: listed(thread.waits).map { |wait| wait.except(:serial) }, timeline: thread.timeline.to_a }
       end
 
-      def add_to_thread(length, tick)
-        thread = @threads[tick.id] ||= Thread.new(tick.id, tick.name, 0.0, 0.0, 0.0, Hash.new(0.0))
+      def add_to_thread(at, length, tick)
+        thread = @threads[tick.id] ||= Thread.new(tick.id, tick.name, 0.0, 0.0, 0.0, Hash.new(0.0), Timeline.new)
+        thread.timeline.add(tick, at - length, at)
         thread.seconds += length
         thread.ran += tick.ran
         thread.delayed += tick.delayed

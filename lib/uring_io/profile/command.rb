@@ -24,7 +24,7 @@ module UringIO
       # As a shell says.
       NOT_FOUND = 127
       NOT_EXECUTABLE = 126
-      Options = Struct.new(:seconds, :rate, :pid, :json)
+      Options = Struct.new(:seconds, :rate, :pid, :json, :html, :trace)
       private_constant :BANNER, :NOTE, :NOT_FOUND, :NOT_EXECUTABLE, :Options
 
       def initialize(arguments, out:, err:, color:)
@@ -32,7 +32,7 @@ module UringIO
         @out = out
         @err = err
         @color = color
-        @options = Options.new(nil, RATE, nil, false)
+        @options = Options.new(nil, RATE, nil, false, nil, nil)
       end
 
       # @return [Array(Integer, String)] the exit status, and what is to be printed
@@ -60,6 +60,10 @@ module UringIO
           end
           parser.on("--json", "prints all numbers as JSON (docs/profile.md); what the command prints",
                     "then goes to standard error") { @options.json = true }
+          parser.on("--html FILE", "writes a page there, too") { |file| @options.html = file }
+          parser.on("--trace FILE", "writes a trace there, too: Perfetto and speedscope open it") do |file|
+            @options.trace = file
+          end
           parser.on("-h", "--help", "prints this") { @help = true }
         end
       end
@@ -69,9 +73,17 @@ module UringIO
         raise ArgumentError, "both a command and --pid are given" if command.any? && @options.pid
 
         Recording.check(@options.seconds, @options.rate)
+        # Before the work, and not after it.
+        files.each_value { |file| File.open(file, "a").close }
       end
 
-      def text(profile) = @options.json ? profile.to_json : profile.to_s(color: @color)
+      def files = { html: @options.html, trace: @options.trace }.compact
+
+      # Writes the files that were asked for.
+      def text(profile)
+        files.each { |content, file| File.write(file, profile.public_send(content)) }
+        @options.json ? profile.to_json : profile.to_s(color: @color)
+      end
 
       # Ctrl-C ends the looking, and not this program before it has told what it saw.
       def of_pid

@@ -45,12 +45,12 @@ module UringIO
         end
 
         # Looks at every thread. False when none is left, or the process has ended and nobody has asked for its status.
-        def step(now, length)
+        def step(now, length, at)
           gone = @tasks.reject { |_, task| task.step(length) }
           gone.each { |id, task| @tasks.delete(id) && task.close }
           return false if @tasks.empty? || @zombie
 
-          @account.add(length, refined(@tasks.each_value.map { |task| tick(task, now, length) }))
+          @account.add(at, length, refined(@tasks.each_value.map { |task| tick(task, now, length) }))
           true
         end
 
@@ -163,7 +163,7 @@ module UringIO
         now = clock
         length = now - @last
         @last = now
-        @followed.to_a.each { |pid, process| finish(pid, process) unless process.step(now, length) }
+        @followed.to_a.each { |pid, process| finish(pid, process) unless process.step(now, length, now - @started) }
         search if now - @searched >= SEARCH
       end
 

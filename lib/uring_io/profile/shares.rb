@@ -23,7 +23,8 @@ module UringIO
       #   end
       Row = Data.define(:kind, :peer, :seconds, :serial)
 
-      LABELS = { computing: "computing", system: "system calls (in the kernel)", runnable: "no processor was free" }
+      LABELS = { computing: "computing", running: "running", system: "system calls (in the kernel)",
+                 runnable: "no processor was free" }
                .merge(WAITS.transform_values { |words| "waiting for #{words}" }, asleep: "asleep", idle: "idle").freeze
       private_constant :LABELS
 
@@ -57,12 +58,15 @@ module UringIO
       def largest(kind) = rows.find { |row| row.kind == kind }
 
       # Words for a row.
-      def label(row)
-        case row.kind
-        when :socket, :file then row.peer ? "waiting for #{row.peer}" : LABELS.fetch(row.kind)
-        when :idle then [LABELS.fetch(:idle), row.peer].compact.join(": ")
-        when :lock then row.peer ? "waiting for #{row.peer}" : LABELS.fetch(:lock)
-        else LABELS.fetch(row.kind)
+      def label(row) = Shares.words(row.kind, row.peer)
+
+      # Words for what time was spent on.
+      # @api private
+      def self.words(kind, peer)
+        case kind
+        when :socket, :file, :lock then peer ? "waiting for #{peer}" : LABELS.fetch(kind)
+        when :idle then [LABELS.fetch(:idle), peer].compact.join(": ")
+        else LABELS.fetch(kind)
         end
       end
 

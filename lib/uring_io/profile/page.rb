@@ -1,0 +1,69 @@
+# frozen_string_literal: true
+
+require "erb"
+require_relative "shares"
+
+module UringIO
+  class Profile
+    # A profile as one HTML page that loads nothing: the verdict, a bar of the second, what each thread did and when,
+    # and the processes.
+    class Page
+      include ERB::Util
+
+      # Of a timeline, in its own units; the browser stretches it.
+      WIDTH = 1000
+      HEIGHT = 14
+      # Threads that are shown, those that ran most.
+      THREADS = 40
+      private_constant :WIDTH, :HEIGHT, :THREADS
+
+      def initialize(recording, shares, verdict)
+        @recording = recording
+        @shares = shares
+        @verdict = verdict
+      end
+
+      # @return [String]
+      def to_s
+        template = File.read(File.expand_path("page.erb", __dir__), encoding: Encoding::UTF_8)
+        ERB.new(template, trim_mode: "-").result(binding)
+      end
+
+      private
+
+      def processes = @recording[:processes]
+
+      def title = processes.first ? processes.first[:command] : "nothing"
+
+      # Rows with their part of the time, the small ones together.
+      def rows
+        large, small = @shares.rows.partition { |row| row.seconds >= 0.002 * @shares.total }
+        found = large.map { |row| { kind: row.kind, label: @shares.label(row), share: row.seconds / @shares.total } }
+        return found if small.empty?
+
+        found << { kind: :other, label: "less than 0.2 % each", share: small.sum(&:seconds) / @shares.total }
+      end
+
+      def percent(share) = format("%.1f", share * 100)
+
+      # The threads that did most come first, Ruby's timer and the like last.
+      def tracks
+        all = processes.flat_map { |process| process[:threads].map { |thread| [process, thread] } }
+        all.sort_by { |_, thread| -thread[:ran] - thread[:runnable] }.first(THREADS)
+      end
+
+      def hidden_threads = [processes.sum { |process| process[:threads].size } - THREADS, 0].max
+
+      def rectangles(thread)
+        scale = WIDTH / [@recording[:seconds], 1e-9].max
+        thread[:timeline].map do |from, to, kind, peer|
+          words = "#{Shares.words(kind.to_sym, peer)}, #{format('%.3f', to - from)} s at #{format('%.3f', from)} s"
+          %(<rect class="#{h(kind)}" x="#{(from * scale).round(2)}" width="#{((to - from) * scale).round(2)}" ) +
+            %(height="#{HEIGHT}"><title>#{h(words)}</title></rect>)
+        end.join
+      end
+
+      def seconds(number) = format("%.2f s", number)
+    end
+  end
+end

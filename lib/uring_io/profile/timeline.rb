@@ -1,0 +1,45 @@
+# frozen_string_literal: true
+
+module UringIO
+  class Profile
+    # What one thread did, and when: spans of the same thing, in order.
+    class Timeline
+      # From +from+ to +to+, in seconds since the beginning, the thread did +kind+, for +peer+.
+      Span = Struct.new(:from, :to, :kind, :peer)
+
+      # Spans of one thread that are kept; what comes later is left out.
+      MOST = 20_000
+
+      attr_reader :spans
+
+      def initialize
+        @spans = []
+      end
+
+      # Adds a tick that ended at +to+: it counts as what most of it was spent on.
+      def add(tick, from, to)
+        kind, peer = foremost(tick)
+        last = @spans.last
+        if last && last.kind == kind && last.peer == peer && (from - last.to).abs < 1e-6
+          last.to = to
+        elsif @spans.size < MOST
+          @spans << Span.new(from, to, kind, peer)
+        end
+      end
+
+      # Whether spans were left out.
+      def full? = @spans.size == MOST
+
+      def to_a = @spans.map { |span| [span.from.round(6), span.to.round(6), span.kind.to_s, span.peer] }
+
+      private
+
+      def foremost(tick)
+        return [:running, nil] if tick.ran >= tick.delayed && tick.ran >= tick.slept
+        return [:runnable, nil] if tick.delayed >= tick.slept
+
+        [tick.wait.kind, tick.wait.peer]
+      end
+    end
+  end
+end
