@@ -51,7 +51,8 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
               end
             end
           end
-          puts "\#{name}: \#{run} run, \#{complete} complete, \#{right} right, \#{pool.stat.slice(:busy, :dead, :waiting)}"
+          left = pool.stat.slice(:busy, :dead, :waiting)
+          puts "\#{name}: \#{run} run, \#{complete} complete, \#{right} right, \#{left}"
         end
       RUBY
       # Those of the caller and of the block are executions, too.
@@ -76,7 +77,8 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
               2.times do
                 Fiber.schedule do
                   connections << ActiveRecord::Base.lease_connection
-                  puts "\#{query("SELECT count(*) FROM things")} in a fiber, \#{connections.last.open_transactions} open"
+                  seen = query("SELECT count(*) FROM things")
+                  puts "\#{seen} in a fiber, \#{connections.last.open_transactions} open"
                 end
               end
             end
@@ -97,8 +99,8 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
         I18n.available_locales = %i[en de fr]
         logger = ActiveSupport::TaggedLogging.new(Logger.new($stdout, formatter: ->(*, text) { "\#{text}\\n" }))
         state = lambda do
-          [Current.user, Time.zone.name, I18n.locale, Date.beginning_of_week, Switches.name, logger.formatter.current_tags,
-           ActiveSupport::ExecutionContext.to_h, ActiveRecord::Base.current_role]
+          [Current.user, Time.zone.name, I18n.locale, Date.beginning_of_week, Switches.name,
+           logger.formatter.current_tags, ActiveSupport::ExecutionContext.to_h, ActiveRecord::Base.current_role]
         end
         change = lambda do |name, zone, locale|
           Current.user = name
@@ -281,6 +283,56 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said.lines(chomp: true)).to eq(Array.new(4) { |i| "200 #{{ (i + 1) => 6 }}" })
     end
 
+    it "serve the requests of Puma's threads, each with what its request knows" do
+      before = "require \"action_controller/railtie\""
+      said = program(<<~RUBY, before:, boot: false)
+        require "puma"
+        require "puma/server"
+        require "net/http"
+        Program.routes.prepend do
+          get "/:id", to: (lambda do |env|
+            Current.user = env["action_dispatch.request.path_parameters"][:id]
+            answers = UringIO.run(backend:, inherit: :execution_state) do
+              found = Thread::Queue.new
+              work = ->(i) { found << query("SELECT \#{Current.user} * 10 + \#{i} FROM pg_sleep(0.001)") }
+              3.times { |i| Fiber.schedule { work.call(i) } }
+              Array.new(3) { found.pop }
+            end
+            [200, {}, [answers.sort.join(" ")]]
+          end)
+        end
+        Program.initialize!
+        puma = Puma::Server.new(Program, nil, min_threads: 4, max_threads: 4, log_writer: Puma::LogWriter.null)
+        port = puma.add_tcp_listener("127.0.0.1", 0).local_address.ip_port
+        puma.run
+        clients = Array.new(4) do |client|
+          Thread.new { Array.new(5) { |i| Net::HTTP.get(URI("http://127.0.0.1:\#{port}/\#{client * 5 + i}")) } }
+        end
+        puts clients.flat_map(&:value)
+        puma.stop(true)
+        p pool.stat.values_at(:busy, :waiting)
+      RUBY
+      right = Array.new(20) { |id| Array.new(3) { |i| (id * 10) + i }.join(" ") }
+      expect(said.lines(chomp: true)).to eq([*right, "[0, 0]"])
+    end
+
+    it "take turns at the one connection of a test that is rolled back" do
+      said = program(<<~RUBY)
+        query("CREATE TABLE IF NOT EXISTS tested (id int)")
+        Program.executor.wrap do
+          pool.pin_connection!(true)
+          UringIO.run(backend:) do
+            insert = ->(i) { query("INSERT INTO tested SELECT \#{i} FROM pg_sleep(0.001) RETURNING id") }
+            20.times { |i| Fiber.schedule { insert.call(i) } }
+          end
+          p query("SELECT count(*) FROM tested"), pool.stat[:connections]
+          pool.unpin_connection!
+        end
+        p query("SELECT count(*) FROM tested")
+      RUBY
+      expect(said).to eq("20\n1\n0\n")
+    end
+
     # A Timeout that passes at the moment when a connection comes must not take the connection's wakeup along.
     it "do not let a pool of five starve when they are hasty" do
       said = program(<<~RUBY)
@@ -290,7 +342,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
             UringIO.run(backend:) do
               200.times do |i|
                 Fiber.schedule do
-                  Timeout.timeout(0.002 * (i % 20 + 1)) { query("SELECT 1 FROM pg_sleep(0.002)") }
+                  Timeout.timeout(0.001 * (i + 1)) { query("SELECT 1 FROM pg_sleep(0.002)") }
                   outcomes[:answered] += 1
                 rescue Timeout::Error
                   outcomes[:late] += 1
