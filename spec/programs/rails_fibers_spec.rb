@@ -179,12 +179,24 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said).to eq(%(["thread", false]\n[nil, true]\n1\n))
     end
 
-    it "are told to Rails.error when they raise" do
+    it "are told to Rails.error when they raise, but not when they are shut down" do
       said = program(<<~RUBY)
         Rails.error.subscribe(Class.new { def report(error, **) = puts(error.message) }.new)
+        at_exit { p pool.stat[:busy] }
         Program.executor.wrap { UringIO.run(backend:) { Fiber.schedule { raise IndexError, "in a fiber" } } }
+        Program.executor.wrap do
+          UringIO.run(backend:) do
+            Fiber.schedule do
+              ActiveRecord::Base.lease_connection
+              sleep
+            ensure
+              puts "ended"
+            end
+            exit
+          end
+        end
       RUBY
-      expect(said).to eq("in a fiber\n")
+      expect(said).to eq("in a fiber\nexit\nended\n0\n")
     end
 
     it "take the arguments that Fiber.schedule gives" do

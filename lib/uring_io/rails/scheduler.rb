@@ -36,9 +36,15 @@ module UringIO
 
       def within_execution(&)
         return yield unless @executor
-        return @executor.wrap(&) unless @shares
 
-        @executor.wrap { with_one_share(&) }
+        # Rails.error is told of all that leaves the executor, and a shutdown is no fault of the fiber.
+        shutdown = nil
+        @executor.wrap do
+          @shares ? with_one_share(&) : yield
+        rescue Shutdown => error
+          shutdown = error
+        end
+        raise shutdown if shutdown
       end
 
       # Every execution takes a share of Rails' interlock, so that nobody unloads classes meanwhile. The interlock
