@@ -21,7 +21,7 @@ module UringIO
         return super(nil, options) unless Isolation.fiber? && (executor || inherit)
 
         scheduler = Scheduler.new(**options)
-        scheduler.surround(executor:, inherit: !inherit.nil?, shares: executor && Run.interlock)
+        scheduler.surround(executor:, inherit: !inherit.nil?, interlock: executor && Run.interlock)
         scheduler
       end
 

@@ -10,12 +10,12 @@ module UringIO
     class Scheduler < UringIO::Scheduler
       # @param executor [Class, nil] Rails' executor, when fibers are to run within it
       # @param inherit [Boolean] whether a fiber begins with the state of the one that schedules it
-      # @param shares [ActiveSupport::Dependencies::Interlock, nil] what an execution shares while classes may be
+      # @param interlock [ActiveSupport::Dependencies::Interlock, nil] which an execution shares where classes are
       #   reloaded
-      def surround(executor:, inherit:, shares:)
+      def surround(executor:, inherit:, interlock:)
         @executor = executor
         @inherit = inherit
-        @shares = shares
+        @interlock = interlock
         @executions = 0
       end
 
@@ -34,15 +34,18 @@ module UringIO
 
       private
 
-      def within_execution(&)
+      def within_execution
         return yield unless @executor
 
         # Rails.error is told of all that leaves the executor, and a shutdown is no fault of the fiber.
         shutdown = nil
         @executor.wrap do
-          @shares ? with_one_share(&) : yield
+          begin_execution
+          yield
         rescue Shutdown => error
           shutdown = error
+        ensure
+          end_execution
         end
         raise shutdown if shutdown
       end
@@ -51,11 +54,14 @@ module UringIO
       # counts them for the thread, and a fiber that waits for a connection lends out all that its thread has. Another
       # fiber that took or gave back a share then would leave a wrong count, and the next reload might wait for ever. So
       # the fibers together have one share: the first brings it, the last takes it along.
-      def with_one_share
-        @shares.done_running if (@executions += 1) > 1
-        yield
-      ensure
-        @shares.start_running if (@executions -= 1).positive?
+      def begin_execution
+        @executions += 1
+        @interlock&.done_running if @executions > 1
+      end
+
+      def end_execution
+        @executions -= 1
+        @interlock&.start_running if @executions.positive?
       end
     end
 
