@@ -201,7 +201,9 @@ OptionParser.new do |parser|
   parser.on("--backend NAME", "io_uring, epoll, poll or select") { |name| options.backend = name }
 end.parse!
 
-ActiveRecord::Base.establish_connection(adapter: "postgresql", pool: options.connections, reaping_frequency: nil)
+# All jobs wait for these connections: with many of them that takes longer than the default of 5 s.
+ActiveRecord::Base.establish_connection(adapter: "postgresql", pool: options.connections, checkout_timeout: 60,
+                                        reaping_frequency: nil)
 begin
   if options.setup
     ActiveRecord::Base.with_connection { |connection| connection.execute(Job::TABLE) }

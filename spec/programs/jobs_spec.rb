@@ -195,3 +195,27 @@ RSpec.describe "examples/job_worker.rb" do
     end
   end
 end
+
+# Those that need a database; spec/docs_spec.rb runs the others, and leaves these out, as no gem has that name.
+RSpec.describe "The examples of docs/jobs.md" do
+  missing = PostgreSQL.missing
+  before(:context) { @postgresql = PostgreSQL.new unless missing }
+  after(:context) { @postgresql&.stop }
+
+  page = File.read(File.expand_path("../../docs/jobs.md", __dir__))
+  examples = page.scan(/^```ruby needs=[\w,]*\bpostgresql\n(.*?)^```\n\n```text\n(.*?)^```\n/m)
+  raise "docs/jobs.md has no example with a database" if examples.empty?
+
+  each_backend(only: %i[io_uring epoll], **(missing ? { skip: missing } : {})) do |backend|
+    examples.each.with_index(1) do |(code, output), number|
+      it "number #{number} with a database does what the page says" do
+        parameters = @postgresql.parameters
+        # Each begins with an empty schema.
+        PG.connect(parameters).tap { |database| database.exec("CREATE SCHEMA #{backend}_#{number}") }.close
+        env = { "PGHOST" => parameters[:host], "PGUSER" => parameters[:user], "PGDATABASE" => parameters[:dbname],
+                "PGOPTIONS" => "-c search_path=#{backend}_#{number}", "URING_IO_BACKEND" => backend.to_s }
+        expect(child(code, env:)).to have_attributes(stdout: output, stderr: "", status: be_success)
+      end
+    end
+  end
+end
