@@ -84,7 +84,7 @@ module WebBench
     end
 
     # So that what is made for the first requests, such as connections to a database, is not measured.
-    def warm_up(path, connections, seconds) = requests(wrk(path, connections, seconds))
+    def warm_up(path, connections, seconds) = wrk(path, connections, seconds)
 
     # Asks for what is going to be measured.
     def check(path, body)

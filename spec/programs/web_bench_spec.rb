@@ -14,11 +14,11 @@ RSpec.describe "bench/rails/run" do
   it "measures a Rails app on Puma and on Async's server with io-event's selector and ours", limit: 180 do
     file = free_path("results.json")
     script = File.expand_path("../../bench/rails/run", __dir__)
-    result = child("exec(RbConfig.ruby, *ARGV)", script, "--rounds", 1, "--seconds", 1, "--connections", 4,
+    result = child("exec(RbConfig.ruby, *ARGV)", script, "--rounds", 1, "--seconds", 2, "--connections", 4,
                    "--json", file, "two_urls", limit: 150)
     expect(result).to have_attributes(stderr: "", status: be_success)
     found = JSON.parse(File.read(file), symbolize_names: true)
-    expect(found).to include(runs: 1, seconds: 1, baseline: "puma")
+    expect(found).to include(runs: 1, seconds: 2, baseline: "puma")
     expect(found[:workloads]).to match([include(name: "rails-two_urls-4", unit: "requests", connections: 4)])
     expect(found[:results].map { |row| row[:target] }).to eq(%w[puma async uring_io uring_io-epoll])
     expect(found[:results]).to all(include(note: nil).or(include(note: "spread larger than the difference")))
