@@ -11,11 +11,11 @@ RSpec.describe "bench/rails/run" do
     skip PostgreSQL.missing if PostgreSQL.missing
   end
 
-  it "measures a Rails app on Puma and on Async's server with io-event's selector and ours", limit: 180 do
+  it "measures a Rails app on Puma and on Async's server with io-event's selector and ours", limit: 300 do
     file = free_path("results.json")
     script = File.expand_path("../../bench/rails/run", __dir__)
     result = child("exec(RbConfig.ruby, *ARGV)", script, "--rounds", 1, "--seconds", 2, "--connections", 4,
-                   "--json", file, "two_urls", limit: 150)
+                   "--json", file, "two_urls", limit: 280)
     expect(result).to have_attributes(stderr: "", status: be_success)
     found = JSON.parse(File.read(file), symbolize_names: true)
     expect(found).to include(runs: 1, seconds: 2, baseline: "puma")
