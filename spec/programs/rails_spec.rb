@@ -3,21 +3,33 @@
 require_relative "../support/rails_app"
 require_relative "../support/rails_server"
 require_relative "../support/rails_client"
+require_relative "../support/cable_client"
+require_relative "../support/rude_clients"
 require_relative "rails_examples/pages"
+require_relative "rails_examples/streams"
+require_relative "rails_examples/reloading"
+require_relative "rails_examples/hardships"
 
 missing = RailsApp.missing
 
 RSpec.describe "A Rails app", **(missing ? { skip: missing } : {}) do
-  before(:context) do
-    next if missing
-
-    @app = RailsApp.new
-    @stock = RailsServer.new(@app, RailsServer::STOCK, "production")
+  # Outside of examples the watchdog still counts the last one's time.
+  def self.boot(&)
+    before(:context) do
+      Watchdog.outside.expect_end_within(180, "the start of a Rails app")
+      instance_exec(&)
+    end
   end
 
-  after(:context) do
-    @stock&.stop
-    @app&.stop
+  unless missing
+    boot do
+      @app = RailsApp.new
+      @stock = RailsServer.new(@app, RailsServer::STOCK, "production")
+    end
+    after(:context) do
+      @stock&.stop
+      @app&.stop
+    end
   end
 
   let(:app) { @app }
@@ -25,11 +37,29 @@ RSpec.describe "A Rails app", **(missing ? { skip: missing } : {}) do
   let(:client) { RailsClient.new(@server.port) }
 
   RailsServer.kinds.each do |kind|
-    describe "on #{kind.title}", **(kind.missing ? { skip: kind.missing } : {}) do
-      before(:context) { @server = RailsServer.new(@app, kind, "production") unless missing || kind.missing }
-      after(:context) { @server&.stop }
+    skipped = missing || kind.missing
+
+    describe "on #{kind.title}", **(skipped ? { skip: skipped } : {}) do
+      unless skipped
+        boot { @server = RailsServer.new(@app, kind, "production") }
+        after(:context) { @server&.stop }
+      end
 
       include_examples "the pages of a Rails app"
+      include_examples "the streams of a Rails app"
+      include_examples "a Rails app in hardship"
+    end
+
+    # Puma's reactor has no part in reloading.
+    next if kind.environment["REACTOR"]
+
+    describe "in development on #{kind.title}", **(skipped ? { skip: skipped } : {}) do
+      unless skipped
+        boot { @server = RailsServer.new(@app, kind, "development") }
+        after(:context) { @server&.stop }
+      end
+
+      include_examples "a Rails app whose files change"
     end
   end
 end

@@ -37,6 +37,7 @@ class RailsApp
   def initialize
     @directory = Dir.mktmpdir("uring_io-rails")
     @path = File.join(@directory, "app")
+    @version = 0
     @postgresql = PostgreSQL.new
     generate
     configure
@@ -62,6 +63,36 @@ class RailsApp
     connection&.close
   end
 
+  def balances = query("SELECT balance FROM accounts ORDER BY id").map { |row| row["balance"].to_i }
+
+  # What is in the file that the app sends.
+  def large_file
+    @large_file ||= Random.new(1).bytes(1_000_000)
+  end
+
+  # The name of a gate that is closed (app/streams/gated_lines.rb).
+  def gate
+    @gates = (@gates || 0) + 1
+    "gate-#{@gates}"
+  end
+
+  def open_gate(gate) = FileUtils.touch(File.join(@path, "tmp", gate))
+
+  # The controller and the model say another number, which comes back.
+  def change_version
+    number = @version += 1
+    %w[controllers/versions_controller.rb models/version.rb].each do |name|
+      file = File.join(@path, "app", name)
+      # Whoever reads it meanwhile has either the old or the new text.
+      File.write("#{file}.new", File.read(file).sub(/NUMBER = \d+/, "NUMBER = #{number}"))
+      File.rename("#{file}.new", file)
+    end
+    number
+  end
+
+  # How many sessions a server's process has.
+  def sessions(name) = query("SELECT FROM pg_stat_activity WHERE application_name = '#{name}'").size
+
   # How many sessions of the app are within a transaction that nobody goes on with.
   def idle_in_transaction
     query("SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'").size
@@ -77,6 +108,7 @@ class RailsApp
   def generate
     run(RbConfig.ruby, Gem.bin_path("railties", "rails"), "new", "app", *GENERATE, chdir: @directory)
     FileUtils.cp_r("#{FILES}/.", @path)
+    %w[storage public].each { |folder| File.binwrite(File.join(@path, folder, "large.bin"), large_file) }
     change("Gemfile") do |text|
       # Those that only ease development.
       text = text.lines.reject { |line| (name = line[/^ *gem "(.+?)"/, 1]) && !self.class.installed?(name) }.join

@@ -6,6 +6,8 @@ require "socket"
 # server starts, and while one takes over from another.
 class RailsServer
   LIMIT = 30
+  # The kernel's numbers of ESTABLISHED and CLOSE_WAIT.
+  CONNECTED = %w[01 08].freeze
 
   # What is served how: a name for the example, and what the program gets.
   Kind = Struct.new(:title, :program, :environment) do
@@ -25,15 +27,14 @@ class RailsServer
 
   STOCK = Kind.new("stock Puma", %w[puma], {})
 
-  # Those of the chosen backends, the stock ones first.
+  # Stock Puma, and what has our selectors, on the chosen backends.
   def self.kinds
-    ours = Backends::CHOSEN.flat_map do |backend|
+    [STOCK] + Backends::CHOSEN.flat_map do |backend|
       env = { "URING_IO_BACKEND" => backend.to_s }
       [Kind.new("Puma with uring_io/nio on #{backend}", %w[puma], env.merge("REACTOR" => "uring_io")),
        Kind.new("async-http on #{backend}", %w[async-http uring_io], env.merge("ISOLATION" => "fiber")),
        Kind.new("Falcon on #{backend}", %w[falcon uring_io], env.merge("ISOLATION" => "fiber"))]
     end
-    [STOCK, Kind.new("async-http on io-event's selector", %w[async-http io_event], { "ISOLATION" => "fiber" }), *ours]
   end
 
   attr_reader :kind, :port
@@ -49,25 +50,36 @@ class RailsServer
     start
   end
 
-  # A further process that serves the same socket.
+  # A further process that serves the same socket. As systemd hands one over, it is descriptor 3.
   def start
-    log = File.join(@app.path, "log", "#{@port}-#{@starts += 1}.log")
-    # As systemd hands a socket over.
-    @programs << Program.new(["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh", "bundle", "exec", *kind.command(@port)],
-                             @app.environment.merge(kind.environment, "RAILS_ENV" => @environment, "LISTEN_FDS" => "1"),
-                             log, { :chdir => @app.path, 3 => @listener })
+    name = "#{@port}-#{@starts += 1}"
+    env = { "RAILS_ENV" => @environment, "LISTEN_FDS" => "1", "PGAPPNAME" => name }
+    @programs << Program.new(name, ["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh", "bundle", "exec",
+                                    *kind.command(@port)],
+                             @app.environment.merge(kind.environment, env), @app.path, @listener)
   end
 
   # The process that serves longest.
   def program = @programs.first
 
-  # Ends the process that serves longest, as whoever deploys the app does.
+  # Ends the process that serves longest, as whoever deploys the app does. The block has the time from when the process
+  # takes no more connections.
   def terminate
     program = @programs.shift
-    program.signal("TERM")
+    program.end_by_term
+    yield
     program.wait
   ensure
     program&.kill
+  end
+
+  # How many connections of clients the processes have open.
+  def connections
+    local = format(":%04X", @port)
+    File.foreach("/proc/net/tcp").count do |line|
+      _, address, _, state, _, _, _, _, _, inode = line.split
+      address.end_with?(local) && CONNECTED.include?(state) && inode != "0"
+    end
   end
 
   def stop
@@ -78,11 +90,16 @@ class RailsServer
   # A process, whose log says when it serves.
   class Program
     READY = /^(Serving on|Use Ctrl-C to stop)/
+    ENDING = /^(Ending|- Gracefully stopping)/
 
-    def initialize(command, environment, log, options)
-      @log = log
-      @pid = Process.spawn(environment, "setpriv", "--pdeathsig", "KILL", *command, in: File::NULL, out: log,
-                                                                                    err: %i[child out], **options)
+    # For PostgreSQL, and of the log.
+    attr_reader :name
+
+    def initialize(name, command, environment, folder, listener)
+      @name = name
+      @log = File.join(folder, "log", "#{name}.log")
+      @pid = Process.spawn(environment, "setpriv", "--pdeathsig", "KILL", *command,
+                           :in => File::NULL, :out => @log, :err => %i[child out], :chdir => folder, 3 => listener)
       RailsServer.wait_until("#{command.last(4).join(' ')} does not serve") { raise_if_ended || said.match?(READY) }
     rescue StandardError => error
       kill
@@ -91,7 +108,10 @@ class RailsServer
 
     def said = File.read(@log)
 
-    def signal(name) = Process.kill(name, @pid)
+    def end_by_term
+      Process.kill(:TERM, @pid)
+      RailsServer.wait_until("the server does not take SIGTERM\n#{said}") { said.match?(ENDING) }
+    end
 
     def wait
       RailsServer.wait_until("the server does not end") { ended? }
@@ -112,7 +132,7 @@ class RailsServer
     def kill
       return if !@pid || ended?
 
-      signal("KILL")
+      Process.kill(:KILL, @pid)
       @status = Process.wait2(@pid).last
     end
 

@@ -31,6 +31,8 @@ Sync do
   $stdout.flush
   told.pop
   task.stop
+  puts "Ending"
+  $stdout.flush
   socket.close
   task.wait
 end

@@ -5,4 +5,9 @@ Rails.application.routes.draw do
   resources :accounts, only: %i[index show]
   resources :transfers, only: %i[create]
   get "slow" => "queries#slow"
+  get "limited" => "limits#show"
+  get "file" => "downloads#show"
+  get "live" => "live_streams#show"
+  get "body", to: BodyStream
+  get "version" => "versions#show"
 end

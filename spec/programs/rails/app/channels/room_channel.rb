@@ -1,0 +1,12 @@
+# frozen_string_literal: true
+
+# Whoever is in the room hears what anybody says there.
+class RoomChannel < ApplicationCable::Channel
+  def subscribed
+    stream_from "room #{params[:room]}"
+  end
+
+  def speak(data)
+    ActionCable.server.broadcast("room #{params[:room]}", { text: data["text"], accounts: Account.count })
+  end
+end

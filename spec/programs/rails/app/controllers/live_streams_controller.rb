@@ -1,0 +1,13 @@
+# frozen_string_literal: true
+
+# Rails' own way to stream: the action runs in a thread of its own.
+class LiveStreamsController < ApplicationController
+  include ActionController::Live
+
+  def show
+    response.headers["content-type"] = "text/plain"
+    GatedLines.new(params[:gate]).each { |line| response.stream.write(line) }
+  ensure
+    response.stream.close
+  end
+end
