@@ -15,6 +15,9 @@ impl Token {
 
     const RESERVED_SLOT: u32 = u32::MAX;
 
+    /// No slot has a number with this bit: it marks the guard of a stream.
+    const GUARD: u64 = 1 << 31;
+
     const fn reserved(number: u32) -> Self {
         Self::new(Self::RESERVED_SLOT, number)
     }
@@ -39,6 +42,16 @@ impl Token {
 
     pub(crate) fn user_data(self) -> u64 {
         self.0
+    }
+
+    /// The token of the guard of the stream under this one: see `in_flight/guard.rs`.
+    pub(crate) fn guard(self) -> Self {
+        Self(self.0 | Self::GUARD)
+    }
+
+    /// The token of the stream that this one is the guard of.
+    pub(crate) fn guarded(self) -> Option<Self> {
+        (self.0 & Self::GUARD != 0).then_some(Self(self.0 & !Self::GUARD))
     }
 
     pub(crate) fn slot(self) -> usize {

@@ -3,7 +3,9 @@
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
+use super::parks::Parks;
 use super::Driver;
+use crate::backend::Backend;
 use crate::backend_kind::BackendKind;
 use crate::call::blocking::PinnedCall;
 use crate::call::{Call, Link};
@@ -37,7 +39,13 @@ impl<P> Driver<P> {
             .borrow_mut()
             .start_call(token, call, &self.counts)?;
         match started {
-            StartedCall::Submitted => parks.in_flight.submitted(token, true),
+            StartedCall::Submitted => {
+                parks.in_flight.submitted(token, true);
+                if let Some(fd) = parks.in_flight.arm_guard(token) {
+                    let mut backend = self.backend.borrow_mut();
+                    backend.ring()?.guard(token, fd, &self.counts)?;
+                }
+            }
             StartedCall::Timer(length) => {
                 parks.in_flight.set_alarm(token);
                 let deadline = Instant::now().checked_add(length);
@@ -54,6 +62,37 @@ impl<P> Driver<P> {
             }
         }
         Ok(())
+    }
+
+    /// Starts a stream again that was ended for the time being.
+    pub(super) fn start_again(
+        &self,
+        parks: &mut Parks<P>,
+        backend: &mut Backend,
+        token: Token,
+    ) -> Result<()> {
+        let Some(call) = parks.in_flight.call_to_start_again(token) else {
+            parks.fire(token, Wakeup::Woken);
+            return Ok(());
+        };
+        backend.start_call(token, call, &self.counts)?;
+        self.submitted.set(true);
+        parks.in_flight.submitted(token, true);
+        Ok(())
+    }
+
+    /// Whether a stream has a guard, which holds the file of its descriptor.
+    pub fn is_guarded(&self, token: Token) -> bool {
+        self.parks.borrow().in_flight.is_guarded(token)
+    }
+
+    /// Ends the guard of a stream, where it has one.
+    pub(super) fn end_guard(&self, token: Token) -> Result<()> {
+        if !self.parks.borrow_mut().in_flight.end_guard(token) {
+            return Ok(());
+        }
+        let mut backend = self.backend.borrow_mut();
+        backend.cancel(token.guard(), &self.counts)
     }
 
     /// Starts calls that follow each other in the kernel, each under its token: one begins when the one

@@ -245,8 +245,9 @@ impl<P> Driver<P> {
         // Submitting runs the cancel; what it ended is reported by deferred work, one more look.
         const LOOKS_MAX: usize = 3;
         self.cancel(token)?;
+        self.end_guard(token)?;
         for _ in 0..LOOKS_MAX {
-            if !self.is_submitted(token) {
+            if !self.is_submitted(token) && !self.is_guarded(token) {
                 break;
             }
             self.look()?;
@@ -348,6 +349,7 @@ impl<P> Driver<P> {
         let tokens = self.parks.borrow().in_flight.awaited_tokens();
         for token in tokens {
             self.end(token)?;
+            self.end_guard(token)?;
         }
         Ok(())
     }

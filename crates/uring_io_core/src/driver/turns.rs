@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Driver, Turn};
 use crate::error::Result;
-use crate::in_flight::Wakeup;
+use crate::in_flight::{Turnabout, Wakeup};
 use crate::token::Token;
 
 /// Entries served from the ready queue before a backend whose look costs a system call is asked.
@@ -149,9 +149,12 @@ impl<P> Driver<P> {
         let take = |token, completion| parks.complete(token, completion);
         let mut backend = self.backend.borrow_mut();
         backend.completions(&self.counts, take);
-        for token in parks.in_flight.take_crowded() {
+        for (token, turnabout) in parks.in_flight.take_turnabouts() {
             // A ring that refuses this has failed, and says so at the next enter.
-            let _ = backend.cancel(token, &self.counts);
+            let _ = match turnabout {
+                Turnabout::End => backend.cancel(token, &self.counts),
+                Turnabout::Start => self.start_again(&mut parks, &mut backend, token),
+            };
         }
         drop(backend);
         if let Some(workers) = self.workers.borrow().as_ref() {

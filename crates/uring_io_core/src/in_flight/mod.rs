@@ -4,6 +4,7 @@
 //! operation, if there was one, has completed. An operation whose party left first is *abandoned*:
 //! nobody waits for it, but its slot stays taken until the completion says that the kernel is done.
 
+mod guard;
 mod slot;
 
 use std::collections::VecDeque;
@@ -14,6 +15,8 @@ use crate::call::{Call, Link};
 use crate::completion::Completion;
 use crate::token::Token;
 use crate::users::Users;
+use guard::Guard;
+pub(crate) use guard::Turnabout;
 use slot::Slot;
 pub use slot::{Shot, Wakeup};
 
@@ -26,8 +29,8 @@ pub(crate) struct InFlight<P> {
     awaited: usize,
     /// Places of calls that had gone on using lent memory after their party had left, and do no more.
     released: Vec<Token>,
-    /// Calls that go on and have just brought more than may wait to be taken.
-    crowded: Vec<Token>,
+    /// Calls that go on and are to be ended for the time being, or started again.
+    turnabouts: Vec<(Token, Turnabout)>,
     /// Which slots are about which descriptor, from the park to the end of both.
     users: Users,
 }
@@ -43,7 +46,7 @@ impl<P> Default for InFlight<P> {
             free: Vec::new(),
             awaited: 0,
             released: Vec::new(),
-            crowded: Vec::new(),
+            turnabouts: Vec::new(),
             users: Users::default(),
         }
     }
@@ -65,6 +68,7 @@ impl<P> InFlight<P> {
                 link: Link::default(),
                 shots: None,
                 crowded: false,
+                guard: Guard::default(),
                 alarm: false,
                 ended: false,
             });
@@ -230,11 +234,12 @@ impl<P> InFlight<P> {
     /// Notes a completion, as [`fire`](Self::fire).
     pub fn complete(&mut self, token: Token, completion: Completion) -> bool {
         let Some(slot) = self.slot_mut(token) else {
+            self.note_guard(token, completion.result);
             return false;
         };
         let parked = slot.payload.is_some();
         let result = completion.result;
-        let mut crowded = false;
+        let mut turnabout = None;
         let must_queue = if completion.notice {
             false
         } else if let (Some(shots), true) = (&mut slot.shots, parked) {
@@ -244,10 +249,14 @@ impl<P> InFlight<P> {
             if !paused {
                 let bytes = completion.bytes;
                 shots.push_back(Shot { result, bytes });
-                crowded = completion.more && !slot.crowded && shots.len() >= SHOTS_MAX;
+                if completion.more && !slot.crowded && shots.len() >= SHOTS_MAX {
+                    turnabout = Some(Turnabout::End);
+                }
+            } else if slot.guard == Guard::HungUp && shots.len() < SHOTS_MAX {
+                turnabout = Some(Turnabout::Start);
             }
-            slot.crowded = completion.more && (slot.crowded || crowded);
-            slot.note(Wakeup::Woken)
+            slot.crowded = completion.more && (slot.crowded || turnabout.is_some());
+            turnabout != Some(Turnabout::Start) && slot.note(Wakeup::Woken)
         } else {
             slot.note(Wakeup::Completed(result))
         };
@@ -264,15 +273,10 @@ impl<P> InFlight<P> {
             }
             self.awaited -= usize::from(awaited);
         }
-        if crowded {
-            self.crowded.push(token);
+        if let Some(turnabout) = turnabout {
+            self.turnabouts.push((token, turnabout));
         }
         must_queue
-    }
-
-    /// Takes the calls that are to be ended for the time being.
-    pub fn take_crowded(&mut self) -> Vec<Token> {
-        std::mem::take(&mut self.crowded)
     }
 
     /// Notes that a token came out of the ready queue. False when it is of no use any more.
@@ -357,6 +361,7 @@ impl<P> InFlight<P> {
         slot.link = Link::default();
         slot.shots = None;
         slot.crowded = false;
+        slot.guard = Guard::default();
         slot.alarm = false;
         slot.ended = false;
         self.users.remove(token.slot());

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::guard::Guard;
 use crate::call::{Call, Link};
 
 /// Why a party may go on.
@@ -47,6 +48,8 @@ pub(super) struct Slot<P> {
     pub shots: Option<VecDeque<Shot>>,
     /// Whether such a call was told to end because it has brought too much that nobody takes.
     pub crowded: bool,
+    /// What is known of the peer of such a call.
+    pub guard: Guard,
     /// Whether the deadline is the operation itself, and not a limit to it.
     pub alarm: bool,
     /// Whether it was told to end because its descriptor is about to be closed.

@@ -1,5 +1,6 @@
 //! Calls, chains and streams of a ring, and the tables that they use.
 
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use io_uring::squeue::{Entry, Flags};
@@ -43,6 +44,13 @@ impl Ring {
         self.push(entry, counts)?;
         self.queued.extend(call.waits_on());
         Ok(StartedCall::Submitted)
+    }
+
+    /// Queues the guard of a stream: see `in_flight/guard.rs`.
+    pub fn guard(&mut self, token: Token, fd: RawFd, counts: &Counts) -> Result<()> {
+        self.push(entries::guard(token, fd), counts)?;
+        self.queued.push(fd);
+        Ok(())
     }
 
     /// Puts a call into the chain that `start_chain` starts.

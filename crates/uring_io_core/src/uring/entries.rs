@@ -1,5 +1,7 @@
 //! Calls as submission queue entries.
 
+use std::os::fd::RawFd;
+
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 
@@ -352,6 +354,12 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
         Call::Shutdown { fd: it, how } => opcode::Shutdown::new(fd(*it), *how).build(),
     };
     entry.user_data(token.user_data())
+}
+
+/// The entry for the guard of a stream: a poll that only an error and a hang-up complete, of either side.
+pub(super) fn guard(stream: Token, fd: RawFd) -> Entry {
+    let poll = opcode::PollAdd::new(types::Fd(fd), 0).build();
+    poll.user_data(stream.guard().user_data())
 }
 
 /// The entry for a call of a chain. `last` is the one that the chain ends with.

@@ -115,7 +115,9 @@ impl<'a> Stream<'a> {
 
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
-        if !self.engine.is_lost() && self.engine.driver.is_submitted(self.token) {
+        let driver = &self.engine.driver;
+        let goes_on = driver.is_submitted(self.token) || driver.is_guarded(self.token);
+        if goes_on && !self.engine.is_lost() {
             // It fails only when the ring does, and then nothing goes on.
             let _ = self.engine.driver.cancel_now(self.token);
         }

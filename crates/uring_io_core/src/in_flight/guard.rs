@@ -1,0 +1,101 @@
+//! Guards: a stream that receives from a socket has a poll beside it that tells when the peer has gone.
+//!
+//! Where bytes and their end wake a multishot receive together, newer kernels look at the socket once. They take the
+//! bytes, trust the socket that nothing is left, and forget that they were woken twice. The receive stays armed for a
+//! wakeup that never comes. Streams on UNIX sockets lose their end like this, those on TCP a reset (seen on Linux 6.18
+//! and 7.3, not on 6.1 and 6.12). The mend of axboe/liburing#1549 makes that rare and does not end it.
+//!
+//! The guard is woken by nothing but the end: a poll for no events, which a hang-up and an error complete. Then the
+//! receive is cancelled, which loses nothing, and started again. It finds what is left at once, because the kernel
+//! looks at a socket before it waits for it. A poll costs as much as to ask what kind of socket it is.
+
+use std::os::fd::RawFd;
+
+use super::InFlight;
+use crate::call::Call;
+use crate::token::Token;
+
+/// What is known of the peer of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// Nothing, and nobody asks.
+    #[default]
+    Absent,
+    /// The guard waits for its end.
+    Armed,
+    /// The guard was cancelled, and has yet to complete.
+    Ending,
+    /// It has gone: nothing new can come.
+    HungUp,
+}
+
+/// What becomes of a stream for the time being.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turnabout {
+    /// It is to be cancelled.
+    End,
+    /// It was, and is to be started again.
+    Start,
+}
+
+impl<P> InFlight<P> {
+    /// The descriptor of a stream that has just been started and needs a guard, which the caller arms.
+    pub fn arm_guard(&mut self, token: Token) -> Option<RawFd> {
+        let slot = self.slot_mut(token)?;
+        match slot.call.as_deref() {
+            Some(Call::RecvEach { fd, .. }) if slot.guard == Guard::Absent => {
+                slot.guard = Guard::Armed;
+                Some(*fd)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the guard of a stream has yet to complete.
+    pub fn is_guarded(&self, token: Token) -> bool {
+        let slot = self.slot(token);
+        slot.is_some_and(|slot| matches!(slot.guard, Guard::Armed | Guard::Ending))
+    }
+
+    /// Notes that the guard of a stream is to be cancelled. Whether it is armed.
+    pub fn end_guard(&mut self, token: Token) -> bool {
+        let slot = self.slot_mut(token);
+        slot.is_some_and(|slot| {
+            let armed = slot.guard == Guard::Armed;
+            if armed {
+                slot.guard = Guard::Ending;
+            }
+            armed
+        })
+    }
+
+    /// Notes the completion of a guard.
+    pub(super) fn note_guard(&mut self, token: Token, found: i32) {
+        let Some(token) = token.guarded() else { return };
+        let Some(slot) = self.slot_mut(token) else {
+            return;
+        };
+        let ends = slot.guard != Guard::Armed || found < 0;
+        slot.guard = if ends { Guard::Absent } else { Guard::HungUp };
+        let may_be_stuck = slot.submitted && slot.payload.is_some() && !slot.crowded;
+        if !ends && may_be_stuck {
+            slot.crowded = true;
+            self.turnabouts.push((token, Turnabout::End));
+        }
+    }
+
+    /// Takes the streams that are to be ended for the time being, or started again.
+    pub fn take_turnabouts(&mut self) -> Vec<(Token, Turnabout)> {
+        std::mem::take(&mut self.turnabouts)
+    }
+
+    /// The call of a stream that is to be started again, unless its party has left or its descriptor is about to
+    /// be closed.
+    pub fn call_to_start_again(&mut self, token: Token) -> Option<&mut Call> {
+        let slot = self.slot_mut(token)?;
+        if slot.submitted || slot.payload.is_none() || slot.ended {
+            return None;
+        }
+        slot.call.as_deref_mut()
+    }
+}
