@@ -136,6 +136,14 @@ impl<P> Driver<P> {
         self.kind == BackendKind::IoUring
     }
 
+    /// Whether what follows this call in a chain must wait until its result is known: the kernel does not notice
+    /// that it has failed, or takes the end of a timeout for a failure.
+    pub fn chain_must_look(&self, call: &Call) -> bool {
+        let mut backend = self.backend.borrow_mut();
+        let mut succeeds = || backend.ring().is_ok_and(|ring| ring.timeouts_succeed());
+        call.fails_unnoticed() || matches!(call, Call::Timeout { .. }) && !succeeds()
+    }
+
     /// The most calls that a chain has: the entries of the ring, or those that were asked for.
     pub fn chain_length_max(&self) -> usize {
         let mut backend = self.backend.borrow_mut();

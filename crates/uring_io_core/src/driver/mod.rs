@@ -267,7 +267,7 @@ impl<P> Driver<P> {
     /// wakes it earlier. `None` takes the deadline back; so does a timeout beyond the clock.
     pub fn set_timeout(&self, token: Token, timeout: Option<Duration>) {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.parks.borrow_mut().set_deadline(token, deadline);
+        self.parks.borrow_mut().limit(token, deadline);
     }
 
     /// Lets the party of `token` go on, after those that are ready. Nothing happens when it has

@@ -49,6 +49,14 @@ impl<P> Parks<P> {
         }
     }
 
+    /// As [`set_deadline`](Self::set_deadline), for a limit: where the deadline is the operation itself, the earlier
+    /// of the two counts.
+    pub fn limit(&mut self, token: Token, limit: Option<Instant>) {
+        if !self.in_flight.is_alarm(token) || self.in_flight.limit_alarm(token, limit) {
+            self.set_deadline(token, limit);
+        }
+    }
+
     /// Whether a deadline has passed at `now`.
     pub fn is_due(&mut self, now: Instant) -> bool {
         self.next_deadline().is_some_and(|deadline| deadline <= now)
@@ -67,7 +75,7 @@ impl<P> Parks<P> {
                 self.set_deadline(token, now.checked_add(AGAIN));
                 continue;
             }
-            let passed = if self.in_flight.is_alarm(token) {
+            let passed = if self.in_flight.is_alarm(token) && !self.in_flight.is_limited(token) {
                 Wakeup::Completed(-numbers::ETIME)
             } else {
                 Wakeup::TimedOut

@@ -4,6 +4,7 @@
 //! operation, if there was one, has completed. An operation whose party left first is *abandoned*:
 //! nobody waits for it, but its slot stays taken until the completion says that the kernel is done.
 
+mod alarm;
 mod guard;
 mod slot;
 
@@ -70,6 +71,7 @@ impl<P> InFlight<P> {
                 crowded: false,
                 guard: Guard::default(),
                 alarm: false,
+                limited: false,
                 ended: false,
             });
             (self.slots.len() - 1) as u32
@@ -182,19 +184,6 @@ impl<P> InFlight<P> {
             let call = slot.call.as_ref().filter(|_| counts)?;
             Some((Token::new(number as u32, slot.generation), &**call))
         })
-    }
-
-    /// Makes the deadline of `token`, which is set next, the operation itself.
-    pub fn set_alarm(&mut self, token: Token) {
-        self.submitted(token, false);
-        if let Some(slot) = self.slot_mut(token) {
-            slot.alarm = true;
-        }
-    }
-
-    /// Whether the deadline of `token` is the operation itself.
-    pub fn is_alarm(&self, token: Token) -> bool {
-        self.slot(token).is_some_and(|slot| slot.alarm)
     }
 
     /// Gives back the call of a party, once its completion has come.
@@ -363,6 +352,7 @@ impl<P> InFlight<P> {
         slot.crowded = false;
         slot.guard = Guard::default();
         slot.alarm = false;
+        slot.limited = false;
         slot.ended = false;
         self.users.remove(token.slot());
         slot.generation = slot.generation.wrapping_add(1);

@@ -52,6 +52,8 @@ pub(super) struct Slot<P> {
     pub guard: Guard,
     /// Whether the deadline is the operation itself, and not a limit to it.
     pub alarm: bool,
+    /// Whether the deadline is a limit to the operation although that is a matter of time itself.
+    pub limited: bool,
     /// Whether it was told to end because its descriptor is about to be closed.
     pub ended: bool,
 }

@@ -8,7 +8,7 @@ use io_uring::squeue::{Entry, Flags};
 use super::buffers::BufferGroup;
 use super::releases::first_release;
 use super::submission::Want;
-use super::{entries, submission, Ring};
+use super::{entries, setup, submission, Ring};
 use crate::call::opening::Opening;
 use crate::call::platform::waits_in_open;
 use crate::call::{Call, Link};
@@ -55,7 +55,7 @@ impl Ring {
 
     /// Puts a call into the chain that `start_chain` starts.
     pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
-        let mut entry = entries::linked_entry(token, call, link, last);
+        let mut entry = entries::linked_entry(token, call, link, last, self.timeouts_succeed());
         if patient_opening(call).is_some() {
             // A look at it would be a system call, and a chain is one.
             entry = entry.flags(Flags::ASYNC);
@@ -105,6 +105,13 @@ impl Ring {
     /// Forgets the chain that was put together.
     pub fn drop_chain(&mut self) {
         self.chain.clear();
+    }
+
+    /// Whether a chain goes on after a timeout whose time has passed (`IORING_TIMEOUT_ETIME_SUCCESS`, Linux 5.16).
+    /// The kernel does not tell; this feature came with the release after it.
+    pub fn timeouts_succeed(&self) -> bool {
+        const FEAT_CQE_SKIP: u32 = 1 << 11;
+        setup::features(&self.ring, &self.limits) & FEAT_CQE_SKIP != 0
     }
 
     /// The most calls that a chain can have.

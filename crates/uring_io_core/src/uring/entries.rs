@@ -362,8 +362,15 @@ pub(super) fn guard(stream: Token, fd: RawFd) -> Entry {
     poll.user_data(stream.guard().user_data())
 }
 
-/// The entry for a call of a chain. `last` is the one that the chain ends with.
-pub(super) fn linked_entry(token: Token, call: &mut Call, link: Link, last: bool) -> Entry {
+/// The entry for a call of a chain. `last` is the one that the chain ends with, `expires` says that the kernel
+/// can take the end of a timeout for success.
+pub(super) fn linked_entry(
+    token: Token,
+    call: &mut Call,
+    link: Link,
+    last: bool,
+    expires: bool,
+) -> Entry {
     const SPLICE_SOURCE_IS_DIRECT: u32 = 1 << 31;
     if let Call::Splice { flags, .. } | Call::Tee { flags, .. } = call {
         if link.direct_source {
@@ -387,10 +394,12 @@ pub(super) fn linked_entry(token: Token, call: &mut Call, link: Link, last: bool
             flags = Flags::empty();
             entry(token, call)
         }
-        // Otherwise the end of the time counts as a failure and breaks the chain (Linux 5.16).
-        (Call::Timeout { length }, _) => opcode::Timeout::new(std::ptr::from_ref(&**length).cast())
-            .flags(types::TimeoutFlags::ETIME_SUCCESS)
-            .build(),
+        // Otherwise the end of the time counts as a failure and breaks the chain.
+        (Call::Timeout { length }, _) if expires => {
+            opcode::Timeout::new(std::ptr::from_ref(&**length).cast())
+                .flags(types::TimeoutFlags::ETIME_SUCCESS)
+                .build()
+        }
         // Neither of these may be close-on-exec: they are in no table that survives.
         (
             Call::Open {

@@ -86,7 +86,7 @@ impl Engine {
             .timeout
             .and_then(|timeout| Instant::now().checked_add(timeout));
         let mut made = Progress::default();
-        let mut runs = runs(chain.steps, chain.hard);
+        let mut runs = self.runs(chain.steps, chain.hard);
         let mut used: Vec<Vec<RawFd>> = runs.iter_mut().map(|run| descriptors(run)).collect();
         for run in runs {
             let later = used.concat();
@@ -105,6 +105,23 @@ impl Engine {
             outcomes.into_iter().for_each(|outcome| made.push(outcome));
         }
         Ok(made.into_outcome(chain.hard))
+    }
+
+    /// The steps that are linked, in one submission each. Where the kernel does not know whether a step has
+    /// failed, what follows it waits until we have looked.
+    fn runs(&self, steps: Vec<Step>, hard: bool) -> Vec<Vec<Step>> {
+        let mut runs = vec![Vec::new()];
+        for step in steps {
+            let ends = !hard && self.driver.chain_must_look(&step.call);
+            if let Some(run) = runs.last_mut() {
+                run.push(step);
+            }
+            if ends {
+                runs.push(Vec::new());
+            }
+        }
+        runs.retain(|run| !run.is_empty());
+        runs
     }
 
     /// Makes steps in one submission: what became of each, and what ended them before their time. `used` are
@@ -220,23 +237,6 @@ fn descriptors(steps: &mut [Step]) -> Vec<RawFd> {
         );
     }
     found
-}
-
-/// The steps that are linked, in one submission each. Where the kernel would not notice that a step has
-/// failed, what follows it waits until we have looked.
-fn runs(steps: Vec<Step>, hard: bool) -> Vec<Vec<Step>> {
-    let mut runs = vec![Vec::new()];
-    for step in steps {
-        let ends = !hard && step.call.fails_unnoticed();
-        if let Some(run) = runs.last_mut() {
-            run.push(step);
-        }
-        if ends {
-            runs.push(Vec::new());
-        }
-    }
-    runs.retain(|run| !run.is_empty());
-    runs
 }
 
 /// How far a chain has come: what became of its steps so far. Taken back when it is dropped before the chain has ended.

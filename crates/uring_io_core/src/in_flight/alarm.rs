@@ -1,0 +1,36 @@
+//! Alarms: operations that are a matter of time alone, where the backend has none for that.
+
+use std::time::Instant;
+
+use super::InFlight;
+use crate::token::Token;
+
+impl<P> InFlight<P> {
+    /// Makes the deadline of `token`, which is set next, the operation itself.
+    pub fn set_alarm(&mut self, token: Token) {
+        self.submitted(token, false);
+        if let Some(slot) = self.slot_mut(token) {
+            slot.alarm = true;
+        }
+    }
+
+    /// Whether the deadline of `token` is the operation itself.
+    pub fn is_alarm(&self, token: Token) -> bool {
+        self.slot(token).is_some_and(|slot| slot.alarm)
+    }
+
+    /// Whether a limit comes before the time of an alarm, and is its deadline from now on.
+    pub fn limit_alarm(&mut self, token: Token, limit: Option<Instant>) -> bool {
+        let slot = self.slot_mut(token);
+        slot.is_some_and(|slot| {
+            let comes_first = limit.is_some_and(|at| slot.deadline.is_none_or(|end| at < end));
+            slot.limited |= comes_first;
+            comes_first
+        })
+    }
+
+    /// Whether the deadline of an alarm is a limit to it.
+    pub fn is_limited(&self, token: Token) -> bool {
+        self.slot(token).is_some_and(|slot| slot.limited)
+    }
+}
