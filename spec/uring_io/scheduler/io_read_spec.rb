@@ -65,7 +65,9 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
           end
           asked = scheduler.stats[:direct_calls] - before[:direct_calls]
           expect(lines.size).to eq(20)
-          expect(asked).to be <= 60
+          # Before Linux 6.4 nobody can write to a pipe without waiting before its flags are known.
+          knows_pipes = (UringIO.support.kernel[:version] <=> [6, 4, 0]) >= 0
+          expect(asked).to be <= (knows_pipes ? 60 : 80)
         end
       end
 

@@ -148,6 +148,7 @@ impl Engine {
         self.raise_pending(ruby)?;
         let whole = self.place(ruby, Purpose::Operation);
         let mut parts = Parts::new(self, ruby, whole.token, calls.len());
+        parts.again = true;
         for part in calls {
             let token = parts.tokens[parts.started];
             let fd = part.call.waits_on();
@@ -157,11 +158,7 @@ impl Engine {
                 continue;
             }
             match self.driver.call(token, part.call) {
-                Ok(()) => {
-                    if part.timeout.is_some() {
-                        self.driver.set_timeout(token, part.timeout);
-                    }
-                }
+                Ok(()) => parts.set_timeout(part.timeout),
                 Err(error) => {
                     self.note_failure(error);
                     if self.is_lost() {
