@@ -167,6 +167,7 @@ module UringIO
     #   +errno+, +cause+, +remedy+ (see Support::Backend)
     # - +operations+, +features+, +setup_flags+: of io_uring by name, true or false; all false
     #   where io_uring is not available
+    # - +denied+: a list of the operations that a filter on this process denies its rings
     # - +limits+: +open_files_soft+, +open_files_hard+, +memlock_soft+, +memlock_hard+ (bytes), nil
     #   for unlimited; +cpus+
     # - +hints+: a list of +limit+ (open_files, locked_memory, cpus), +text+, +cures+
@@ -178,7 +179,7 @@ module UringIO
       {
         uring_io: { version: VERSION, path: library }, ruby:, default:, kernel: found[:kernel],
         backends: found[:backends].to_h { |name, backend| [name, { **backend, cures: cures(name).map(&:to_h) }] },
-        **found.slice(:operations, :features, :setup_flags, :limits),
+        **found.slice(:operations, :denied, :features, :setup_flags, :limits),
         hints: hints.map { |hint| { **hint.to_h, cures: hint.cures.map(&:to_h) } }
       }
     end

@@ -17,7 +17,7 @@ module UringIO
     #     # @return [Boolean] whether it works here
     #     attr_reader :available
     #     alias_method :available?, :available
-    #     # @return [Symbol, nil] :no_such_call, :sysctl, :seccomp, :memlock, :old_kernel,
+    #     # @return [Symbol, nil] :no_such_call, :sysctl, :seccomp, :filter, :memlock, :old_kernel,
     #     #   :security_module, :descriptor_limit, :platform or :other
     #     attr_reader :reason
     #     # @return [String, nil] the system call that failed
@@ -39,6 +39,9 @@ module UringIO
     attr_reader :backends
     # @return [Hash{Symbol => Boolean}] operations of io_uring by the kernel's names
     attr_reader :operations
+    # @return [Array<Symbol>] those of them that a scheduler uses and a filter on this process denies its rings (Linux
+    #   7.0): it makes system calls instead
+    attr_reader :denied
     # @return [Hash{Symbol => Boolean}] features of io_uring, see io_uring_setup(2)
     attr_reader :features
     # @return [Hash{Symbol => Boolean}] setup flags a ring gets here
@@ -60,10 +63,11 @@ module UringIO
     end
 
     # @api private
-    def initialize(kernel:, backends:, operations:, features:, setup_flags:, limits:)
+    def initialize(kernel:, backends:, operations:, denied:, features:, setup_flags:, limits:)
       @kernel = kernel.freeze
       @backends = backends.to_h { |name, found| [name, backend_of(name, found)] }.freeze
       @operations = operations.freeze
+      @denied = denied.freeze
       @features = features.freeze
       @setup_flags = setup_flags.freeze
       @limits = limits.freeze
@@ -92,7 +96,7 @@ module UringIO
     # @return [Hash] everything as plain values, fit for JSON
     def to_h
       { kernel:, best:, backends: backends.transform_values { |backend| backend.to_h.except(:name).compact },
-        operations:, features:, setup_flags:, limits: }
+        operations:, denied:, features:, setup_flags:, limits: }
     end
 
     # @return [String] a line for each backend

@@ -56,8 +56,8 @@ RSpec.describe UringIO::Doctor do
 
   it "prints all of it as one JSON document with --json" do
     found = report
-    expect(found.keys).to eq(%i[uring_io ruby default kernel backends operations features setup_flags limits hints
-                                exit])
+    expect(found.keys).to eq(%i[uring_io ruby default kernel backends operations denied features setup_flags limits
+                                hints exit])
     expect(found[:uring_io]).to eq(version: UringIO::VERSION, path: ChildProgram::LIB)
     expect(found[:ruby]).to include(version: RUBY_VERSION, platform: RUBY_PLATFORM,
                                     hook_order: described_class.hook_order)
@@ -287,7 +287,7 @@ RSpec.describe UringIO::Doctor do
     UringIO::Support.new(
       kernel: { name: "Linux", release: "6.18.0", version: [6, 18, 0], machine: "x86_64" },
       backends: { io_uring: { available: true }, epoll: { available: true } },
-      operations: { nop: true }, features: { fast_poll: true }, setup_flags: { submit_all: true },
+      operations: { nop: true }, denied: [], features: { fast_poll: true }, setup_flags: { submit_all: true },
       limits: { open_files_soft: 65_536, open_files_hard: 65_536, memlock_soft: 8 << 20, memlock_hard: 8 << 20, cpus: 2,
                 **limits },
       **differences

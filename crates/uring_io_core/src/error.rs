@@ -25,6 +25,8 @@ pub enum Lack {
     Ring,
     /// The ring is restricted to what a scheduler submits itself.
     Restriction,
+    /// A filter on the process refuses this operation to its rings.
+    Denied(&'static str),
     /// A thread of the kernel would make it with the credentials that the ring was made with, and this
     /// process has others by now.
     Credentials,
@@ -63,6 +65,14 @@ impl Error {
     pub(crate) fn restricted(call: &'static str) -> Self {
         Self {
             lack: Some(Lack::Restriction),
+            ..Self::new(call, libc::EACCES)
+        }
+    }
+
+    /// A filter refuses `operation` to rings (`EACCES`, as the kernel says).
+    pub(crate) fn denied(call: &'static str, operation: &'static str) -> Self {
+        Self {
+            lack: Some(Lack::Denied(operation)),
             ..Self::new(call, libc::EACCES)
         }
     }

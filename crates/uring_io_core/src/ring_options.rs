@@ -57,6 +57,9 @@ pub struct Mask {
     pub features: u32,
     /// Operations that count as unsupported, bit *n* for opcode *n*.
     pub operations: u128,
+    /// Operations that the kernel refuses with `EACCES`, bit *n* for opcode *n*, as a filter does. Of restricted rings
+    /// only, whose restrictions leave these out.
+    pub denied: u128,
     /// Larger rings are answered with `ENOMEM`, as under a tight `RLIMIT_MEMLOCK`.
     pub entries_max: Option<u32>,
 }
@@ -72,6 +75,7 @@ impl Mask {
         setup_flags: 0,
         features: 0,
         operations: 0,
+        denied: 0,
         entries_max: None,
     };
 

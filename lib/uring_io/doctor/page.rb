@@ -62,6 +62,7 @@ module UringIO
       def io_uring
         title("io_uring")
         present("operations", @support.operations)
+        denied
         present("features", @support.features)
         setup_flags
       end
@@ -75,6 +76,14 @@ module UringIO
         hint(:locked_memory)
         row("CPUs", found[:cpus].to_s)
         hint(:cpus)
+      end
+
+      def denied
+        return if @support.denied.empty?
+
+        row("denied", @support.denied.join(", "), :hint)
+        paragraph("A filter on this process refuses these to its rings. A scheduler makes system calls instead, " \
+                  "which takes longer; calls of a ring raise UnsupportedError.")
       end
 
       # The number of those that are there, and the missing by name.

@@ -192,6 +192,11 @@ impl<P> Driver<P> {
         self.run_job(token, job, false)
     }
 
+    /// Has a worker thread do a transfer for a parked party, as [`submit`](Self::submit) where the backend does not.
+    pub fn work(&self, token: Token, transfer: Transfer) -> Result<()> {
+        self.run_job(token, blocking(transfer), true)
+    }
+
     fn run_job(&self, token: Token, job: Job, awaited: bool) -> Result<()> {
         self.run(token, awaited, |workers| workers.submit(token, job))
     }

@@ -2,8 +2,8 @@
 //!
 //! Where bytes and their end wake a multishot receive together, newer kernels look at the socket once. They take the
 //! bytes, trust the socket that nothing is left, and forget that they were woken twice. The receive stays armed for a
-//! wakeup that never comes. Streams on UNIX sockets lose their end like this, those on TCP a reset (seen on Linux 6.18
-//! and 7.3, not on 6.1 and 6.12). The mend of axboe/liburing#1549 makes that rare and does not end it.
+//! wakeup that never comes. Streams on TCP lose a reset like this (seen on Linux 6.16 up, not on 6.12), those on UNIX
+//! sockets their end (6.18 up). The mend of axboe/liburing#1549 makes that rare and does not end it (7.3).
 //!
 //! The guard is woken by nothing but the end: a poll for no events, which a hang-up and an error complete. Then the
 //! receive is cancelled, which loses nothing, and started again. It finds what is left at once, because the kernel

@@ -100,8 +100,10 @@ impl Circumstances {
         if !self.kernel.is_linux() {
             return self.linux_only();
         }
-        if let Some(Lack::Kernel(major, minor)) = error.lack {
-            return self.without_restrictions((major, minor));
+        match error.lack {
+            Some(Lack::Kernel(major, minor)) => return self.without_restrictions((major, minor)),
+            Some(Lack::Denied(operation)) => return self.filter(operation),
+            _ => {}
         }
         // A call that follows a successful setup was reached, so the kernel has them all.
         let is_setup = error.call == "io_uring_setup";
@@ -252,6 +254,13 @@ mod tests {
                 assert!(text.ends_with('.') && !text.contains("  "), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_filter_of_operations_is_told_with_the_operation_that_it_denies() {
+        let told = in_container().explain(&Error::denied(ENTER, "poll_add"));
+        assert_eq!((told.reason, told.errno), (Filter, EACCES));
+        assert!(told.cause.contains("poll_add"), "{told}");
     }
 
     #[test]

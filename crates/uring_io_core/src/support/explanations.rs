@@ -7,6 +7,20 @@ use crate::error::Error;
 const USE_EPOLL: &str = "Until then epoll does the same work.";
 
 impl Circumstances {
+    pub(super) fn filter(&self, operation: &str) -> Explanation {
+        (
+            Reason::Filter,
+            format!(
+                "A filter on this process (task restrictions of io_uring, or a BPF filter: Linux 7.0) \
+                 denies its rings the operation {operation}, and no scheduler can do without that one."
+            ),
+            format!(
+                "Have whoever starts this process allow nop, poll_add, async_cancel, read, write, send, \
+                 recv and waitid to its rings. {USE_EPOLL}"
+            ),
+        )
+    }
+
     pub(super) fn linux_only(&self) -> Explanation {
         (
             Reason::Platform,

@@ -31,6 +31,9 @@ pub struct Support {
     /// All false where io_uring is unavailable; empty where the system is not Linux, as are the
     /// two lists below.
     pub operations: Vec<(&'static str, bool)>,
+    /// Those of a scheduler's operations that a filter on this process refuses to rings with `EACCES`, by name. A
+    /// scheduler does without them.
+    pub denied: Vec<&'static str>,
     /// Features of io_uring by bit, see io_uring_setup(2): `("single_mmap", true)` first.
     pub features: Vec<(&'static str, bool)>,
     /// Setup flags that a ring gets here, see io_uring_setup(2): false for one that the kernel
@@ -95,6 +98,7 @@ impl Support {
                 unavailable: outcome.err().map(|error| diagnose(&error)),
             }),
             operations: inventory.operations,
+            denied: inventory.denied,
             features: inventory.features,
             setup_flags: inventory.setup_flags,
             limits: Limits::detect(),

@@ -28,6 +28,8 @@ pub enum Reason {
     Sysctl,
     /// A seccomp filter denies the call, as container runtimes do by default.
     Seccomp,
+    /// A filter denies rings an operation that a scheduler cannot do without (Linux 7.0).
+    Filter,
     /// `RLIMIT_MEMLOCK` is too small for a ring.
     Memlock,
     /// The kernel is too old for it.
@@ -49,6 +51,7 @@ impl Reason {
             Self::NoSuchCall => "no_such_call",
             Self::Sysctl => "sysctl",
             Self::Seccomp => "seccomp",
+            Self::Filter => "filter",
             Self::Memlock => "memlock",
             Self::OldKernel => "old_kernel",
             Self::SecurityModule => "security_module",

@@ -12,13 +12,14 @@ use crate::waker::Waker;
 use crate::{
     platform::epoll,
     ring_options::{Mask, Options as RingOptions},
-    uring::{releases, setup},
+    uring::{releases, setup, trial},
 };
 
 /// What a working ring told about its kernel.
 #[derive(Clone, Default)]
 pub(super) struct Inventory {
     pub operations: Vec<(&'static str, bool)>,
+    pub denied: Vec<&'static str>,
     pub features: Vec<(&'static str, bool)>,
     pub setup_flags: Vec<(&'static str, bool)>,
 }
@@ -28,6 +29,7 @@ impl Inventory {
     pub fn of_no_ring() -> Self {
         Self {
             operations: releases::Operations::default().named(),
+            denied: Vec::new(),
             features: releases::named_features(0),
             setup_flags: releases::named_setup_flags(0),
         }
@@ -69,9 +71,10 @@ const SMALLEST_RING: RingOptions = RingOptions {
 pub(super) fn try_io_uring() -> Result<Inventory> {
     let mut ring = setup::create(&SMALLEST_RING)?;
     let operations = setup::probe(&ring, &SMALLEST_RING.limits)?;
-    setup::check_enter(&mut ring)?;
+    let denied = trial::denied(&mut ring, operations)?;
     Ok(Inventory {
         operations: operations.named(),
+        denied: denied.names(),
         features: releases::named_features(setup::features(&ring, &SMALLEST_RING.limits)),
         setup_flags: releases::named_setup_flags(setup::setup_flags(&ring)),
     })

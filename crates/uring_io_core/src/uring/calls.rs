@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use io_uring::squeue::{Entry, Flags};
 
 use super::buffers::BufferGroup;
-use super::releases::first_release;
+use super::releases::{first_release, name_of};
 use super::submission::Want;
 use super::{entries, setup, submission, Ring};
 use crate::call::opening::Opening;
@@ -119,8 +119,8 @@ impl Ring {
         self.ring.params().sq_entries() as usize
     }
 
-    /// Fails when the kernel does not know the operation of an entry, refuses it to a restricted ring, or
-    /// would do it as somebody else.
+    /// Fails when the kernel does not know the operation of an entry, refuses it to this ring, or would do it as
+    /// somebody else.
     fn check(&self, entry: &Entry, call: &Call) -> Result<()> {
         // Of commands the probe tells only that there are some; those for options came with this operation.
         const WAITID: u8 = 50;
@@ -131,6 +131,9 @@ impl Ring {
         };
         if !self.operations.supports(told_by) {
             return Err(Error::missing(call.name(), first_release(told_by)));
+        }
+        if self.denied.supports(code) {
+            return Err(Error::denied(call.name(), name_of(code)));
         }
         if self.restricted && !submission::OPCODES.contains(&code) {
             return Err(Error::restricted(call.name()));

@@ -12,6 +12,7 @@ mod restriction;
 pub(crate) mod setup;
 mod submission;
 mod tables;
+pub(crate) mod trial;
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
@@ -52,6 +53,8 @@ pub(crate) struct Ring {
     maker: Option<(libc::uid_t, libc::gid_t)>,
     /// What the kernel can do, less what a test hides.
     operations: Operations,
+    /// What of that a filter refuses.
+    denied: Operations,
     /// Whether the kernel makes what a scheduler submits itself and nothing else.
     restricted: bool,
     limits: Mask,
@@ -86,9 +89,11 @@ impl Ring {
         // A filter may deny one call alone: then the whole of it does without, not half.
         let operations = setup::probe(&ring, &options.limits)?;
         if options.restrict {
-            restriction::restrict(&ring, &submission::OPCODES, operations)?;
+            let is_allowed = |code: &u8| options.limits.denied >> code & 1 == 0;
+            let allowed: Vec<u8> = submission::OPCODES.into_iter().filter(is_allowed).collect();
+            restriction::restrict(&ring, &allowed, operations)?;
         }
-        setup::check_enter(&mut ring)?;
+        let denied = trial::denied(&mut ring, operations)?;
         let timed_enter = ring.params().is_feature_ext_arg() && !options.limits.hides_ext_arg();
         Ok(Self {
             ring: ManuallyDrop::new(ring),
@@ -100,6 +105,7 @@ impl Ring {
             owner: std::process::id(),
             maker: options.sqpoll.map(|_| posix::user_and_group()),
             operations,
+            denied,
             restricted: options.restrict,
             limits: options.limits,
             intake: options.intake.clone(),

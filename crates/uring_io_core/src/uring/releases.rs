@@ -73,6 +73,14 @@ impl Operations {
             .is_some_and(|bits| bits & 1 != 0)
     }
 
+    /// The names of those that are in it.
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        let named = self.named().into_iter();
+        named
+            .filter_map(|(name, is_in)| is_in.then_some(name))
+            .collect()
+    }
+
     /// Every operation that has a name here, in the kernel's numbering.
     pub(crate) fn named(self) -> Vec<(&'static str, bool)> {
         (0..)
@@ -102,6 +110,13 @@ pub(crate) fn of_setup_flags() -> Vec<(&'static str, Release)> {
 pub(crate) fn first_release(code: u8) -> (u32, u32) {
     let known = OPERATIONS.get(usize::from(code));
     known.map_or((u32::MAX, 0), |(_, since)| *since)
+}
+
+/// The name of the operation `code`.
+pub(super) fn name_of(code: u8) -> &'static str {
+    OPERATIONS
+        .get(usize::from(code))
+        .map_or("an operation", |(name, _)| name)
 }
 
 /// Every feature that has a name here and whether `bits` has it.

@@ -35,8 +35,9 @@ mod tests {
     use crate::ring_options::{Mask, Options};
     use crate::uring::releases::{OPERATIONS, RESTRICTIONS_SINCE};
     use crate::uring::setup::tests::{has_io_uring, kernel_has, PLAIN, POLLED, RELEASES};
-    use crate::uring::setup::{check_enter, create, probe};
+    use crate::uring::setup::{create, probe};
     use crate::uring::submission::OPCODES;
+    use crate::uring::trial::denied;
 
     /// A ring of these options that is restricted to a scheduler's operations; None without restrictions.
     fn restricted(options: Options, test: &str) -> Option<(IoUring, Operations)> {
@@ -93,7 +94,7 @@ mod tests {
                     && !ring.params().is_feature_skip_cqe_on_success();
                 assert!(said == -libc::EACCES || unknown, "flag {bit}: {said}");
             }
-            check_enter(&mut ring).unwrap();
+            denied(&mut ring, operations).unwrap();
         }
     }
 
@@ -116,10 +117,11 @@ mod tests {
     fn every_step_of_the_ladder_can_be_restricted_where_the_kernel_can() {
         for (major, minor) in RELEASES.into_iter().take(5).chain([RESTRICTIONS_SINCE]) {
             let limits = Mask::linux(major, minor);
-            let Some((mut ring, _)) = restricted(Options { limits, ..PLAIN }, "every_step") else {
+            let restricted = restricted(Options { limits, ..PLAIN }, "every_step");
+            let Some((mut ring, operations)) = restricted else {
                 return;
             };
-            check_enter(&mut ring).unwrap();
+            denied(&mut ring, operations).unwrap();
         }
         let restricted = Options {
             restrict: true,

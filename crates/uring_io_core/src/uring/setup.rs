@@ -3,9 +3,7 @@
 //! What a refusal means is for `support` to say.
 #![allow(unsafe_code)]
 
-use std::io;
-
-use io_uring::{opcode, IoUring, Parameters, Probe};
+use io_uring::{IoUring, Parameters, Probe};
 
 use super::releases::{
     Operations, COOP_TASKRUN, DEFER_TASKRUN, NO_SQARRAY, RESTRICTIONS_SINCE, R_DISABLED,
@@ -133,32 +131,6 @@ pub(crate) fn probe(ring: &IoUring, limits: &Mask) -> Result<Operations> {
     Ok(Operations(supported & !limits.operations))
 }
 
-/// Submits a NOP and takes its completion.
-///
-/// A seccomp filter may let `io_uring_setup` pass and deny `io_uring_enter`. For a ring that
-/// nothing was submitted to yet; one that failed here still holds the NOP and must be dropped.
-pub(crate) fn check_enter(ring: &mut IoUring) -> Result<()> {
-    let nop = opcode::Nop::new().build();
-    // SAFETY: a NOP carries no address, so there is nothing that must outlive its completion.
-    unsafe { ring.submission().push(&nop) }
-        .map_err(|_| Error::new("io_uring_enter", libc::EBUSY))?;
-    loop {
-        match ring.submit_and_wait(1) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                return Err(Error::from_io("io_uring_enter", &error));
-            }
-            // A signal can end the wait early whatever the answer is: the queue tells.
-            _ => {}
-        }
-        if let Some(completion) = ring.completion().next() {
-            return match completion.result() {
-                result if result < 0 => Err(Error::new("io_uring_enter", -result)),
-                _ => Ok(()),
-            };
-        }
-    }
-}
-
 /// The `IORING_FEAT_*` bits of a ring, less those hidden.
 pub(crate) fn features(ring: &IoUring, limits: &Mask) -> u32 {
     words(ring.params())[5] & !limits.features
@@ -184,10 +156,13 @@ fn words(params: &Parameters) -> &[u32; 10] {
 pub(super) mod tests {
     use std::thread;
 
+    use io_uring::opcode;
+
     use super::*;
     use crate::ring_options::{Sqpoll, FEAT_EXT_ARG};
     use crate::support::machine::Kernel;
     use crate::uring::releases::{named_features, Release, OPERATIONS};
+    use crate::uring::trial::denied;
 
     pub const PLAIN: Options = Options {
         any_thread: false,
@@ -231,8 +206,8 @@ pub(super) mod tests {
     fn works(mut ring: IoUring) {
         let operations = probe(&ring, &Mask::NOTHING).unwrap();
         assert!(operations.supports(opcode::Read::CODE));
-        check_enter(&mut ring).unwrap();
-        check_enter(&mut ring).unwrap();
+        denied(&mut ring, operations).unwrap();
+        denied(&mut ring, operations).unwrap();
     }
 
     #[test]

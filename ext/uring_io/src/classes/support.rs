@@ -34,6 +34,8 @@ fn detect(ruby: &Ruby) -> Result<RHash, Error> {
         }
         hash.aset(ruby.to_symbol(name), entries)?;
     }
+    let denied = support.denied.iter().map(|name| ruby.to_symbol(*name));
+    hash.aset(ruby.to_symbol("denied"), ruby.ary_from_iter(denied))?;
     hash.aset(
         ruby.to_symbol("limits"),
         limits_hash(ruby, &support.limits)?,

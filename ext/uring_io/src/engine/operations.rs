@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use magnus::{Error, Ruby};
-use uring_io_core::{is_cancellation, Call, Operation, Token, Wakeup};
+use uring_io_core::{is_cancellation, Call, Operation, Token, Transfer, Wakeup};
 
 use super::party::{Purpose, Raised};
 use super::Engine;
@@ -25,6 +25,24 @@ impl Engine {
     ) -> Result<Option<i32>, Error> {
         let about = operation.fd();
         self.perform_for(ruby, Purpose::Operation, operation, about, timeout)
+    }
+
+    /// As [`perform`](Self::perform), by a worker thread.
+    pub fn perform_in_worker(
+        &self,
+        ruby: &Ruby,
+        transfer: &Transfer,
+        timeout: Option<Duration>,
+    ) -> Result<Option<i32>, Error> {
+        self.raise_pending(ruby)?;
+        let place = self.place_on(ruby, Purpose::Operation, [transfer.fd]);
+        let started = self.driver.work(place.token, *transfer);
+        started.map_err(|error| self.refusal(ruby, error, Some(transfer.fd)))?;
+        if timeout.is_some() {
+            self.driver.set_timeout(place.token, timeout);
+        }
+        let counts = |result| transfer.is_enough(result);
+        self.await_completion(ruby, place.token, || (), counts)
     }
 
     pub(super) fn perform_for(

@@ -8,16 +8,19 @@ use uring_io_core::{pidfd_open, Children, Interest, Operation};
 use crate::engine::Engine;
 use crate::ruby::gvl;
 
+/// What the kernel says to a wait for children that it does not know, or that a filter denies.
+const CANNOT: [i32; 3] = [libc::EINVAL, libc::ENOSYS, libc::EACCES];
+
 /// Waits until a child of those that `pid` and `flags` mean (waitpid(2)) changes its state. True
 /// when there is something to reap or nothing to wait for; false when this kernel or backend
-/// cannot wait for it: then [`block`] in a thread.
+/// cannot wait for it, or a filter denies it: then [`block`] in a thread.
 ///
 /// io_uring waits for any of them (Linux 6.7); elsewhere one child that ends is waited for by a
 /// pidfd (Linux 5.3).
 pub fn wait(ruby: &Ruby, engine: &Engine, pid: i32, flags: i32) -> Result<bool, Error> {
     let children = Children::of_waitpid(pid, flags);
     match engine.perform(ruby, &Operation::WaitChild(children), None)? {
-        Some(result) if result != -libc::EINVAL && result != -libc::ENOSYS => Ok(true),
+        Some(result) if !CANNOT.contains(&-result) => Ok(true),
         _ if children.kind == libc::P_PID && children.changes == libc::WEXITED => {
             wait_for_exit(ruby, engine, pid)
         }

@@ -6,6 +6,8 @@
 //! From Ruby 4.1 on (interface 4) they are `offset, length`: `length` is the most, and one transfer
 //! is made. Both report the number of bytes, or a negative errno.
 
+use std::time::Duration;
+
 use magnus::{prelude::*, Error, RClass, Ruby, Symbol, TryConvert, Value};
 use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
 
@@ -314,9 +316,13 @@ fn one(
     let timed_out = || errors::io_timeout(ruby, timeout_message(interest));
     loop {
         match engine.perform(ruby, &Operation::Transfer(*step), timeout)? {
+            Some(result) if result >= 0 => return Ok(result),
             // Kernels before 5.15 answer so for descriptors with O_NONBLOCK.
             Some(result) if result == -libc::EAGAIN => {}
             Some(result) if result == -libc::EINTR => continue,
+            Some(result) if result == -libc::EACCES => {
+                return without_ring(engine, ruby, io, step, timeout);
+            }
             Some(result) => return Ok(result),
             None => return Err(timed_out()),
         }
@@ -325,6 +331,33 @@ fn one(
             return Err(timed_out());
         }
         io.check_open(ruby)?;
+    }
+}
+
+/// One transfer that the ring has refused: a filter may deny it the operation (Linux 7.0). If it was the file that
+/// refused, it does so again.
+fn without_ring(
+    engine: &Engine,
+    ruby: &Ruby,
+    io: OpenIo,
+    step: &Transfer,
+    timeout: Option<Duration>,
+) -> Result<i32, Error> {
+    let interest = step.direction.interest();
+    loop {
+        io.check_open(ruby)?;
+        if let Target::File { .. } = step.target {
+            let result = engine.perform_in_worker(ruby, step, timeout)?;
+            return result.ok_or_else(|| errors::io_timeout(ruby, timeout_message(interest)));
+        }
+        let_others_run(engine, ruby, io, None)?;
+        match at_once(engine, || Some(uring_io_core::try_transfer(step))) {
+            Some(result) if result != -libc::EAGAIN => return Ok(result),
+            _ => {}
+        }
+        if engine.poll(ruby, step.fd, interest, timeout)?.is_none() && timeout.is_some() {
+            return Err(errors::io_timeout(ruby, timeout_message(interest)));
+        }
     }
 }
 

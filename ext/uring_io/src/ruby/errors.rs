@@ -92,6 +92,11 @@ pub fn lack(ruby: &Ruby, call: &str, lack: Lack) -> Error {
              scheduler does itself: call it on a UringIO::Ring in a thread, or make the scheduler without \
              restrict:"
         ),
+        Lack::Denied(operation) => format!(
+            "{call} is denied here: a filter that this process was started with refuses the operation {operation} \
+             to its rings. Make the call without the ring, or start the process with a filter that allows it; \
+             `uring_io doctor` lists what is denied"
+        ),
         Lack::Credentials => format!(
             "{call} would be made with the user and group that made this ring, whose polling thread (sqpoll:) \
              keeps them, and this process has others by now: make another ring after changing them"
