@@ -4,8 +4,8 @@
 # those about schedulers once on every backend. What examples share is in support/.
 #
 # URING_IO_SPEC_BACKENDS=io_uring,epoll restricts the backends; URING_IO_SPEC_LIMIT=5 has examples that hang fail after
-# that many seconds. URING_IO_SPEC_RESTRICT=1 has schedulers and selectors made with restrict: true.
-# URING_IO_SPEC_GC has the garbage collector at its worst (support/collector.rb).
+# that many seconds, and more than 20 make all limits longer, for slow machines. URING_IO_SPEC_RESTRICT=1 has schedulers
+# and selectors made with restrict: true. URING_IO_SPEC_GC has the garbage collector at its worst (support/collector.rb).
 
 require_relative "support/warnings"
 
@@ -27,6 +27,7 @@ end
 require "uring_io"
 
 require_relative "support/backends"
+require_relative "support/kernel_needs"
 require_relative "support/watchdog"
 require_relative "support/collector"
 require_relative "support/leaks"

@@ -87,7 +87,7 @@ RSpec.describe UringIO, "in Ractors" do
       expect_values(result, "of 0", 0)
     end
 
-    it "makes calls on rings and waits with selectors of theirs" do
+    it "makes calls on rings and waits with selectors of theirs", needs: :direct_descriptors do
       result = ractors(backend, several ? 1 : 2, <<~'RUBY')
         ring = UringIO::Ring.new(backend:)
         status = ring.stat("/")

@@ -2,6 +2,7 @@
 
 require "rbconfig"
 require "tempfile"
+require_relative "watchdog"
 
 # A Ruby script in a process of its own, with a time limit.
 class ChildProgram
@@ -23,7 +24,7 @@ class ChildProgram
 
   # @param command [Array<String>] what Ruby is run by
   def initialize(script, *arguments, env: {}, limit: LIMIT, command: [])
-    @deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + limit
+    @deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + Watchdog.patience(limit)
     @stderr = Tempfile.new("uring_io-spec-stderr")
     @script = Tempfile.new(["uring_io-spec", ".rb"])
     @script.write("require \"uring_io\"\n$stdout.sync = true\n", script)
@@ -63,7 +64,7 @@ class ChildProgram
   def stop
     kill_group
     # Time for what was killed to go, also when there is none left.
-    @deadline = [@deadline, Process.clock_gettime(Process::CLOCK_MONOTONIC) + 5].max
+    @deadline = [@deadline, Process.clock_gettime(Process::CLOCK_MONOTONIC) + Watchdog.patience(5)].max
     wait
     @stdout.close
     @stderr.close!

@@ -45,7 +45,7 @@ module Scheduling
   end
 
   def joined(thread)
-    thread.join(5)
+    thread.join(patience(5))
   rescue Exception # rubocop:disable Lint/RescueException
     nil # thread.value has raised it
   end

@@ -5,7 +5,10 @@
 # keeps all Ruby threads from running is ended from outside, by a shell that expects a line at the
 # beginning of each example: SIGABRT has Ruby print where it was.
 class Watchdog
-  LIMIT = Integer(ENV.fetch("URING_IO_SPEC_LIMIT", "20"))
+  USUAL = 20
+  LIMIT = Integer(ENV.fetch("URING_IO_SPEC_LIMIT", USUAL))
+  # On a slow machine, where LIMIT is longer, all other limits are as well.
+  SLOWNESS = [1, LIMIT.fdiv(USUAL)].max
   GRACE = 10
 
   # The shell at the other end of a pipe.
@@ -49,6 +52,11 @@ class Watchdog
 
   # Not a StandardError: what an example rescues must not hide it.
   class Expired < Exception; end # rubocop:disable Lint/InheritException
+
+  # A limit that an example sets for itself, as long as this machine needs it.
+  def self.patience(seconds)
+    seconds * SLOWNESS
+  end
 
   def self.watch(title, limit)
     watchdog = new(title, limit, Thread.current)
@@ -100,14 +108,23 @@ class Watchdog
   end
 end
 
+# For waits within an example that end it.
+module Patience
+  def patience(seconds)
+    Watchdog.patience(seconds)
+  end
+end
+
 RSpec.configure do |config|
+  config.include Patience
   config.before(:suite) { Watchdog.outside = Watchdog::Outside.new }
   config.after(:suite) { Watchdog.outside.stop }
 
   # Longer limits: it "...", limit: seconds.
   config.around do |example|
-    limit = example.metadata.fetch(:limit, Watchdog::LIMIT)
-    Watchdog.outside.expect_end_within(limit + (2 * Watchdog::GRACE), example.full_description)
+    own = example.metadata[:limit]
+    limit = own ? Watchdog.patience(own) : Watchdog::LIMIT
+    Watchdog.outside.expect_end_within((limit + (2 * Watchdog::GRACE)).ceil, example.full_description)
     Watchdog.watch(example.full_description, limit) { example.run }
   end
 end

@@ -81,13 +81,21 @@ RSpec.describe UringIO::Ring do
           [-> { ring.read(descriptor, 1) }, -> { ring.write(descriptor, "x") }, -> { ring.fsync(descriptor) },
            -> { ring.recv(descriptor, 1) }, -> { ring.send(descriptor, "x") }, -> { ring.accept(descriptor) },
            -> { ring.poll(descriptor, IO::READABLE) }, -> { ring.close_descriptor(descriptor) },
-           -> { ring.ftruncate(descriptor, 1) }, -> { ring.readv(descriptor, [IO::Buffer.new(1)]) },
-           -> { ring.writev(descriptor, ["x"]) }, -> { ring.tee(descriptor, descriptor, 1) },
-           -> { ring.listen(descriptor) }, -> { ring.shutdown(descriptor) },
-           -> { ring.setsockopt(descriptor, :IP, :TTL, 1) },
+           -> { ring.readv(descriptor, [IO::Buffer.new(1)]) }, -> { ring.writev(descriptor, ["x"]) },
+           -> { ring.tee(descriptor, descriptor, 1) }, -> { ring.shutdown(descriptor) },
            -> { ring.recv_each(descriptor) { nil } }].each do |call|
             error = raised(&call)
             expect(error).to be_a(Errno::EBADF), "#{call.source_location.inspect}: #{error.inspect}"
+          end
+        end
+      end
+    end
+
+    { ftruncate: [1], listen: [], setsockopt: [:IP, :TTL, 1] }.each do |name, arguments|
+      it "says so of those that #{name} gets", needs: name do
+        everywhere do |ring|
+          [9999, -1].each do |descriptor|
+            expect(raised { ring.public_send(name, descriptor, *arguments) }).to be_a(Errno::EBADF)
           end
         end
       end

@@ -170,7 +170,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    describe "#ftruncate and #fallocate" do
+    describe "#ftruncate and #fallocate", needs: :ftruncate do
       it "set the length of files, and make room and holes in them" do
         everywhere do |ring|
           file = closing(File.open(file_with("12345"), "r+"))

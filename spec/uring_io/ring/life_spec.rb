@@ -60,7 +60,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "can be made anew in a forked child" do
+    it "can be made anew in a forked child", needs: :direct_descriptors do
       with_ring do
         path = file_with("0123456789")
         reader, writer = pipe

@@ -124,7 +124,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
       end
     end
 
-    it "waits as a step of a chain, which its timeout and an exception end" do
+    it "waits as a step of a chain, which its timeout and an exception end", needs: :direct_descriptors do
       everywhere do |ring|
         path = fifo
         before = descriptors

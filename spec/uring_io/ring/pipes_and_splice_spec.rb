@@ -4,7 +4,7 @@ require "fcntl"
 
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
-    describe "#pipe" do
+    describe "#pipe", needs: :pipe do
       it "makes the two ends of a pipe, as IO.pipe" do
         everywhere do |ring|
           reader, writer = ring.pipe.map { |descriptor| adopted(descriptor) }

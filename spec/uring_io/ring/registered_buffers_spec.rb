@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Ring do
   each_backend(only: [:io_uring]) do
-    describe "#register" do
+    describe "#register", needs: :registered_buffers do
       def page
         IO::Buffer.new(IO::Buffer::PAGE_SIZE)
       end

@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
-    it "connects, accepts, sends, receives and shuts down" do
+    it "connects, accepts, sends, receives and shuts down", needs: :socket do
       everywhere do |ring|
         server = tcp_server
         client = ring.socket(:INET, :STREAM)
@@ -43,7 +43,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "serves: makes a socket, binds it, and listens" do
+    it "serves: makes a socket, binds it, and listens", needs: %i[socket bind listen] do
       everywhere do |ring|
         server = adopted(ring.socket(:INET), Socket)
         expect(ring.bind(server, Addrinfo.tcp("127.0.0.1", 0))).to be_nil
@@ -54,7 +54,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "takes what Socket.new does" do
+    it "takes what Socket.new does", needs: :socket do
       everywhere do |ring|
         [[:UNIX], %w[INET DGRAM], [Socket::AF_INET, Socket::SOCK_STREAM], %i[AF_INET SOCK_STREAM],
          [:UNIX, :SEQPACKET, 0]].each do |arguments|
@@ -68,7 +68,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "connects to names in the file system, and to packed addresses" do
+    it "connects to names in the file system, and to packed addresses", needs: :socket do
       everywhere do |ring|
         server = closing(UNIXServer.new(free_path))
         client = adopted(ring.socket(:UNIX), Socket)
@@ -196,7 +196,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "sets options as Ruby's method does" do
+    it "sets options as Ruby's method does", needs: :setsockopt do
       linger = Socket::Option.linger(true, 3).data
       everywhere do |ring|
         [[:SOCKET, :REUSEADDR, true], [:SOCKET, :REUSEADDR, false], ["SOL_SOCKET", "SO_KEEPALIVE", 1],
@@ -214,7 +214,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "sets many options at once, and those of a socket that a chain makes" do
+    it "sets many options at once, and those of a socket that a chain makes", needs: %i[setsockopt bind install] do
       everywhere do |ring|
         sockets = Array.new(3) { closing(Socket.new(:INET, :STREAM)) }
         expect(ring.batch { |calls| sockets.each { |socket| calls.setsockopt(socket, :TCP, :NODELAY, true) } })
@@ -234,7 +234,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "raises the errors of Ruby's setsockopt, and of what is no socket" do
+    it "raises the errors of Ruby's setsockopt, and of what is no socket", needs: :setsockopt do
       everywhere do |ring|
         socket = closing(Socket.new(:INET, :STREAM))
         [[:SOCKET, 9999, 1], [9999, 1, 1], [:SOCKET, :REUSEADDR, ""], [:SOCKET, :LINGER, 1],
@@ -246,7 +246,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "sets options of Unix sockets where the kernel lets it" do
+    it "sets options of Unix sockets where the kernel lets it", needs: :setsockopt do
       everywhere do |ring|
         socket, = unix_pair
         error = raised { ring.setsockopt(socket, :SOCKET, :PASSCRED, true) }
@@ -256,14 +256,11 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "raises the errors of Ruby's methods" do
+    it "raises the errors of Ruby's methods", needs: :socket do
       everywhere do |ring|
-        server = tcp_server
         free = TCPServer.open("127.0.0.1", 0, &:local_address)
         new_socket = -> { closing(Socket.new(:INET, :STREAM)) }
         expect_same_errno(-> { ring.connect(new_socket.call, free) }, -> { new_socket.call.connect(free) })
-        expect_same_errno(-> { ring.bind(new_socket.call, server.local_address) },
-                          -> { new_socket.call.bind(server.local_address) })
         expect_same_errno(-> { ring.socket(:INET, :STREAM, 255) }, -> { Socket.new(:INET, :STREAM, 255) })
         expect_same_errno(-> { ring.accept(new_socket.call) }, -> { new_socket.call.accept })
         expect_same_errno(-> { ring.shutdown(new_socket.call) }, -> { new_socket.call.shutdown })
@@ -271,13 +268,24 @@ RSpec.describe UringIO::Ring do
         missing = Addrinfo.unix(free_path)
         unix = -> { closing(Socket.new(:UNIX, :STREAM)) }
         expect_same_errno(-> { ring.connect(unix.call, missing) }, -> { unix.call.connect(missing) })
-        %i[recv accept shutdown listen].each do |name|
+        %i[recv accept shutdown].each do |name|
           arguments = name == :recv ? [1] : []
           expect(raised { ring.public_send(name, pipe.first, *arguments) }).to be_a(Errno::ENOTSOCK)
           expect(raised { ring.public_send(name, 9999, *arguments) }).to be_a(Errno::EBADF)
         end
+        expect(raised { ring.shutdown(tcp_server, 77) }).to be_a(Errno::EINVAL)
+      end
+    end
+
+    it "raises the errors of Socket#bind and Socket#listen", needs: %i[bind listen] do
+      everywhere do |ring|
+        server = tcp_server
+        new_socket = -> { closing(Socket.new(:INET, :STREAM)) }
+        expect_same_errno(-> { ring.bind(new_socket.call, server.local_address) },
+                          -> { new_socket.call.bind(server.local_address) })
+        expect(raised { ring.listen(pipe.first) }).to be_a(Errno::ENOTSOCK)
+        expect(raised { ring.listen(9999) }).to be_a(Errno::EBADF)
         expect(raised { ring.listen(closing(UDPSocket.new)) }).to be_a(Errno::EOPNOTSUPP)
-        expect(raised { ring.shutdown(server, 77) }).to be_a(Errno::EINVAL)
       end
     end
 

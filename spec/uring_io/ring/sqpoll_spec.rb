@@ -12,7 +12,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "sqpoll: true" do
-      it "refuses what its polling thread would do as the user that the process is no more" do
+      it "refuses what its polling thread would do as the user that the process is no more", needs: :setsockopt do
         skip "only root may become somebody else" unless Process.euid.zero?
 
         result = child(<<~RUBY, file_with("secret").tap { |path| File.chmod(0o600, path) })
@@ -49,7 +49,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "makes calls, batches, chains and streams as any other" do
+      it "makes calls, batches, chains and streams as any other", needs: :direct_descriptors do
         path = file_with("0123456789")
         polled_ring(sqpoll_idle: 0.05) do |ring|
           file = closing(File.open(path))

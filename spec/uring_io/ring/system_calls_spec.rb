@@ -14,7 +14,7 @@ RSpec.describe "The examples of UringIO::Ring" do
   end
 
   each_backend(limit: 90) do |backend|
-    it "do what they say" do
+    it "do what they say", needs: :direct_descriptors do
       outputs = %w[chain batch recv_each].map do |name|
         result = child("load #{path_of(name).dump}", "--backend", backend, limit: 60)
         expect([result.stderr, result.status]).to match(["", be_success])
@@ -29,7 +29,7 @@ RSpec.describe "The examples of UringIO::Ring" do
   each_backend(only: [:io_uring], limit: 300) do
     before { skip SystemCalls.missing if SystemCalls.missing }
 
-    it "open, read, send and close a file in one system call" do
+    it "open, read, send and close a file in one system call", needs: :direct_descriptors do
       output, calls = counted("chain", "--files", 1)
       expect(calls).to eq(["io_uring_enter"])
       expect(output).to eq(["1 files of 4096 bytes sent on io_uring, all as they are",

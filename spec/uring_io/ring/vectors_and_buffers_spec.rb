@@ -327,7 +327,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "collects at every allocation while calls of all kinds are made" do
+      it "collects at every allocation while calls of all kinds are made", needs: :direct_descriptors do
         path = file_with("0123456789")
         everywhere do |ring|
           file = closing(File.open(path))

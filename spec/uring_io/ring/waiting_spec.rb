@@ -90,7 +90,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    describe "#waitid" do
+    describe "#waitid", needs: :waitid do
       # A child that ends as the block says.
       def child_process(&)
         fork do
@@ -178,7 +178,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    describe "#futex_wait and #futex_wake" do
+    describe "#futex_wait and #futex_wake", needs: %i[futex_wait futex_wake] do
       if backend == :io_uring
         it "wait while a number has a value, until they are woken" do
           scheduled do

@@ -51,7 +51,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    describe "#setxattr and #getxattr" do
+    describe "#setxattr and #getxattr", needs: %i[setxattr getxattr] do
       # Not every file system has them.
       def with_attributes
         everywhere do |ring|

@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Ring do
   each_backend(only: [:io_uring]) do
-    describe "#send_zc" do
+    describe "#send_zc", needs: :send_zc do
       it "sends frozen strings and buffers" do
         string = pattern(100_000).freeze
         everywhere do |ring|

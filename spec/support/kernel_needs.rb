@@ -1,0 +1,42 @@
+# frozen_string_literal: true
+
+# Skips, on io_uring, what the kernel of this machine lacks: it "...", needs: :ftruncate, or needs(:pipe) inside of one.
+# The probe answers, not the release: distributions take later parts of io_uring into older kernels.
+module KernelNeeds
+  # What the probe does not tell, by the operation that came with it.
+  COMPANIONS = {
+    direct_descriptors: :socket, registered_buffers: :socket, accept_each: :socket, recv_each: :send_zc,
+    poll_each: :linkat, read_each: :read_multishot, setsockopt: :waitid, install: :fixed_fd_install
+  }.freeze
+
+  class << self
+    # Why an example cannot run here; nil when the kernel has all of these operations, features and setup flags.
+    def missing(*names)
+      name = names.flatten.find { |one| !has?(one) } or return
+
+      release = UringIO::Support.releases.values.inject(:merge).fetch(asked(name))
+      "#{name} needs Linux #{release} on io_uring"
+    end
+
+    private
+
+    def has?(name)
+      support = UringIO.support
+      [support.operations, support.features, support.setup_flags].inject(:merge).fetch(asked(name))
+    end
+
+    def asked(name)
+      COMPANIONS.fetch(name, name)
+    end
+  end
+
+  def needs(*names)
+    missing = KernelNeeds.missing(*names) if RSpec.current_example.metadata[:backend] == :io_uring
+    skip missing if missing
+  end
+end
+
+RSpec.configure do |config|
+  config.include KernelNeeds
+  config.before { |example| needs(*example.metadata[:needs]) if example.metadata[:needs] }
+end
