@@ -72,7 +72,9 @@ RSpec.describe UringIO::Ring do
         order = []
         scheduled do
           with_ring do |ring|
-            [0.03, 0.01, 0.02].each { |seconds| Fiber.schedule { ring.timeout(seconds).then { order << seconds } } }
+            [0.03, 0.01, 0.02].each do |seconds|
+              Fiber.schedule { ring.timeout(patience(seconds)).then { order << seconds } }
+            end
             order << :parked
           end
         end
