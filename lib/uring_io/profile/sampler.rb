@@ -106,7 +106,9 @@ module UringIO
         def wait_of(task)
           look = task.look
           return @last[task.id] || Waits::OTHER unless look.call
-          return @last[task.id] if @last_look[task.id].equal?(look)
+
+          known = @last[task.id]
+          return known if @last_look[task.id].equal?(look) && known != Waits::UNCONNECTED
 
           @last_look[task.id] = look
           @last[task.id] = @waits.of(look.call, look.arguments)

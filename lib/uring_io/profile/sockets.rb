@@ -41,18 +41,22 @@ module UringIO
 
       # @return [End, nil] of the socket with +inode+; nil when the kernel tells nothing about it
       def [](inode)
-        @ends[inode] || (read_again? ? @ends[inode] : nil)
+        found = @ends[inode]
+        # One without a peer may have connected since.
+        return found if found && found.role != :other
+
+        read_again
+        @ends[inode]
       end
 
       private
 
-      def read_again?
+      def read_again
         now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-        return false if now - @read_at < PATIENCE
+        return if now - @read_at < PATIENCE
 
         @read_at = now
         @ends = UnixSockets.ends.merge(internet)
-        true
       end
 
       def internet

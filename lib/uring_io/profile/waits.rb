@@ -23,6 +23,8 @@ module UringIO
                          preadv2 pwritev pwritev2 pread64 pwrite64 splice].freeze
       ON_FILES = %i[fsync fdatasync sync_file_range openat open copy_file_range].freeze
       ASLEEP = Wait.new(:asleep)
+      # A pair, or one whose peer the kernel does not tell (yet).
+      UNCONNECTED = Wait.new(:socket, "a socket without an address")
       # Ruby's timer thread waits for other threads of the process, and nobody waits for it.
       TIMER = Wait.new(:idle, "Ruby's timer")
       LOCK = Wait.new(:lock)
@@ -99,7 +101,7 @@ module UringIO
 
       def ordinary(one)
         case one.kind
-        when :socket then Wait.new(:socket, "a socket without an address")
+        when :socket then UNCONNECTED
         when :pipe then Wait.new(:pipe)
         when :file then Wait.new(:file, one.place)
         when :terminal then Wait.new(:idle, "input from the terminal")

@@ -1,0 +1,36 @@
+# frozen_string_literal: true
+
+# A program that writes lines to eight logs, and has each on disk before it goes on: one log after the other, or with
+# --fibers all logs at the same time.
+#
+#   ruby log_shipper.rb [--fibers] FOLDER
+
+require "uring_io"
+
+LOGS = 8
+LINES = 60
+
+fibers = ARGV.delete("--fibers")
+folder = ARGV.fetch(0)
+logs = Array.new(LOGS) { |number| File.open(File.join(folder, "#{number}.log"), "a") }
+
+if fibers
+  ring = UringIO::Ring.new
+  UringIO.run do
+    logs.each do |log|
+      Fiber.schedule do
+        LINES.times do
+          ring.write(log, "a line\n")
+          ring.fsync(log)
+        end
+      end
+    end
+  end
+else
+  LINES.times do
+    logs.each do |log|
+      log.syswrite("a line\n")
+      log.fsync
+    end
+  end
+end
