@@ -152,6 +152,8 @@ impl<P> Driver<P> {
         for (token, turnabout) in parks.in_flight.take_turnabouts() {
             // A ring that refuses this has failed, and says so at the next enter.
             let _ = match turnabout {
+                // It may have ended by itself meanwhile.
+                Turnabout::End if !parks.in_flight.is_submitted(token) => Ok(()),
                 Turnabout::End => backend.cancel(token, &self.counts),
                 Turnabout::Start => self.start_again(&mut parks, &mut backend, token),
             };
