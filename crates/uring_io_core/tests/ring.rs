@@ -404,6 +404,10 @@ fn the_end_of_a_time_is_a_success_in_a_chain() {
     let timeout = Call::Timeout {
         length: Box::new(length.into()),
     };
+    if driver.lacks(&["cqe_skip"]) {
+        assert!(driver.chain_must_look(&timeout));
+        return;
+    }
     let link = Link::default();
     let results = chain(&driver, vec![(timeout, link), (Call::Nop, link)]);
     assert_eq!(results, [-libc::ETIME, 0]);
