@@ -90,6 +90,15 @@ class RailsApp
     number
   end
 
+  # Holds the lock that /locked waits for during the block, which gets to know how many wait for it.
+  def locking
+    connection = PG.connect(**@postgresql.parameters, dbname: "app_production")
+    connection.exec("SELECT pg_advisory_lock(1)")
+    yield -> { connection.exec("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").ntuples }
+  ensure
+    connection&.close
+  end
+
   # How many sessions a server's process has.
   def sessions(name) = query("SELECT FROM pg_stat_activity WHERE application_name = '#{name}'").size
 

@@ -5,6 +5,7 @@ Rails.application.routes.draw do
   resources :accounts, only: %i[index show]
   resources :transfers, only: %i[create]
   get "slow" => "queries#slow"
+  get "locked" => "queries#locked"
   get "limited" => "limits#show"
   get "file" => "downloads#show"
   get "live" => "live_streams#show"
