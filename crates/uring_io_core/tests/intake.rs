@@ -456,8 +456,8 @@ fn a_kernel_that_is_out_of_memory_is_not_asked_over_and_over() {
             let Some(asked) = asked_in_vain(limits, errno, refuses_all) else {
                 return;
             };
-            // Twice for each millisecond at most, and seldom where the machine is slow.
-            assert!((2..=400).contains(&asked), "asked {asked} times");
+            // Twice for each millisecond at most. How seldom is the machine's to say.
+            assert!(asked <= 400, "asked {asked} times");
         }
     }
 }
