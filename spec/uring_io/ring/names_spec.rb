@@ -4,7 +4,7 @@ require "pathname"
 
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
-    describe "#rename, #link, #symlink, #mkdir, #unlink and #rmdir" do
+    describe "#rename, #link, #symlink, #mkdir, #unlink and #rmdir", needs: %i[mkdirat symlinkat linkat] do
       it "make, change and remove names" do
         everywhere do |ring|
           from = file_with("x")
