@@ -4,12 +4,12 @@
 
 mod parties;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use parties::*;
-use uring_io_core::{Interest, Target, Wakeup};
+use uring_io_core::{Call, Interest, Mask, Target, Wakeup};
 
 const ENDED: Wakeup = Wakeup::Completed(-libc::ECANCELED);
 
@@ -38,6 +38,36 @@ fn what_is_under_way_on_a_descriptor_ends_and_nothing_else() {
         assert!(matches!(next(&driver), (2, Wakeup::Completed(1..))));
         driver.leave(bystander);
     });
+}
+
+#[test]
+fn the_guard_of_a_stream_ends_with_it_although_its_party_has_not_left() {
+    let Some(driver) = ring(64, Mask::NOTHING) else {
+        return;
+    };
+    if driver.lacks(&["send_zc"]) {
+        return;
+    }
+    let (ours, mut theirs) = sockets();
+    let token = driver.park(1);
+    let stream = Call::RecvEach {
+        fd: fd(&ours),
+        flags: 0,
+    };
+    driver.call(token, stream).unwrap();
+    theirs.write_all(b"x").unwrap();
+    assert_eq!(next(&driver), (1, Wakeup::Woken));
+    driver.end_all_on(fd(&ours));
+    work_until(&driver, || {
+        driver.is_idle();
+        !driver.is_used(fd(&ours), |_| true)
+    });
+    assert!(!driver.is_guarded(token));
+    drop(ours);
+    theirs.set_nonblocking(false).unwrap();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+    driver.leave(token);
 }
 
 #[test]

@@ -66,12 +66,14 @@ impl<P> Driver<P> {
     }
 
     /// Whether something is under way on a descriptor: a party that has not left, other than those that
-    /// `left_out` says so of, or an operation whose completion is due.
+    /// `left_out` says so of, or an operation whose completion is due, or the guard of a stream.
     pub fn is_used(&self, fd: RawFd, left_out: impl Fn(&P) -> bool) -> bool {
         let parks = self.parks.borrow();
         let mut users = parks.in_flight.users(fd);
         users.any(|(token, party)| {
-            parks.in_flight.is_submitted(token) || !party.is_some_and(&left_out)
+            let in_flight = &parks.in_flight;
+            let goes_on = in_flight.is_submitted(token) || in_flight.is_guarded(token);
+            goes_on || !party.is_some_and(&left_out)
         })
     }
 
@@ -81,10 +83,12 @@ impl<P> Driver<P> {
         let mut parks = self.parks.borrow_mut();
         let tokens: Vec<Token> = parks.in_flight.users(fd).map(|(token, _)| token).collect();
         for token in tokens {
-            if parks.in_flight.end(token) {
+            let submitted = parks.in_flight.end(token);
+            if submitted || parks.in_flight.is_guarded(token) {
                 // Again each time: a step of a chain that had not begun knows nothing of the last one.
                 parks.ending.push(token);
-            } else {
+            }
+            if !submitted {
                 parks.fire(token, Wakeup::Woken);
             }
         }
@@ -114,7 +118,7 @@ impl<P> Driver<P> {
         let ending = std::mem::take(&mut self.parks.borrow_mut().ending);
         for token in ending {
             // A ring that refuses this has failed, and says so at the next enter.
-            let _ = self.cancel(token);
+            let _ = self.cancel(token).and_then(|()| self.end_guard(token));
         }
     }
 }
