@@ -866,6 +866,26 @@ fn the_end_of_a_timeout_is_its_own_errno_and_it_can_be_cancelled() {
 }
 
 #[test]
+fn the_limit_of_a_timeout_is_kept_for_a_party_that_is_woken_meanwhile() {
+    each_backend(|driver| {
+        let waiting = driver.park(5);
+        let timeout = Call::Timeout {
+            length: Box::new(PATIENCE.into()),
+        };
+        driver.call(waiting, timeout).unwrap();
+        driver.set_timeout(waiting, Some(Duration::ZERO));
+        driver.wake(waiting);
+        driver.begin_turn().unwrap();
+        assert_eq!(next(&driver), (5, Wakeup::Woken));
+        let limited = next_within(&driver, PATIENCE / 4);
+        assert_eq!(limited, Some((5, Wakeup::TimedOut)));
+        driver.cancel(waiting).unwrap();
+        assert_eq!(next(&driver), (5, Wakeup::Completed(-libc::ECANCELED)));
+        driver.leave(waiting);
+    });
+}
+
+#[test]
 #[allow(unsafe_code)]
 fn a_child_is_waited_for() {
     each_backend(|driver| {

@@ -70,12 +70,13 @@ impl<P> Parks<P> {
                 .expire(now, |token, at| in_flight.has_deadline(token, at));
             let Some(token) = expired else { return };
             self.in_flight.set_deadline(token, None);
-            if self.in_flight.goes_on_in_time(token) && !self.in_flight.is_alarm(token) {
+            let is_over = self.in_flight.is_alarm(token) && !self.in_flight.is_limited(token);
+            if self.in_flight.goes_on_in_time(token) && !is_over {
                 // It may wait on afterwards.
                 self.set_deadline(token, now.checked_add(AGAIN));
                 continue;
             }
-            let passed = if self.in_flight.is_alarm(token) && !self.in_flight.is_limited(token) {
+            let passed = if is_over {
                 Wakeup::Completed(-numbers::ETIME)
             } else {
                 Wakeup::TimedOut
