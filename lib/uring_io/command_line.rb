@@ -76,7 +76,7 @@ module UringIO
       require_relative "profile"
       Profile.command(options, out: @out, err: @err, color: color?)
     rescue ArgumentError => error
-      raise WrongUsage, error.message
+      raise WrongUsage, "profile: #{error.message}; see uring_io profile --help"
     rescue Error => error
       complain(error.message)
       [TROUBLE, ""]
