@@ -514,7 +514,7 @@ fn what_is_queued_finds_its_file_though_it_was_refused_before_the_close() {
     let Some((driver, answer)) = refusing(8, Mask::NOTHING) else {
         return;
     };
-    let found = read_of_a_closed_file(&driver, 790, |driver| {
+    let found = read_of_a_closed_file(&driver, far_number(0), |driver| {
         answer.be(libc::EAGAIN);
         driver.look().unwrap();
         let end = Instant::now() + Duration::from_millis(5);
@@ -536,7 +536,7 @@ fn what_is_queued_finds_its_file_when_the_kernel_takes_one_at_a_time() {
     for party in 10..14 {
         driver.call(driver.park(party), Call::Nop).unwrap();
     }
-    assert_eq!(read_of_a_closed_file(&driver, 791, |_| ()), b'a');
+    assert_eq!(read_of_a_closed_file(&driver, far_number(1), |_| ()), b'a');
     driver.close().unwrap();
 }
 
@@ -560,7 +560,7 @@ fn completions_are_taken_where_the_kernel_wants_that_first() {
         driver.wait(Some(Duration::ZERO)).unwrap();
     };
     complete(10);
-    let found = read_of_a_closed_file(&driver, 792, |_| ());
+    let found = read_of_a_closed_file(&driver, far_number(2), |_| ());
     assert_eq!(found, b'a');
     complete(11);
     driver.call(driver.park(12), Call::Nop).unwrap();

@@ -264,6 +264,21 @@ pub fn renumbered(file: impl AsRawFd, number: RawFd) -> OwnedFd {
     }
 }
 
+/// A number that the thousands of sockets of other tests do not reach, nor who calls this with another `index`.
+#[allow(unsafe_code)]
+pub fn far_number(index: RawFd) -> RawFd {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit is a local that outlives the call.
+    assert_eq!(
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
+        0
+    );
+    limit.rlim_cur.min(60_000) as RawFd - 1 - index
+}
+
 pub fn fd(of: &impl AsRawFd) -> RawFd {
     of.as_raw_fd()
 }
