@@ -79,12 +79,9 @@ mod tests {
             };
             for code in (0..128).filter(|&code| operations.supports(code)) {
                 let refused = answer(&mut ring, code, 0) == -libc::EACCES;
-                assert_eq!(
-                    refused,
-                    !OPCODES.contains(&code),
-                    "{}",
-                    OPERATIONS[usize::from(code)].0
-                );
+                // A newer kernel has operations that have no name here.
+                let known = OPERATIONS.get(usize::from(code));
+                assert_eq!(refused, !OPCODES.contains(&code), "{code}: {known:?}");
             }
             // A read takes every flag that there is. The last, CQE_SKIP, came with Linux 5.17.
             for bit in 0..7 {
