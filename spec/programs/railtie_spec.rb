@@ -86,6 +86,26 @@ RSpec.describe "A Rails program" do
       expect(said.stdout).to eq("thread\n")
     end
 
+    # Rails 7.0 has no method that tells where the state is kept.
+    {
+      "that has loaded nothing but Rails' state" => "",
+      "on Rails 7.0" => "ActiveSupport::IsolatedExecutionState.private_class_method :context"
+    }.each do |which, older|
+      it "#{which} has fibers inherit the state" do
+        said = child(<<~RUBY, backend, limit: 60)
+          require "active_support/isolated_execution_state"
+          require "uring_io/rails"
+          #{older}
+          ActiveSupport::IsolatedExecutionState.isolation_level = :fiber
+          ActiveSupport::IsolatedExecutionState[:named] = :value
+          UringIO.run(backend: ARGV[0].to_sym, inherit: :execution_state) do
+            Fiber.schedule { p ActiveSupport::IsolatedExecutionState[:named] }
+          end
+        RUBY
+        expect([said.stderr, said.stdout]).to eq(["", ":value\n"])
+      end
+    end
+
     it "that loads the gem before Rails asks for its part by name" do
       said = child(<<~RUBY, backend, limit: 60)
         require "active_record"

@@ -35,7 +35,8 @@ module UringIO
       private
 
       def values
-        state = ::ActiveSupport::IsolatedExecutionState.context.active_support_execution_state || {}
+        # It is kept for each fiber where this is used, and Rails 7.0 has no other way to all of it.
+        state = ::Fiber.current.active_support_execution_state || {}
         state.filter_map { |key, value| copy(key, value) { |copied| [key, copied] } }
       end
 

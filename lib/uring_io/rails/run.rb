@@ -20,6 +20,8 @@ module UringIO
         executor = Run.executor if Isolation.fiber?
         return super(nil, options) unless Isolation.fiber? && (executor || inherit)
 
+        # A program may have loaded no more of it than the state. This has the rest found by its names.
+        require "active_support" if inherit
         scheduler = Scheduler.new(**options)
         scheduler.surround(executor:, inherit: !inherit.nil?, interlock: executor && Run.interlock)
         scheduler
