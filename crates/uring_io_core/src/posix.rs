@@ -122,7 +122,7 @@ pub fn transfer_now(transfer: &Transfer) -> i32 {
             };
             or_errno(got as i32)
         }
-        (Target::Socket, Direction::Write) => {
+        (Target::Socket | Target::Messages, Direction::Write) => {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: as above; the call only reads from the buffer.
             let sent = unsafe { libc::send(fd, buffer.address().cast(), buffer.length(), flags) };
@@ -288,22 +288,35 @@ pub fn empty_status() -> FileStatus {
 
 /// The error that a socket keeps for the next call (`SO_ERROR`), negative; 0 when there is none.
 pub(crate) fn socket_error(fd: RawFd) -> i32 {
-    let mut error: i32 = 0;
+    match socket_option(fd, libc::SO_ERROR) {
+        Ok(error) | Err(error) => -error,
+    }
+}
+
+/// Whether a socket keeps messages apart, as those of datagrams do, and has no stream of bytes. False for what is no
+/// socket.
+pub fn keeps_messages(fd: RawFd) -> bool {
+    socket_option(fd, libc::SO_TYPE).is_ok_and(|kind| kind != libc::SOCK_STREAM)
+}
+
+/// An option of a socket that is one int, or an errno.
+fn socket_option(fd: RawFd, option: i32) -> std::result::Result<i32, i32> {
+    let mut value: i32 = 0;
     let mut length = size_of::<i32>() as libc::socklen_t;
     // SAFETY: writes one int to a local.
     let asked = unsafe {
         libc::getsockopt(
             fd,
             libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            std::ptr::from_mut(&mut error).cast(),
+            option,
+            std::ptr::from_mut(&mut value).cast(),
             &mut length,
         )
     };
     if asked < 0 {
-        -last_errno()
+        Err(last_errno())
     } else {
-        -error
+        Ok(value)
     }
 }
 

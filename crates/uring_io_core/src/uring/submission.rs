@@ -56,12 +56,16 @@ fn transfer_entry(transfer: &Transfer) -> Entry {
         (Target::Socket, Direction::Write) => opcode::Send::new(fd, address, length)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build(),
-        (Target::Stream { .. }, Direction::Read) => opcode::Read::new(fd, address, length)
-            .offset(u64::MAX)
-            .build(),
-        (Target::Stream { .. }, Direction::Write) => opcode::Write::new(fd, address, length)
-            .offset(u64::MAX)
-            .build(),
+        (Target::Stream { .. } | Target::Messages, Direction::Read) => {
+            opcode::Read::new(fd, address, length)
+                .offset(u64::MAX)
+                .build()
+        }
+        (Target::Stream { .. } | Target::Messages, Direction::Write) => {
+            opcode::Write::new(fd, address, length)
+                .offset(u64::MAX)
+                .build()
+        }
         (Target::File { offset }, Direction::Read) => opcode::Read::new(fd, address, length)
             .offset(offset.unwrap_or(u64::MAX))
             .build(),

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use magnus::{prelude::*, Error, RClass, Ruby, Symbol, TryConvert, Value};
-use uring_io_core::{Direction, Interest, Operation, Target, Transfer};
+use uring_io_core::{BackendKind, Direction, Interest, Operation, Target, Transfer};
 
 use crate::engine::{Engine, Flow};
 use crate::hooks::detour::Detour;
@@ -201,7 +201,10 @@ fn transfer(
         }
         let result = match attempted {
             Some(result) if !refused => result,
-            _ => match known.map_or_else(|| target(engine, kind, io, extent.from), Ok) {
+            _ => match known.map_or_else(
+                || target(engine, ruby, kind, io, extent.from, direction),
+                Ok,
+            ) {
                 Ok(target) => {
                     known = Some(target);
                     let lent = match &mut detour {
@@ -262,11 +265,19 @@ fn out_of_range(engine: &Engine, ruby: &Ruby) -> Result<i64, Error> {
 
 fn target(
     engine: &Engine,
+    ruby: &Ruby,
     kind: Kind,
     io: OpenIo,
     from: Option<u64>,
+    direction: Direction,
 ) -> Result<Target, uring_io_core::Error> {
     let Some(offset) = from else {
+        if kind == Kind::Socket
+            && direction == Direction::Write
+            && may_lose_messages(engine, ruby, io)
+        {
+            return Ok(Target::Messages);
+        }
         return io.target(kind, || engine.count_direct_call());
     };
     if i64::try_from(offset).is_err() {
@@ -277,6 +288,16 @@ fn target(
     Ok(Target::File {
         offset: Some(offset),
     })
+}
+
+/// Whether io_uring must not be asked for a send to this socket: see `Target::Messages`. A TCPSocket has a stream of
+/// bytes, and of others the kernel is asked.
+fn may_lose_messages(engine: &Engine, ruby: &Ruby, io: OpenIo) -> bool {
+    if engine.backend() != BackendKind::IoUring || io.is_tcp(ruby) {
+        return false;
+    }
+    engine.count_direct_call();
+    uring_io_core::keeps_messages(io.fd)
 }
 
 /// One transfer. `tries` says that nothing has to be transferred: then a read that would wait for a

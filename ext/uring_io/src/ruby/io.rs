@@ -188,6 +188,11 @@ impl OpenIo {
         }
     }
 
+    /// Whether it is a TCPSocket, as most sockets of programs are.
+    pub fn is_tcp(&self, ruby: &Ruby) -> bool {
+        self.value.class().as_raw() == ruby.get_inner(&TCP_SOCKET).as_raw()
+    }
+
     /// What kind of file the descriptor is. Asks the kernel for all but sockets, and then tells
     /// so by `asked`.
     pub fn target(&self, kind: Kind, asked: impl Fn()) -> Result<Target, CoreError> {
@@ -275,16 +280,20 @@ pub fn told(ruby: &Ruby, found: i32) -> Value {
     }
 }
 
-static SOCKET: Lazy<RClass> = Lazy::new(|ruby| {
+static SOCKET: Lazy<RClass> = Lazy::new(|ruby| class_of_sockets(ruby, "BasicSocket"));
+static TCP_SOCKET: Lazy<RClass> = Lazy::new(|ruby| class_of_sockets(ruby, "TCPSocket"));
+
+fn class_of_sockets(ruby: &Ruby, name: &str) -> RClass {
     ruby.class_object()
-        .const_get("BasicSocket")
+        .const_get(name)
         .unwrap_or_else(|_| ruby.class_basic_object())
-});
+}
 
 /// Looks the class up before there is another Ractor: see `ractors.rs`. `lib/uring_io/native.rb` has
 /// loaded the socket library.
 pub fn init(ruby: &Ruby) {
     ruby.get_inner(&SOCKET);
+    ruby.get_inner(&TCP_SOCKET);
 }
 
 fn to_io(ruby: &Ruby, object: Value) -> Result<Value, Error> {

@@ -1,0 +1,40 @@
+# frozen_string_literal: true
+
+# A datagram to a UNIX socket whose queue is full, as syslog's. When a send of io_uring's must wait there, newer kernels
+# (seen on Linux 6.18) take the bytes at the first try and send an empty message at the second: see Target::Messages.
+RSpec.describe UringIO::Scheduler, "#io_write of a datagram to a full queue" do
+  # A socket, and the one that it is connected to, which is not connected to it.
+  def ends
+    address = Addrinfo.unix(free_path, :DGRAM)
+    theirs = closing(address.bind)
+    [closing(Socket.new(:UNIX, :DGRAM)).tap { |socket| socket.connect(address) }, theirs]
+  end
+
+  def fill(socket)
+    sent = 0
+    sent += 1 while socket.sendmsg_nonblock("x", exception: false) == 1
+    sent
+  end
+
+  each_backend do
+    %i[write syswrite].each do |call|
+      it "waits in #{call} and sends the whole message, once" do
+        ours, theirs = ends
+        order = []
+        got = []
+        scheduled do
+          full = fill(ours)
+          Fiber.schedule do
+            order << :writes
+            order << ours.public_send(call, "the message")
+          end
+          sleep(0.01) # The kernel is told of the write, and finds no room.
+          expect(order).to eq([:writes])
+          (full + 1).times { got << theirs.recv(100) }
+        end
+        expect(order).to eq([:writes, 11])
+        expect(got.tally.except("x")).to eq("the message" => 1)
+      end
+    end
+  end
+end
