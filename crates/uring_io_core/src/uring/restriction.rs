@@ -78,9 +78,11 @@ mod tests {
                 return;
             };
             for code in (0..128).filter(|&code| operations.supports(code)) {
-                let refused = answer(&mut ring, code, 0) == -libc::EACCES;
-                // A newer kernel has operations that have no name here.
+                let said = answer(&mut ring, code, 0);
+                // A newer kernel has operations that have no name here. Some of those are for entries of another
+                // size, and it looks at that first.
                 let known = OPERATIONS.get(usize::from(code));
+                let refused = said == -libc::EACCES || known.is_none() && said == -libc::EINVAL;
                 assert_eq!(refused, !OPCODES.contains(&code), "{code}: {known:?}");
             }
             // A read takes every flag that there is. The last, CQE_SKIP, came with Linux 5.17.
