@@ -122,10 +122,10 @@ impl Direction {
 pub enum Target {
     /// A socket: recv(2) and send(2).
     Socket,
-    /// A socket that keeps messages apart, as those of datagrams, for writing. io_uring is asked for a write(2): when
-    /// a send must wait for room, newer kernels (seen on Linux 6.18) go on with bytes that they took the first time,
-    /// and a UNIX socket's peer gets an empty message.
-    Messages,
+    /// A socket that may keep messages apart, as those of datagrams, for writing: a send(2) that comes to `EAGAIN`
+    /// instead of waiting for room. When one of io_uring's waits, newer kernels (seen on Linux 6.18) go on after the
+    /// bytes that they took at the first try, and the peer of a UNIX socket gets an empty message.
+    SocketAtOnce,
     /// A pipe, terminal or device: read(2) and write(2), and it may have to be waited for.
     Stream {
         /// Whether its calls answer `EAGAIN` instead of waiting (`O_NONBLOCK`).
@@ -143,7 +143,7 @@ impl Target {
     pub(crate) const fn is_file(self) -> bool {
         match self {
             Self::File { .. } => true,
-            Self::Socket | Self::Messages | Self::Stream { .. } => false,
+            Self::Socket | Self::SocketAtOnce | Self::Stream { .. } => false,
         }
     }
 
@@ -151,7 +151,7 @@ impl Target {
     pub(crate) const fn offset(self) -> Option<u64> {
         match self {
             Self::File { offset } => offset,
-            Self::Socket | Self::Messages | Self::Stream { .. } => None,
+            Self::Socket | Self::SocketAtOnce | Self::Stream { .. } => None,
         }
     }
 }

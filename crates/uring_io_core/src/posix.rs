@@ -122,7 +122,7 @@ pub fn transfer_now(transfer: &Transfer) -> i32 {
             };
             or_errno(got as i32)
         }
-        (Target::Socket | Target::Messages, Direction::Write) => {
+        (Target::Socket | Target::SocketAtOnce, Direction::Write) => {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: as above; the call only reads from the buffer.
             let sent = unsafe { libc::send(fd, buffer.address().cast(), buffer.length(), flags) };

@@ -51,21 +51,22 @@ fn transfer_entry(transfer: &Transfer) -> Entry {
     let address = transfer.buffer.address();
     let length = transfer.buffer.length() as u32;
     match (transfer.target, transfer.direction) {
-        (Target::Socket, Direction::Read) => opcode::Recv::new(fd, address, length).build(),
+        (Target::Socket | Target::SocketAtOnce, Direction::Read) => {
+            opcode::Recv::new(fd, address, length).build()
+        }
         // With MSG_WAITALL the kernel goes on until all is sent (Linux 5.19; ignored before).
         (Target::Socket, Direction::Write) => opcode::Send::new(fd, address, length)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build(),
-        (Target::Stream { .. } | Target::Messages, Direction::Read) => {
-            opcode::Read::new(fd, address, length)
-                .offset(u64::MAX)
-                .build()
-        }
-        (Target::Stream { .. } | Target::Messages, Direction::Write) => {
-            opcode::Write::new(fd, address, length)
-                .offset(u64::MAX)
-                .build()
-        }
+        (Target::SocketAtOnce, Direction::Write) => opcode::Send::new(fd, address, length)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+            .build(),
+        (Target::Stream { .. }, Direction::Read) => opcode::Read::new(fd, address, length)
+            .offset(u64::MAX)
+            .build(),
+        (Target::Stream { .. }, Direction::Write) => opcode::Write::new(fd, address, length)
+            .offset(u64::MAX)
+            .build(),
         (Target::File { offset }, Direction::Read) => opcode::Read::new(fd, address, length)
             .offset(offset.unwrap_or(u64::MAX))
             .build(),

@@ -272,11 +272,10 @@ fn target(
     direction: Direction,
 ) -> Result<Target, uring_io_core::Error> {
     let Some(offset) = from else {
-        if kind == Kind::Socket
-            && direction == Direction::Write
-            && may_lose_messages(engine, ruby, io)
-        {
-            return Ok(Target::Messages);
+        let sends = kind == Kind::Socket && direction == Direction::Write;
+        // A TCPSocket, as most are, has a stream of bytes. Others are asked when they have no room.
+        if sends && engine.backend() == BackendKind::IoUring && !io.is_tcp(ruby) {
+            return Ok(Target::SocketAtOnce);
         }
         return io.target(kind, || engine.count_direct_call());
     };
@@ -288,16 +287,6 @@ fn target(
     Ok(Target::File {
         offset: Some(offset),
     })
-}
-
-/// Whether io_uring must not be asked for a send to this socket: see `Target::Messages`. A TCPSocket has a stream of
-/// bytes, and of others the kernel is asked.
-fn may_lose_messages(engine: &Engine, ruby: &Ruby, io: OpenIo) -> bool {
-    if engine.backend() != BackendKind::IoUring || io.is_tcp(ruby) {
-        return false;
-    }
-    engine.count_direct_call();
-    uring_io_core::keeps_messages(io.fd)
 }
 
 /// One transfer. `tries` says that nothing has to be transferred: then a read that would wait for a
@@ -335,14 +324,20 @@ fn one(
     let timeout = engine.timeout_of(ruby, io)?;
     let interest = step.direction.interest();
     let timed_out = || errors::io_timeout(ruby, timeout_message(interest));
+    let mut step = *step;
     loop {
-        match engine.perform(ruby, &Operation::Transfer(*step), timeout)? {
+        match engine.perform(ruby, &Operation::Transfer(step), timeout)? {
             Some(result) if result >= 0 => return Ok(result),
+            // A stream of bytes has no room: the kernel waits until all is sent.
+            Some(result) if result == -libc::EAGAIN && is_stream_at_once(engine, &step) => {
+                step.target = Target::Socket;
+                continue;
+            }
             // Kernels before 5.15 answer so for descriptors with O_NONBLOCK.
             Some(result) if result == -libc::EAGAIN => {}
             Some(result) if result == -libc::EINTR => continue,
             Some(result) if result == -libc::EACCES => {
-                return without_ring(engine, ruby, io, step, timeout);
+                return without_ring(engine, ruby, io, &step, timeout);
             }
             Some(result) => return Ok(result),
             None => return Err(timed_out()),
@@ -353,6 +348,15 @@ fn one(
         }
         io.check_open(ruby)?;
     }
+}
+
+/// Whether what was asked for at once may as well be asked to wait: see `Target::SocketAtOnce`.
+fn is_stream_at_once(engine: &Engine, step: &Transfer) -> bool {
+    if step.target != Target::SocketAtOnce {
+        return false;
+    }
+    engine.count_direct_call();
+    !uring_io_core::keeps_messages(step.fd)
 }
 
 /// One transfer that the ring has refused: a filter may deny it the operation (Linux 7.0). If it was the file that
