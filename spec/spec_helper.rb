@@ -5,7 +5,8 @@
 #
 # URING_IO_SPEC_BACKENDS=io_uring,epoll restricts the backends; URING_IO_SPEC_LIMIT=5 has examples that hang fail after
 # that many seconds, and more than 20 make all limits longer, for slow machines. URING_IO_SPEC_RESTRICT=1 has schedulers
-# and selectors made with restrict: true. URING_IO_SPEC_GC has the garbage collector at its worst (support/collector.rb).
+# and selectors made with restrict: true. URING_IO_SPEC_GC has the garbage collector at its worst
+# (support/collector.rb).
 
 require_relative "support/warnings"
 

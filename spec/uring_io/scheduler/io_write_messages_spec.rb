@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
 # A datagram to a UNIX socket whose queue is full, as syslog's. When a send of io_uring's must wait there, newer kernels
-# (seen on Linux 6.18) take the bytes at the first try and send an empty message at the second: see Target::SocketAtOnce.
+# (seen on Linux 6.18) take the bytes at the first try and send an empty message at the second: see
+# Target::SocketAtOnce.
 RSpec.describe UringIO::Scheduler, "#io_write of a datagram to a full queue" do
   # A socket, and the one that it is connected to, which is not connected to it.
   def ends

@@ -272,10 +272,8 @@ pub fn far_number(index: RawFd) -> RawFd {
         rlim_max: 0,
     };
     // SAFETY: the limit is a local that outlives the call.
-    assert_eq!(
-        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
-        0
-    );
+    let answer = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    assert_eq!(answer, 0);
     limit.rlim_cur.min(60_000) as RawFd - 1 - index
 }
 
