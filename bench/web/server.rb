@@ -194,8 +194,15 @@ module WebBench
 
     # Of the server and its workers.
     def processes(pid = @pid)
-      workers = Dir.glob("/proc/#{pid}/task/*/children").flat_map { |path| File.read(path).split }
+      workers = Dir.glob("/proc/#{pid}/task/*/children").flat_map { |path| words_of(path) }
       [pid, *workers.flat_map { |worker| processes(Integer(worker)) }]
+    end
+
+    # Of a file of /proc; none when the thread that it is about has ended since it was listed.
+    def words_of(path)
+      File.read(path).split
+    rescue Errno::ENOENT, Errno::ESRCH
+      []
     end
 
     # Seconds, of all threads.

@@ -197,9 +197,12 @@ impl Engine {
         }
     }
 
-    /// Whether an operation came to this because its descriptor is about to be closed.
+    /// Whether an operation came to this because its descriptor is about to be closed, or did nothing and must not be
+    /// made again for that reason: its number may be another file's by now.
     pub fn is_closed_under(&self, token: Token, result: i32) -> bool {
-        (is_cancellation(result) || result == -libc::EBADF) && self.driver.is_ended(token)
+        let nothing_done =
+            is_cancellation(result) || [-libc::EBADF, -libc::EAGAIN].contains(&result);
+        nothing_done && self.driver.is_ended(token)
     }
 
     /// Says that what [`await_elsewhere`](Self::await_elsewhere) waits for under this token is over. Any thread

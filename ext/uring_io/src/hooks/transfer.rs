@@ -328,10 +328,15 @@ fn one(
     loop {
         match engine.perform(ruby, &Operation::Transfer(step), timeout)? {
             Some(result) if result >= 0 => return Ok(result),
-            // A stream of bytes has no room: the kernel waits until all is sent.
-            Some(result) if result == -libc::EAGAIN && is_stream_at_once(engine, &step) => {
-                step.target = Target::Socket;
-                continue;
+            // A socket has no room. Of a stream of bytes the kernel waits until all is sent; but first, whoever ran
+            // meanwhile may have closed it.
+            Some(result) if result == -libc::EAGAIN && step.target == Target::SocketAtOnce => {
+                io.check_open(ruby)?;
+                engine.count_direct_call();
+                if !uring_io_core::keeps_messages(step.fd) {
+                    step.target = Target::Socket;
+                    continue;
+                }
             }
             // Kernels before 5.15 answer so for descriptors with O_NONBLOCK.
             Some(result) if result == -libc::EAGAIN => {}
@@ -348,15 +353,6 @@ fn one(
         }
         io.check_open(ruby)?;
     }
-}
-
-/// Whether what was asked for at once may as well be asked to wait: see `Target::SocketAtOnce`.
-fn is_stream_at_once(engine: &Engine, step: &Transfer) -> bool {
-    if step.target != Target::SocketAtOnce {
-        return false;
-    }
-    engine.count_direct_call();
-    !uring_io_core::keeps_messages(step.fd)
 }
 
 /// One transfer that the ring has refused: a filter may deny it the operation (Linux 7.0). If it was the file that
