@@ -5,7 +5,7 @@ require "rbconfig"
 require "uring_io/profile"
 require_relative "../support/postgresql"
 
-# The programs of examples/profile, which docs/when_io_uring_helps.md explains: what the profiler says of each.
+# The programs of examples/profile: what the profiler says of each.
 RSpec.describe UringIO::Profile, "of the six cases" do
   missing = PostgreSQL.missing
   folder = File.expand_path("../../examples/profile", __dir__)
