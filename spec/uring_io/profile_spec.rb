@@ -117,7 +117,7 @@ RSpec.describe UringIO::Profile do
         queue = Queue.new
         3.times { Thread.new { queue.pop } }
         # Who sleeps for longer than a second in a server does so for maintenance.
-        Thread.new { sleep 10; exit!(0) }
+        Thread.new { sleep 5; exit!(0) }
         server.accept
       RUBY
       found = JSON.parse(result.stdout, symbolize_names: true)
