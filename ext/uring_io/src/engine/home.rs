@@ -22,16 +22,14 @@ pub struct Home {
     pub ready: ReadyList,
     /// How long the last `select` has waited.
     pub idle: Cell<Duration>,
-    /// When `select` has last looked at the backend.
-    looked: Cell<Instant>,
+    /// Times that `select` did not look at a backend whose look costs a system call.
+    not_looked: Cell<u32>,
 }
 
 static PENDING_INTERRUPT: LazyId = LazyId::new("pending_interrupt?");
 
-/// How long the ready list may keep `select` from looking at the backend, which costs a system call. A time and
-/// not a number of turns: an accept loop is ready in each of them while clients come, and runs a whole request
-/// in each, so that everybody else would wait for many of those.
-const NOT_LOOKED_MAX: Duration = Duration::from_micros(50);
+/// Selects in a row that may leave a backend unasked whose look costs a system call.
+const NOT_LOOKED_MAX: u32 = 16;
 
 impl Home {
     pub fn new(ruby: &Ruby, driver: Driver<Party>, fiber: Fiber) -> Self {
@@ -40,7 +38,7 @@ impl Home {
             fiber: Opaque::from(fiber),
             ready: ReadyList::default(),
             idle: Cell::new(Duration::ZERO),
-            looked: Cell::new(Instant::now()),
+            not_looked: Cell::new(0),
         }
     }
 
@@ -138,14 +136,16 @@ impl Home {
         }
     }
 
-    /// Looks at the backend without waiting. While more is ready to run, that is put off for a moment.
+    /// Looks at the backend without waiting. While more is ready to run, that can be put off for
+    /// some turns where it costs a system call.
     fn look(&self, timeout: Option<Duration>) -> uring_io_core::Result<()> {
-        let now = Instant::now();
+        let not_looked = self.not_looked.get();
         let busy = timeout != Some(Duration::ZERO) && !self.ready.is_empty();
-        if busy && now.duration_since(self.looked.get()) < NOT_LOOKED_MAX {
+        if busy && not_looked < NOT_LOOKED_MAX {
+            self.not_looked.set(not_looked + 1);
             return Ok(());
         }
-        self.looked.set(now);
+        self.not_looked.set(0);
         self.engine.driver.look()
     }
 
@@ -165,9 +165,8 @@ impl Home {
         }
         let start = Instant::now();
         let waited = gvl::wait(&self.engine.driver, timeout);
-        let elapsed = start.elapsed();
-        self.idle.set(elapsed);
-        self.looked.set(start + elapsed);
+        self.idle.set(start.elapsed());
+        self.not_looked.set(0);
         Ok(waited.unwrap_or(Ok(())))
     }
 
