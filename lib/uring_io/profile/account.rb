@@ -24,7 +24,7 @@ module UringIO
       TIMERS = [Waits::TIMER, Waits::TURNS].freeze
       private_constant :OUTSIDE, :ORDER, :MAINTENANCE, :TIMERS
 
-      attr_reader :pid, :name, :seconds, :ran, :delayed, :waits, :serial, :threads, :ticks
+      attr_reader :pid, :name, :seconds, :ran, :delayed, :waits, :serial, :threads
       attr_accessor :user, :system, :calls, :visible
 
       def initialize(pid, name)
@@ -35,7 +35,6 @@ module UringIO
         # Of these waits, those in which the process did nothing else.
         @serial = Hash.new(0.0)
         @threads = {}
-        @ticks = 0
         @user = @system = @calls = 0
         @visible = true
       end
@@ -44,7 +43,6 @@ module UringIO
       # @param length [Float] of the tick, in seconds
       # @param ticks [Array<Tick>]
       def add(at, length, ticks)
-        @ticks += 1
         @seconds += length
         ticks.each do |tick|
           add_to_thread(at, length, tick)

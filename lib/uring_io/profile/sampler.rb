@@ -30,7 +30,6 @@ module UringIO
           @last = {}
           @last_look = {}
           @account = Account.new(pid, name)
-          @calls = { io: 0, switches: 0 }
           search
         end
 

@@ -10,8 +10,6 @@ module UringIO
       # Spans of one thread that are kept; what comes later is left out.
       MOST = 20_000
 
-      attr_reader :spans
-
       def initialize
         @spans = []
       end
@@ -26,9 +24,6 @@ module UringIO
           @spans << Span.new(from, to, kind, peer)
         end
       end
-
-      # Whether spans were left out.
-      def full? = @spans.size == MOST
 
       def to_a = @spans.map { |span| [span.from.round(6), span.to.round(6), span.kind.to_s, span.peer] }
 
