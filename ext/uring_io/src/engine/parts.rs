@@ -161,41 +161,28 @@ impl<'a> Parts<'a> {
         result: i32,
         call: Option<Box<Call>>,
     ) -> uring_io_core::Result<Option<Over>> {
-        let Some(waiting) = waiting else {
+        let Some(mut waiting) = waiting else {
             let Some(call) = call else {
                 return Ok(Some((result, None)));
             };
             let Some((fd, interest)) = call.to_be_waited_for(result) else {
                 return Ok(Some((result, Some(call))));
             };
-            let set = None;
-            return self.wait_for(
-                number,
-                Waiting {
-                    call,
-                    fd,
-                    interest,
-                    set,
-                },
-            );
+            let waiting = Waiting {
+                call,
+                fd,
+                interest,
+                set: None,
+            };
+            return self.wait_for(number, waiting);
         };
         if result < 0 {
             return Ok(Some((result, Some(waiting.call))));
         }
         if waiting.set.is_none() && !waiting.interest.is_settled_by(result) {
-            let Waiting {
-                call, fd, interest, ..
-            } = waiting;
-            let set = Some(uring_io_core::watch(&[(fd, interest)])?);
-            return self.wait_for(
-                number,
-                Waiting {
-                    call,
-                    fd,
-                    interest,
-                    set,
-                },
-            );
+            let interests = [(waiting.fd, waiting.interest)];
+            waiting.set = Some(uring_io_core::watch(&interests)?);
+            return self.wait_for(number, waiting);
         }
         self.start_again(number, *waiting.call)
     }
