@@ -250,7 +250,8 @@ RSpec.describe "async-http" do
               end
             end
           end
-          eventually { answered.size > 60 }
+          # A connection that is at its first request when async-http stops stays open, on any selector.
+          eventually { answered.size > 60 && answered.uniq { |path| path[/\d+/] }.size == 20 }
           serving.stop
           clients.each(&:wait)
         end

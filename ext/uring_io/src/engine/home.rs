@@ -22,14 +22,16 @@ pub struct Home {
     pub ready: ReadyList,
     /// How long the last `select` has waited.
     pub idle: Cell<Duration>,
-    /// Times that `select` did not look at a backend whose look costs a system call.
-    not_looked: Cell<u32>,
+    /// When `select` has last looked at the backend.
+    looked: Cell<Instant>,
 }
 
 static PENDING_INTERRUPT: LazyId = LazyId::new("pending_interrupt?");
 
-/// Selects in a row that may leave a backend unasked whose look costs a system call.
-const NOT_LOOKED_MAX: u32 = 16;
+/// How long the ready list may keep `select` from looking at the backend, which costs a system call. A time and
+/// not a number of turns: an accept loop is ready in each of them while clients come, and runs a whole request
+/// in each, so that everybody else would wait for many of those.
+const NOT_LOOKED_MAX: Duration = Duration::from_micros(50);
 
 impl Home {
     pub fn new(ruby: &Ruby, driver: Driver<Party>, fiber: Fiber) -> Self {
@@ -38,7 +40,7 @@ impl Home {
             fiber: Opaque::from(fiber),
             ready: ReadyList::default(),
             idle: Cell::new(Duration::ZERO),
-            not_looked: Cell::new(0),
+            looked: Cell::new(Instant::now()),
         }
     }
 
@@ -136,16 +138,14 @@ impl Home {
         }
     }
 
-    /// Looks at the backend without waiting. While more is ready to run, that can be put off for
-    /// some turns where it costs a system call.
+    /// Looks at the backend without waiting. While more is ready to run, that is put off for a moment.
     fn look(&self, timeout: Option<Duration>) -> uring_io_core::Result<()> {
-        let not_looked = self.not_looked.get();
+        let now = Instant::now();
         let busy = timeout != Some(Duration::ZERO) && !self.ready.is_empty();
-        if busy && not_looked < NOT_LOOKED_MAX {
-            self.not_looked.set(not_looked + 1);
+        if busy && now.duration_since(self.looked.get()) < NOT_LOOKED_MAX {
             return Ok(());
         }
-        self.not_looked.set(0);
+        self.looked.set(now);
         self.engine.driver.look()
     }
 
@@ -165,8 +165,9 @@ impl Home {
         }
         let start = Instant::now();
         let waited = gvl::wait(&self.engine.driver, timeout);
-        self.idle.set(start.elapsed());
-        self.not_looked.set(0);
+        let elapsed = start.elapsed();
+        self.idle.set(elapsed);
+        self.looked.set(start + elapsed);
         Ok(waited.unwrap_or(Ok(())))
     }
 
