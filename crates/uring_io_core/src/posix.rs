@@ -256,6 +256,17 @@ pub fn wait_for_child(children: Children) -> Result<()> {
     Ok(())
 }
 
+/// The time of a processor that the calling thread has used.
+pub(crate) fn thread_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// As whom this thread does what it does: the effective user and group.
 pub(crate) fn user_and_group() -> (libc::uid_t, libc::gid_t) {
     // SAFETY: neither call takes an argument or can fail.

@@ -35,6 +35,31 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
       expect(order.last(2)).to eq(%i[inner_end outer_end])
     end
 
+    # A server's loop is such a caller while clients connect without end: accept never waits then.
+    it "lets the others run while the caller starts one after the other" do
+      reader, writer = pipe
+      came = nil
+      started = 0
+      scheduled do
+        Fiber.schedule { came = reader.readpartial(1) }
+        until came || started == 1_000
+          Fiber.schedule do
+            writer.write("x") if (started += 1) == 3
+            started_at = monotonic
+            nil until monotonic - started_at > 0.001
+          end
+        end
+      end
+      expect(came).to eq("x")
+      expect(started).to be <= 500
+    end
+
+    it "begins what is started together before any of it goes on" do
+      order = []
+      scheduled { 64.times { |number| Fiber.schedule { (order << number) && sleep(0) && (order << -number) } } }
+      expect(order.first(64)).to eq([*0..63])
+    end
+
     it "collects fibers that have ended when there is no room for another stack" do
       result = child(<<~RUBY, backend, env: { "RUBY_FIBER_MACHINE_STACK_SIZE" => (16 << 20).to_s })
         GC.start

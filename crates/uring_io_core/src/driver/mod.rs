@@ -13,6 +13,7 @@
 
 mod calls;
 mod closing;
+mod lead;
 mod parks;
 mod turns;
 
@@ -35,6 +36,8 @@ use crate::timers::Timers;
 use crate::token::Token;
 use crate::waker::Waker;
 use crate::worker_pool::{Job, WorkerPool};
+
+use lead::Lead;
 use parks::Parks;
 
 /// How a driver is made.
@@ -80,6 +83,8 @@ pub struct Driver<P> {
     done_at_once: Cell<usize>,
     /// Operations completed at once since an entry was handed out.
     done_in_a_row: Cell<usize>,
+    /// That of a party over the others since then.
+    lead: Cell<Option<Lead>>,
     counts: Counts,
 }
 
@@ -109,6 +114,7 @@ impl<P> Driver<P> {
             served: Cell::new(0),
             done_at_once: Cell::new(0),
             done_in_a_row: Cell::new(0),
+            lead: Cell::new(None),
             counts: Counts::default(),
         })
     }

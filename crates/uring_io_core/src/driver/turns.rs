@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::lead::Lead;
 use super::{Driver, Turn};
 use crate::error::Result;
 use crate::in_flight::{Turnabout, Wakeup};
@@ -40,6 +41,18 @@ impl<P> Driver<P> {
     /// Starts the row of [`may_do_at_once`](Self::may_do_at_once) anew.
     pub fn begin_row(&self) {
         self.done_in_a_row.set(0);
+    }
+
+    /// Whether a party that gives control away may have it back before everybody else. False when it has had it
+    /// for long since the backend was last looked at; then the backend is looked at before its next turn.
+    pub fn may_stay_first(&self) -> bool {
+        let mut lead = self.lead.get().unwrap_or_else(Lead::new);
+        let may = lead.goes_on();
+        self.lead.set(Some(lead));
+        if !may {
+            self.done_at_once.set(DONE_AT_ONCE_MAX);
+        }
+        may
     }
 
     pub(super) fn note_done_at_once(&self) {
@@ -139,6 +152,7 @@ impl<P> Driver<P> {
         self.submitted.set(false);
         self.served.set(0);
         self.done_at_once.set(0);
+        self.lead.set(None);
         self.begin_row();
     }
 

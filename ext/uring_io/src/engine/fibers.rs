@@ -35,15 +35,16 @@ impl Hasher for AddressHasher {
 pub(super) type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
 
 impl Engine {
-    /// Starts a new fiber at once; the current one goes on when that parks or ends. The fiber must
-    /// call `started`.
+    /// Starts a new fiber at once; the current one goes on when that parks or ends, and behind the others when it
+    /// has started fibers for long. The fiber must call `started`.
     pub fn start(
         &self,
         ruby: &Ruby,
         fiber: Fiber,
         arguments: impl magnus::ArgList + Copy,
     ) -> Result<(), Error> {
-        self.run_first(ruby, || {
+        let first = self.driver.may_stay_first();
+        self.give_turn(ruby, first, || {
             self.unborn.set(true);
             let result = self.switch_to_new(ruby, fiber, arguments, || self.unborn.get());
             self.unborn.set(false);
@@ -69,7 +70,7 @@ impl Engine {
         fiber: Fiber,
         exception: Option<Exception>,
     ) -> Result<(), Error> {
-        self.run_first(ruby, || {
+        self.give_turn(ruby, true, || {
             match exception {
                 Some(exception) => fiber.raise::<Value>(exception),
                 None => fiber.funcall("kill", ()),
@@ -78,14 +79,19 @@ impl Engine {
         })
     }
 
-    /// Makes the current fiber the next one to run, then switches to another.
-    fn run_first(
+    /// Makes the current fiber the next one to run, or the last, then switches to another.
+    fn give_turn(
         &self,
         ruby: &Ruby,
+        first: bool,
         switch: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
         let place = self.place(ruby, Purpose::Turn);
-        self.driver.wake_first(place.token);
+        if first {
+            self.driver.wake_first(place.token);
+        } else {
+            self.driver.wake(place.token);
+        }
         switch()?;
         while self.driver.take_wakeup(place.token).is_none() {
             self.run_next(ruby, place.token)?;
