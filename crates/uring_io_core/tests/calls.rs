@@ -285,12 +285,7 @@ fn sockets_are_made_connected_accepted_and_used() {
             done: 0,
         };
         driver.call(receiving, recv).unwrap();
-        let send = Call::Send {
-            fd: client.as_raw_fd(),
-            memory: Memory::Owned(b"ping".to_vec()),
-            flags: 0,
-            done: 0,
-        };
+        let send = Call::send(client.as_raw_fd(), Memory::Owned(b"ping".to_vec()), 0);
         let sending = driver.park(4);
         driver.call(sending, send).unwrap();
         let mut woken = [next(&driver), next(&driver)];
@@ -541,11 +536,7 @@ fn rights(descriptors: &[RawFd]) -> Vec<u8> {
 fn send_rights(driver: &Driver<u32>, fd: RawFd, descriptors: &[RawFd]) {
     let memory = Memory::Owned(b"x".to_vec());
     let message = Message::to_send(memory, None, &rights(descriptors));
-    let send = Call::SendMessage {
-        fd,
-        message: Box::new(message),
-        flags: 0,
-    };
+    let send = Call::send_message(fd, Box::new(message), 0);
     assert_eq!(result(driver, send), 1);
 }
 
@@ -618,11 +609,7 @@ fn a_message_says_who_has_sent_it_and_what_was_cut_off() {
         bytes[4..8].copy_from_slice(&[127, 0, 0, 1]);
         let memory = Memory::Owned(b"more than eight".to_vec());
         let message = Message::to_send(memory, Address::from_bytes(&bytes), &[]);
-        let send = Call::SendMessage {
-            fd: sender.as_raw_fd(),
-            message: Box::new(message),
-            flags: 0,
-        };
+        let send = Call::send_message(sender.as_raw_fd(), Box::new(message), 0);
         assert_eq!(result(&driver, send), 15);
         let (length, call) = make(&driver, receive_message(receiver.as_raw_fd(), 0));
         let Call::ReceiveMessage { message, .. } = *call else {

@@ -136,12 +136,7 @@ fn other_calls_are_refused_with_their_name_before_the_kernel_is_asked() {
 fn calls_that_come_to_the_same_operations_are_made() {
     let Some(driver) = restricted() else { return };
     let (mut ours, theirs) = sockets();
-    let send = Call::Send {
-        fd: fd(&theirs),
-        memory: Memory::Owned(b"hello".to_vec()),
-        flags: 0,
-        done: 0,
-    };
+    let send = Call::send(fd(&theirs), Memory::Owned(b"hello".to_vec()), 0);
     let token = driver.park(3);
     driver.call(token, send).unwrap();
     assert_eq!(next(&driver), (3, Wakeup::Completed(5)));

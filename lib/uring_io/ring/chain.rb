@@ -50,6 +50,7 @@ module UringIO
         @slots = []
         @opened = 0
         @memory = nil
+        @may_keep_messages = false
       end
 
       # @api private
@@ -118,6 +119,7 @@ module UringIO
         @name = name
         @slots = []
         @memory = nil
+        @may_keep_messages = false
         yield
       end
 
@@ -126,6 +128,7 @@ module UringIO
         @calls << call
         raise ArgumentError, "timeout: is for a chain as a whole, not for its steps" if timeout
 
+        call.try_at_once if @may_keep_messages
         slots = @slots.any? ? @slots : []
         step = Step.new(@name, @steps.size, call, slots, into: (@opened if call.opens?), memory: @memory, convert:)
         @steps << step
@@ -133,8 +136,11 @@ module UringIO
         step
       end
 
-      # Descriptors come in the order of the call's own.
+      # Descriptors come in the order of the call's own. The kernel waits with a send on the sockets that Ruby makes of
+      # these classes: streams, and pairs, whose sends it begins when there is room. To ask what others are takes a
+      # system call.
       def descriptor(io)
+        @may_keep_messages = !(io.is_a?(TCPSocket) || io.is_a?(UNIXSocket))
         unless io.is_a?(Step)
           @ios << io
           @slots << nil

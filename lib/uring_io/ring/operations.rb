@@ -115,7 +115,7 @@ module UringIO
         run(call, timeout:) { |found| Messages.received(io, found, scm_rights) }
       end
 
-      # sendmsg(2), as BasicSocket#sendmsg.
+      # sendmsg(2), as BasicSocket#sendmsg. A datagram waits while the queue of a UNIX socket is full.
       # @param data [String, IO::Buffer]
       # @param address [Addrinfo, String, nil] nil for a connected socket
       # @param controls [Array<Socket::AncillaryData>]

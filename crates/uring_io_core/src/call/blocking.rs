@@ -52,6 +52,12 @@ impl PinnedCall {
         // SAFETY: what is attempted has not completed.
         now(unsafe { &mut *self.0 }, Attempt::Later)
     }
+
+    /// Whether its descriptor may be ready although the call would wait.
+    pub fn may_wait_in_vain(&self) -> bool {
+        // SAFETY: as above; the call is looked at only.
+        unsafe { &*self.0 }.may_wait_in_vain()
+    }
 }
 
 impl PinnedCall {
@@ -187,7 +193,9 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
         Call::ReceiveMessage { fd, message, flags } => {
             or_errno(platform::receive_message(*fd, message, *flags | libc::MSG_DONTWAIT) as i32)
         }
-        Call::SendMessage { fd, message, flags } => {
+        Call::SendMessage {
+            fd, message, flags, ..
+        } => {
             let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: the header leads into the message and the memory that is lent to it.
             or_errno(unsafe { libc::sendmsg(*fd, message.header(), flags) } as i32)
@@ -235,6 +243,7 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             memory,
             flags,
             done,
+            ..
         } => {
             let buffer = memory.lend();
             let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;

@@ -4,6 +4,7 @@
 //! in-flight table keeps it, at one place, from its start to its completion, so nothing of it can be
 //! freed or moved while the kernel may use it, whatever becomes of the party.
 
+mod at_once;
 pub(crate) mod blocking;
 mod bytes;
 mod facts;
@@ -82,6 +83,8 @@ pub enum Call {
         flags: i32,
         /// Bytes sent so far, for `MSG_WAITALL` on readiness backends.
         done: usize,
+        /// Whether io_uring does not wait for room: see [`try_at_once`](Self::try_at_once).
+        at_once: bool,
     },
     /// send(2) without a copy: bytes. The memory stays lent until the driver says that it is
     /// [released](crate::Driver::take_released).
@@ -101,6 +104,8 @@ pub enum Call {
         fd: RawFd,
         message: Box<Message>,
         flags: i32,
+        /// Whether io_uring does not wait for room: see [`try_at_once`](Self::try_at_once).
+        at_once: bool,
     },
     /// openat(2): a descriptor.
     Open {
@@ -345,6 +350,17 @@ impl Call {
             memory,
             flags,
             done: 0,
+            at_once: false,
+        }
+    }
+
+    /// sendmsg(2).
+    pub fn send_message(fd: RawFd, message: Box<Message>, flags: i32) -> Self {
+        Self::SendMessage {
+            fd,
+            message,
+            flags,
+            at_once: false,
         }
     }
 

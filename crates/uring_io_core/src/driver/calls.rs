@@ -12,7 +12,7 @@ use crate::call::{Call, Link};
 use crate::completion::StartedCall;
 use crate::error::Result;
 use crate::in_flight::{Shot, Wakeup};
-use crate::operation::LentBuffer;
+use crate::operation::{Interest, LentBuffer, Operation};
 use crate::token::Token;
 
 impl<P> Driver<P> {
@@ -62,6 +62,49 @@ impl<P> Driver<P> {
             }
         }
         Ok(())
+    }
+
+    /// Polls for a party in the place of its call on `fd`, which it makes again afterwards: that descriptor itself, or
+    /// `set`, a set of [`watch`](crate::watch) with it. Completes as a poll.
+    pub fn poll_for(
+        &self,
+        token: Token,
+        fd: RawFd,
+        interest: Interest,
+        set: Option<RawFd>,
+    ) -> Result<()> {
+        self.parks.borrow_mut().in_flight.stand_in(token, fd);
+        if self.is_ended(token) {
+            self.refuse(token);
+            return Ok(());
+        }
+        let operation = match set {
+            Some(set) => Operation::Poll {
+                fd: set,
+                interest: Interest::READABLE,
+            },
+            None => Operation::Poll { fd, interest },
+        };
+        if let Some(result) = self.submit(token, &operation)? {
+            let mut parks = self.parks.borrow_mut();
+            parks.in_flight.submitted(token, true);
+            parks.fire(token, Wakeup::Completed(result));
+        }
+        Ok(())
+    }
+
+    /// As [`poll_for`](Self::poll_for), and lets some time pass: completes with `-ETIME`.
+    pub fn pause_for(&self, token: Token, fd: RawFd, length: Duration) {
+        let mut parks = self.parks.borrow_mut();
+        parks.in_flight.stand_in(token, fd);
+        if parks.in_flight.is_ended(token) {
+            drop(parks);
+            self.refuse(token);
+            return;
+        }
+        parks.in_flight.set_alarm(token);
+        let deadline = Instant::now().checked_add(length);
+        parks.set_deadline(token, deadline);
     }
 
     /// Starts a stream again that was ended for the time being.
@@ -204,18 +247,17 @@ impl<P> Driver<P> {
 
     /// Asks every call that is made on this descriptor to end: how many there were.
     pub fn cancel_on(&self, fd: RawFd) -> Result<usize> {
-        let tokens: Vec<Token> = {
-            let parks = self.parks.borrow();
-            let calls = parks.in_flight.calls();
-            calls
-                .filter(|(_, call)| call.waits_on() == Some(fd))
-                .map(|(token, _)| token)
-                .collect()
-        };
-        for token in &tokens {
+        let mut parks = self.parks.borrow_mut();
+        let about_to = parks.in_flight.about_to_wait_on(fd);
+        for token in &about_to {
+            parks.fire(*token, Wakeup::Completed(-libc::ECANCELED));
+        }
+        let waiting = parks.in_flight.waiting_on(fd);
+        drop(parks);
+        for token in &waiting {
             self.cancel(*token)?;
         }
-        Ok(tokens.len())
+        Ok(about_to.len() + waiting.len())
     }
 
     /// To be called before a descriptor is closed that somebody may have started an operation on, so that

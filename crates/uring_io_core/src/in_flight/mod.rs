@@ -7,6 +7,7 @@
 mod alarm;
 mod guard;
 mod slot;
+mod stand_in;
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -72,6 +73,7 @@ impl<P> InFlight<P> {
                 guard: Guard::default(),
                 alarm: false,
                 limited: false,
+                stands_for: None,
                 ended: false,
             });
             (self.slots.len() - 1) as u32
@@ -158,6 +160,7 @@ impl<P> InFlight<P> {
         if call.is_stream() && slot.shots.is_none() {
             slot.shots = Some(VecDeque::new());
         }
+        slot.begin_anew();
         Some(slot.call.insert(Box::new(call)))
     }
 
@@ -175,15 +178,6 @@ impl<P> InFlight<P> {
     /// Takes the places of calls whose lent memory has become free after their party had left.
     pub fn take_released(&mut self) -> Vec<Token> {
         std::mem::take(&mut self.released)
-    }
-
-    /// Calls on descriptors of the process that are in flight, whoever waits for them.
-    pub fn calls(&self) -> impl Iterator<Item = (Token, &Call)> {
-        self.slots.iter().enumerate().filter_map(|(number, slot)| {
-            let counts = slot.submitted && !slot.link.direct;
-            let call = slot.call.as_ref().filter(|_| counts)?;
-            Some((Token::new(number as u32, slot.generation), &**call))
-        })
     }
 
     /// Gives back the call of a party, once its completion has come.
@@ -351,8 +345,7 @@ impl<P> InFlight<P> {
         slot.shots = None;
         slot.crowded = false;
         slot.guard = Guard::default();
-        slot.alarm = false;
-        slot.limited = false;
+        slot.begin_anew();
         slot.ended = false;
         self.users.remove(token.slot());
         slot.generation = slot.generation.wrapping_add(1);

@@ -1,6 +1,7 @@
 //! One place of the in-flight table.
 
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::time::Instant;
 
 use super::guard::Guard;
@@ -54,6 +55,8 @@ pub(super) struct Slot<P> {
     pub alarm: bool,
     /// Whether the deadline is a limit to the operation although that is a matter of time itself.
     pub limited: bool,
+    /// The descriptor of the call that its operation stands in for.
+    pub stands_for: Option<RawFd>,
     /// Whether it was told to end because its descriptor is about to be closed.
     pub ended: bool,
 }
@@ -65,6 +68,13 @@ impl<P> Slot<P> {
         if let (Some(call), None) = (&self.call, self.link.into) {
             call.undo(result);
         }
+    }
+
+    /// Forgets what the operation before was: an alarm, or what stands in for a call.
+    pub fn begin_anew(&mut self) {
+        self.alarm = false;
+        self.limited = false;
+        self.stands_for = None;
     }
 
     /// Gives the party a reason to go on. True when it must be queued for that.

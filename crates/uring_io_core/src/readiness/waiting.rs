@@ -36,7 +36,14 @@ impl Waiting {
         let result = match &self.attempt {
             Attempt::Report => return Some(i32::from(found)),
             Attempt::Transfer(transfer) => posix::transfer_now(transfer),
-            Attempt::Call(call) => call.attempt(),
+            Attempt::Call(call) => {
+                let result = call.attempt();
+                // Whoever made it knows how to wait for what is ready all the time.
+                if result == -libc::EAGAIN && call.may_wait_in_vain() {
+                    return Some(result);
+                }
+                result
+            }
         };
         counts.direct_calls.add(1);
         (result != -libc::EAGAIN && result != -libc::EINTR).then_some(result)

@@ -54,11 +54,12 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
             fd: to,
             memory,
             flags,
+            at_once,
             ..
         } => {
             let (address, length) = place(memory);
             opcode::Send::new(fd(*to), address, length)
-                .flags(*flags | libc::MSG_NOSIGNAL)
+                .flags(sent(*flags, *at_once))
                 .build()
         }
         Call::ReadVectors {
@@ -121,8 +122,9 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
             fd: to,
             message,
             flags,
+            at_once,
         } => opcode::SendMsg::new(fd(*to), message.header())
-            .flags((*flags | libc::MSG_NOSIGNAL) as u32)
+            .flags(sent(*flags, *at_once) as u32)
             .build(),
         Call::OpenHow {
             directory,
@@ -461,6 +463,12 @@ pub(super) fn linked_entry(
 const ANY_BITS: u64 = 0xffff_ffff;
 /// `FUTEX2_SIZE_U32 | FUTEX2_PRIVATE`.
 const FUTEX_FLAGS: u32 = 0x02 | 128;
+
+/// The flags of a send.
+fn sent(flags: i32, at_once: bool) -> i32 {
+    let more = if at_once { libc::MSG_DONTWAIT } else { 0 };
+    flags | more | libc::MSG_NOSIGNAL
+}
 
 fn place(memory: &Memory) -> (*mut u8, u32) {
     let buffer = memory.lend();

@@ -440,12 +440,8 @@ impl World {
             }
             3 if is_socket && !it.writing => {
                 it.writing = true;
-                let call = Call::Send {
-                    fd: it.writer(),
-                    memory: Memory::Owned(it.bytes(length)),
-                    flags: libc::MSG_NOSIGNAL,
-                    done: 0,
-                };
+                let bytes = Memory::Owned(it.bytes(length));
+                let call = Call::send(it.writer(), bytes, libc::MSG_NOSIGNAL);
                 (call, Doing::Send(Rc::clone(&channel), length))
             }
             4 if is_socket && !it.reading => {

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use magnus::{Error, Ruby};
-use uring_io_core::{Call, Token, Wakeup};
+use uring_io_core::{BackendKind, Call, Token, Wakeup};
 
 use super::outcome::Outcome;
 use super::parts::{End, Parts};
@@ -39,25 +39,36 @@ impl Engine {
     pub(super) fn call_before(
         &self,
         ruby: &Ruby,
-        call: Call,
+        mut call: Call,
         timeout: Option<Duration>,
         held: &Held,
         later: &[RawFd],
     ) -> Result<Option<Outcome>, Error> {
+        self.send_at_once(&mut call);
         let since = timeout.map(|_| Instant::now());
-        let outcome = self.call_once(ruby, call, timeout, held, later)?;
-        match outcome {
-            Some(Outcome {
-                result,
-                call: Some(call),
-                ..
-            }) if result == -libc::EAGAIN => {
-                let left = since
-                    .zip(timeout)
-                    .map(|(since, timeout)| timeout.saturating_sub(since.elapsed()));
-                self.call_again(ruby, (result, call), left, held, later)
+        let left = || {
+            let limited = since.zip(timeout);
+            limited.map(|(since, timeout)| timeout.saturating_sub(since.elapsed()))
+        };
+        loop {
+            let outcome = self.call_once(ruby, call, left(), held, later)?;
+            match outcome {
+                Some(Outcome {
+                    result,
+                    call: Some(mut made),
+                    ..
+                }) if result == -libc::EAGAIN => {
+                    if made.is_sent_at_once() {
+                        self.count_direct_call();
+                        if made.wait_in_stream() {
+                            call = *made;
+                            continue;
+                        }
+                    }
+                    return self.call_again(ruby, (result, made), left(), held, later);
+                }
+                outcome => return Ok(outcome),
             }
-            outcome => Ok(outcome),
         }
     }
 
@@ -66,34 +77,29 @@ impl Engine {
     fn call_again(
         &self,
         ruby: &Ruby,
-        (mut result, mut call): (i32, Box<Call>),
+        came_to: (i32, Box<Call>),
         timeout: Option<Duration>,
         held: &Held,
         later: &[RawFd],
     ) -> Result<Option<Outcome>, Error> {
-        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        while let Some((fd, interest)) = call.to_be_waited_for(result) {
-            let left = || end.map(|end| end.saturating_duration_since(Instant::now()));
-            // Whoever closes what the calls after this one are on waits for this place, too.
-            let place = self.place_on(ruby, Purpose::Operation, later.iter().copied());
-            let ready = self.poll(ruby, fd, interest, left())?;
-            if self.driver.is_ended(place.token) {
-                return Err(errors::stream_closed(ruby));
-            }
-            drop(place);
-            if ready.is_none() && end.is_some() {
-                return Ok(None);
-            }
-            match self.call_once(ruby, *call, left(), held, later)? {
-                Some(Outcome {
-                    result: next,
-                    call: Some(made),
-                    ..
-                }) => (result, call) = (next, made),
-                outcome => return Ok(outcome),
-            }
+        // Whoever closes what the calls after this one are on waits for this place, too.
+        let whole = self.place_on(ruby, Purpose::Operation, later.iter().copied());
+        let mut parts = Parts::new(self, ruby, whole.token, 1);
+        parts.resume(came_to, timeout);
+        let waited = self.await_parts(ruby, whole.token, &mut parts, None);
+        waited.inspect_err(|_| held.leak(ruby))?;
+        parts.keep_what_is_in_use(ruby, |_| held.take());
+        match parts.into_outcome(ruby)? {
+            Some(outcome) if outcome.closed => Err(errors::stream_closed(ruby)),
+            outcome => Ok(outcome.filter(|outcome| !outcome.timed_out)),
         }
-        Ok(Some(Outcome::of(result, Some(call))))
+    }
+
+    /// See [`Call::send_at_once`].
+    fn send_at_once(&self, call: &mut Call) {
+        if self.backend() == BackendKind::IoUring && call.send_at_once() {
+            self.count_direct_call();
+        }
     }
 
     fn call_once(
@@ -149,7 +155,8 @@ impl Engine {
         let whole = self.place(ruby, Purpose::Operation);
         let mut parts = Parts::new(self, ruby, whole.token, calls.len());
         parts.again = true;
-        for part in calls {
+        for mut part in calls {
+            self.send_at_once(&mut part.call);
             let token = parts.tokens[parts.started];
             let fd = part.call.waits_on();
             if part.closed {

@@ -23,6 +23,13 @@ pub struct Step {
     pub into: Option<usize>,
 }
 
+impl Step {
+    /// Whether it is a send that we wait with, and make again: the kernel does not.
+    fn is_sent_again(&self) -> bool {
+        self.call.is_sent_at_once() && self.on.iter().all(Option::is_none)
+    }
+}
+
 /// How a chain is made.
 pub struct Chain {
     pub steps: Vec<Step>,
@@ -56,7 +63,7 @@ impl Engine {
     pub fn chain(
         &self,
         ruby: &Ruby,
-        chain: Chain,
+        mut chain: Chain,
         held: impl Fn(usize) -> Held,
     ) -> Result<ChainOutcome, Error> {
         self.release_held(ruby);
@@ -86,6 +93,7 @@ impl Engine {
             .timeout
             .and_then(|timeout| Instant::now().checked_add(timeout));
         let mut made = Progress::default();
+        self.settle_sends(&mut chain.steps);
         let mut runs = self.runs(chain.steps, chain.hard);
         let mut used: Vec<Vec<RawFd>> = runs.iter_mut().map(|run| descriptors(run)).collect();
         for run in runs {
@@ -107,12 +115,42 @@ impl Engine {
         Ok(made.into_outcome(chain.hard))
     }
 
+    /// Settles which sends the kernel does not wait with: those that may be of messages were given as such. On a
+    /// descriptor of the process that is asked of its socket. What the chain opens has no number to ask by: a socket
+    /// is what it is opened as, and with anything else the kernel waits.
+    fn settle_sends(&self, steps: &mut [Step]) {
+        const MODES: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let mut keeping = Vec::new();
+        for step in steps {
+            if let (Call::Socket { kind, .. }, Some(slot)) = (&step.call, step.into) {
+                if kind & !MODES != libc::SOCK_STREAM {
+                    keeping.push(slot);
+                }
+            }
+            if !step.call.is_sent_at_once() {
+                continue;
+            }
+            match step.on.last().copied().flatten() {
+                Some(slot) if keeping.contains(&slot) => {}
+                Some(_) => step.call.wait_in_kernel(),
+                None => {
+                    self.count_direct_call();
+                    step.call.wait_in_stream();
+                }
+            }
+        }
+    }
+
     /// The steps that are linked, in one submission each. Where the kernel does not know whether a step has
-    /// failed, what follows it waits until we have looked.
+    /// failed, what follows it waits until we have looked. A message is sent alone, as often as that takes.
     fn runs(&self, steps: Vec<Step>, hard: bool) -> Vec<Vec<Step>> {
         let mut runs = vec![Vec::new()];
         for step in steps {
-            let ends = !hard && self.driver.chain_must_look(&step.call);
+            let alone = step.is_sent_again();
+            let ends = alone || !hard && self.driver.chain_must_look(&step.call);
+            if alone {
+                runs.push(Vec::new());
+            }
             if let Some(run) = runs.last_mut() {
                 run.push(step);
             }
@@ -137,6 +175,7 @@ impl Engine {
     ) -> Result<(Vec<Outcome>, Option<End>), Error> {
         let whole = self.place_on(ruby, Purpose::Operation, used);
         let mut parts = Parts::new(self, ruby, whole.token, steps.len());
+        parts.again = steps.iter().all(Step::is_sent_again);
         let linked = parts.tokens.iter().zip(steps);
         let (calls, shape): (Vec<_>, Vec<_>) = linked
             .map(|(token, step)| {

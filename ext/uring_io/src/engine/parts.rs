@@ -5,10 +5,10 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use magnus::{Error, Ruby};
-use uring_io_core::{is_cancellation, Call, Interest, Token, Wakeup};
+use uring_io_core::{is_cancellation, numbers, Call, Interest, Token, Wakeup};
 
 use super::outcome::{Outcome, Refusal};
-use super::party::Purpose;
+use super::party::{Purpose, Raised};
 use super::Engine;
 use crate::memory::held::Held;
 
@@ -20,14 +20,26 @@ pub(super) enum End {
     Closed,
 }
 
-/// A call that came to `EAGAIN` although it may wait, and the poll that runs in its place meanwhile.
+/// A call that came to `EAGAIN` although it may wait, and what runs in its place meanwhile.
 struct Waiting {
     call: Box<Call>,
     fd: RawFd,
     interest: Interest,
-    /// What is polled where a poll of the descriptor itself tells nothing: see `Engine::watch`.
-    set: Option<OwnedFd>,
+    until: Until,
 }
+
+/// What a call waits for before it is made again.
+enum Until {
+    /// That a poll says its descriptor is ready.
+    Ready,
+    /// That this set says so, where a poll of the descriptor itself tells nothing: see `Engine::watch`.
+    Set(OwnedFd),
+    /// Some time, where the descriptor is ready and the call would wait all the same.
+    Paused,
+}
+
+/// The first pause, and the longest: each is twice as long as the one before.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(32)];
 
 /// What a call has come to, and the call itself.
 type Over = (i32, Option<Box<Call>>);
@@ -42,6 +54,8 @@ pub(super) struct Parts<'a> {
     timed_out: Vec<bool>,
     deadlines: Vec<Option<Instant>>,
     waiting: Vec<Option<Waiting>>,
+    /// The next pause of those that have waited for their descriptor.
+    pauses: Vec<Option<Duration>>,
     /// Whether those that came to `EAGAIN` are made again when their descriptor is ready.
     pub(super) again: bool,
     /// Which of them open a direct descriptor: their result is none of the process.
@@ -64,10 +78,28 @@ impl<'a> Parts<'a> {
             timed_out: vec![false; count],
             deadlines: vec![None; count],
             waiting: std::iter::repeat_with(|| None).take(count).collect(),
+            pauses: vec![None; count],
             again: false,
             direct: vec![false; count],
             completed: 0,
             end: None,
+        }
+    }
+
+    /// Starts with a call that was made and came to `EAGAIN`: waits, and makes it again.
+    pub(super) fn resume(&mut self, (result, call): (i32, Box<Call>), timeout: Option<Duration>) {
+        let number = self.started;
+        let token = self.tokens[number];
+        for fd in call.about() {
+            self.engine.driver.is_about(token, fd);
+        }
+        self.deadlines[number] = deadline_of(timeout);
+        self.again = true;
+        self.started += 1;
+        match self.go_on(number, None, result, Some(call)) {
+            Ok(None) => {}
+            Ok(Some((result, call))) => self.note(number, result, call),
+            Err(error) => self.fail(number, error),
         }
     }
 
@@ -102,8 +134,7 @@ impl<'a> Parts<'a> {
                 .driver
                 .set_timeout(self.tokens[self.started], timeout);
         }
-        self.deadlines[self.started] =
-            timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.deadlines[self.started] = deadline_of(timeout);
     }
 
     pub(super) fn left(&self) -> usize {
@@ -132,13 +163,7 @@ impl<'a> Parts<'a> {
                             }
                         },
                     };
-                    let mut outcome = Outcome::of(result, call.filter(|_| !self.direct[number]));
-                    let cancelled = is_cancellation(result);
-                    outcome.closed = self.engine.is_closed_under(token, result)
-                        || cancelled && matches!(self.end, Some(End::Closed));
-                    outcome.timed_out = self.timed_out[number] && cancelled;
-                    self.outcomes[number] = Some(outcome);
-                    self.completed += 1;
+                    self.note(number, result, call);
                 }
                 Some(Wakeup::TimedOut) => {
                     self.timed_out[number] = true;
@@ -152,6 +177,17 @@ impl<'a> Parts<'a> {
         Ok(self.completed == self.started)
     }
 
+    /// Notes what a part has come to.
+    fn note(&mut self, number: usize, result: i32, call: Option<Box<Call>>) {
+        let mut outcome = Outcome::of(result, call.filter(|_| !self.direct[number]));
+        let cancelled = is_cancellation(result);
+        outcome.closed = self.engine.is_closed_under(self.tokens[number], result)
+            || cancelled && matches!(self.end, Some(End::Closed));
+        outcome.timed_out = self.timed_out[number] && cancelled;
+        self.outcomes[number] = Some(outcome);
+        self.completed += 1;
+    }
+
     /// Waits for the descriptor of a call that came to `EAGAIN`, or makes the call again when the wait is over. What
     /// the call has come to, where that is the end of it.
     fn go_on(
@@ -162,60 +198,108 @@ impl<'a> Parts<'a> {
         call: Option<Box<Call>>,
     ) -> uring_io_core::Result<Option<Over>> {
         let Some(mut waiting) = waiting else {
-            let Some(call) = call else {
+            let Some(mut call) = call else {
                 return Ok(Some((result, None)));
             };
+            if call.is_sent_at_once() {
+                self.engine.count_direct_call();
+                if call.wait_in_stream() {
+                    return self.start_again(number, call);
+                }
+            }
             let Some((fd, interest)) = call.to_be_waited_for(result) else {
                 return Ok(Some((result, Some(call))));
             };
+            let until = self.what_to_wait_for(number, &call, fd, interest)?;
             let waiting = Waiting {
                 call,
                 fd,
                 interest,
-                set: None,
+                until,
             };
             return self.wait_for(number, waiting);
         };
-        if result < 0 {
-            return Ok(Some((result, Some(waiting.call))));
+        match waiting.until {
+            Until::Paused if result == -numbers::ETIME => {}
+            _ if result < 0 => return Ok(Some((result, Some(waiting.call)))),
+            Until::Ready if !waiting.interest.is_settled_by(result) => {
+                let interests = [(waiting.fd, waiting.interest)];
+                waiting.until = Until::Set(uring_io_core::watch(&interests)?);
+                return self.wait_for(number, waiting);
+            }
+            _ => {}
         }
-        if waiting.set.is_none() && !waiting.interest.is_settled_by(result) {
-            let interests = [(waiting.fd, waiting.interest)];
-            waiting.set = Some(uring_io_core::watch(&interests)?);
-            return self.wait_for(number, waiting);
-        }
-        self.start_again(number, *waiting.call)
+        self.start_again(number, waiting.call)
     }
 
-    /// Polls in the place of a call.
+    /// A socket that is not connected is ready however full its peer is: a send to it waits for some time instead.
+    fn what_to_wait_for(
+        &mut self,
+        number: usize,
+        call: &Call,
+        fd: RawFd,
+        interest: Interest,
+    ) -> uring_io_core::Result<Until> {
+        let waited = self.pauses[number].is_some();
+        self.pauses[number].get_or_insert(PAUSES[0]);
+        if !waited || !call.may_wait_in_vain() {
+            return Ok(Until::Ready);
+        }
+        self.engine.count_direct_call();
+        let is_ready = uring_io_core::found_now(fd, interest)?.is_some();
+        Ok(if is_ready {
+            Until::Paused
+        } else {
+            Until::Ready
+        })
+    }
+
+    /// Waits in the place of a call.
     fn wait_for(&mut self, number: usize, waiting: Waiting) -> uring_io_core::Result<Option<Over>> {
-        let (fd, interest) = match &waiting.set {
-            Some(set) => (set.as_raw_fd(), Interest::READABLE),
-            None => (waiting.fd, waiting.interest),
+        let Some(left) = self.time_left(number) else {
+            return Ok(Some((-libc::ECANCELED, Some(waiting.call))));
         };
-        let over = self.start_again(number, Call::Poll { fd, interest })?;
-        match over {
-            Some(over) => Ok(Some((over.0, Some(waiting.call)))),
-            None => {
-                self.waiting[number] = Some(waiting);
-                Ok(None)
+        let (driver, token) = (&self.engine.driver, self.tokens[number]);
+        let (fd, interest) = (waiting.fd, waiting.interest);
+        match &waiting.until {
+            Until::Ready => driver.poll_for(token, fd, interest, None)?,
+            Until::Set(set) => driver.poll_for(token, fd, interest, Some(set.as_raw_fd()))?,
+            Until::Paused => {
+                let pause = self.pauses[number].unwrap_or(PAUSES[0]);
+                self.pauses[number] = Some(PAUSES[1].min(pause * 2));
+                driver.pause_for(token, fd, pause);
             }
         }
-    }
-
-    /// Starts a call in the place of one that is over, unless that was to end.
-    fn start_again(&mut self, number: usize, call: Call) -> uring_io_core::Result<Option<Over>> {
-        let (driver, token) = (&self.engine.driver, self.tokens[number]);
-        let left = self.deadlines[number].map(|end| end.saturating_duration_since(Instant::now()));
-        self.timed_out[number] |= left.is_some_and(|left| left.is_zero());
-        if self.end.is_some() || self.timed_out[number] {
-            return Ok(Some((-libc::ECANCELED, Some(Box::new(call)))));
-        }
-        driver.call(token, call)?;
+        self.waiting[number] = Some(waiting);
         if left.is_some() {
             driver.set_timeout(token, left);
         }
         Ok(None)
+    }
+
+    /// Starts a call again, unless that was to end.
+    fn start_again(
+        &mut self,
+        number: usize,
+        call: Box<Call>,
+    ) -> uring_io_core::Result<Option<Over>> {
+        let Some(left) = self.time_left(number) else {
+            return Ok(Some((-libc::ECANCELED, Some(call))));
+        };
+        let (driver, token) = (&self.engine.driver, self.tokens[number]);
+        driver.call(token, *call)?;
+        if left.is_some() {
+            driver.set_timeout(token, left);
+        }
+        Ok(None)
+    }
+
+    /// How long a part may go on, where that is limited; `None` when it is to end.
+    fn time_left(&mut self, number: usize) -> Option<Option<Duration>> {
+        let left = self.deadlines[number].map(|end| end.saturating_duration_since(Instant::now()));
+        self.timed_out[number] |= left.is_some_and(|left| left.is_zero());
+        let goes_on = self.end.is_none() && !self.timed_out[number];
+        goes_on.then_some(left)
     }
 
     /// Has the engine hold what the kernel goes on using although the call is over.
@@ -236,6 +320,26 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
+    /// The outcome of the only part. Bytes that it has moved cannot be taken back: it counts then although something was
+    /// raised into the fiber, which is raised at its next park.
+    pub(super) fn into_outcome(mut self, ruby: &Ruby) -> Result<Option<Outcome>, Error> {
+        let outcome = self.outcomes.pop().flatten();
+        match (self.end.take(), outcome) {
+            // A fiber that is killed has no next park.
+            (Some(End::Raised(error)), Some(outcome))
+                if outcome.result > 0 && error.value().is_some() =>
+            {
+                self.engine.postpone(ruby, &Raised::from(error));
+                Ok(Some(outcome))
+            }
+            (Some(End::Raised(error)), outcome) => {
+                outcome.iter().for_each(Outcome::undo);
+                Err(error)
+            }
+            (_, outcome) => Ok(outcome),
+        }
+    }
+
     /// The outcomes, and what ended them before their time. Raises what was raised into the fiber, with all
     /// taken back that can be.
     pub(super) fn into_outcomes(mut self) -> Result<(Vec<Outcome>, Option<End>), Error> {
@@ -248,6 +352,10 @@ impl<'a> Parts<'a> {
             end => Ok((outcomes.collect(), end)),
         }
     }
+}
+
+fn deadline_of(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 impl Drop for Parts<'_> {

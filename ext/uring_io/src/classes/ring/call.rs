@@ -163,7 +163,7 @@ impl RingCall {
         Self::holding(ruby, |held| {
             let memory = bytes(ruby, from, held)?;
             let message = Box::new(Message::to_send(memory, address, &control));
-            Ok(Call::SendMessage { fd, message, flags })
+            Ok(Call::send_message(fd, message, flags))
         })
     }
 
@@ -498,6 +498,7 @@ pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     call.const_set("AT_SYMLINK_NOFOLLOW", libc::AT_SYMLINK_NOFOLLOW)?;
     RingCall::class(ruby);
     call.define_method("opens?", method!(RingCall::opens, 0))?;
+    call.define_method("try_at_once", method!(RingCall::try_at_once, 0))?;
     call.define_singleton_method("nop", function!(RingCall::nop, 0))?;
     call.define_singleton_method("read", function!(RingCall::read, 3))?;
     call.define_singleton_method("write", function!(RingCall::write, 3))?;

@@ -95,6 +95,15 @@ impl RingCall {
         opens
     }
 
+    /// Has a send that may be of a message not wait in the kernel: see [`Call::try_at_once`].
+    pub fn try_at_once(&self) {
+        let mut call = self.call.take();
+        if let Some(call) = &mut call {
+            call.try_at_once();
+        }
+        self.call.set(call);
+    }
+
     /// The system call that the errors of the call name.
     pub fn name(&self) -> &'static str {
         self.name.get()

@@ -1,0 +1,79 @@
+//! Sends that io_uring does not wait with.
+//!
+//! A send of io_uring's that waits for room goes on after the bytes that it took at the first try (seen on Linux 6.18).
+//! The peer of a UNIX socket of datagrams, whose queue was full, gets an empty message then, and the send answers 0. So
+//! whoever may send a message has the kernel answer `EAGAIN`, waits for room, and sends it again from its beginning.
+
+use std::os::fd::RawFd;
+
+use super::Call;
+use crate::posix::keeps_messages;
+
+impl Call {
+    /// Has io_uring answer `EAGAIN` where this is a send that would wait. Backends without io_uring wait as ever.
+    pub fn try_at_once(&mut self) {
+        if let Some((_, flags, at_once)) = self.sent() {
+            *at_once = flags & libc::MSG_DONTWAIT == 0;
+        }
+    }
+
+    /// As [`try_at_once`](Self::try_at_once), for whoever asks what the socket is when it has no room
+    /// ([`wait_in_stream`](Self::wait_in_stream)). A send that is to send all the bytes would come to a part of them,
+    /// of a stream: its socket is asked here. Whether it was.
+    pub fn send_at_once(&mut self) -> bool {
+        self.try_at_once();
+        let sends_all =
+            |(_, flags, at_once): (_, i32, &mut bool)| *at_once && flags & libc::MSG_WAITALL != 0;
+        let asks = self.sent().is_some_and(sends_all);
+        if asks {
+            self.wait_in_stream();
+        }
+        asks
+    }
+
+    /// Whether it is a send that io_uring does not wait with.
+    pub fn is_sent_at_once(&self) -> bool {
+        match self {
+            Self::Send { at_once, .. } | Self::SendMessage { at_once, .. } => *at_once,
+            _ => false,
+        }
+    }
+
+    /// Has the kernel wait with a send.
+    pub fn wait_in_kernel(&mut self) {
+        if let Some((_, _, at_once)) = self.sent() {
+            *at_once = false;
+        }
+    }
+
+    /// Has the kernel wait with a send after all, where its socket has a stream of bytes. Whether it has.
+    pub fn wait_in_stream(&mut self) -> bool {
+        let is_stream = self.sent().is_some_and(|(fd, ..)| !keeps_messages(fd));
+        if is_stream {
+            self.wait_in_kernel();
+        }
+        is_stream
+    }
+
+    /// Whether it is a send to a socket that keeps messages apart. Such a socket may be called ready although its peer
+    /// has no room: one that is not connected does not know its peer.
+    pub fn may_wait_in_vain(&self) -> bool {
+        match self {
+            Self::Send { fd, .. } | Self::SendMessage { fd, .. } => keeps_messages(*fd),
+            _ => false,
+        }
+    }
+
+    /// The descriptor, the flags, and whether the kernel does not wait.
+    fn sent(&mut self) -> Option<(RawFd, i32, &mut bool)> {
+        match self {
+            Self::Send {
+                fd, flags, at_once, ..
+            }
+            | Self::SendMessage {
+                fd, flags, at_once, ..
+            } => Some((*fd, *flags, at_once)),
+            _ => None,
+        }
+    }
+}

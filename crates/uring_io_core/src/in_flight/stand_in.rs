@@ -1,0 +1,56 @@
+//! Stand-ins: a party may wait in the place of a call before it makes that again.
+
+use std::os::fd::RawFd;
+
+use super::slot::{Slot, Wakeup};
+use super::InFlight;
+use crate::error::is_cancellation;
+use crate::token::Token;
+
+impl<P> InFlight<P> {
+    /// Notes that what is started next under `token` stands in for a call on this descriptor.
+    pub fn stand_in(&mut self, token: Token, fd: RawFd) {
+        if let Some(slot) = self.slot_mut(token) {
+            slot.begin_anew();
+            slot.stands_for = Some(fd);
+        }
+    }
+
+    /// What waits for a descriptor of the process: calls on it that are in flight, and what stands in for them.
+    pub fn waiting_on(&self, fd: RawFd) -> Vec<Token> {
+        self.tokens(|slot| slot.submitted && slot.is_on(fd))
+    }
+
+    /// What has waited for a descriptor, and is to wait on as soon as its party runs.
+    pub fn about_to_wait_on(&self, fd: RawFd) -> Vec<Token> {
+        self.tokens(|slot| !slot.submitted && slot.is_on(fd) && slot.waits_on())
+    }
+
+    fn tokens(&self, are_meant: impl Fn(&Slot<P>) -> bool) -> Vec<Token> {
+        let numbered = self.slots.iter().enumerate();
+        numbered
+            .filter(|(_, slot)| are_meant(slot))
+            .map(|(number, slot)| Token::new(number as u32, slot.generation))
+            .collect()
+    }
+}
+
+impl<P> Slot<P> {
+    /// Whether its call is on this descriptor of the process, or was before something stood in for it.
+    fn is_on(&self, fd: RawFd) -> bool {
+        let call = self.call.as_ref().filter(|_| !self.link.direct);
+        self.stands_for == Some(fd) || call.is_some_and(|call| call.waits_on() == Some(fd))
+    }
+
+    /// Whether what its party has yet to take makes that wait on.
+    fn waits_on(&self) -> bool {
+        let Some(Wakeup::Completed(result)) = self.wakeup else {
+            return false;
+        };
+        let waits = |call: &crate::call::Call| call.to_be_waited_for(result).is_some();
+        match self.stands_for {
+            Some(_) => !is_cancellation(result),
+            None => self.call.as_deref().is_some_and(waits),
+        }
+    }
+}

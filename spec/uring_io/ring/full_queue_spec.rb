@@ -1,0 +1,218 @@
+# frozen_string_literal: true
+
+# Datagrams to a UNIX socket whose queue is full. A send of io_uring's that waits there takes the bytes at its first
+# try, and sends an empty message at the second (seen on Linux 6.18). A sender that is not connected is always ready.
+RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
+  # How a message is sent on each kind of socket.
+  def self.senders
+    { "#send" => [true, ->(calls, socket, data, _) { calls.send(socket, data) }],
+      "#sendmsg" => [true, ->(calls, socket, data, _) { calls.sendmsg(socket, data) }],
+      "#sendmsg to an address" => [false, ->(calls, socket, data, to) { calls.sendmsg(socket, data, 0, to) }] }
+  end
+
+  # How several calls are made together: what the first came to.
+  def self.ways
+    { "alone" => ->(ring, &block) { block.call(ring) },
+      "in a batch" => ->(ring, &block) { ring.batch { |calls| block.call(calls).then { calls.nop } }.first },
+      "in a chain" => lambda do |ring, &block|
+        ring.chain { |steps| steps.nop.then { block.call(steps) }.then { steps.nop } }[1]
+      end,
+      "in a chain that goes on" => lambda do |ring, &block|
+        ring.chain(hardlink: true) { |steps| block.call(steps).then { steps.nop } }.first
+      end }
+  end
+
+  # A socket, the one that it sends to, which is full, and the address of that.
+  def ends(connected)
+    address = Addrinfo.unix(free_path, :DGRAM)
+    theirs = closing(address.bind)
+    ours = closing(Socket.new(:UNIX, :DGRAM))
+    ours.connect(address) if connected
+    @sent = 0
+    @sent += 1 while ours.sendmsg_nonblock("x", 0, connected ? nil : address, exception: false) == 1
+    [ours, theirs, address]
+  end
+
+  # What the socket gets besides what it was filled with.
+  def received(theirs)
+    got = []
+    while (message = theirs.recv_nonblock(100, exception: false)) != :wait_readable
+      got << message
+    end
+    got.drop(@sent)
+  end
+
+  # Runs the block in a thread when the caller waits in the kernel.
+  def meanwhile
+    waiting = Thread.current
+    Thread.new do
+      Thread.pass until waiting.status == "sleep"
+      sleep(0.01) # It may not have begun to.
+      yield
+    end
+  end
+
+  # Takes what is there when the caller waits, and then what comes.
+  def emptied(theirs)
+    thread = meanwhile { @sent.times { theirs.recv(100) } }
+    yield
+  ensure
+    thread.join
+  end
+
+  each_backend do |backend|
+    senders.each do |name, (connected, send)|
+      describe name do
+        ways.each do |how, way|
+          it "waits #{how} and sends the whole message, once" do
+            everywhere do |ring|
+              ours, theirs, address = ends(connected)
+              emptied(theirs) do
+                sent = way.call(ring) { |calls| send.call(calls, ours, "the message", address) }
+                expect(sent).to eq(11)
+              end
+              @sent = 0
+              expect(received(theirs)).to eq(["the message"])
+            end
+          end
+        end
+
+        it "sends a message without bytes" do
+          everywhere do |ring|
+            ours, theirs, address = ends(connected)
+            emptied(theirs) { expect(send.call(ring, ours, "", address)).to eq(0) }
+            expect(send.call(ring, ours, "", address)).to eq(0)
+            @sent = 0
+            expect(received(theirs)).to eq(["", ""])
+          end
+        end
+
+        it "keeps what it sends from the collector while it waits" do
+          everywhere do |ring|
+            ours, theirs, address = ends(connected)
+            thread = meanwhile do
+              GC.compact
+              Array.new(10_000) { "y" * 100 }
+              @sent.times { theirs.recv(100) }
+            end
+            results = ring.batch do |calls|
+              send.call(calls, ours, %w[the string].join(" "), address)
+              send.call(calls, ours, buffer_of("the buffer"), address)
+            end
+            thread.join
+            @sent = 0
+            expect([results, received(theirs).sort]).to eq([[10, 10], ["the buffer", "the string"]])
+          end
+        end
+
+        it "waits until its timeout passes or it is ended, and sends nothing then" do
+          everywhere do |ring|
+            ours, theirs, address = ends(connected)
+            endings.each do |way|
+              error = ended_by(way) { send.call(ring, ours, "the message", address) }
+              expect(error).to be_a(IndexError).or be_nil
+            end
+            results = ring.batch { |calls| calls.sendmsg(ours, "m", 0, (address unless connected), timeout: 0.02) }
+            expect(results).to match([be_a(IO::TimeoutError)])
+            error = raised { ring.chain(timeout: 0.02) { |steps| send.call(steps, ours, "m", address) } }
+            expect(error.cause).to be_a(IO::TimeoutError)
+            expect(received(theirs)).to eq([])
+          end
+        end
+
+        it "ends when its socket is closed, alone and in a batch" do
+          scheduled do
+            with_ring do |ring|
+              [->(&block) { block.call(ring) }, ->(&block) { ring.batch(&block).first }].each do |way|
+                ours, theirs, address = ends(connected)
+                came_to = nil
+                Fiber.schedule do
+                  came_to = way.call { |calls| send.call(calls, ours, "the message", address) }
+                rescue IOError => error
+                  came_to = error
+                end
+                sleep(0.01) # The kernel is told of it, and finds no room.
+                expect(came_to).to be_nil
+                ours.close
+                eventually { came_to }
+                expect([came_to.class, received(theirs)]).to eq([IOError, []])
+              end
+            end
+          end
+        end
+
+        it "is among what is cancelled on its socket, alone and in a batch" do
+          scheduled do
+            with_ring do |ring|
+              [->(&block) { block.call(ring) }, ->(&block) { ring.batch(&block).first }].each do |way|
+                ours, theirs, address = ends(connected)
+                came_to = nil
+                Fiber.schedule do
+                  came_to = way.call { |calls| send.call(calls, ours, "the message", address) }
+                rescue SystemCallError => error
+                  came_to = error
+                end
+                sleep(0.01) # As above.
+                expect([came_to, ring.cancel(ours)]).to eq([nil, 1])
+                eventually { came_to }
+                expect([came_to.class, received(theirs)]).to eq([Errno::ECANCELED, []])
+              end
+            end
+          end
+        end
+
+        it "asks the kernel seldom while it waits" do
+          calls = lambda do |ring, ours, address|
+            before = ring.stats.system_calls
+            [-> { ring.batch { |batch| send.call(batch, ours, "m", address) } },
+             -> { send.call(ring, ours, "m", address) }].each do |make|
+              expect(raised { Timeout.timeout(0.1, IndexError) { make.call } }).to be_a(IndexError)
+            end
+            ring.stats.system_calls - before
+          end
+          with_ring do |ring|
+            ours, _, address = ends(connected)
+            expect(calls.call(ring, ours, address)).to be < 150
+          end
+        end
+      end
+    end
+
+    # In a chain the kernel waits, and there is no number to ask a socket of the chain's own by.
+    outcome = backend == :io_uring ? "fails" : "waits"
+    it "#{outcome} in a chain that opens the sender, and sends no other message", needs: :direct_descriptors do
+      with_ring do |ring|
+        _, theirs, address = ends(true)
+        make = lambda do
+          ring.chain do |steps|
+            socket = steps.socket(:UNIX, :DGRAM)
+            steps.connect(socket, address)
+            steps.send(socket, "the message")
+          end
+        end
+        if outcome == "fails"
+          error = raised(&make)
+          expect([error.step.name, error.cause.class]).to eq([:send, Errno::EAGAIN])
+          expect(received(theirs)).to eq([])
+        else
+          emptied(theirs) { expect(make.call.last).to eq(11) }
+          expect(theirs.recv(100)).to eq("the message")
+        end
+        @sent = 0
+        expect([make.call.last, received(theirs)]).to eq([11, ["the message"]])
+      end
+    end
+
+    it "waits with a stream until there is room, in few system calls" do
+      everywhere do |ring|
+        [unix_pair, tcp_pair].each do |theirs, ours|
+          room = fill(ours)
+          thread = meanwhile { theirs.read(room) }
+          expect([ring.send(ours, "more", Socket::MSG_WAITALL), ring.send(ours, "!")]).to eq([4, 1])
+          thread.join
+          expect(theirs.read(5)).to eq("more!")
+        end
+      end
+    end
+  end
+end
