@@ -153,6 +153,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Lets some time pass for a fiber that uses a descriptor, and fails as [`yield_turn_on`](Self::yield_turn_on).
+    pub fn pause_on(&self, ruby: &Ruby, fd: RawFd, length: Duration) -> Result<(), Error> {
+        let place = self.place_on(ruby, Purpose::Turn, [fd]);
+        self.await_wakeup_within(ruby, place.token, Some(length))?;
+        if self.driver.is_ended(place.token) {
+            return Err(errors::stream_closed(ruby));
+        }
+        Ok(())
+    }
+
     /// Whether the wakeup of a party is for an exception. It is not any more.
     pub(super) fn take_interrupted(&self, token: Token) -> bool {
         self.driver

@@ -1,6 +1,8 @@
 //! The hook io_wait.
 #![allow(unsafe_code)]
 
+use std::time::Duration;
+
 use magnus::rb_sys::{protect, AsRawValue, FromRawValue};
 use magnus::value::ReprValue;
 use magnus::{Error, Ruby, Value};
@@ -8,8 +10,8 @@ use uring_io_core::Interest;
 
 use crate::engine::Engine;
 use crate::hooks::transfer;
-use crate::ruby::io::{self, OpenIo};
-use crate::ruby::{duration, errors};
+use crate::ruby::io::{self, Kind, OpenIo};
+use crate::ruby::{caller, duration, errors};
 
 type Hook<T> = Result<T, Error>;
 
@@ -26,7 +28,13 @@ pub fn wait(engine: &Engine, ruby: &Ruby, io: Value, events: Value, timeout: Val
     } else {
         None
     };
-    match engine.poll_found(ruby, io.fd, interest, given.or(own))? {
+    let timeout = given.or(own);
+    if interest == Interest::WRITABLE && waits_in_vain(ruby, engine, io)? {
+        let pause = timeout.map_or(PAUSE, |timeout| timeout.min(PAUSE));
+        engine.pause_on(ruby, io.fd, pause)?;
+        return Ok(io::events(ruby, interest));
+    }
+    match engine.poll_found(ruby, io.fd, interest, timeout)? {
         Some(found) => Ok(io::told(ruby, found)),
         // Ruby 3.3 takes false for "would block"; from 3.4 on it raises the error itself.
         None if cfg!(ruby_lt_3_4) && own.is_some() => Err(errors::io_timeout(
@@ -35,6 +43,25 @@ pub fn wait(engine: &Engine, ruby: &Ruby, io: Value, events: Value, timeout: Val
         )),
         None => Ok(ruby.qfalse().as_value()),
     }
+}
+
+/// How long a send waits that [`waits_in_vain`].
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Whether a send is to wait that would not: its socket is not connected, and is ready however full the queue of its
+/// peer is. Ruby sends again at once, and over and over.
+fn waits_in_vain(ruby: &Ruby, engine: &Engine, io: OpenIo) -> Hook<bool> {
+    if io.kind(ruby) != Kind::Socket || io.is_tcp(ruby) || !caller::sends() {
+        return Ok(false);
+    }
+    engine.count_direct_call();
+    if uring_io_core::has_peer(io.fd) || !uring_io_core::keeps_messages(io.fd) {
+        return Ok(false);
+    }
+    engine.count_direct_call();
+    let found = uring_io_core::found_now(io.fd, Interest::WRITABLE);
+    let found = found.map_err(|error| errors::errno(ruby, error))?;
+    Ok(found.is_some())
 }
 
 /// Whether an IO is ready, without waiting, but for other fibers that can run. Net::HTTP asks before it

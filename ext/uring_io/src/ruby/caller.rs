@@ -23,6 +23,14 @@ pub fn waits() -> bool {
     caller.is_some_and(|frame| is_native(frame) && is_of(frame, b"IO"))
 }
 
+/// Whether a native method that sends on a socket called the scheduler's `io_wait`: its send(2) came to `EAGAIN`.
+pub fn sends() -> bool {
+    let mut frames = [0; FRAMES];
+    let mut frames = frames_of(&mut frames).iter().copied();
+    let caller = frames.find(|frame| !is_named(*frame, &[b"io_wait"]));
+    caller.is_some_and(|frame| is_native(frame) && is_named(frame, &[b"send", b"__sendmsg"]))
+}
+
 /// Whether Kernel#load or Kernel#require called a scheduler's hook, to read the program's text. Up to
 /// Ruby 3.3: later ones read it by themselves (prism_compile.c, pm_load_file).
 pub fn loads() -> bool {
