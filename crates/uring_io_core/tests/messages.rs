@@ -210,10 +210,13 @@ fn a_call_after_a_pause_is_no_matter_of_time() {
         assert_eq!(completed(&driver), -numbers::ETIME);
         let recv = || Call::recv(fd, Memory::Owned(vec![0; 8]), 0);
         driver.call(token, recv()).unwrap();
+        driver.look().unwrap();
         driver.cancel(token).unwrap();
-        assert_eq!(completed(&driver), -libc::ECANCELED);
-        peer.write_all(b"hello").unwrap();
+        assert_eq!(left(&driver, token), -libc::ECANCELED);
+        let token = driver.park(1);
         driver.call(token, recv()).unwrap();
+        driver.look().unwrap();
+        peer.write_all(b"hello").unwrap();
         assert_eq!(left(&driver, token), 5);
     });
 }
