@@ -75,7 +75,8 @@ module UringIO
     #   @return [Symbol] :io_uring, :epoll, :kqueue, :poll or :select
 
     # @!method close
-    #   Ends what is in flight and gives the ring back. Repeatable.
+    #   Ends what is in flight and gives the ring back. Repeatable. What fibers of a scheduler have under way is that
+    #   scheduler's to make, and goes on until it is over; a stream of theirs ends with the next that comes.
     #   @return [nil]
 
     # @!method closed?

@@ -229,6 +229,21 @@ RSpec.describe UringIO::Ring do
         end
       end
 
+      it "end with what comes next when another fiber closes the ring" do
+        scheduled do
+          input, output = unix_pair
+          ring = UringIO::Ring.new(backend:)
+          got = []
+          Fiber.schedule { got << raised { ring.recv_each(input) { |bytes| got << bytes } }.class }
+          output.write("before")
+          eventually { got.any? }
+          ring.close
+          output.write("after")
+          eventually { got.size == 3 }
+          expect(got).to eq(["before", "after", UringIO::ClosedError])
+        end
+      end
+
       it "end when another fiber cancels what is made on the descriptor" do
         scheduled do
           with_ring do |ring|

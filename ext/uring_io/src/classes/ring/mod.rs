@@ -273,7 +273,14 @@ impl Ring {
             return Ok(false);
         }
         let kind = Kind::of(&call);
-        let each = |shot| kind.yield_shot(ruby, call.name(), shot);
+        // Under a scheduler it is made by that, which knows nothing of the ring's end.
+        let each = |shot| {
+            let goes_on = kind.yield_shot(ruby, call.name(), shot)?;
+            if goes_on {
+                this.own_engine(ruby)?;
+            }
+            Ok(goes_on)
+        };
         let waited =
             || errors::io_timeout(ruby, format!("the operation took longer than {limit} s"));
         engine.stream(ruby, &call, timeout, each, waited)?;
