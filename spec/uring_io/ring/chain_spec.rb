@@ -304,13 +304,17 @@ RSpec.describe UringIO::Ring do
           buffer = IO::Buffer.new(4)
           before = descriptors
           made = free_path
-          error = raised do
-            ring.chain(timeout: 0.01) do |steps|
-              steps.open("/")
-              steps.recv(receiver, buffer)
-              steps.mkdir(made)
+          # Until the machine is fast enough to open something in that time.
+          error = (1..).lazy.filter_map do |tries|
+            error = raised do
+              ring.chain(timeout: 0.01 * tries) do |steps|
+                steps.open("/")
+                steps.recv(receiver, buffer)
+                steps.mkdir(made)
+              end
             end
-          end
+            error unless error.is_a?(UringIO::ChainError) && error.step.name == :open
+          end.first
           expect(error).to be_a(UringIO::ChainError)
           expect([error.step.name, error.cause.class]).to eq([:recv, IO::TimeoutError])
           expect([File.exist?(made), buffer.locked?, descriptors]).to eq([false, false, before])
@@ -563,6 +567,18 @@ RSpec.describe UringIO::Ring do
   end
 
   each_backend(only: [:io_uring]) do
+    def calls_of(ring)
+      before = ring.stats.system_calls
+      yield
+      ring.stats.system_calls - before
+    end
+
+    # The first completion may end a wait: before Linux 6.12 at any time, since then after 10 ms. So a chain takes one
+    # system call at best, and a slow machine needs some tries.
+    def made_by_one_call?(ring, &)
+      (1..100).any? { calls_of(ring, &) == 1 }
+    end
+
     it "makes a chain with one system call", needs: :direct_descriptors do
       path = file_with("content")
       _receiver, sender = unix_pair
@@ -575,11 +591,10 @@ RSpec.describe UringIO::Ring do
           end
         end
         chain.call
-        before = ring.stats
+        before = ring.stats.submissions
         expect(chain.call).to eq([0, "content", 7, nil])
-        after = ring.stats
-        expect(after.system_calls - before.system_calls).to eq(1)
-        expect(after.submissions - before.submissions).to be_between(4, 5)
+        expect(ring.stats.submissions - before).to be_between(4, 5)
+        expect(made_by_one_call?(ring, &chain)).to be(true)
       end
     end
 
@@ -594,12 +609,8 @@ RSpec.describe UringIO::Ring do
           end
         end
         expect([true, false].map { |hardlink| save.call(hardlink) }).to eq([[7, nil, nil]] * 2)
-        counts = [true, false].map do |hardlink|
-          before = ring.stats.enters
-          save.call(hardlink)
-          ring.stats.enters - before
-        end
-        expect(counts.first).to be < counts.last
+        expect(made_by_one_call?(ring) { save.call(true) }).to be(true)
+        expect(Array.new(5) { calls_of(ring) { save.call(false) } }).to all(be > 1)
       end
     end
 

@@ -14,8 +14,8 @@ use uring_io_core::{
     RingOptions, Target, Token, Transfer, Turn, Wakeup,
 };
 
-/// Long enough for anything that comes at all.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for anything that comes at all, on an emulated machine whose host is busy as well.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn options(backend: BackendKind, entries: u32) -> Options {
     let ring = RingOptions {
@@ -139,9 +139,10 @@ pub fn next(driver: &Driver<u32>) -> (u32, Wakeup) {
     next_within(driver, PATIENCE).expect("nobody was woken")
 }
 
-/// As `next`; None when nobody was woken in time.
+/// As `next`; None when nobody was woken in time. However little time there is, the kernel gets what is queued.
 pub fn next_within(driver: &Driver<u32>, limit: Duration) -> Option<(u32, Wakeup)> {
     let end = Instant::now() + limit;
+    let mut left = Some(limit);
     loop {
         if let Some(token) = driver.next_ready() {
             let wakeup = driver.take_wakeup(token)?;
@@ -151,10 +152,11 @@ pub fn next_within(driver: &Driver<u32>, limit: Duration) -> Option<(u32, Wakeup
         let Turn::Idle(timeout) = driver.begin_turn().unwrap() else {
             continue;
         };
-        let left = end.checked_duration_since(Instant::now())?;
+        let most = left?;
         driver
-            .wait(Some(timeout.map_or(left, |t| t.min(left))))
+            .wait(Some(timeout.map_or(most, |t| t.min(most))))
             .unwrap();
+        left = end.checked_duration_since(Instant::now());
     }
 }
 
