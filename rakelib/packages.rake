@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# The gems: one with the source, and one for Linux on this architecture with the extension compiled for each Ruby.
+# The gems: one with the source, and one for Linux on each architecture with the extension compiled for each Ruby.
 # No machine has all of these Rubies, so each stages its extension, and one of them packs what was staged:
-# bin/packages does it all.
+# bin/packages does it all. URING_IO_CPU=aarch64 packs what was compiled across for that one.
 
 # Minor versions of Ruby that the platform gem must hold, without gaps.
 NATIVE_RUBIES = %w[3.3 3.4].freeze
@@ -10,8 +10,9 @@ NATIVE_RUBIES = %w[3.3 3.4].freeze
 GLIBC_LIMIT = Gem::Version.new("2.34")
 # All that a compiled extension may be linked with. Ruby is not among them: it is the program, whichever it is.
 NATIVE_LIBRARIES = [/\Alibc\.so\./, /\Alibgcc_s\.so\./, /\Ald-linux/].freeze
-STAGE = "pkg/native"
-NATIVE_PLATFORM = "#{RbConfig::CONFIG['host_cpu']}-linux-gnu".freeze
+NATIVE_CPU = ENV.fetch("URING_IO_CPU", RbConfig::CONFIG["host_cpu"]).freeze
+NATIVE_PLATFORM = "#{NATIVE_CPU}-linux-gnu".freeze
+STAGE = "pkg/native/#{NATIVE_CPU}".freeze
 SOURCES = FileList["lib/**/*.rb", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
                    "Cargo.toml", "Cargo.lock"]
 
@@ -19,15 +20,15 @@ def output_of(*command)
   IO.popen(command, &:read).tap { abort "#{command.join(' ')} failed" unless $?.success? }
 end
 
-# The newest version of glibc whose symbols this library asks for.
+# The newest version of glibc whose symbols this library asks for. Other than objdump, readelf knows every architecture.
 def glibc_needed(library)
-  symbols = output_of("objdump", "--dynamic-syms", library)
+  symbols = output_of("readelf", "--version-info", library)
   symbols.scan(/GLIBC_(\d[\d.]*)/).map { |(version)| Gem::Version.new(version) }.max
 end
 
 def check_native(library)
   needed = glibc_needed(library)
-  libraries = output_of("objdump", "--private-headers", library).scan(/NEEDED\s+(\S+)/).flatten
+  libraries = output_of("readelf", "--dynamic", library).scan(/\(NEEDED\).*\[(\S+)\]/).flatten
   puts "#{library}: #{File.size(library)} bytes, glibc #{needed}, #{libraries.join(' ')}"
   abort "#{library} needs glibc #{needed}; the gem is for #{GLIBC_LIMIT} and newer: build it on an older system" if
     needed > GLIBC_LIMIT
@@ -98,4 +99,13 @@ end
 namespace :spec do
   desc "Check the list of files of the gem (bin/packages --check installs the gems, too)"
   task(:packaging) { sh(*RSPEC, "--pattern", PACKAGING_SPECS, "--exclude-pattern", "") }
+
+  namespace :packaging do
+    desc "Install the gem for aarch64 in emulated machines and fetch with it (bin/packages --check --aarch64)"
+    task :aarch64 do
+      abort "run bin/packages --check --aarch64 outside of bin/sandbox: it makes roots of its own" if
+        ENV.key?("URING_IO_SANDBOX")
+      sh "bin/packages", "--check", "--aarch64"
+    end
+  end
 end

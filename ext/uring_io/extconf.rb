@@ -9,8 +9,8 @@ unless missing.empty?
   abort <<~MESSAGE
     uring_io is written in Rust, and cannot be compiled here. What is missing:
     #{missing.map { |thing| "  - #{thing}" }.join("\n")}
-    Linux on x86_64 with glibc can do without: `gem install uring_io --platform x86_64-linux-gnu` takes the compiled gem
-    where there is one for this Ruby (#{RUBY_VERSION}).
+    Linux with glibc on x86_64 and aarch64 can do without: `gem install uring_io --platform x86_64-linux-gnu` (or
+    aarch64-linux-gnu) takes the compiled gem where there is one for this Ruby (#{RUBY_VERSION}).
   MESSAGE
 end
 
