@@ -75,8 +75,10 @@ module UringIO
     #   @return [Symbol] :io_uring, :epoll, :kqueue, :poll or :select
 
     # @!method close
-    #   Ends what is in flight and gives the ring back. Repeatable. What fibers of a scheduler have under way is that
-    #   scheduler's to make, and goes on until it is over; a stream of theirs ends with the next that comes.
+    #   Ends what is in flight and gives the ring back. Repeatable. Waits for a second at most for peers to read what
+    #   was sent without a copy; memory that the kernel still needs is then kept for good. What fibers of a scheduler
+    #   have under way is that scheduler's to make, and goes on until it is over; a stream of theirs ends with the next
+    #   that comes.
     #   @return [nil]
 
     # @!method closed?

@@ -341,7 +341,8 @@ fn what_is_sent_without_a_copy_is_released_after_its_party_left() {
     let mut bytes = vec![0; 1 << 16];
     server.read_exact(&mut bytes).unwrap();
     assert_eq!(bytes, memory);
-    work_until(&driver, || driver.is_idle());
+    work_until(&driver, || !driver.lends());
+    assert!(driver.is_idle());
     assert_eq!(driver.take_released(), vec![token; usize::from(was_in_use)]);
 }
 

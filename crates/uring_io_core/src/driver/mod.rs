@@ -372,8 +372,15 @@ impl<P> Driver<P> {
         self.parks.borrow().in_flight.awaited_count() == 0
     }
 
-    /// Ends every operation, waits until memory lent to them is free, and gives back every
-    /// descriptor. Parties that are parked stay parked and see nothing of it; operations fail with
+    /// Whether the kernel goes on sending from memory although the call is over. Its peer may put the end of that
+    /// off for ever.
+    pub fn lends(&self) -> bool {
+        self.collect();
+        self.parks.borrow().in_flight.lingering_count() > 0
+    }
+
+    /// Ends every operation, waits until memory lent to them is free (but for what it still [`lends`](Self::lends),
+    /// which is never freed), and gives back every descriptor. Parties that are parked stay parked and see nothing of it; operations fail with
     /// `ESHUTDOWN` from now on. Wakers that were given out must not be used any more.
     pub fn close(&self) -> Result<()> {
         self.cancel_all()?;

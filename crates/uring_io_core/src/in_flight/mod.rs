@@ -6,6 +6,7 @@
 
 mod alarm;
 mod guard;
+mod lingering;
 mod slot;
 mod stand_in;
 
@@ -29,6 +30,8 @@ pub(crate) struct InFlight<P> {
     free: Vec<u32>,
     /// Operations whose completion must be awaited before everything can be closed.
     awaited: usize,
+    /// Calls that are over but for the notice: their peer may put that off for ever.
+    lingering: usize,
     /// Places of calls that had gone on using lent memory after their party had left, and do no more.
     released: Vec<Token>,
     /// Calls that go on and are to be ended for the time being, or started again.
@@ -47,6 +50,7 @@ impl<P> Default for InFlight<P> {
             slots: Vec::new(),
             free: Vec::new(),
             awaited: 0,
+            lingering: 0,
             released: Vec::new(),
             turnabouts: Vec::new(),
             users: Users::default(),
@@ -63,6 +67,7 @@ impl<P> InFlight<P> {
                 payload: None,
                 submitted: false,
                 awaited: false,
+                lingers: false,
                 wakeup: None,
                 queued: false,
                 deadline: None,
@@ -200,7 +205,7 @@ impl<P> InFlight<P> {
     pub fn awaited_tokens(&self) -> Vec<Token> {
         let numbered = self.slots.iter().enumerate();
         numbered
-            .filter(|(_, slot)| slot.submitted && slot.awaited)
+            .filter(|(_, slot)| slot.submitted && slot.awaited && !slot.lingers)
             .map(|(number, slot)| Token::new(number as u32, slot.generation))
             .collect()
     }
@@ -246,15 +251,18 @@ impl<P> InFlight<P> {
         if !parked && !completion.notice {
             slot.undo(result);
         }
+        let (awaited, lingers) = (slot.awaited, slot.lingers);
         if !completion.more && std::mem::take(&mut slot.submitted) {
-            let awaited = slot.awaited;
             if !parked {
                 if completion.notice {
                     self.released.push(token);
                 }
                 self.recycle(token);
             }
-            self.awaited -= usize::from(awaited);
+            self.awaited -= usize::from(awaited && !lingers);
+            self.lingering -= usize::from(lingers);
+        } else if completion.more && slot.shots.is_none() && !lingers {
+            self.linger(token);
         }
         if let Some(turnabout) = turnabout {
             self.turnabouts.push((token, turnabout));
@@ -333,6 +341,9 @@ impl<P> InFlight<P> {
         slot.submitted &= !slot.alarm;
         if !slot.submitted {
             self.recycle(token);
+        } else if slot.lingers {
+            // It has done its work on the descriptor: whoever closes that need not wait.
+            self.users.remove(token.slot());
         }
         Some(payload)
     }
@@ -341,6 +352,7 @@ impl<P> InFlight<P> {
         let slot = &mut self.slots[token.slot()];
         debug_assert!(slot.payload.is_none() && !slot.submitted);
         slot.call = None;
+        slot.lingers = false;
         slot.link = Link::default();
         slot.shots = None;
         slot.crowded = false;

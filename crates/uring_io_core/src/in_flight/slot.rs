@@ -36,6 +36,8 @@ pub(super) struct Slot<P> {
     pub submitted: bool,
     /// Whether whoever closes must wait for that completion.
     pub awaited: bool,
+    /// Whether its result has come, and nothing but the notice that the kernel is done with its memory is due.
+    pub lingers: bool,
     /// Set once the party may go on, and not yet taken by it.
     pub wakeup: Option<Wakeup>,
     /// Whether the party is in the ready queue: it goes on when its turn comes.

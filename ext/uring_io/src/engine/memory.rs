@@ -69,12 +69,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets go of everything: the ring is closed.
+    /// Lets go of everything: the ring is closed. What the kernel goes on sending from is kept for good, as
+    /// nobody will hear of its end.
     pub(super) fn release_memory(&self, ruby: &Ruby) {
-        let kept = self.held.take().into_values();
-        kept.for_each(|kept| kept.release(ruby));
+        self.release_held(ruby);
+        // Dropped without a release it stays alive.
+        let lends = !self.held.take().is_empty();
         for (held, _) in self.registered.take().into_values() {
-            held.release(ruby);
+            if lends {
+                held.leak(ruby);
+            } else {
+                held.release(ruby);
+            }
         }
     }
 }

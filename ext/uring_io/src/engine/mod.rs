@@ -30,7 +30,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use magnus::fiber::Fiber;
 use magnus::value::Opaque;
@@ -47,6 +47,9 @@ use crate::memory::registered::Registration;
 use crate::ruby::io::OpenIo;
 use crate::ruby::owner::Owner;
 use crate::ruby::{errors, gvl};
+
+/// How long a close waits for peers to take what was sent without a copy: those that read at all do so by then.
+const NOTICES: Duration = Duration::from_secs(1);
 
 /// The fibers of one thread.
 pub struct Engine {
@@ -200,8 +203,14 @@ impl Engine {
         self.driver
             .cancel_all()
             .map_err(|error| self.failure(ruby, error))?;
-        while !self.driver.is_idle() {
-            match gvl::wait(&self.driver, None) {
+        let end = Instant::now() + NOTICES;
+        while !self.driver.is_idle() || self.driver.lends() {
+            let left = end.saturating_duration_since(Instant::now());
+            let is_idle = self.driver.is_idle();
+            if is_idle && left.is_zero() {
+                break;
+            }
+            match gvl::wait(&self.driver, is_idle.then_some(left)) {
                 Some(waited) => waited.map_err(|error| self.failure(ruby, error))?,
                 // Skipped, because an interrupt is pending: it has to wait for its turn.
                 None => {

@@ -1,0 +1,57 @@
+//! Calls that linger: a send without a copy has come to its result, and the kernel goes on using the memory.
+//!
+//! The notice that it is done comes when the peer has taken the bytes, which it may put off for ever. So nobody waits
+//! for it who closes the descriptor or the ring. The memory is the call's until then, and for good where nobody hears of
+//! the notice any more.
+
+use super::InFlight;
+use crate::token::Token;
+
+impl<P> InFlight<P> {
+    /// Number of calls that are over but for the notice.
+    pub fn lingering_count(&self) -> usize {
+        self.lingering
+    }
+
+    /// The result of a call has come, and a notice is to follow.
+    pub(super) fn linger(&mut self, token: Token) {
+        let Some(slot) = self.slot_mut(token) else {
+            return;
+        };
+        slot.lingers = true;
+        let (parked, awaited) = (slot.payload.is_some(), slot.awaited);
+        self.awaited -= usize::from(awaited);
+        self.lingering += 1;
+        if !parked {
+            self.users.remove(token.slot());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::completion::Completion;
+
+    #[test]
+    fn what_only_its_memory_is_in_use_of_is_neither_awaited_nor_about_a_descriptor() {
+        let mut table = InFlight::default();
+        let token = table.park("a");
+        table.is_about(token, 0);
+        table.submitted(token, true);
+        let mut completion = Completion::of(5);
+        completion.more = true;
+        assert!(table.complete(token, completion));
+        assert_eq!((table.awaited_count(), table.lingering_count()), (0, 1));
+        assert_eq!(table.awaited_tokens(), []);
+        assert_eq!(table.users(0).count(), 1);
+        table.leave(token);
+        assert_eq!(table.users(0).count(), 0);
+        assert!(table.is_submitted(token));
+        let mut notice = Completion::of(0);
+        notice.notice = true;
+        assert!(!table.complete(token, notice));
+        assert_eq!((table.awaited_count(), table.lingering_count()), (0, 0));
+        assert_eq!(table.take_released(), [token]);
+    }
+}
