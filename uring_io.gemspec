@@ -29,7 +29,7 @@ Gem::Specification.new do |spec|
   spec.bindir = "exe"
   spec.executables = ["uring_io"]
   spec.require_paths = ["lib"]
-  spec.extensions = ["ext/uring_io/extconf.rb"]
+  spec.extensions = ["ext/uring_io/extconf.rb", "ext/uring_io_agent/extconf.rb"]
 
   # For extconf.rb alone. RubyGems knows no dependencies of building; platform gems are without it.
   spec.add_dependency "rb_sys", "~> 0.9"

@@ -13,6 +13,8 @@ NATIVE_LIBRARIES = [/\Alibc\.so\./, /\Alibgcc_s\.so\./, /\Ald-linux/].freeze
 NATIVE_CPU = ENV.fetch("URING_IO_CPU", RbConfig::CONFIG["host_cpu"]).freeze
 NATIVE_PLATFORM = "#{NATIVE_CPU}-linux-gnu".freeze
 STAGE = "pkg/native/#{NATIVE_CPU}".freeze
+# The extension, and the agent that is loaded into programs that are profiled.
+COMPILED = %w[uring_io.so uring_io_agent.so].freeze
 SOURCES = FileList["lib/**/*.rb", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
                    "Cargo.toml", "Cargo.lock"]
 
@@ -47,7 +49,7 @@ def native_spec
     spec.extensions = []
     spec.dependencies.reject! { |dependency| dependency.name == "rb_sys" }
     spec.files = spec.files.grep_v(%r{\A(ext|crates)/|\ACargo\.}) +
-                 NATIVE_RUBIES.map { |ruby| "lib/uring_io/#{ruby}/uring_io.so" }
+                 NATIVE_RUBIES.product(COMPILED).map { |ruby, name| "lib/uring_io/#{ruby}/#{name}" }
   end
 end
 
@@ -58,16 +60,20 @@ end
 namespace :gem do
   desc "Put the extension for this Ruby, without debug information, where gem:native takes it"
   task stage: :compile do
-    staged = "#{STAGE}/#{RUBY_MINOR}/uring_io.so"
-    mkdir_p File.dirname(staged), verbose: false
-    # The names of functions stay: crash reports and profilers show them.
-    sh "strip", "--strip-debug", "-o", staged, EXTENSION
-    check_native(staged)
+    COMPILED.each do |name|
+      staged = "#{STAGE}/#{RUBY_MINOR}/#{name}"
+      mkdir_p File.dirname(staged), verbose: false
+      # The names of functions stay: crash reports and profilers show them.
+      sh "strip", "--strip-debug", "-o", staged, "lib/uring_io/#{RUBY_MINOR}/#{name}"
+      check_native(staged)
+    end
   end
 
   desc "Build the platform gem into pkg from what gem:stage put there on each Ruby (#{NATIVE_RUBIES.join(', ')})"
   task :native do
-    staged = NATIVE_RUBIES.to_h { |ruby| ["#{STAGE}/#{ruby}/uring_io.so", "lib/uring_io/#{ruby}/uring_io.so"] }
+    staged = NATIVE_RUBIES.product(COMPILED).to_h do |ruby, name|
+      ["#{STAGE}/#{ruby}/#{name}", "lib/uring_io/#{ruby}/#{name}"]
+    end
     missing = staged.keys.reject { |path| File.exist?(path) }
     abort "not there: #{missing.join(', ')}; run `rake gem:stage` on those Rubies, or bin/packages" if missing.any?
     newest = SOURCES.max_by { |path| File.mtime(path) }

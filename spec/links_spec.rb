@@ -87,8 +87,8 @@ RSpec.describe "The pages" do
 
   it "name the modules that opt into unsafe code: docs/architecture.md" do
     section = File.read(File.join(root, "docs/architecture.md"))[/^## Where unsafe lives\n(.*?)(?=^## |\z)/m, 1]
-    core, binding = section.split("; in the binding").map { |part| part.scan(%r{`([\w/]+\.rs)`}).flatten.sort }
-    [["crates/uring_io_core/src", core], ["ext/uring_io/src", binding]].each do |folder, said|
+    parts = section.split(/; in the (?:binding|agent)/).map { |part| part.scan(%r{`([\w/]+\.rs)`}).flatten.sort }
+    %w[crates/uring_io_core/src ext/uring_io/src ext/uring_io_agent/src].zip(parts).each do |folder, said|
       inside = Dir[File.join(root, folder, "**/*.rs")].select { |file| File.read(file).include?("allow(unsafe_code)") }
       expect(said).to eq(inside.map { |file| file.delete_prefix("#{root}/#{folder}/") }.sort)
     end

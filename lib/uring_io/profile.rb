@@ -18,11 +18,11 @@ module UringIO
   #   puts UringIO::Profile.run { Net::HTTP.get(uri) }
   class Profile
     # The version of {#to_h}.
-    VERSION = 1
+    VERSION = 2
     # Looks a second.
     RATE = 100
-    private_constant :Account, :Calls, :Command, :Descriptors, :Launch, :Page, :Recording, :Sampler, :Sockets, :Table,
-                     :Task, :Timeline, :Trace, :WAITS, :Wait, :Waits, :Watcher
+    private_constant :Account, :Agents, :Calls, :Command, :Descriptors, :Launch, :Page, :Recording, :Sampler, :Sockets,
+                     :Table, :Task, :Timeline, :Trace, :WAITS, :Wait, :Waits, :Watcher
 
     class << self
       # Profiles the block, which runs in this process. Another process looks at this one meanwhile.

@@ -25,12 +25,15 @@ module UringIO
       private_constant :OUTSIDE, :ORDER, :MAINTENANCE, :TIMERS
 
       attr_reader :pid, :name, :seconds, :ran, :delayed, :waits, :serial, :threads
+
+      # When the process was looked at for the last time, in seconds since the beginning.
+      attr_reader :until
       attr_accessor :user, :system, :calls, :visible
 
       def initialize(pid, name)
         @pid = pid
         @name = name
-        @seconds = @ran = @delayed = 0.0
+        @seconds = @ran = @delayed = @until = 0.0
         @waits = Hash.new(0.0)
         # Of these waits, those in which the process did nothing else.
         @serial = Hash.new(0.0)
@@ -44,6 +47,7 @@ module UringIO
       # @param ticks [Array<Tick>]
       def add(at, length, ticks)
         @seconds += length
+        @until = at
         ticks.each do |tick|
           add_to_thread(at, length, tick)
           correct(tick) if tick.late.positive?

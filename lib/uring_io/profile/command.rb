@@ -13,7 +13,8 @@ module UringIO
                uring_io profile [OPTION...] --pid PID
 
         Tells where the time of a program goes, and what io_uring or a fiber scheduler could give it at most. It looks at
-        the program, its threads and its children from outside; the program may be any, and is not changed.
+        the program, its threads and its children from outside; the program may be any. In a Ruby that it starts it
+        counts inside as well: garbage collection, waits for the GVL, and what fibers wait for.
 
       TEXT
       NOTE = <<~TEXT
@@ -24,7 +25,7 @@ module UringIO
       # As a shell says.
       NOT_FOUND = 127
       NOT_EXECUTABLE = 126
-      Options = Struct.new(:seconds, :rate, :pid, :json, :html, :trace)
+      Options = Struct.new(:seconds, :rate, :pid, :outside, :json, :html, :trace)
       private_constant :BANNER, :NOTE, :NOT_FOUND, :NOT_EXECUTABLE, :Options
 
       def initialize(arguments, out:, err:, color:)
@@ -32,7 +33,7 @@ module UringIO
         @out = out
         @err = err
         @color = color
-        @options = Options.new(nil, RATE, nil, false, nil, nil)
+        @options = Options.new(nil, RATE, nil, false, false, nil, nil)
       end
 
       # @return [Array(Integer, String)] the exit status, and what is to be printed
@@ -58,6 +59,7 @@ module UringIO
           parser.on("--rate HZ", Integer, "looks a second, from 1 to 1000 (default #{RATE})") do |number|
             @options.rate = number
           end
+          parser.on("--outside", "looks from outside only, also at a Ruby") { @options.outside = true }
           parser.on("--json", "prints all numbers as JSON (docs/profile.md); what the command prints",
                     "then goes to standard error") { @options.json = true }
           parser.on("--html FILE", "writes a page there, too") { |file| @options.html = file }
@@ -97,7 +99,8 @@ module UringIO
       end
 
       def of_command(command)
-        launch = Launch.new(command, seconds: @options.seconds, rate: @options.rate, out: @options.json ? @err : @out)
+        launch = Launch.new(command, seconds: @options.seconds, rate: @options.rate, inside: !@options.outside,
+                                     out: @options.json ? @err : @out)
         [launch.status, text(launch.profile)]
       rescue Errno::ENOENT => error
         not_started(command, error, NOT_FOUND)

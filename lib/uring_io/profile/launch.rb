@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "agents"
 require_relative "recording"
 
 module UringIO
@@ -18,21 +19,32 @@ module UringIO
       # Runs the command, and returns when it has ended; after +seconds+ nobody looks any more.
       # @param command [Array<String>]
       # @param out [IO] for its standard output
-      def initialize(command, seconds:, rate:, out:)
+      # @param inside [Boolean] whether an agent is to count inside of the Rubies that it starts
+      def initialize(command, seconds:, rate:, out:, inside: true)
         Recording.check(seconds, rate)
         @ended = nil
+        agents = new_agents if inside
         passing_signals_on do
           # Never by a shell: its words are whole.
-          @pid = Process.spawn([command.first, command.first], *command.drop(1), out:)
+          @pid = Process.spawn(agents&.environment || {}, [command.first, command.first], *command.drop(1), out:)
           pass_on(@early) if @early
-          @profile = Profile.new(Recording.of_pid(@pid, seconds:, rate:, ended: method(:ended?)))
+          @profile = Profile.new(Recording.of_pid(@pid, seconds:, rate:, agents:, ended: method(:ended?)))
           yield self if block_given?
           @ended ||= Process.wait2(@pid).last
         end
         @status = @ended.exitstatus || (128 + @ended.termsig)
+      ensure
+        agents&.close
       end
 
       private
+
+      # Without a place for their files nobody counts inside.
+      def new_agents
+        Agents.new
+      rescue ArgumentError, SystemCallError
+        nil
+      end
 
       def ended?
         @ended ||= Process.wait2(@pid, Process::WNOHANG)&.last

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "erb"
+require_relative "counted"
 require_relative "shares"
 
 module UringIO
@@ -21,6 +22,7 @@ module UringIO
         @recording = recording
         @shares = shares
         @verdict = verdict
+        @counted = Counted.new(recording, shares)
       end
 
       # @return [String]

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "json"
+require_relative "inside"
 require_relative "sampler"
 require_relative "watcher"
 
@@ -14,14 +15,15 @@ module UringIO
 
       class << self
         # @param ended [Proc] is called after each look; true ends it
+        # @param agents [Agents, nil] that count inside of the processes
         # @return [Hash]
         # @raise [Error]
-        def of_pid(pid, seconds:, rate:, ended: -> { false })
+        def of_pid(pid, seconds:, rate:, ended: -> { false }, agents: nil)
           check(seconds, rate)
           sampler = sampler(pid, rate)
           Watcher.say_ready
           sampler.run { |since| (seconds && since >= seconds) || ended.call }
-          hash(sampler, rate)
+          hash(sampler, rate, agents)
         ensure
           sampler&.close
         end
@@ -70,9 +72,11 @@ module UringIO
           raise Error, "the process that looks at this one has ended without an answer"
         end
 
-        def hash(sampler, rate)
-          { version: VERSION, seconds: sampler.seconds, rate:, call_cost:,
-            processes: sampler.accounts.map(&:to_h) }
+        def hash(sampler, rate, agents)
+          processes = sampler.accounts.map do |account|
+            Inside.put(account.to_h, agents&.of(account.pid, sampler.started + account.until))
+          end
+          { version: VERSION, seconds: sampler.seconds, rate:, call_cost:, processes: }
         end
 
         # Seconds that the shortest system call takes on this machine, beyond what Ruby takes to make it.

@@ -137,6 +137,9 @@ module UringIO
         @started = @last = @searched = clock
       end
 
+      # @return [Float] by CLOCK_MONOTONIC
+      attr_reader :started
+
       # Looks until the block, which is called after each look, says true or no process is left.
       def run
         due = @started

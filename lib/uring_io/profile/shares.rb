@@ -12,7 +12,7 @@ module UringIO
       #   # One thing that time was spent on.
       #   class Row < Data
       #     # @return [Symbol] :computing, :system, :runnable, :socket, :pipe, :file, :child, :asleep, :gvl, :lock,
-      #     #   :idle or :other
+      #     #   :gc, :idle or :other
       #     attr_reader :kind
       #     # @return [String, nil] who was waited for, for example "postgresql at 127.0.0.1:5432"
       #     attr_reader :peer
@@ -23,8 +23,8 @@ module UringIO
       #   end
       Row = Data.define(:kind, :peer, :seconds, :serial)
 
-      LABELS = { computing: "computing", running: "running", system: "system calls (in the kernel)",
-                 runnable: "no processor was free" }
+      LABELS = { computing: "computing", gc: "collecting garbage", running: "running",
+                 system: "system calls (in the kernel)", runnable: "no processor was free" }
                .merge(WAITS.transform_values { |words| "waiting for #{words}" }, asleep: "asleep", idle: "idle").freeze
       private_constant :LABELS
 
@@ -51,6 +51,12 @@ module UringIO
       # Seconds of a kind.
       def of(*kinds) = rows.sum { |row| kinds.include?(row.kind) ? row.seconds : 0.0 }
 
+      # @return [Float] the part of the time in which threads wanted to run Ruby that they waited for the GVL instead
+      def gvl
+        wanted = of(:computing, :system, :gc, :runnable) + contention
+        wanted.positive? ? contention / wanted : 0.0
+      end
+
       # Seconds in which a process waited for one thing of the outside, and did nothing else.
       def serial = rows.sum(&:serial)
 
@@ -72,19 +78,26 @@ module UringIO
 
       # @return [Hash] as in {Profile#to_h}
       def to_h
-        { total:, busy:, contention:, rows: rows.map { |row| { **row.to_h, kind: row.kind.to_s, label: label(row) } } }
+        all = rows.map { |row| { **row.to_h, kind: row.kind.to_s, label: label(row) } }
+        { total:, busy:, contention:, gvl:, rows: all }
       end
 
       private
 
+      # Agents count it exactly, also for threads that have come and gone between two looks.
       def contention_of(processes)
+        inside, outside = processes.partition { |process| process[:agent] }
+        inside.sum { |process| process[:agent][:gvl][:seconds] } + contention_seen(outside)
+      end
+
+      def contention_seen(processes)
         waits = processes.flat_map { |process| process.fetch(:threads) }.flat_map { |thread| thread.fetch(:waits) }
         waits.sum { |wait| wait[:kind] == "gvl" ? wait[:seconds] : 0.0 }
       end
 
       def ran(processes)
-        { computing: :computing, system: :system, runnable: :runnable }.map do |kind, field|
-          Row.new(kind, nil, processes.sum { |process| process.fetch(field) }, 0.0)
+        %i[computing gc system runnable].map do |kind|
+          Row.new(kind, nil, processes.sum { |process| process.fetch(kind) }, 0.0)
         end
       end
 

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "counted"
+
 module UringIO
   class Profile
     # A profile for a terminal.
@@ -14,6 +16,7 @@ module UringIO
       private_constant :WIDTH, :BAR, :LABEL, :SMALL, :BOLD, :PLAIN
 
       def initialize(recording, shares, verdict, color: false)
+        @counted = Counted.new(recording, shares)
         @recording = recording
         @shares = shares
         @verdict = verdict
@@ -21,7 +24,8 @@ module UringIO
       end
 
       def to_s
-        [head, "", heading("Of each second"), *rows, *processes, "", heading("Verdict"), *verdict, ""].join("\n")
+        [head, "", heading("Of each second"), *rows, *inside, *processes,
+         "", heading("Verdict"), *verdict, ""].join("\n")
       end
 
       private
@@ -62,10 +66,20 @@ module UringIO
         end
       end
 
+      def inside
+        lines = @counted.lines
+        return [] if lines.empty?
+
+        ["", heading("Inside, as Ruby counts it")] + lines.flat_map do |line|
+          first, *more = wrapped("#{line.what}: #{line.words}", WIDTH - 2)
+          [first, *more.map { |part| "  #{part}" }]
+        end
+      end
+
       def verdict = @verdict.sentences.flat_map { |sentence| wrapped(sentence) }
 
-      def wrapped(sentence)
-        sentence.scan(/\S.{0,#{WIDTH - 3}}(?=\s|\z)/o).map { |part| "  #{part.strip}" }
+      def wrapped(sentence, width = WIDTH)
+        sentence.scan(/\S.{0,#{width - 3}}(?=\s|\z)/).map { |part| "  #{part.strip}" }
       end
 
       def cut(text, width) = text.size > width ? "#{text[0, width - 3]}..." : text

@@ -2,13 +2,15 @@
 
 require_relative "shares"
 
+require_relative "counted"
+
 module UringIO
   class Profile
     # What io_uring, a fiber scheduler, or something else could give a program, by what was recorded: bounds with their
     # arithmetic, in words.
     class Verdict
       # What the largest part of a program's busy time is called.
-      CLASSES = { computing: :computing, system: :system, runnable: :processors, gvl: :gvl, asleep: :asleep,
+      CLASSES = { computing: :computing, gc: :gc, system: :system, runnable: :processors, gvl: :gvl, asleep: :asleep,
                   lock: :lock, socket: :socket, pipe: :pipe, file: :file, child: :child, other: :other }.freeze
       # A program that was busy for less than this share of the time has nothing to gain.
       IDLE_BELOW = 0.02
@@ -18,8 +20,8 @@ module UringIO
       LOOKS = 20
       private_constant :CLASSES, :IDLE_BELOW, :WORTH, :LOOKS
 
-      # @return [Symbol] :idle, :asleep, :computing, :system, :processors, :gvl, :lock, :socket, :pipe, :file, :child,
-      #   :other, or :unknown when too little was seen
+      # @return [Symbol] :idle, :asleep, :computing, :gc, :system, :processors, :gvl, :lock, :socket, :pipe, :file,
+      #   :child, :other, or :unknown when too little was seen
       attr_reader :kind
 
       # @return [Float] the share of the busy time that io_uring could save at most
@@ -41,12 +43,16 @@ module UringIO
         @kind = found_kind
         @io_uring_at_most = share(shares.of(:system))
         @io_uring_likely = [io_uring_at_most, share(batched_calls * recording.fetch(:call_cost))].min
+        @overlapping = Counted.new(recording, shares).overlapping
         @overlap_at_most = share(shares.serial)
         @sentences = say
       end
 
       # Whether io_uring or a fiber scheduler could save a tenth of the busy time or more.
-      def worth_it? = [io_uring_likely, overlap_at_most].max >= WORTH && !%i[idle asleep unknown].include?(kind)
+      def worth_it?
+        gain = overlapped? ? io_uring_likely : [io_uring_likely, overlap_at_most].max
+        gain >= WORTH && !%i[idle asleep unknown].include?(kind)
+      end
 
       # @return [Hash] as in {Profile#to_h}
       def to_h
@@ -70,7 +76,7 @@ module UringIO
 
       # One thread computes, and others would.
       def fights_for_the_gvl?
-        ran = @shares.of(:computing, :runnable, :gvl)
+        ran = @shares.of(:computing, :gc, :runnable, :gvl)
         ran > @busy / 2 && @shares.contention > @busy / 2
       end
 
@@ -96,6 +102,8 @@ module UringIO
         case kind
         when :computing
           ["It computes: #{second(:computing)} of each busy second. Look at YJIT, allocations, and more processes."]
+        when :gc
+          ["It collects garbage: #{second(:gc)} of each busy second. Look at what it allocates, and how large it is."]
         when :processors
           ["It waits for a processor: #{second(:runnable)} of each busy second. The machine has too few for what runs."]
         when :gvl
@@ -144,10 +152,20 @@ module UringIO
       def overlap
         return "Overlapping waits: none of the waits for sockets, files and children were made one after the other." if
           @shares.serial.zero?
+        return overlapped if overlapped?
 
         "Overlapping waits (a fiber scheduler, or threads): #{seconds(overlap_at_most)} of each busy second is one " \
           "wait after another, so they can save #{percent(overlap_at_most)} at most, if no wait needs the answer of " \
           "another."
+      end
+
+      # Whether fibers wait at the same time already: by half more than one after the other.
+      def overlapped? = @overlapping > 1.5
+
+      def overlapped
+        "Overlapping waits: its fibers overlap them already, #{format('%.1f', @overlapping)} at the same time. For " \
+          "#{seconds(overlap_at_most)} of each busy second all of them wait, so more fibers can save " \
+          "#{percent(overlap_at_most)} at most."
       end
 
       def second(*kinds) = seconds(share(@shares.of(*kinds)))

@@ -13,7 +13,8 @@ module UringIO
     # The kinds of waits, each with the words for it.
     WAITS = {
       socket: "a socket", pipe: "a pipe", file: "a file or disk", child: "a child process", asleep: "asleep",
-      gvl: "the GVL", lock: "a lock, a Queue or sleep", idle: "idle", other: "something else"
+      gvl: "the GVL", lock: "a lock, a Queue or sleep", idle: "idle", other: "something else",
+      name: "the address of a name"
     }.freeze
 
     # Finds out what a sleeping thread waits for, from the system call that it is in and the arguments of that.

@@ -1,0 +1,99 @@
+# frozen_string_literal: true
+
+require_relative "waits"
+
+module UringIO
+  class Profile
+    # What the agents have counted inside of all processes, in words: for the table and the page.
+    class Counted
+      # What is waited for, and how: a line of words each.
+      Line = Data.define(:what, :words)
+
+      # Peers of fibers that are told.
+      MOST = 8
+      # Less than that part of the time is not told of the GVL and of the garbage collector.
+      WORTH_A_LINE = 0.005
+      # What can overlap with another wait.
+      OUTSIDE = %w[socket pipe file child name].freeze
+      private_constant :MOST, :WORTH_A_LINE, :OUTSIDE
+
+      # @param recording [Hash] as of {Profile#to_h}
+      # @param shares [Shares]
+      def initialize(recording, shares)
+        @agents = recording.fetch(:processes).filter_map { |process| process[:agent] }
+        @shares = shares
+      end
+
+      # @return [Array<Line>] none when no agent was there
+      def lines
+        return [] if @agents.empty?
+
+        [*gvl, *collector, *fibers, *schedulers]
+      end
+
+      # @return [Float] how many fibers wait for the outside at the same time, while any does, at least; 0 when none did
+      def overlapping
+        waits = waits().select { |wait| OUTSIDE.include?(wait[:kind]) }
+        seconds = waits.sum { |wait| wait[:seconds] }
+        outside = @shares.of(*OUTSIDE.map(&:to_sym))
+        outside.positive? ? seconds / outside : 0.0
+      end
+
+      private
+
+      def sum(part, name) = @agents.sum { |agent| agent[part][name] }
+
+      def most(part, name) = @agents.map { |agent| agent[part][name] }.max
+
+      def gvl
+        return if @shares.gvl < WORTH_A_LINE
+
+        Line.new("the GVL", "threads waited #{time(sum(:gvl, :seconds))} for it in #{sum(:gvl, :count)} waits, " \
+                            "#{time(most(:gvl, :longest))} at most: #{(@shares.gvl * 100).round} % of the time " \
+                            "in which they had something to do")
+      end
+
+      def collector
+        return if @shares.of(:gc) < WORTH_A_LINE * @shares.busy
+
+        number = sum(:gc, :count)
+        Line.new("the garbage collector", "#{number} collection#{'s' if number != 1}, #{time(sum(:gc, :seconds))} in " \
+                                          "all, #{time(most(:gc, :longest))} at a time at most")
+      end
+
+      def waits
+        groups = @agents.flat_map { |agent| agent[:fibers][:waits] }.group_by { |wait| wait.values_at(:kind, :peer) }
+        merged = groups.map do |(kind, peer), group|
+          { kind:, peer:, seconds: group.sum { |wait| wait[:seconds] }, count: group.sum { |wait| wait[:count] } }
+        end
+        merged.sort_by { |wait| -wait[:seconds] }
+      end
+
+      def fibers
+        found = waits
+        return [] if found.empty?
+
+        shown = found.first(MOST).map do |wait|
+          Line.new("fibers #{Shares.words(wait[:kind].to_sym, wait[:peer])}",
+                   "#{time(wait[:seconds])} in #{wait[:count]} waits, #{time(wait[:seconds] / wait[:count])} each")
+        end
+        more = found.size > MOST ? ", for #{found.size - MOST} more peers as well" : ""
+        [Line.new("fibers", "at most #{most(:fibers, :at_most)} waited at the same time#{more}"), *shown]
+      end
+
+      def schedulers
+        @agents.filter_map { |agent| agent[:scheduler] }.group_by { |one| one[:class] }.map do |name, group|
+          counted = group.select { |one| one[:enters] }
+          next Line.new(name, "is the fiber scheduler") if counted.empty?
+
+          enters, operations, switches = %i[enters submissions switches].map { |key| counted.sum { |one| one[key] } }
+          Line.new(name, "#{enters} system calls that submit or wait, #{operations} operations, " \
+                         "#{switches} switches of fibers")
+        end
+      end
+
+      def time(seconds) = seconds < 0.0995 ? "#{format('%.2f', seconds * 1000)} ms" : "#{format('%.2f', seconds)} s"
+    end
+    private_constant :Counted
+  end
+end
