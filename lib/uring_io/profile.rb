@@ -21,7 +21,7 @@ module UringIO
     VERSION = 2
     # Looks a second.
     RATE = 100
-    private_constant :Account, :Agents, :Calls, :Command, :Descriptors, :Launch, :Page, :Recording, :Sampler, :Sockets,
+    private_constant :Account, :Agents, :Calls, :Command, :Descriptors, :Exact, :Launch, :Page, :Recording, :Sampler, :Sockets,
                      :Table, :Task, :Timeline, :Trace, :WAITS, :Wait, :Waits, :Watcher
 
     class << self

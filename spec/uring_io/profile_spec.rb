@@ -165,6 +165,34 @@ RSpec.describe UringIO::Profile, :profiles do
     expect(JSON.parse(result.stdout)["seconds"]).to be_between(0.2, 0.7)
   end
 
+  it "counts system calls by kind, in a pass of its own", skip: SystemCalls.missing do
+    script = "700.times { Process.getpriority(0, 0); File.stat('/') }; puts :said"
+    result = profile("--json", "--exact", "--", RbConfig.ruby, "-e", script, limit: 60)
+    expect(result.stderr).to eq("said\n")
+    exact = JSON.parse(result.stdout, symbolize_names: true)[:exact]
+    expect(exact).to include(tool: "strace", seconds: be_positive, seconds_without: be_positive)
+    counts = exact[:calls].to_h { |call| [call[:name], call] }
+    expect(counts["getpriority"]).to include(kind: "others", count: 700, errors: 0)
+    expect(counts.values.select { |call| call[:kind] == "files" }.sum { |call| call[:count] }).to be > 700
+    expect(counts["write"]).to include(kind: "reading and writing")
+  end
+
+  it "counts the system calls of a process that runs, and lets it go", skip: SystemCalls.missing do
+    sleeper = spawn(RbConfig.ruby, "-e", "loop { sleep 0.01 }")
+    result = profile("--pid", sleeper, "--exact", "--seconds", "0.5")
+    expect(result.stdout).to match(/^System calls\n  \d+ in a pass by strace, which took .*futex \d+/m)
+    eventually { File.read("/proc/#{sleeper}/status")[/^TracerPid:\s*(\d+)/, 1] == "0" }
+  ensure
+    Process.kill(:KILL, sleeper)
+    Process.wait(sleeper)
+  end
+
+  it "says that system calls were not counted where strace is not installed" do
+    result = profile("--exact", "--", RbConfig.ruby, "-e", "sleep 0.1", env: { "PATH" => "/nowhere" })
+    expect(result.stdout).to include("System calls\n  strace is not installed here, so system calls were not counted")
+    expect(result.status.exitstatus).to eq(0)
+  end
+
   it "profiles a process that runs, until it ends, or until Ctrl-C" do
     ending = Process.detach(spawn("sleep", "2"))
     expect(profile("--pid", ending.pid).stdout).to include("asleep")

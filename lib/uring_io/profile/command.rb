@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "optparse"
+require_relative "exact"
 require_relative "launch"
 require_relative "recording"
 
@@ -25,7 +26,7 @@ module UringIO
       # As a shell says.
       NOT_FOUND = 127
       NOT_EXECUTABLE = 126
-      Options = Struct.new(:seconds, :rate, :pid, :outside, :json, :html, :trace)
+      Options = Struct.new(:seconds, :rate, :pid, :outside, :exact, :json, :html, :trace)
       private_constant :BANNER, :NOTE, :NOT_FOUND, :NOT_EXECUTABLE, :Options
 
       def initialize(arguments, out:, err:, color:)
@@ -33,7 +34,7 @@ module UringIO
         @out = out
         @err = err
         @color = color
-        @options = Options.new(nil, RATE, nil, false, false, nil, nil)
+        @options = Options.new(nil, RATE, nil, false, false, false, nil, nil)
       end
 
       # @return [Array(Integer, String)] the exit status, and what is to be printed
@@ -60,6 +61,8 @@ module UringIO
             @options.rate = number
           end
           parser.on("--outside", "looks from outside only, also at a Ruby") { @options.outside = true }
+          parser.on("--exact", "counts system calls as well, by strace: runs the command a second time, or",
+                    "looks at the process once more for as long") { @options.exact = true }
           parser.on("--json", "prints all numbers as JSON (docs/profile.md); what the command prints",
                     "then goes to standard error") { @options.json = true }
           parser.on("--html FILE", "writes a page there, too") { |file| @options.html = file }
@@ -93,6 +96,7 @@ module UringIO
         before = trap("INT") { interrupted = true }
         limits = { seconds: @options.seconds, rate: @options.rate, ended: -> { interrupted } }
         recording = Recording.of_pid(@options.pid, **limits)
+        recording[:exact] = Exact.of_pid(@options.pid, recording[:seconds], ended: limits[:ended]) if @options.exact
         [0, text(Profile.new(recording))]
       ensure
         trap("INT", before || "DEFAULT")
@@ -101,11 +105,16 @@ module UringIO
       def of_command(command)
         launch = Launch.new(command, seconds: @options.seconds, rate: @options.rate, inside: !@options.outside,
                                      out: @options.json ? @err : @out)
-        [launch.status, text(launch.profile)]
+        [launch.status, text(@options.exact ? exact(command, launch.profile) : launch.profile)]
       rescue Errno::ENOENT => error
         not_started(command, error, NOT_FOUND)
       rescue Errno::EACCES, Errno::ENOEXEC => error
         not_started(command, error, NOT_EXECUTABLE)
+      end
+
+      def exact(command, profile)
+        recording = profile.to_h.except(:shares, :verdict)
+        Profile.new({ **recording, exact: Exact.of_command(command, recording[:seconds]) })
       end
 
       def not_started(command, error, status)

@@ -2,6 +2,7 @@
 
 require "erb"
 require_relative "counted"
+require_relative "exact"
 require_relative "shares"
 
 module UringIO

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "counted"
+require_relative "exact"
 
 module UringIO
   class Profile
@@ -24,7 +25,7 @@ module UringIO
       end
 
       def to_s
-        [head, "", heading("Of each second"), *rows, *inside, *processes,
+        [head, "", heading("Of each second"), *rows, *inside, *exact, *processes,
          "", heading("Verdict"), *verdict, ""].join("\n")
       end
 
@@ -70,8 +71,18 @@ module UringIO
         lines = @counted.lines
         return [] if lines.empty?
 
-        ["", heading("Inside, as Ruby counts it")] + lines.flat_map do |line|
-          first, *more = wrapped("#{line.what}: #{line.words}", WIDTH - 2)
+        ["", heading("Inside, as Ruby counts it"), *hanging(lines.map { |line| "#{line.what}: #{line.words}" })]
+      end
+
+      def exact
+        return [] unless @recording[:exact]
+
+        ["", heading("System calls"), *hanging(Exact.lines(@recording[:exact]))]
+      end
+
+      def hanging(lines)
+        lines.flat_map do |line|
+          first, *more = wrapped(line, WIDTH - 2)
           [first, *more.map { |part| "  #{part}" }]
         end
       end
