@@ -37,7 +37,10 @@ RSpec.describe UringIO::Profile, :profiles do
   it "tells a Queue, a child and a pipe" do
     expect_mostly(recorded("queue = Queue.new; Thread.new { system('sleep 0.6'); queue << 1 }; queue.pop"), "asleep")
     expect_mostly(recorded("Process.wait(spawn(%q(sleep 0.6)))"), "asleep")
-    expect_mostly(recorded("reader, = IO.pipe; reader.wait_readable(0.6)"), "pipe")
+    piped = recorded("IO.popen('exec sleep 0.6').wait_readable(5)")
+    expect(seconds(piped, "pipe")).to be_within(0.3).of(0.6)
+    # Nobody else could write to it.
+    expect_mostly(recorded("reader, writer = IO.pipe; reader.wait_readable(0.6); writer.close"), "idle")
   end
 
   %w[read(1) wait_readable recv_nonblock select].each do |way|

@@ -19,10 +19,13 @@ module UringIO
       # A process that waits for something of the outside and for other things too is taken to wait for the former.
       OUTSIDE = %i[socket file pipe child].freeze
       ORDER = [[*OUTSIDE, :other], %i[asleep], %i[gvl], %i[idle], %i[lock]].freeze
-      # A thread that sleeps longer than this in a server is one for maintenance, and nobody waits for it.
+      # A thread that sleeps longer than this in a server, or waits for a pipe from its parent, is one for maintenance,
+      # and nobody waits for it.
       MAINTENANCE = 1.0
+      # So does one that has slept for that part of its time, a little at a time.
+      MOSTLY = 0.8
       TIMERS = [Waits::TIMER, Waits::TURNS].freeze
-      private_constant :OUTSIDE, :ORDER, :MAINTENANCE, :TIMERS
+      private_constant :OUTSIDE, :ORDER, :MAINTENANCE, :MOSTLY, :TIMERS
 
       attr_reader :pid, :name, :seconds, :ran, :delayed, :waits, :serial, :threads
 
@@ -131,7 +134,17 @@ module UringIO
         []
       end
 
-      def maintenance?(tick) = %i[asleep lock].include?(tick.wait.kind) && tick.asleep_for > MAINTENANCE
+      def maintenance?(tick)
+        return false unless %i[asleep lock pipe].include?(tick.wait.kind)
+
+        tick.asleep_for > MAINTENANCE || only_sleeps?(@threads[tick.id])
+      end
+
+      # One that wakes up now and then to look whether there is anything to do.
+      def only_sleeps?(thread)
+        asleep = thread.waits.sum { |wait, seconds| wait.kind == :asleep ? seconds : 0.0 }
+        thread.seconds > MAINTENANCE && asleep > MOSTLY * thread.seconds
+      end
     end
   end
 end

@@ -6,8 +6,8 @@ module UringIO
   class Profile
     # What the descriptors of a process are, by /proc/PID/fd and /proc/PID/fdinfo, and what its memory holds.
     class Descriptors
-      # +kind+ is :socket, :pipe, :file, :event (eventfd, timerfd, signalfd, inotify), :epoll, :ring or :terminal;
-      # +place+ is the path of a file. For a socket +socket+ is its End.
+      # +kind+ is :socket, :pipe, :own_pipe (the process has both ends), :file, :event (eventfd, timerfd, signalfd,
+      # inotify), :epoll, :ring or :terminal; +place+ is the path of a file. For a socket +socket+ is its End.
       Descriptor = Data.define(:kind, :place, :socket)
 
       ANONYMOUS = { "eventpoll" => :epoll, "io_uring" => :ring }.freeze
@@ -16,16 +16,23 @@ module UringIO
       LINE = /^tfd:\s*(\d+) events:\s*(\h+)/
       # The events in which somebody waits: IN, PRI, OUT and RDHUP.
       WAITED_FOR = 0x2007
-      private_constant :ANONYMOUS, :UNKNOWN, :LINE, :WAITED_FOR
+      # Seconds for which is known whose a pipe is: a forked child may close an end.
+      PATIENCE = 0.5
+      MOST_PIPES = 1024
+      private_constant :PATIENCE, :MOST_PIPES, :ANONYMOUS, :UNKNOWN, :LINE, :WAITED_FOR
 
       def initialize(pid)
         @pid = pid
         @sockets = Sockets.new(pid)
+        @pipes = {}
       end
 
       # @return [Descriptor]
       def [](number)
-        describe(File.readlink("/proc/#{@pid}/fd/#{number}"))
+        link = File.readlink(path(number))
+        return Descriptor.new(own?(link) ? :own_pipe : :pipe, nil, nil) if link.start_with?("pipe:")
+
+        describe(link)
       rescue SystemCallError
         UNKNOWN
       end
@@ -61,10 +68,30 @@ module UringIO
 
       private
 
+      def path(number) = "/proc/#{@pid}/fd/#{number}"
+
+      # Whether the process can write to a pipe that it reads, to wake itself up.
+      def own?(link)
+        now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+        known, found_at = @pipes[link]
+        return known if found_at && now - found_at < PATIENCE
+
+        @pipes.clear if @pipes.size > MOST_PIPES
+        own = Dir.children("/proc/#{@pid}/fd").any? { |number| writes?(number, link) }
+        @pipes[link] = [own, now]
+        own
+      end
+
+      # The rights of the link are those of the descriptor.
+      def writes?(number, link)
+        File.readlink(path(number)) == link && File.lstat(path(number)).mode.anybits?(0o200)
+      rescue SystemCallError
+        false
+      end
+
       def describe(link)
         case link
         when /\Asocket:\[(\d+)\]/ then Descriptor.new(:socket, nil, @sockets[link[/\d+/].to_i])
-        when /\Apipe:/ then Descriptor.new(:pipe, nil, nil)
         when /\Aanon_inode:\[?(\w+)/ then Descriptor.new(ANONYMOUS.fetch(link[/\[(\w+)/, 1], :event), nil, nil)
         when %r{\A/dev/(pts/|tty|console)} then Descriptor.new(:terminal, link, nil)
         when %r{\A/} then Descriptor.new(:file, link.delete_suffix(" (deleted)"), nil)

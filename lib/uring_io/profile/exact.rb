@@ -15,8 +15,8 @@ module UringIO
         "connections" => %w[socket socketpair connect accept accept4 bind listen shutdown getsockname getpeername
                             getsockopt setsockopt],
         "files" => %w[open openat openat2 close close_range stat fstat lstat newfstatat statx access faccessat
-                      faccessat2 lseek fsync fdatasync ftruncate unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir
-                      getdents64 readlink readlinkat fcntl ioctl flock dup dup2 dup3 pipe2 fadvise64 fallocate getcwd],
+                      faccessat2 lseek fsync fdatasync ftruncate unlink unlinkat rename renameat renameat2 mkdir mkdirat
+                      rmdir getdents64 readlink readlinkat fcntl ioctl flock dup dup2 dup3 pipe2 fadvise64 fallocate getcwd],
         "locks between threads" => %w[futex],
         "memory" => %w[mmap munmap mprotect brk madvise mremap],
         "processes and signals" => %w[clone clone3 fork vfork execve exit exit_group kill tgkill rt_sigaction

@@ -31,6 +31,8 @@ module UringIO
       LOCK = Wait.new(:lock)
       OTHER = Wait.new(:other)
       IDLE = Wait.new(:idle)
+      # A process that waits for itself, as the first one of a server does between two signals.
+      OWN_PIPE = Wait.new(:idle, "until it wakes itself by a pipe")
       BY_NAME = { nanosleep: ASLEEP, clock_nanosleep: ASLEEP, restart_syscall: ASLEEP, pause: IDLE,
                   rt_sigsuspend: IDLE, rt_sigtimedwait: IDLE, wait4: Wait.new(:child),
                   waitid: Wait.new(:child), flock: Wait.new(:lock, "a lock of a file"),
@@ -42,7 +44,7 @@ module UringIO
       POLLFD = 8
       # More descriptors than that are not looked at.
       MOST = 1024
-      private_constant :BY_DESCRIPTOR, :ON_FILES, :ASLEEP, :BY_NAME, :TIME_SLICE, :POLLFD, :MOST
+      private_constant :BY_DESCRIPTOR, :ON_FILES, :ASLEEP, :OWN_PIPE, :BY_NAME, :TIME_SLICE, :POLLFD, :MOST
 
       def initialize(pid)
         @descriptors = Descriptors.new(pid)
@@ -107,6 +109,7 @@ module UringIO
         when :file then Wait.new(:file, one.place)
         when :terminal then Wait.new(:idle, "input from the terminal")
         when :event, :epoll then IDLE
+        when :own_pipe then OWN_PIPE
         else OTHER
         end
       end
