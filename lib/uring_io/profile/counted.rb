@@ -48,7 +48,7 @@ module UringIO
       def gvl
         return if @shares.gvl < WORTH_A_LINE
 
-        Line.new("the GVL", "threads waited #{time(sum(:gvl, :seconds))} for it in #{sum(:gvl, :count)} waits, " \
+        Line.new("the GVL", "threads waited #{time(sum(:gvl, :seconds))} for it in #{count(sum(:gvl, :count))}, " \
                             "#{time(most(:gvl, :longest))} at most: #{(@shares.gvl * 100).round} % of the time " \
                             "in which they had something to do")
       end
@@ -75,7 +75,7 @@ module UringIO
 
         shown = found.first(MOST).map do |wait|
           Line.new("fibers #{Shares.words(wait[:kind].to_sym, wait[:peer])}",
-                   "#{time(wait[:seconds])} in #{wait[:count]} waits, #{time(wait[:seconds] / wait[:count])} each")
+                   "#{time(wait[:seconds])} in #{count(wait[:count])}, #{time(wait[:seconds] / wait[:count])} each")
         end
         more = found.size > MOST ? ", for #{found.size - MOST} more peers as well" : ""
         [Line.new("fibers", "at most #{most(:fibers, :at_most)} waited at the same time#{more}"), *shown]
@@ -91,6 +91,8 @@ module UringIO
                          "#{switches} switches of fibers")
         end
       end
+
+      def count(waits) = waits == 1 ? "1 wait" : "#{waits} waits"
 
       def time(seconds) = seconds < 0.0995 ? "#{format('%.2f', seconds * 1000)} ms" : "#{format('%.2f', seconds)} s"
     end

@@ -6,17 +6,19 @@ module UringIO
   class Profile
     # Counts every system call of a program, by strace(1): in a pass of its own, as that makes the program slow.
     class Exact
+      TRANSFERS = "reading and writing"
       # What system calls are for. Those that are not here are other ones.
       KINDS = {
-        "reading and writing" => %w[read write readv writev pread64 pwrite64 preadv preadv2 pwritev pwritev2 sendto
-                                    recvfrom sendmsg recvmsg sendmmsg recvmmsg sendfile splice tee copy_file_range],
+        TRANSFERS => %w[read write readv writev pread64 pwrite64 preadv preadv2 pwritev pwritev2 sendto recvfrom sendmsg
+                        recvmsg sendmmsg recvmmsg sendfile splice tee copy_file_range],
         "waiting" => %w[poll ppoll select pselect6 epoll_wait epoll_pwait epoll_pwait2 epoll_ctl io_uring_enter
                         nanosleep clock_nanosleep pause rt_sigtimedwait wait4 waitid],
         "connections" => %w[socket socketpair connect accept accept4 bind listen shutdown getsockname getpeername
                             getsockopt setsockopt],
         "files" => %w[open openat openat2 close close_range stat fstat lstat newfstatat statx access faccessat
                       faccessat2 lseek fsync fdatasync ftruncate unlink unlinkat rename renameat renameat2 mkdir mkdirat
-                      rmdir getdents64 readlink readlinkat fcntl ioctl flock dup dup2 dup3 pipe2 fadvise64 fallocate getcwd],
+                      rmdir getdents64 readlink readlinkat fcntl ioctl flock dup dup2 dup3 pipe2 fadvise64 fallocate
+                      getcwd],
         "locks between threads" => %w[futex],
         "memory" => %w[mmap munmap mprotect brk madvise mremap],
         "processes and signals" => %w[clone clone3 fork vfork execve exit exit_group kill tgkill rt_sigaction

@@ -3,6 +3,7 @@
 require_relative "shares"
 
 require_relative "counted"
+require_relative "exact"
 
 module UringIO
   class Profile
@@ -82,8 +83,16 @@ module UringIO
 
       def share(seconds) = @busy.positive? ? seconds / @busy : 0.0
 
-      # Reads and writes, which a ring submits without a call for each.
-      def batched_calls = @recording[:processes].sum { |process| process[:calls] }
+      # Reads and writes, which a ring submits without a call for each. The kernel does not count those of sockets that
+      # are made by recv(2) and send(2): our own scheduler does, and so does strace.
+      def batched_calls
+        counted = @recording.dig(:exact, :calls)&.select { |call| call[:kind] == Exact::TRANSFERS }
+        return counted.sum { |call| call[:count] } if counted
+
+        @recording[:processes].sum do |process|
+          process[:calls] + (process.dig(:agent, :scheduler, :direct_calls) || 0)
+        end
+      end
 
       def say
         case kind
