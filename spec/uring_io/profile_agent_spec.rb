@@ -177,6 +177,14 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles do
     end
   end
 
+  it "says that a process goes on which the command has left behind" do
+    script = "r, w = IO.pipe; fork { Process.daemon(true); w.puts; w.close; sleep }; w.close; r.gets"
+    result = profile("--", RbConfig.ruby, "-e", script)
+    pid = result.stderr[/\Auring_io: process (\d+), which the command has left behind, goes on/, 1]
+    expect(File.read("/proc/#{pid}/cmdline")).to include("Process.daemon")
+    Process.kill(:KILL, Integer(pid))
+  end
+
   it "leaves no file behind" do
     Dir.mktmpdir do |folder|
       result = profile("--", RbConfig.ruby, "-e", "fork { 1 }; Process.wait", env: { "TMPDIR" => folder })

@@ -125,12 +125,16 @@ RSpec.describe UringIO::Profile, :profiles do
     expect(json.stderr).to eq("said\n")
     expect(JSON.parse(json.stdout)).to include("version" => 2)
     script = "trap(:TERM) { exit 7 }; puts :ready; $stdout.flush; sleep"
-    result = profile("--", RbConfig.ruby, "-e", script) do |program|
-      expect(program.gets).to eq("ready\n")
-      program.signal(:TERM)
+    # A terminal would send INT to the command as well.
+    terminal = File.open("/dev/tty", &:tty?) rescue false # rubocop:disable Style/RescueModifier
+    ["TERM", *("INT" unless terminal)].each do |signal|
+      result = profile("--", RbConfig.ruby, "-e", script.sub("TERM", signal)) do |program|
+        expect(program.gets).to eq("ready\n")
+        program.signal(signal)
+      end
+      expect(result.status.exitstatus).to eq(7)
+      expect(result.stdout).to include("Verdict")
     end
-    expect(result.status.exitstatus).to eq(7)
-    expect(result.stdout).to include("Verdict")
   end
 
   it "writes a page that loads nothing, and a trace in which everything that begins ends" do

@@ -50,9 +50,21 @@ module UringIO
         found.reduce { |sum, one| added(sum, one) }
       end
 
+      # @return [Array<Integer>] processes with an agent that are alive
+      def alive
+        pids = Dir.children(@folder).map(&:to_i).uniq
+        pids.select { |pid| alive?(pid) }
+      end
+
       def close = FileUtils.remove_entry(@folder)
 
       private
+
+      def alive?(pid)
+        !File.read("/proc/#{pid}/stat").rpartition(")").last.start_with?(" Z")
+      rescue SystemCallError
+        false
+      end
 
       # Ruby takes RUBYOPT apart at spaces, so a path with one is found by RUBYLIB.
       def option

@@ -105,6 +105,10 @@ module UringIO
       def of_command(command)
         launch = Launch.new(command, seconds: @options.seconds, rate: @options.rate, inside: !@options.outside,
                                      out: @options.json ? @err : @out)
+        launch.left.each do |pid|
+          @err.puts("uring_io: process #{pid}, which the command has left behind, goes on and was not looked at any " \
+                    "more: `uring_io profile --pid #{pid}` looks at it")
+        end
         [launch.status, text(@options.exact ? exact(command, launch.profile) : launch.profile)]
       rescue Errno::ENOENT => error
         not_started(command, error, NOT_FOUND)

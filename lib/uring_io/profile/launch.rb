@@ -16,6 +16,9 @@ module UringIO
       # @return [Integer] the command's exit status, or 128 and the number of the signal that ended it
       attr_reader :status
 
+      # @return [Array<Integer>] Rubies that the command has started, and that go on
+      attr_reader :left
+
       # Runs the command, and returns when it has ended; after +seconds+ nobody looks any more.
       # @param command [Array<String>]
       # @param out [IO] for its standard output
@@ -32,6 +35,7 @@ module UringIO
           yield self if block_given?
           @ended ||= Process.wait2(@pid).last
         end
+        @left = agents ? agents.alive : []
         @status = @ended.exitstatus || (128 + @ended.termsig)
       ensure
         agents&.close
@@ -50,13 +54,21 @@ module UringIO
         @ended ||= Process.wait2(@pid, Process::WNOHANG)&.last
       end
 
-      # A terminal sends INT and QUIT to the command as well.
+      # A terminal sends INT and QUIT to the command as well; without one they have come from elsewhere.
       def passing_signals_on
         before = PASSED_ON.to_h { |signal| [signal, trap(signal) { pass_on(signal) }] }
-        before.update(%w[INT QUIT].to_h { |signal| [signal, trap(signal) { nil }] })
+        terminal = terminal?
+        before.update(%w[INT QUIT].to_h { |signal| [signal, trap(signal) { pass_on(signal) unless terminal }] })
         yield
       ensure
         before&.each { |signal, handler| trap(signal, handler || "DEFAULT") }
+      end
+
+      def terminal?
+        File.open("/dev/tty").close
+        true
+      rescue SystemCallError
+        false
       end
 
       def pass_on(signal)
