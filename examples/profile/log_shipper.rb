@@ -3,15 +3,15 @@
 # A program that writes lines to eight logs, and has each on disk before it goes on: one log after the other, or with
 # --fibers all logs at the same time.
 #
-#   ruby log_shipper.rb [--fibers] FOLDER
+#   ruby log_shipper.rb [--fibers] FOLDER [LINES]
 
 require "uring_io"
 
 LOGS = 8
-LINES = 60
 
 fibers = ARGV.delete("--fibers")
 folder = ARGV.fetch(0)
+lines = Integer(ARGV.fetch(1, "60"))
 logs = Array.new(LOGS) { |number| File.open(File.join(folder, "#{number}.log"), "a") }
 
 if fibers
@@ -19,7 +19,7 @@ if fibers
   UringIO.run do
     logs.each do |log|
       Fiber.schedule do
-        LINES.times do
+        lines.times do
           ring.write(log, "a line\n")
           ring.fsync(log)
         end
@@ -27,7 +27,7 @@ if fibers
     end
   end
 else
-  LINES.times do
+  lines.times do
     logs.each do |log|
       log.syswrite("a line\n")
       log.fsync
