@@ -7,9 +7,10 @@ module UringIO
   #   Fiber.schedule { Net::HTTP.get(uri) }
   #
   # One scheduler belongs to the thread that uses it first, by starting a fiber or by whatever hook Ruby calls. From
-  # then on its methods raise ThreadError elsewhere, but for #unblock, #fiber_interrupt, #io_close, #backend and
-  # #closed?. After #close the other hooks raise ClosedError. Durations are in seconds, sizes in bytes. The hooks that
-  # programs reach often are native (ext/uring_io/src/classes/scheduler/mod.rs); here is what is called seldom.
+  # then on its methods raise ThreadError elsewhere, but for #unblock, #fiber_interrupt, #io_close, #fibers_waiting,
+  # #backend and #closed?. After #close the other hooks raise ClosedError. Durations are in seconds, sizes in bytes. The
+  # hooks that programs reach often are native (ext/uring_io/src/classes/scheduler/mod.rs); here is what is called
+  # seldom.
   class Scheduler
     include ProcessWait
 
@@ -251,6 +252,12 @@ module UringIO
       failing = $! || Thread.current.status == "aborting"
       end_fibers { run unless failing }
     end
+
+    # What each parked fiber waits for, the longest waits first: for a program that hangs. Any thread may ask, also
+    # while a fiber of the scheduler computes: that one is not parked, and so not among them, nor is the fiber that runs
+    # the scheduler. It costs nothing until it is called, and then some microseconds a fiber.
+    # @return [Array<Wait>] empty for a scheduler that is closed, or was used by the process that forked this one
+    def fibers_waiting = waits.map { |row| Wait.new(row) }
 
     # Keeps the scheduler open while another one takes its place for the length of the block.
     # @return [Object] the value of the block

@@ -1,6 +1,8 @@
 //! Addresses of sockets.
 #![allow(unsafe_code)]
 
+use std::os::fd::RawFd;
+
 /// A socket address as the kernel has it.
 #[derive(Clone, Copy)]
 pub struct Address {
@@ -23,6 +25,36 @@ impl Address {
             storage,
             length: bytes.len() as libc::socklen_t,
         })
+    }
+
+    /// Whom a socket is connected to; `None` when it is not, or the descriptor is no socket.
+    pub fn of_peer(fd: RawFd) -> Option<Self> {
+        Self::told_by(fd, libc::getpeername)
+    }
+
+    /// The address of a socket itself; `None` when the descriptor is no socket.
+    pub fn of_socket(fd: RawFd) -> Option<Self> {
+        Self::told_by(fd, libc::getsockname)
+    }
+
+    fn told_by(
+        fd: RawFd,
+        tell: unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32,
+    ) -> Option<Self> {
+        let mut told = Self::from_bytes(&[])?;
+        let mut length = size_of_val(&told.storage) as libc::socklen_t;
+        let place = (&raw mut told.storage).cast();
+        // SAFETY: both are getpeername(2) or its like, which write into a local as many bytes as it has at most.
+        let result = unsafe { tell(fd, place, &raw mut length) };
+        told.length = length.min(size_of_val(&told.storage) as libc::socklen_t);
+        (result == 0).then_some(told)
+    }
+
+    /// The bytes of the address: a packed sockaddr.
+    pub fn as_bytes(&self) -> &[u8] {
+        let place = (&raw const self.storage).cast::<u8>();
+        // SAFETY: the length is never more than the storage has, which is filled from the beginning.
+        unsafe { std::slice::from_raw_parts(place, self.length as usize) }
     }
 }
 

@@ -77,7 +77,7 @@ pub use call::{Call, FileStatus, Link, OpenHow, Subject, Timespec};
 pub use descriptor::{check_seekable, close_descriptor, is_nonblocking, target_of};
 pub use driver::{Driver, Options, Turn};
 pub use error::{is_cancellation, Error, Lack, Result};
-pub use in_flight::{Shot, Wakeup};
+pub use in_flight::{Look, Shot, Wakeup};
 pub use memory::{Memory, Message, SharedMemory, Vectors};
 pub use operation::{Children, Direction, Interest, LentBuffer, Operation, Target, Transfer};
 pub use platform::{numbers, pidfd_open, watch, watch_changes};

@@ -153,6 +153,17 @@ impl Users {
         nodes.map(|node| node.slot as usize)
     }
 
+    /// The descriptors that a slot is about.
+    pub fn descriptors(&self, slot: usize) -> impl Iterator<Item = RawFd> + '_ {
+        let known = if slot < self.nodes.len() {
+            slot as u32
+        } else {
+            NONE
+        };
+        let nodes = self.follow(known, |node| node.next);
+        nodes.map(|node| node.fd).filter(|fd| *fd >= 0)
+    }
+
     /// Whether there is room for this descriptor now.
     #[cold]
     fn make_room(&mut self, fd: RawFd) -> bool {

@@ -28,7 +28,7 @@ impl<P> Driver<P> {
     /// As [`park`](Self::park), for a party that is about to use a descriptor.
     pub fn park_on(&self, payload: P, fd: RawFd) -> Token {
         let mut parks = self.parks.borrow_mut();
-        let token = parks.in_flight.park(payload);
+        let token = parks.in_flight.park(payload, self.back.get());
         parks.is_about(token, fd);
         token
     }

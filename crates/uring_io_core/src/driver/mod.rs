@@ -8,8 +8,8 @@
 //! All methods take `&self` and no borrow outlives a call, so that the owner may call in again
 //! from wherever a party runs. The type is not `Sync`: whoever shares it between threads must see
 //! to it that only one runs inside at a time. The one exception is [`Driver::wait`]: while it is
-//! in the kernel others may call [`Driver::wake`], [`Driver::complete`], [`Driver::with_payloads`]
-//! and [`Driver::is_waiting`], which touch nothing that a wait uses.
+//! in the kernel others may call [`Driver::wake`], [`Driver::complete`], [`Driver::with_payloads`],
+//! [`Driver::look_at`] and [`Driver::is_waiting`], which touch nothing that a wait uses.
 
 mod calls;
 mod closing;
@@ -26,7 +26,7 @@ use crate::backend::Backend;
 use crate::backend_kind::BackendKind;
 use crate::completion::Started;
 use crate::error::Result;
-use crate::in_flight::{InFlight, Wakeup};
+use crate::in_flight::{InFlight, Look, Wakeup};
 use crate::operation::{Operation, Transfer};
 use crate::posix;
 use crate::ready_queue::ReadyQueue;
@@ -73,6 +73,8 @@ pub struct Driver<P> {
     workers: RefCell<Option<WorkerPool>>,
     workers_max: usize,
     waiting: Cell<bool>,
+    /// When the owner last came back from the kernel.
+    back: Cell<Option<Instant>>,
     /// Whether a descriptor is about to be closed.
     closes: Cell<bool>,
     /// Whether an operation was started since the backend was last looked at.
@@ -109,6 +111,7 @@ impl<P> Driver<P> {
             workers: RefCell::new(None),
             workers_max: options.workers_max,
             waiting: Cell::new(false),
+            back: Cell::new(None),
             closes: Cell::new(false),
             submitted: Cell::new(false),
             served: Cell::new(0),
@@ -141,7 +144,10 @@ impl<P> Driver<P> {
 
     /// Takes a place for a party that is about to wait.
     pub fn park(&self, payload: P) -> Token {
-        self.parks.borrow_mut().in_flight.park(payload)
+        self.parks
+            .borrow_mut()
+            .in_flight
+            .park(payload, self.back.get())
     }
 
     /// Gives the place back and returns the payload; `None` when it was given back before.
@@ -335,6 +341,11 @@ impl<P> Driver<P> {
             .in_flight
             .payloads()
             .for_each(|(token, payload)| look(token, payload));
+    }
+
+    /// What is known of the park of `token`; `None` when its party has left. Any thread, as [`wake`](Self::wake).
+    pub fn look_at(&self, token: Token) -> Option<Look> {
+        self.parks.borrow().in_flight.look_at(token)
     }
 
     /// Notes that a completion for `token` is to come from elsewhere: see

@@ -109,9 +109,10 @@ impl<P> Driver<P> {
         let start = Instant::now();
         self.looked();
         let result = self.backend.borrow_mut().wait(timeout, &self.counts);
-        self.counts
-            .waiting_ns
-            .add(start.elapsed().as_nanos() as u64);
+        let back = Instant::now();
+        let waited = back.saturating_duration_since(start);
+        self.counts.waiting_ns.add(waited.as_nanos() as u64);
+        self.back.set(Some(back));
         result
     }
 

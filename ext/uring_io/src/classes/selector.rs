@@ -12,8 +12,8 @@ use magnus::rb_sys::{protect, AsRawId, AsRawValue, FromRawValue};
 use magnus::scan_args::scan_args;
 use magnus::value::ReprValue;
 use magnus::{
-    gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, ExceptionClass, RHash,
-    RModule, Ruby, Symbol, TryConvert, TypedData, Value,
+    gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, ExceptionClass, RArray,
+    RHash, RModule, Ruby, Symbol, TryConvert, TypedData, Value,
 };
 use rb_sys::rb_data_type_t;
 use uring_io_core::Direction;
@@ -23,6 +23,7 @@ use crate::engine::closing::{self, Registry};
 use crate::engine::Home;
 use crate::hooks::children;
 use crate::hooks::transfer::{self, Contract};
+use crate::hooks::waits;
 use crate::ruby::arguments::check_count;
 use crate::ruby::io::{self, OpenIo};
 use crate::ruby::receiver::{Receiver, Receives};
@@ -106,6 +107,11 @@ impl Selector {
 
     fn is_ready(ruby: &Ruby, this: Obj<Self>) -> Hook<bool> {
         Ok(!this.made(ruby)?.ready.is_empty())
+    }
+
+    /// What each parked fiber waits for: see [`waits::of`]. Any thread.
+    fn waits(ruby: &Ruby, this: Obj<Self>) -> Hook<RArray> {
+        waits::of(ruby, this.home.get().map(|home| &home.engine))
     }
 
     fn is_closed(&self) -> bool {
@@ -355,6 +361,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("io_pwrite", method!(Selector::io_pwrite, -1))?;
     class.define_method("io_close", method!(Selector::io_close, 1))?;
     class.define_private_method("contract=", method!(Selector::contract, 1))?;
+    class.define_private_method("waits", method!(Selector::waits, 0))?;
     class.define_private_method("wait_for_child", method!(Selector::wait_for_child, 2))?;
     class.define_private_method("block_for_child", method!(Selector::block_for_child, 2))?;
     class.define_private_method("check_usable", method!(Selector::check_usable, 1))?;

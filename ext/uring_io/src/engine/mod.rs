@@ -13,6 +13,7 @@ pub mod closing;
 mod fibers;
 pub mod home;
 mod interrupts;
+pub mod looks;
 mod memory;
 mod operations;
 pub mod outcome;
@@ -122,8 +123,7 @@ impl Engine {
         if let Flow::Home(home) = self.flow {
             marker.mark(home);
         }
-        self.driver
-            .with_payloads(|_, party| marker.mark(party.fiber));
+        self.driver.with_payloads(|_, party| party.mark(marker));
         for fiber in self.scheduled.borrow().values() {
             marker.mark(*fiber);
         }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use magnus::fiber::Fiber;
 use magnus::value::Opaque;
-use magnus::{Error, Exception, Value};
+use magnus::{gc, Error, Exception, Value};
 use uring_io_core::Token;
 
 /// Who is parked under a token, and what for.
@@ -17,6 +17,13 @@ pub struct Party {
 }
 
 impl Party {
+    pub(super) fn mark(&self, marker: &gc::Marker) {
+        marker.mark(self.fiber);
+        if let Purpose::Unblock(Some(blocker)) = self.purpose {
+            marker.mark(blocker);
+        }
+    }
+
     pub(super) fn new(fiber: Fiber, purpose: Purpose) -> Self {
         Self {
             fiber: Opaque::from(fiber),
@@ -28,14 +35,16 @@ impl Party {
 
 /// What a party waits for.
 pub enum Purpose {
-    /// An `unblock`, or a deadline.
-    Unblock,
+    /// An `unblock`, or a deadline: what is waited for, where that is known.
+    Unblock(Option<Opaque<Value>>),
     /// An operation.
     Operation,
     /// An operation on this descriptor, which is closed when the place is given back.
     Watch(#[expect(dead_code, reason = "kept to be closed in time")] OwnedFd),
     /// Its turn: it let another fiber run first.
     Turn,
+    /// The end of every scheduled fiber: it runs them.
+    End,
     /// Nothing: a deadline that interrupts whatever the fiber waits for when it passes.
     Deadline,
     /// One operation of several that another party waits for: that of this token, when it waits.

@@ -20,7 +20,7 @@ const SPIN: Duration = Duration::from_micros(50);
 impl Engine {
     /// Runs until every scheduled fiber has ended, or the timeout passes: then false.
     pub fn run(&self, ruby: &Ruby, timeout: Option<Duration>) -> Result<bool, Error> {
-        let place = self.place(ruby, Purpose::Turn);
+        let place = self.place(ruby, Purpose::End);
         self.driver.set_timeout(place.token, timeout);
         while !self.is_done() {
             if self.driver.take_wakeup(place.token) == Some(Wakeup::TimedOut) {

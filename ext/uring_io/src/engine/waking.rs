@@ -68,7 +68,7 @@ impl Engine {
         };
         let waits = self
             .driver
-            .with_payload(token, |party| matches!(party.purpose, Purpose::Unblock));
+            .with_payload(token, |party| matches!(party.purpose, Purpose::Unblock(_)));
         if waits != Some(true) {
             return false;
         }

@@ -11,3 +11,4 @@ pub mod resolve;
 pub mod select;
 pub mod timeout;
 pub mod transfer;
+pub mod waits;

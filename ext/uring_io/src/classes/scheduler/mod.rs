@@ -172,7 +172,7 @@ impl Scheduler {
         if this.unblocked_early.get() && remembered::take(ruby, Some(blocker)) {
             return Ok(true);
         }
-        match engine.park(ruby, Purpose::Unblock, timeout) {
+        match engine.park(ruby, Purpose::Unblock(Some(blocker.into())), timeout) {
             Ok(wakeup) => Ok(wakeup == uring_io_core::Wakeup::Woken),
             Err(error) => {
                 mutexes::hand_on(ruby, blocker)?;
@@ -212,9 +212,9 @@ impl Scheduler {
             return Ok(true);
         }
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            engine.yield_turn(ruby, Purpose::Unblock)?;
+            engine.yield_turn(ruby, Purpose::Unblock(None))?;
         } else {
-            engine.park(ruby, Purpose::Unblock, timeout)?;
+            engine.park(ruby, Purpose::Unblock(None), timeout)?;
         }
         Ok(true)
     }
@@ -457,6 +457,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("backend", method!(Scheduler::backend, 0))?;
     class.define_method("closed?", method!(Scheduler::is_closed, 0))?;
     class.define_method("stats", method!(Scheduler::stats, 0))?;
+    class.define_private_method("waits", method!(Scheduler::waits, 0))?;
     class.define_method("run", method!(Scheduler::run, 0))?;
     class.define_method("fiber", method!(Scheduler::fiber, -1))?;
     class.define_method("block", method!(Scheduler::block, 2))?;

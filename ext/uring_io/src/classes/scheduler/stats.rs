@@ -1,13 +1,19 @@
-//! What a scheduler has done so far.
+//! What a scheduler has done so far, and what its fibers wait for.
 
 use std::time::Duration;
 
-use magnus::{typed_data::Obj, Error, RHash, Ruby};
+use magnus::{typed_data::Obj, Error, RArray, RHash, Ruby};
 
 use super::Scheduler;
+use crate::hooks::waits;
 use crate::ruby::errors;
 
 impl Scheduler {
+    /// What each parked fiber waits for: see [`waits::of`]. Any thread.
+    pub fn waits(ruby: &Ruby, this: Obj<Self>) -> Result<RArray, Error> {
+        waits::of(ruby, this.engine.get())
+    }
+
     pub fn stats(ruby: &Ruby, this: Obj<Self>) -> Result<RHash, Error> {
         if this.since.get().is_none() {
             return Err(errors::closed(ruby, "scheduler"));

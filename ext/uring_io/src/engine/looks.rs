@@ -1,0 +1,99 @@
+//! What each parked fiber waits for, for whoever looks: all of it is what the engine keeps for the waits themselves.
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::time::Instant;
+
+use magnus::fiber::Fiber;
+use magnus::rb_sys::AsRawValue;
+use magnus::value::Opaque;
+use magnus::{Ruby, Value};
+use uring_io_core::Token;
+
+use super::party::Purpose;
+use super::Engine;
+
+/// What a parked fiber waits for.
+pub struct FiberLook {
+    pub fiber: Opaque<Fiber>,
+    /// What is to unblock it, where that is known.
+    pub blocker: Option<Opaque<Value>>,
+    /// The calls of a ring that it waits for.
+    pub calls: Vec<&'static str>,
+    pub descriptors: Vec<RawFd>,
+    /// When its wait is over in any case, or a timeout around it.
+    pub deadline: Option<Instant>,
+    /// An instant before the wait began, as close as it is known.
+    pub since: Option<Instant>,
+    /// Whether it may go on, and waits for its turn.
+    pub ready: bool,
+}
+
+impl Engine {
+    /// What each parked fiber waits for, the longest waits first; without the one that runs the others. Any thread
+    /// that holds the GVL. The collector must mark the engine until the last use of what is returned.
+    pub fn looks(&self, ruby: &Ruby) -> Vec<FiberLook> {
+        if self.is_closed() {
+            return Vec::new();
+        }
+        let (mut parts, mut timeouts) = (HashMap::new(), HashMap::new());
+        self.driver.with_payloads(|token, party| {
+            let fiber = ruby.get_inner(party.fiber).as_raw();
+            match &party.purpose {
+                Purpose::PartOf(whole) => {
+                    let parts: &mut Vec<Token> = parts.entry(whole.get()).or_default();
+                    parts.push(token);
+                }
+                Purpose::Deadline => {
+                    let timeouts: &mut Vec<Token> = timeouts.entry(fiber).or_default();
+                    timeouts.push(token);
+                }
+                _ => {}
+            }
+        });
+        let parked = self.parked.borrow();
+        let looks = parked.iter().filter_map(|(address, token)| {
+            let parts = parts.get(&Some(*token)).map_or(&[][..], Vec::as_slice);
+            let timeouts = timeouts.get(address).map_or(&[][..], Vec::as_slice);
+            Some((*token, self.look_of(*token, parts, timeouts)?))
+        });
+        let mut looks: Vec<(Token, FiberLook)> = looks.collect();
+        looks.sort_by_key(|(token, look)| (look.since, *token));
+        looks.into_iter().map(|(_, look)| look).collect()
+    }
+
+    fn look_of(&self, token: Token, parts: &[Token], timeouts: &[Token]) -> Option<FiberLook> {
+        let own = self.driver.look_at(token)?;
+        let known = |party: &super::Party| match party.purpose {
+            Purpose::End => None,
+            Purpose::Unblock(blocker) => Some((party.fiber, blocker)),
+            _ => Some((party.fiber, None)),
+        };
+        let (fiber, blocker) = self.driver.with_payload(token, known)??;
+        let mut look = FiberLook {
+            fiber,
+            blocker,
+            calls: own.call.into_iter().collect(),
+            descriptors: own.descriptors,
+            deadline: own.deadline,
+            since: own.since,
+            ready: own.ready,
+        };
+        for part in parts.iter().filter_map(|part| self.driver.look_at(*part)) {
+            look.calls.extend(part.call);
+            look.descriptors.extend(part.descriptors);
+            look.deadline = earlier(look.deadline, part.deadline);
+        }
+        for timeout in timeouts
+            .iter()
+            .filter_map(|timeout| self.driver.look_at(*timeout))
+        {
+            look.deadline = earlier(look.deadline, timeout.deadline);
+        }
+        Some(look)
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}

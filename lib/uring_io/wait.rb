@@ -1,0 +1,119 @@
+# frozen_string_literal: true
+
+require "socket"
+
+module UringIO
+  # What a parked fiber waits for, as it was when Scheduler#fibers_waiting looked.
+  class Wait
+    # Methods that a fiber waits in, besides those of a Ring.
+    HOOKS = %i[address_resolve block blocking_operation_wait fiber io_pread io_pwrite io_read io_select io_wait io_write
+               kernel_sleep process_wait yield].freeze
+    # Frames of a backtrace that the method may be in.
+    TOPMOST = 6
+    private_constant :HOOKS, :TOPMOST
+
+    # @param row [Array] of hooks/waits.rs
+    # @api private
+    def initialize(row)
+      @fiber, @blocker, @calls, descriptors, @seconds_left, @seconds, @ready = row
+      @descriptors = descriptors.uniq.to_h { |number, *ends| [number, Descriptor.describe(number, *ends)] }
+      # One that has ended since has none.
+      @backtrace = @fiber.backtrace || []
+      labels = @fiber.backtrace_locations(0, TOPMOST) || []
+      @hook = labels.filter_map { |location| location.base_label&.to_sym }.find { |label| HOOKS.include?(label) }
+    end
+
+    # @return [Fiber]
+    attr_reader :fiber
+
+    # @return [Symbol, nil] the hook that it waits in, such as :io_read; :fiber where it has started another fiber,
+    #   which runs first; nil for calls of a Ring
+    attr_reader :hook
+
+    # @return [Array<Symbol>] the calls of a Ring that it waits for, by the names of system calls
+    attr_reader :calls
+
+    # @return [Hash{Integer => String, nil}] the descriptors that the wait is about, and what each is: a peer, a path or
+    #   a kind; nil where that cannot be told
+    attr_reader :descriptors
+
+    # @return [Object, nil] what is to unblock it: a Mutex, Queue or Thread
+    attr_reader :blocker
+
+    # @return [Float, nil] seconds until the wait ends in any case, by its own timeout or a Timeout around it
+    attr_reader :seconds_left
+
+    # @return [Float, nil] seconds that it has been waiting, at most: they count from when the thread last came back
+    #   from the kernel before the wait. nil when it has not been there before.
+    attr_reader :seconds
+
+    # @return [Array<String>] of the fiber
+    attr_reader :backtrace
+
+    # @return [Boolean] whether the wait is over, and the fiber only waits until others let it run
+    def ready? = @ready
+
+    # @return [String] what the fiber waits for, in a line, without the backtrace
+    def to_s
+      ["#{Wait.name_of(fiber)} #{state}", *objects].join(" ") + times
+    end
+
+    # @return [String]
+    def inspect = "#<#{self.class} #{self}>"
+
+    # @return [String] of an object: class and address, without asking its own methods
+    # @api private
+    def self.name_of(object) = Kernel.instance_method(:to_s).bind_call(object)
+
+    private
+
+    def state
+      return "is ready and waits for its turn, after" if ready?
+
+      "waits in"
+    end
+
+    def objects
+      what = calls.tally.map { |name, count| count > 1 ? "#{count} x #{name}" : name }
+      what = [hook || "Ruby"] if what.empty?
+      about = descriptors.map { |number, words| words ? "#{number} (#{words})" : number.to_s }
+      about << Wait.name_of(blocker) if blocker
+      [what.join(", "), *("on #{about.join(', ')}" if about.any?)]
+    end
+
+    def times
+      [*(format(", for at most %.3f s", seconds) if seconds),
+       *(format(", for %.3f s more", seconds_left) if seconds_left)].join
+    end
+
+    # What a descriptor of this process is.
+    module Descriptor
+      class << self
+        # @param peer [String, nil] a packed sockaddr, as +own+
+        # @return [String, nil]
+        def describe(number, peer, own)
+          return "socket #{words(peer) || words(own)}".rstrip if own
+
+          link = File.readlink("/proc/self/fd/#{number}")
+          link.start_with?("pipe:") ? "pipe" : link
+        rescue SystemCallError
+          nil # Closed since, or this is not Linux.
+        end
+
+        private
+
+        # nil for a UNIX socket without a name.
+        def words(sockaddr)
+          address = Addrinfo.new(sockaddr) if sockaddr
+          return unless address
+          return address.inspect_sockaddr unless address.unix?
+
+          address.unix_path.empty? ? nil : address.unix_path.sub(/\A\0/, "@")
+        rescue SocketError, ArgumentError
+          nil
+        end
+      end
+    end
+    private_constant :Descriptor
+  end
+end
