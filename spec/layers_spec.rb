@@ -55,7 +55,7 @@ RSpec.describe "The layers" do
     floor["the library", [""]],
     floor["changes of Ruby's own classes", %w[core_ext]],
     floor["what Rails needs", %w[rails/railtie rails/run rails/scheduler rails/execution_state rails/isolation]],
-    floor["running", %w[run]],
+    floor["running", %w[run inspection], apart: true],
     floor["classes", %w[scheduler selector ring support], apart: true],
     floor["modules that classes share", %w[process_wait wait worker_threads], apart: true],
     floor["errors, version and the extension", %w[native errors version], apart: true]

@@ -11,6 +11,7 @@ module UringIO
 
         doctor [--json]  tells what this machine offers, what a program would get, and the cure for what is missing
         profile ...      tells where a program's time goes, and what io_uring could give it (profile --help)
+        fibers ...       tells what each fiber of a running program waits for (fibers --help)
         version          prints the version of the gem
         help             prints this
 
@@ -56,6 +57,7 @@ module UringIO
       case command
       when "doctor" then doctor(options)
       when "profile" then profile(options)
+      when "fibers" then fibers(options)
       when "version", "--version", "-v" then [0, alone("#{VERSION}\n", options)]
       when "help", "--help", "-h" then [0, alone(USAGE, options)]
       when nil then raise WrongUsage, "a command is missing"
@@ -77,6 +79,16 @@ module UringIO
       Profile.command(options, out: @out, err: @err, color: color?)
     rescue ArgumentError => error
       raise WrongUsage, "profile: #{error.message}; see uring_io profile --help"
+    rescue Error => error
+      complain(error.message)
+      [TROUBLE, ""]
+    end
+
+    def fibers(options)
+      require_relative "inspection/command"
+      Inspection::Command.new(options).run
+    rescue ArgumentError => error
+      raise WrongUsage, "fibers: #{error.message}; see uring_io fibers --help"
     rescue Error => error
       complain(error.message)
       [TROUBLE, ""]

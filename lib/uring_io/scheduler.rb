@@ -257,7 +257,7 @@ module UringIO
     # while a fiber of the scheduler computes: that one is not parked, and so not among them, nor is the fiber that runs
     # the scheduler. It costs nothing until it is called, and then some microseconds a fiber.
     # @return [Array<Wait>] empty for a scheduler that is closed, or was used by the process that forked this one
-    def fibers_waiting = waits.map { |row| Wait.new(row) }
+    def fibers_waiting = waits.map { |row| Wait.new(row) }.reject(&:runs?)
 
     # Keeps the scheduler open while another one takes its place for the length of the block.
     # @return [Object] the value of the block

@@ -15,7 +15,7 @@ module UringIO
     # @param row [Array] of hooks/waits.rs
     # @api private
     def initialize(row)
-      @fiber, @blocker, @calls, descriptors, @seconds_left, @seconds, @ready = row
+      @fiber, @blocker, @calls, descriptors, @seconds_left, @seconds, @ready, @runs = row
       @descriptors = descriptors.uniq.to_h { |number, *ends| [number, Descriptor.describe(number, *ends)] }
       # One that has ended since has none.
       @backtrace = @fiber.backtrace || []
@@ -52,6 +52,10 @@ module UringIO
 
     # @return [Boolean] whether the wait is over, and the fiber only waits until others let it run
     def ready? = @ready
+
+    # @return [Boolean] whether it is the fiber that runs the scheduler
+    # @api private
+    def runs? = @runs
 
     # @return [String] what the fiber waits for, in a line, without the backtrace
     def to_s

@@ -27,11 +27,12 @@ pub struct FiberLook {
     pub since: Option<Instant>,
     /// Whether it may go on, and waits for its turn.
     pub ready: bool,
+    /// Whether it is the one that runs the others.
+    pub runs: bool,
 }
 
 impl Engine {
-    /// What each parked fiber waits for, the longest waits first; without the one that runs the others. Any thread
-    /// that holds the GVL. The collector must mark the engine until the last use of what is returned.
+    /// What each parked fiber waits for, the longest waits first. Any thread that holds the GVL. The collector must mark the engine until the last use of what is returned.
     pub fn looks(&self, ruby: &Ruby) -> Vec<FiberLook> {
         if self.is_closed() {
             return Vec::new();
@@ -65,11 +66,11 @@ impl Engine {
     fn look_of(&self, token: Token, parts: &[Token], timeouts: &[Token]) -> Option<FiberLook> {
         let own = self.driver.look_at(token)?;
         let known = |party: &super::Party| match party.purpose {
-            Purpose::End => None,
-            Purpose::Unblock(blocker) => Some((party.fiber, blocker)),
-            _ => Some((party.fiber, None)),
+            Purpose::End => (party.fiber, None, true),
+            Purpose::Unblock(blocker) => (party.fiber, blocker, false),
+            _ => (party.fiber, None, false),
         };
-        let (fiber, blocker) = self.driver.with_payload(token, known)??;
+        let (fiber, blocker, runs) = self.driver.with_payload(token, known)?;
         let mut look = FiberLook {
             fiber,
             blocker,
@@ -78,6 +79,7 @@ impl Engine {
             deadline: own.deadline,
             since: own.since,
             ready: own.ready,
+            runs,
         };
         for part in parts.iter().filter_map(|part| self.driver.look_at(*part)) {
             look.calls.extend(part.call);

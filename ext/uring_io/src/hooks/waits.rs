@@ -10,7 +10,8 @@ use crate::engine::looks::FiberLook;
 use crate::engine::Engine;
 
 /// A row for each parked fiber, the longest waits first: the fiber, the blocker or nil, the names of calls,
-/// descriptors (each with the addresses of its peer and itself, or nil), the seconds left or nil, the seconds that it waits at most or nil, and whether it may go on.
+/// descriptors (each with the addresses of its peer and itself, or nil), the seconds left or nil, the seconds that it waits at most or nil, whether it may go on, and
+/// whether it is the one that runs the others.
 ///
 /// No row calls Ruby's methods, so no other thread runs before the last one is made, and the engine has all fibers
 /// marked until then.
@@ -30,7 +31,7 @@ fn row(ruby: &Ruby, look: FiberLook, now: Instant) -> Result<RArray, Error> {
     let optional = |float: Option<magnus::Float>| float.map_or(nil, ReprValue::as_value);
     let left = look.deadline.map(|at| at.saturating_duration_since(now));
     let waited = look.since.map(|at| now.saturating_duration_since(at));
-    let row = ruby.ary_new_capa(7);
+    let row = ruby.ary_new_capa(8);
     row.push(ruby.get_inner(look.fiber))?;
     row.push(look.blocker.map_or(nil, |blocker| ruby.get_inner(blocker)))?;
     let calls = ruby.ary_new_capa(look.calls.len());
@@ -56,5 +57,6 @@ fn row(ruby: &Ruby, look: FiberLook, now: Instant) -> Result<RArray, Error> {
     row.push::<Value>(optional(left.map(seconds)))?;
     row.push::<Value>(optional(waited.map(seconds)))?;
     row.push(look.ready)?;
+    row.push(look.runs)?;
     Ok(row)
 }

@@ -1,0 +1,21 @@
+# frozen_string_literal: true
+
+require_relative "../inspection"
+
+module UringIO
+  # See inspection.rb.
+  module Inspection
+    # A forked child has a socket of its own: the thread behind its parent's is not there.
+    module InForks
+      # @return [Integer] as Process._fork
+      def _fork = super.tap { |pid| Inspection.open if pid.zero? }
+
+      # @return [Integer] as Process.daemon, which goes on in a child
+      def daemon(...) = super.tap { Inspection.open }
+    end
+    private_constant :InForks
+
+    Process.singleton_class.prepend(InForks)
+    open
+  end
+end

@@ -1,0 +1,148 @@
+# frozen_string_literal: true
+
+require "json"
+require "socket"
+require_relative "../errors"
+require_relative "../inspection"
+
+module UringIO
+  module Inspection
+    # Asks another process what its fibers wait for.
+    class Question
+      # Seconds until we say that no answer comes.
+      PATIENCE = 30
+      private_constant :PATIENCE
+
+      def initialize(pid, patience: PATIENCE)
+        @pid = pid
+        @deadline = now + patience
+        @patience = patience
+      end
+
+      # @return [Hash] of Snapshot
+      # @raise [Error] for a process that does not answer, with the reason
+      def answer
+        check_process
+        text = asked
+        found = JSON.parse(text, symbolize_names: true)
+        raise Error, "process #{@pid} could not answer: #{found[:error]}" if found[:error]
+
+        found
+      rescue JSON::ParserError
+        raise Error, "process #{@pid} ended before it had answered" unless alive?
+
+        raise Error, "process #{@pid} broke its answer off after #{text.bytesize} bytes: ask again"
+      end
+
+      private
+
+      def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+
+      def check_process
+        raise Error, "--pid needs the number of a process, and #{@pid} is none" unless @pid.positive?
+
+        Process.kill(0, @pid)
+      rescue Errno::ESRCH, RangeError
+        raise Error, "there is no process #{@pid}"
+      rescue Errno::EPERM
+        raise Error, "process #{@pid} belongs to another user: ask as that user, or as root"
+      end
+
+      def alive?
+        Process.kill(0, @pid) == 1
+      rescue Errno::ESRCH
+        false
+      end
+
+      def asked
+        socket = connected
+        text = +""
+        loop { text << read_some(socket) }
+      rescue EOFError, Errno::ECONNRESET
+        text
+      ensure
+        socket&.close
+      end
+
+      def read_some(socket)
+        left = @deadline - now
+        return socket.readpartial(1 << 16) if left.positive? && socket.wait_readable(left)
+
+        raise Error, "process #{@pid} has not answered for #{@patience} seconds: #{silence}"
+      end
+
+      def silence
+        return "it is stopped (SIGSTOP, or a debugger)" if status[/^State:\s*([tT])/]
+
+        "native code that keeps Ruby's lock (the GVL) lets no thread run, so the process cannot answer; " \
+          "`gdb -p #{@pid}` tells where it is"
+      end
+
+      def connected
+        path = paths.find { |name| File.socket?(name) }
+        raise Error, without_socket unless path
+
+        check_owner(path)
+        socket = UNIXSocket.new(path)
+        return socket if !socket.respond_to?(:getsockopt) || speaker(socket) == @pid
+
+        socket.close
+        raise Error, "#{path} belongs to process #{speaker(socket)}, not to #{@pid}"
+      rescue Errno::ECONNREFUSED
+        raise Error, "nobody listens at #{path}: process #{@pid} has run another program in its place since (exec), " \
+                     "or the file is left of one that had its number"
+      rescue Errno::EACCES
+        raise Error, "#{path} may not be used by this user: ask as the user of process #{@pid}, or as root"
+      end
+
+      # Whoever else could have made a file of that name.
+      def check_owner(path)
+        owner = File.lstat(path).uid
+        return if [Process.euid, 0, uid].include?(owner)
+
+        raise Error, "#{path} belongs to user #{owner}, and process #{@pid} to user #{uid}"
+      end
+
+      def speaker(socket)
+        return @pid unless Socket.const_defined?(:SO_PEERCRED)
+
+        socket.getsockopt(:SOCKET, :PEERCRED).data.unpack1("L")
+      end
+
+      # Where that process would have it, and where one with this environment would.
+      def paths
+        [*(Inspection.path(@pid, environment) if environment), Inspection.path(@pid, ENV),
+         Inspection.path(@pid, {})].uniq
+      end
+
+      # What the process was started with; nil where that may not be read.
+      def environment
+        lines = File.binread("/proc/#{@pid}/environ").split("\0")
+        lines.to_h { |line| [*line.split("=", 2), ""].first(2) }
+      rescue SystemCallError
+        nil
+      end
+
+      def status
+        File.read("/proc/#{@pid}/status")
+      rescue SystemCallError
+        ""
+      end
+
+      def uid = status[/^Uid:\s*\d+\s+(\d+)/, 1]&.to_i || Process.euid
+
+      def without_socket
+        return "process #{@pid} has ended" unless alive?
+
+        name = status[/^Name:\s*(.*)/, 1]
+        start = "process #{@pid}#{" (#{name})" if name}"
+        if environment && environment["URING_IO_INSPECT"] != "1"
+          return "#{start} cannot be asked, as it was started without URING_IO_INSPECT=1: start it with that"
+        end
+
+        "#{start} has no socket at #{paths.join(' or ')}: it has not loaded uring_io, or was not started with " \
+          "URING_IO_INSPECT=1"
+      end
+    end
+  end
+end

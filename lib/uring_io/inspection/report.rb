@@ -1,0 +1,80 @@
+# frozen_string_literal: true
+
+module UringIO
+  module Inspection
+    # An answer as text for a terminal.
+    class Report
+      # Frames of each backtrace that are printed.
+      FRAMES = 12
+      UNSEEN = <<~TEXT
+        Not to be seen: what native code waits for that does not ask a scheduler, and fibers that have not begun. A fiber
+        that Async itself keeps (sleep, Condition, Semaphore) is among the others.
+      TEXT
+      private_constant :FRAMES, :UNSEEN
+
+      # @param answer [Hash] of Snapshot
+      def initialize(answer)
+        @answer = answer
+      end
+
+      # @return [String]
+      def to_s
+        [head, *threads, *@answer[:loops].map { |found| loop_of(found) }, *others, UNSEEN].join("\n")
+      end
+
+      private
+
+      def head
+        pid, program, ruby, version = @answer.values_at(:pid, :program, :ruby, :uring_io)
+        "Process #{pid}: #{line(program)} (Ruby #{ruby}, uring_io #{version})\n"
+      end
+
+      def threads
+        @answer[:threads].map do |thread|
+          "Thread #{line(thread[:name])}: #{thread[:status]}\n#{frames(thread[:backtrace])}"
+        end
+      end
+
+      def loop_of(found)
+        waits = found[:waits]
+        title = "#{found[:name]} on #{found[:backend]}: #{count(waits, 'fiber waits', 'fibers wait')}\n"
+        title + alike(waits).map { |same| group(same) }.join
+      end
+
+      # Those at the same place together: a server has thousands of them.
+      def alike(waits)
+        waits.group_by { |wait| wait.values_at(:ready, :hook, :calls, :backtrace) }.values
+      end
+
+      def group(same)
+        more = same.drop(1).map { |wait| "  #{line(wait[:text])}\n" }
+        hidden = more.size - FRAMES
+        more = [*more.first(FRAMES), "  and #{hidden} more like these\n"] if hidden.positive?
+        "  #{line(same.first[:text])}\n#{more.join}#{frames(same.first[:backtrace])}"
+      end
+
+      def others
+        found = @answer[:others]
+        return [] if found.empty?
+
+        groups = found.group_by { |fiber| fiber[:backtrace] }.map do |backtrace, same|
+          names = same.first(FRAMES).map { |fiber| fiber[:fiber] }
+          names << "#{same.size - FRAMES} more" if same.size > FRAMES
+          "  #{names.join(', ')}\n#{frames(backtrace)}"
+        end
+        ["#{count(found, 'fiber is', 'fibers are')} suspended by something else than uring_io\n#{groups.join}"]
+      end
+
+      def count(list, one, several) = "#{list.size} #{list.size == 1 ? one : several}"
+
+      def frames(backtrace)
+        shown = backtrace.first(FRAMES).map { |frame| "    #{line(frame)}\n" }
+        hidden = backtrace.size - FRAMES
+        hidden.positive? ? "#{shown.join}    ... #{hidden} more\n" : shown.join
+      end
+
+      # Nothing that a terminal would obey.
+      def line(text) = text.gsub(/[[:cntrl:]]/, "?")
+    end
+  end
+end

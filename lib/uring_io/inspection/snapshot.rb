@@ -1,0 +1,61 @@
+# frozen_string_literal: true
+
+module UringIO
+  module Inspection
+    # What the threads and fibers of this process do now: what goes through the socket.
+    module Snapshot
+      # Of the answer.
+      VERSION = 1
+
+      class << self
+        # @param without [Thread] the one that asks
+        # @return [Hash] for JSON
+        def take(without:)
+          owners = [Scheduler, Selector].flat_map { |type| ObjectSpace.each_object(type).reject(&:closed?) }
+          waits = owners.map { |owner| owner.__send__(:waits).map { |row| Wait.new(row) } }
+          { version: VERSION, pid: Process.pid, program: text($PROGRAM_NAME), ruby: RUBY_VERSION,
+            uring_io: UringIO::VERSION, threads: (Thread.list - [without]).map { |thread| thread(thread) },
+            loops: owners.zip(waits).map { |owner, list| loop_of(owner, list) },
+            others: others(waits.flatten.map(&:fiber)) }
+        end
+
+        private
+
+        # Bytes of the program's own may be in no encoding.
+        def text(string) = string.dup.force_encoding(Encoding::UTF_8).scrub
+
+        def lines(backtrace) = (backtrace || []).map { |line| text(line) }
+
+        def thread(thread)
+          { name: text(thread.name || (thread == Thread.main ? "main" : Wait.name_of(thread))),
+            status: text(thread.status.to_s), backtrace: lines(thread.backtrace) }
+        end
+
+        def loop_of(owner, waits)
+          { name: Wait.name_of(owner), backend: owner.backend,
+            waits: waits.reject(&:runs?).map { |wait| wait(wait) } }
+        end
+
+        def wait(wait)
+          { fiber: Wait.name_of(wait.fiber), text: text(wait.to_s), hook: wait.hook, calls: wait.calls,
+            descriptors: wait.descriptors.transform_values { |words| words && text(words) },
+            blocker: wait.blocker && Wait.name_of(wait.blocker), seconds: wait.seconds,
+            seconds_left: wait.seconds_left, ready: wait.ready?, backtrace: lines(wait.backtrace) }
+        end
+
+        # Those that have begun, have not ended, do not run, and wait for something else than the gem.
+        def others(known)
+          known = known.to_h { |fiber| [fiber, true] }.compare_by_identity
+          suspended = ObjectSpace.each_object(Fiber).reject { |fiber| known[fiber] || !suspended?(fiber) }
+          suspended.map { |fiber| { fiber: Wait.name_of(fiber), backtrace: lines(fiber.backtrace) } }
+                   .reject { |fiber| fiber[:backtrace].empty? }
+        end
+
+        # Ruby has no question for that.
+        def suspended?(fiber)
+          Fiber.instance_method(:inspect).bind_call(fiber).end_with?("(suspended)>")
+        end
+      end
+    end
+  end
+end
