@@ -73,8 +73,10 @@ pub struct Driver<P> {
     workers: RefCell<Option<WorkerPool>>,
     workers_max: usize,
     waiting: Cell<bool>,
-    /// When the owner last came back from the kernel.
-    back: Cell<Option<Instant>>,
+    /// When it was made.
+    origin: Instant,
+    /// Nanoseconds from then until the owner last came back from the kernel; 0 before.
+    back: Cell<u64>,
     /// Whether a descriptor is about to be closed.
     closes: Cell<bool>,
     /// Whether an operation was started since the backend was last looked at.
@@ -111,7 +113,8 @@ impl<P> Driver<P> {
             workers: RefCell::new(None),
             workers_max: options.workers_max,
             waiting: Cell::new(false),
-            back: Cell::new(None),
+            origin: Instant::now(),
+            back: Cell::new(0),
             closes: Cell::new(false),
             submitted: Cell::new(false),
             served: Cell::new(0),
@@ -162,6 +165,7 @@ impl<P> Driver<P> {
 
     /// Does an operation before its party parks, where the backend can and others have had their turn.
     /// `None` when it is to be submitted.
+    #[inline]
     pub fn attempt(&self, operation: &Operation) -> Option<i32> {
         if self.is_row_over() || operation.is_on_none() {
             return None;
@@ -345,7 +349,7 @@ impl<P> Driver<P> {
 
     /// What is known of the park of `token`; `None` when its party has left. Any thread, as [`wake`](Self::wake).
     pub fn look_at(&self, token: Token) -> Option<Look> {
-        self.parks.borrow().in_flight.look_at(token)
+        self.parks.borrow().in_flight.look_at(token, self.origin)
     }
 
     /// Notes that a completion for `token` is to come from elsewhere: see

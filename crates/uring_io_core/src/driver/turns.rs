@@ -112,7 +112,8 @@ impl<P> Driver<P> {
         let back = Instant::now();
         let waited = back.saturating_duration_since(start);
         self.counts.waiting_ns.add(waited.as_nanos() as u64);
-        self.back.set(Some(back));
+        self.back
+            .set(back.saturating_duration_since(self.origin).as_nanos() as u64);
         result
     }
 

@@ -1,7 +1,7 @@
 //! What is known of a park, for whoever looks from outside.
 
 use std::os::fd::RawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::InFlight;
 use crate::token::Token;
@@ -23,11 +23,11 @@ pub struct Look {
 }
 
 impl<P> InFlight<P> {
-    /// What is known of a park; `None` when its party has left.
-    pub fn look_at(&self, token: Token) -> Option<Look> {
+    /// What is known of a park; `None` when its party has left. `origin` is what its nanoseconds count from.
+    pub fn look_at(&self, token: Token, origin: Instant) -> Option<Look> {
         let slot = self.slot(token).filter(|slot| slot.payload.is_some())?;
         Some(Look {
-            since: slot.since,
+            since: (slot.since > 0).then(|| origin + Duration::from_nanos(slot.since)),
             deadline: slot.deadline,
             ready: slot.wakeup.is_some(),
             call: slot.call.as_ref().map(|call| call.name()),

@@ -62,7 +62,7 @@ impl<P> Default for InFlight<P> {
 
 impl<P> InFlight<P> {
     /// Takes a slot for a party.
-    pub fn park(&mut self, payload: P, since: Option<Instant>) -> Token {
+    pub fn park(&mut self, payload: P, since: u64) -> Token {
         let number = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 generation: 0,
@@ -73,7 +73,7 @@ impl<P> InFlight<P> {
                 wakeup: None,
                 queued: false,
                 deadline: None,
-                since: None,
+                since: 0,
                 call: None,
                 link: Link::default(),
                 shots: None,
@@ -386,14 +386,14 @@ mod tests {
     #[test]
     fn a_slot_with_an_operation_is_kept_until_its_completion() {
         let mut table = InFlight::default();
-        let first = table.park("a", None);
+        let first = table.park("a", 0);
         table.submitted(first, true);
         assert_eq!(table.leave(first), Some("a"));
-        let second = table.park("b", None);
+        let second = table.park("b", 0);
         assert_ne!(first.slot(), second.slot());
         assert!(!table.fire(first, Wakeup::Completed(5)));
         assert_eq!(table.awaited_count(), 0);
-        let third = table.park("c", None);
+        let third = table.park("c", 0);
         assert_eq!(first.slot(), third.slot());
         assert_ne!(first, third);
     }
@@ -401,9 +401,9 @@ mod tests {
     #[test]
     fn a_wakeup_for_an_earlier_park_is_dropped() {
         let mut table = InFlight::default();
-        let first = table.park("a", None);
+        let first = table.park("a", 0);
         table.leave(first);
-        let second = table.park("b", None);
+        let second = table.park("b", 0);
         assert!(!table.fire(first, Wakeup::Woken));
         assert_eq!(table.take_wakeup(second), None);
     }
@@ -411,20 +411,20 @@ mod tests {
     #[test]
     fn a_wakeup_for_an_abandoned_operation_leaves_its_slot_alone() {
         let mut table = InFlight::default();
-        let token = table.park("a", None);
+        let token = table.park("a", 0);
         table.submitted(token, true);
         table.leave(token);
         assert!(!table.fire(token, Wakeup::Woken));
-        assert_ne!(table.park("b", None).slot(), token.slot());
+        assert_ne!(table.park("b", 0).slot(), token.slot());
     }
 
     #[test]
     fn a_party_that_leaves_what_is_a_matter_of_time_gives_its_slot_back() {
         let mut table = InFlight::default();
-        let token = table.park("a", None);
+        let token = table.park("a", 0);
         table.set_alarm(token);
         table.leave(token);
-        assert_eq!(table.park("b", None).slot(), token.slot());
+        assert_eq!(table.park("b", 0).slot(), token.slot());
     }
 
     #[test]
@@ -432,7 +432,7 @@ mod tests {
         let memory = std::sync::Arc::new(crate::SharedMemory::new(1).unwrap());
         let mut table = InFlight::default();
         for is_submitted in [true, false] {
-            let token = table.park("a", None);
+            let token = table.park("a", 0);
             let call = Call::Read {
                 fd: 0,
                 target: None,
@@ -450,7 +450,7 @@ mod tests {
     #[test]
     fn a_completion_replaces_a_timeout_that_was_not_taken() {
         let mut table = InFlight::default();
-        let token = table.park("a", None);
+        let token = table.park("a", 0);
         table.submitted(token, true);
         assert!(table.fire(token, Wakeup::TimedOut));
         assert!(!table.fire(token, Wakeup::Completed(7)));
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn a_party_that_was_handed_out_in_vain_can_be_queued_again() {
         let mut table = InFlight::default();
-        let token = table.park("a", None);
+        let token = table.park("a", 0);
         assert!(!table.requeue(token));
         table.fire(token, Wakeup::Woken);
         table.dequeued(token);
@@ -475,7 +475,7 @@ mod tests {
     #[test]
     fn a_second_wakeup_does_not_queue_the_party_again() {
         let mut table = InFlight::default();
-        let token = table.park("a", None);
+        let token = table.park("a", 0);
         assert!(table.fire(token, Wakeup::Woken));
         assert!(!table.fire(token, Wakeup::TimedOut));
         assert_eq!(table.take_wakeup(token), None);

@@ -43,8 +43,8 @@ pub(super) struct Slot<P> {
     /// Whether the party is in the ready queue: it goes on when its turn comes.
     pub queued: bool,
     pub deadline: Option<Instant>,
-    /// When the thread last came back from the kernel before the park.
-    pub since: Option<Instant>,
+    /// When the thread last came back from the kernel before the park, in nanoseconds; 0 when it was never there.
+    pub since: u64,
     /// The call that is in flight, with the memory that the kernel uses for it.
     pub call: Option<Box<Call>>,
     /// How that is one of a chain.
