@@ -11,11 +11,13 @@ require_relative "uring_io/selector"
 require_relative "uring_io/support"
 require_relative "uring_io/ring"
 require_relative "uring_io/run"
+require_relative "uring_io/trace"
 require_relative "uring_io/core_ext/fork"
 require_relative "uring_io/core_ext/pwrite"
 require_relative "uring_io/core_ext/close"
 require_relative "uring_io/core_ext/flock"
 # Whoever started the program wants to ask it what its fibers wait for: see docs/stuck.md.
 require_relative "uring_io/core_ext/inspection" if ENV["URING_IO_INSPECT"] == "1"
+UringIO::Trace.follow(ENV.fetch("URING_IO_TRACE")) unless ENV["URING_IO_TRACE"].to_s.empty?
 # Rails' own way for gems: what comes with it is there when Rails is.
 require_relative "uring_io/rails/railtie" if defined?(Rails::Railtie)

@@ -16,7 +16,7 @@ RSpec.describe "The layers" do
   core_floors = [
     floor["the face", [""]],
     floor["drivers, and the trials of backends", %w[driver support], apart: true],
-    floor["tables of a driver", %w[in_flight users ready_queue timers]],
+    floor["tables of a driver", %w[in_flight users ready_queue recorder timers]],
     floor["the choice of a backend", %w[backend]],
     floor["backends", %w[uring readiness], apart: true],
     floor["threads for blocking calls", %w[worker_pool resolver], apart: true],
@@ -55,7 +55,7 @@ RSpec.describe "The layers" do
     floor["the library", [""]],
     floor["changes of Ruby's own classes", %w[core_ext]],
     floor["what Rails needs", %w[rails/railtie rails/run rails/scheduler rails/execution_state rails/isolation]],
-    floor["running", %w[run inspection], apart: true],
+    floor["running", %w[run inspection trace], apart: true],
     floor["classes", %w[scheduler selector ring support], apart: true],
     floor["modules that classes share", %w[process_wait wait worker_threads], apart: true],
     floor["errors, version and the extension", %w[native errors version], apart: true]
@@ -73,7 +73,7 @@ RSpec.describe "The layers" do
   }
 
   # Constants that are defined in Rust.
-  native = %w[Close CloseHalf Poller Ring Scheduler Selector]
+  native = %w[Close CloseHalf Poller Ring Scheduler Selector Trace]
 
   core = Layers::RustCrate.new(File.join(root, "crates/uring_io_core/src"))
   binding = Layers::RustCrate.new(File.join(root, "ext/uring_io/src"))

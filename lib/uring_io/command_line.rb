@@ -12,6 +12,7 @@ module UringIO
         doctor [--json]  tells what this machine offers, what a program would get, and the cure for what is missing
         profile ...      tells where a program's time goes, and what io_uring could give it (profile --help)
         fibers ...       tells what each fiber of a running program waits for (fibers --help)
+        trace ...        runs a program and writes a trace of what its fibers do (trace --help)
         version          prints the version of the gem
         help             prints this
 
@@ -58,6 +59,7 @@ module UringIO
       when "doctor" then doctor(options)
       when "profile" then profile(options)
       when "fibers" then fibers(options)
+      when "trace" then trace(options)
       when "version", "--version", "-v" then [0, alone("#{VERSION}\n", options)]
       when "help", "--help", "-h" then [0, alone(USAGE, options)]
       when nil then raise WrongUsage, "a command is missing"
@@ -82,6 +84,13 @@ module UringIO
     rescue Error => error
       complain(error.message)
       [TROUBLE, ""]
+    end
+
+    def trace(options)
+      require_relative "command_line/tracing"
+      Tracing.new(options, err: @err).run
+    rescue ArgumentError => error
+      raise WrongUsage, "trace: #{error.message}; see uring_io trace --help"
     end
 
     def fibers(options)

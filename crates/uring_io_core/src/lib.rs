@@ -20,7 +20,7 @@
 //!
 //! ```text
 //! driver/ │ support/
-//! in_flight/ users ready_queue timers
+//! in_flight/ users ready_queue recorder timers
 //! backend
 //! uring/ │ readiness/
 //! worker_pool │ resolver
@@ -59,6 +59,7 @@ mod platform;
 mod posix;
 mod readiness;
 mod ready_queue;
+mod recorder;
 mod resolver;
 mod ring_options;
 mod stats;
@@ -86,6 +87,7 @@ pub use posix::{
     readiness_now, ready_now, transfer_now as try_transfer, transfer_unasked as try_unasked,
     wait_for_child,
 };
+pub use recorder::{note_close, Event, Log, Record, SharedLog};
 pub use resolver::{resolve, ResolveError};
 pub use ring_options::{
     Intake, Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED,

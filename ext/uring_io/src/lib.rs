@@ -13,7 +13,7 @@ mod ruby;
 
 use magnus::{Error, Ruby};
 
-use crate::classes::{close, poller, ring, scheduler, selector, support};
+use crate::classes::{close, poller, ring, scheduler, selector, support, trace};
 use crate::hooks::{blocking, remembered};
 use crate::memory::buffer;
 use crate::ruby::{closers, io, ractors};
@@ -33,5 +33,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     selector::init(ruby, module)?;
     poller::init(ruby, module)?;
     ring::init(ruby, module)?;
+    trace::init(ruby, module)?;
     close::init(module)
 }

@@ -13,6 +13,7 @@ use crate::completion::StartedCall;
 use crate::error::Result;
 use crate::in_flight::{Shot, Wakeup};
 use crate::operation::{Interest, LentBuffer, Operation};
+use crate::recorder::Event;
 use crate::token::Token;
 
 impl<P> Driver<P> {
@@ -21,6 +22,9 @@ impl<P> Driver<P> {
     /// closed again.
     pub fn call(&self, token: Token, call: Call) -> Result<()> {
         self.submitted.set(true);
+        if self.recorder.is_on() {
+            self.record_call(token, &call);
+        }
         let mut parks = self.parks.borrow_mut();
         for fd in call.about() {
             parks.is_about(token, fd);
@@ -54,6 +58,9 @@ impl<P> Driver<P> {
             StartedCall::Done(result) => {
                 parks.in_flight.submitted(token, true);
                 parks.fire(token, Wakeup::Completed(result));
+                if self.recorder.is_on() {
+                    self.record_token(Event::Completed, token, result);
+                }
             }
             StartedCall::Blocking => {
                 let call = PinnedCall::new(call);
@@ -149,6 +156,9 @@ impl<P> Driver<P> {
         let last = tokens.len().wrapping_sub(1);
         let mut refused = false;
         for (number, (token, call, link)) in calls.into_iter().enumerate() {
+            if self.recorder.is_on() {
+                self.record_call(token, &call);
+            }
             let direct = [link.direct_source, link.direct];
             for (fd, is_direct) in call.about().into_iter().zip(direct) {
                 if !is_direct {

@@ -15,6 +15,7 @@ mod calls;
 mod closing;
 mod lead;
 mod parks;
+mod recording;
 mod turns;
 
 use std::cell::{Cell, RefCell};
@@ -30,6 +31,7 @@ use crate::in_flight::{InFlight, Look, Wakeup};
 use crate::operation::{Operation, Transfer};
 use crate::posix;
 use crate::ready_queue::ReadyQueue;
+use crate::recorder::{Event, Recorder};
 use crate::ring_options::Options as RingOptions;
 use crate::stats::{Counts, Stats};
 use crate::timers::Timers;
@@ -90,6 +92,11 @@ pub struct Driver<P> {
     /// That of a party over the others since then.
     lead: Cell<Option<Lead>>,
     counts: Counts,
+    recorder: Recorder,
+    /// How long the last wait was.
+    last_wait: Cell<Duration>,
+    /// The submissions and enters that were recorded.
+    recorded: Cell<(u64, u64)>,
 }
 
 impl<P> Driver<P> {
@@ -122,6 +129,9 @@ impl<P> Driver<P> {
             done_in_a_row: Cell::new(0),
             lead: Cell::new(None),
             counts: Counts::default(),
+            recorder: Recorder::default(),
+            last_wait: Cell::new(Duration::ZERO),
+            recorded: Cell::default(),
         })
     }
 
@@ -172,6 +182,9 @@ impl<P> Driver<P> {
         }
         let result = self.backend.borrow_mut().attempt(operation, &self.counts)?;
         self.note_done_at_once();
+        if self.recorder.is_on() {
+            self.record_operation(None, operation, Some(result));
+        }
         Some(result)
     }
 
@@ -190,8 +203,16 @@ impl<P> Driver<P> {
             .backend
             .borrow_mut()
             .start(token, operation, &self.counts)?;
+        if self.recorder.is_on() {
+            self.record_operation(Some(token), operation, None);
+        }
         match started {
-            Started::Done(result) if self.may_do_at_once() => return Ok(Some(result)),
+            Started::Done(result) if self.may_do_at_once() => {
+                if self.recorder.is_on() {
+                    self.record_token(Event::Completed, token, result);
+                }
+                return Ok(Some(result));
+            }
             Started::Done(result) => self
                 .parks
                 .borrow_mut()
@@ -295,6 +316,9 @@ impl<P> Driver<P> {
     /// left, or may go on already. Any thread, see the module's documentation.
     pub fn wake(&self, token: Token) {
         self.parks.borrow_mut().fire(token, Wakeup::Woken);
+        if self.recorder.is_on() {
+            self.record_token(Event::Woken, token, 0);
+        }
         if self.waiting.get() {
             self.waker.wake();
         }

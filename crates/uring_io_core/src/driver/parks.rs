@@ -62,7 +62,8 @@ impl<P> Parks<P> {
         self.next_deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    pub fn expire(&mut self, now: Instant) {
+    /// Fires the deadlines that have passed, and tells of each.
+    pub fn expire(&mut self, now: Instant, mut tell: impl FnMut(Token, Wakeup)) {
         loop {
             let in_flight = &self.in_flight;
             let expired = self
@@ -82,6 +83,7 @@ impl<P> Parks<P> {
                 Wakeup::TimedOut
             };
             self.fire(token, passed);
+            tell(token, passed);
         }
     }
 

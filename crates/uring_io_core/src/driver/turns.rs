@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::lead::Lead;
 use super::{Driver, Turn};
+use crate::completion::Completion;
 use crate::error::Result;
 use crate::in_flight::{Turnabout, Wakeup};
+use crate::recorder::{nanoseconds, Event};
 use crate::token::Token;
 
 /// Entries served from the ready queue before a backend whose look costs a system call is asked.
@@ -114,6 +116,7 @@ impl<P> Driver<P> {
         self.counts.waiting_ns.add(waited.as_nanos() as u64);
         self.back
             .set(back.saturating_duration_since(self.origin).as_nanos() as u64);
+        self.last_wait.set(waited);
         result
     }
 
@@ -138,14 +141,31 @@ impl<P> Driver<P> {
         if self.submitted.get() || self.served.get() > 0 {
             self.look()?;
         }
-        self.parks.borrow_mut().expire(now);
+        let tell = |token, passed| {
+            if self.recorder.is_on() {
+                self.record_passed(token, passed);
+            }
+        };
+        self.parks.borrow_mut().expire(now, tell);
         Ok(())
     }
 
     /// Passes on what is queued and takes what is ready, without waiting.
     pub fn look(&self) -> Result<()> {
         self.looked();
+        if self.recorder.is_on() {
+            return self.look_recorded();
+        }
         self.backend.borrow_mut().flush(&self.counts)?;
+        self.collect();
+        Ok(())
+    }
+
+    #[cold]
+    fn look_recorded(&self) -> Result<()> {
+        let start = Instant::now();
+        self.backend.borrow_mut().flush(&self.counts)?;
+        self.record_entered(nanoseconds(start.elapsed()));
         self.collect();
         Ok(())
     }
@@ -162,7 +182,12 @@ impl<P> Driver<P> {
     pub fn collect(&self) {
         self.cancel_ending();
         let mut parks = self.parks.borrow_mut();
-        let take = |token, completion| parks.complete(token, completion);
+        let take = |token, completion: Completion| {
+            if self.recorder.is_on() {
+                self.record_token(Event::Completed, token, completion.result);
+            }
+            parks.complete(token, completion);
+        };
         let mut backend = self.backend.borrow_mut();
         backend.completions(&self.counts, take);
         for (token, turnabout) in parks.in_flight.take_turnabouts() {
@@ -178,6 +203,9 @@ impl<P> Driver<P> {
         if let Some(workers) = self.workers.borrow().as_ref() {
             for (token, result) in workers.completions() {
                 self.counts.completions.add(1);
+                if self.recorder.is_on() {
+                    self.record_token(Event::Completed, token, result);
+                }
                 parks.fire(token, Wakeup::Completed(result));
             }
         }

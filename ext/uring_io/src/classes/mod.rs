@@ -7,4 +7,5 @@ pub mod ring;
 pub mod scheduler;
 pub mod selector;
 pub mod support;
+pub mod trace;
 pub mod unused;

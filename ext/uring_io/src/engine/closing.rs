@@ -17,6 +17,7 @@ use magnus::rb_sys::{AsRawValue, FromRawValue};
 use magnus::value::ReprValue;
 use magnus::{Error, Ruby, Value};
 
+use super::recordings::{Recording, Recordings};
 use super::{Engine, Flow, Home, Purpose};
 use crate::ruby::io::{Descriptors, OpenIo};
 use crate::ruby::ractors::Local;
@@ -52,6 +53,8 @@ pub struct Registry {
     users: Mutex<Vec<User>>,
     /// How often something that was in use was closed.
     closings: Cell<u64>,
+    /// What is recorded of them.
+    recordings: Recordings,
 }
 
 // SAFETY: the list is locked, and the count is for the threads of one Ractor, which have its GVL by turns.
@@ -74,11 +77,13 @@ impl Registry {
     /// Adds an engine, which is where it stays until it is dropped.
     pub fn add(&self, engine: &Engine) {
         self.users().push(User::Engine(engine));
+        self.record_new(engine);
     }
 
     /// As [`add`](Self::add), for the engine of a selector.
     pub fn add_selector(&self, home: &Home) {
         self.users().push(User::Selector(home));
+        self.record_new(&home.engine);
     }
 
     /// Takes an engine off the list. The collector calls this, maybe in a thread of another Ractor.
@@ -107,6 +112,27 @@ impl Registry {
             if !engine.is_closed() && !engine.is_lost() {
                 look(engine);
             }
+        }
+    }
+
+    /// Begins to record all engines, so many records of each. False when that is being done already.
+    pub fn begin_recording(&self, most: usize) -> bool {
+        let begins = self.recordings.begin(most);
+        if begins {
+            self.each(|engine| self.record_new(engine));
+        }
+        begins
+    }
+
+    /// Ends that: what was recorded in this process.
+    pub fn end_recording(&self) -> Vec<Recording> {
+        self.each(|engine| engine.driver.record_in(None));
+        self.recordings.end()
+    }
+
+    fn record_new(&self, engine: &Engine) {
+        if let Some(log) = self.recordings.log_for(engine.driver.backend()) {
+            engine.driver.record_in(Some(log));
         }
     }
 
@@ -190,6 +216,7 @@ impl<'a> Closing<'a> {
     /// `None` where nothing is under way on the descriptors.
     fn begin(ruby: &'a Ruby, io: Value, which: Descriptors) -> Option<Self> {
         let fds = OpenIo::descriptors(ruby, io, which);
+        uring_io_core::note_close();
         let registry: &Registry = REGISTRY.of(ruby);
         let mut any = false;
         registry.each(|engine| any |= fds.iter().any(|fd| engine.driver.has_users(*fd)));

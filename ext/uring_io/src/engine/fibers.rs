@@ -52,9 +52,12 @@ impl Engine {
         })
     }
 
-    /// Notes that the current fiber, which is a scheduled one, has started.
-    pub fn started(&self, ruby: &Ruby) {
+    /// Notes that the current fiber, which is a scheduled one, has started. `place` says where its block is.
+    pub fn started(&self, ruby: &Ruby, place: impl FnOnce() -> String) {
         let fiber = ruby.fiber_current();
+        if self.is_recorded() {
+            self.record_start(fiber, &place());
+        }
         self.unborn.set(false);
         self.scheduled
             .borrow_mut()
@@ -102,6 +105,9 @@ impl Engine {
     /// Notes that a scheduled fiber has ended.
     pub fn ended(&self, fiber: Fiber) {
         self.scheduled.borrow_mut().remove(&fiber.as_raw());
+        if self.is_recorded() {
+            self.record_end(fiber);
+        }
     }
 
     /// Whether every scheduled fiber has ended.

@@ -22,6 +22,8 @@ mod parts;
 mod party;
 mod polls;
 mod ready_list;
+mod recording;
+pub mod recordings;
 mod streams;
 mod switching;
 mod turns;

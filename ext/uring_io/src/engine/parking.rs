@@ -16,11 +16,14 @@ impl Engine {
     /// Takes a place for the current fiber, given back when the value is dropped.
     pub fn place(&self, ruby: &Ruby, purpose: Purpose) -> Place<'_> {
         let fiber = ruby.fiber_current();
-        self.placed(fiber, self.park_beside(fiber, purpose))
+        self.placed(fiber, self.driver.park(Party::new(fiber, purpose)))
     }
 
     fn placed(&self, fiber: Fiber, token: Token) -> Place<'_> {
         let address = fiber.as_raw();
+        if self.driver.is_recorded() {
+            self.record_park(address, token);
+        }
         let outer = self.parked.borrow_mut().insert(address, token);
         Place {
             engine: self,
@@ -52,7 +55,11 @@ impl Engine {
 
     /// Takes a second place for a fiber, one that it does not wait at itself.
     pub fn park_beside(&self, fiber: Fiber, purpose: Purpose) -> Token {
-        self.driver.park(Party::new(fiber, purpose))
+        let token = self.driver.park(Party::new(fiber, purpose));
+        if self.driver.is_recorded() {
+            self.record_part(fiber, token);
+        }
+        token
     }
 
     /// Parks the current fiber until its wakeup comes, and returns it. Raises what was raised
@@ -183,6 +190,9 @@ pub struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.engine.driver.leave(self.token);
+        if self.engine.driver.is_recorded() {
+            self.engine.record_leave(self.address, self.token);
+        }
         let mut parked = self.engine.parked.borrow_mut();
         let Some(outer) = self.outer else {
             parked.remove(&self.address);

@@ -136,6 +136,9 @@ impl Engine {
         if !self.driver.has_wakeup(token) {
             self.driver
                 .with_payload(token, |party| party.interrupted.set(true));
+            if self.is_recorded() {
+                self.record_raise(token);
+            }
             self.driver.wake(token);
         }
     }

@@ -54,6 +54,7 @@ pub fn wait<P>(driver: &Driver<P>, timeout: Option<Duration>) -> Option<Result<(
         );
     }
     driver.set_waiting(false);
+    driver.note_back();
     wait.result
 }
 

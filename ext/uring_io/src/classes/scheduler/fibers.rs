@@ -48,7 +48,7 @@ fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> 
     let splat = RArray::try_convert(arguments[2])?;
     let keywords = RHash::try_convert(arguments[3])?;
     if let Some(engine) = this.engine.get() {
-        engine.started(ruby);
+        engine.started(ruby, || place_of(block));
     }
     let result = if keywords.is_empty() {
         block.call::<_, Value>(splat)
@@ -87,6 +87,12 @@ fn carrier_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value
         Err(_) => ended,
         Ok(_) => landing.transfer(()),
     }
+}
+
+/// Where a block is, for whoever reads a recording.
+fn place_of(block: Proc) -> String {
+    let place: Result<(String, u32), Error> = block.funcall("source_location", ());
+    place.map_or_else(|_| String::new(), |(file, line)| format!("{file}:{line}"))
 }
 
 fn report(ruby: &Ruby, this: Obj<Scheduler>, error: Error) -> Hook<Value> {

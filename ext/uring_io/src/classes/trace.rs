@@ -1,0 +1,55 @@
+//! Class UringIO::Trace: beginning and ending a recording. `lib/uring_io/trace.rb` makes sense of it.
+
+use std::sync::PoisonError;
+
+use magnus::{function, prelude::*, Error, RArray, RModule, Ruby};
+use uring_io_core::Record;
+
+use crate::engine::closing::Registry;
+
+/// Bytes of a record, as `lib/uring_io/trace/records.rb` unpacks them.
+const SIZE: usize = 44;
+
+/// Begins to record. False when that is being done already.
+fn begin(ruby: &Ruby, most: usize) -> bool {
+    Registry::of(ruby).begin_recording(most)
+}
+
+/// Ends the recording: of each engine the backend, how many records are gone, the names and the records.
+fn end(ruby: &Ruby) -> Result<RArray, Error> {
+    let found = ruby.ary_new();
+    for (backend, log) in Registry::of(ruby).end_recording() {
+        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let (records, gone, names) = log.take();
+        let row = ruby.ary_new();
+        row.push(ruby.to_symbol(backend.name()))?;
+        row.push(gone)?;
+        row.push(ruby.ary_from_iter(names.iter().map(|name| ruby.str_new(name))))?;
+        row.push(ruby.str_from_slice(&packed(&records)))?;
+        found.push(row)?;
+    }
+    Ok(found)
+}
+
+fn packed(records: &[Record]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(records.len() * SIZE);
+    for record in records {
+        bytes.extend(record.at.to_ne_bytes());
+        bytes.extend(record.party.to_ne_bytes());
+        bytes.extend(record.token.to_ne_bytes());
+        bytes.extend(record.value.to_ne_bytes());
+        bytes.extend(record.fd.to_ne_bytes());
+        bytes.extend(record.name.to_ne_bytes());
+        bytes.extend(record.about.to_ne_bytes());
+        bytes.extend(u32::from(record.event as u8).to_ne_bytes());
+    }
+    bytes
+}
+
+pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
+    let class = module.define_class("Trace", ruby.class_object())?;
+    let singleton = class.singleton_class()?;
+    singleton.define_private_method("begin_recording", function!(begin, 1))?;
+    singleton.define_private_method("end_recording", function!(end, 0))?;
+    Ok(())
+}

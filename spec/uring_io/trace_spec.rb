@@ -1,0 +1,200 @@
+# frozen_string_literal: true
+
+require "json"
+require "rbconfig"
+require "uring_io/command_line"
+
+RSpec.describe "A trace" do
+  # Of the only engine.
+  def traced(&)
+    trace = UringIO.trace { scheduled(&) }
+    expect(trace.engines.size).to eq(1)
+    trace.engines.first
+  end
+
+  def fiber_at(reading, line) = reading.fibers.find { |fiber| fiber.name == "#{__FILE__}:#{line}" }
+
+  # What a fiber waited for, in order, without letting others run.
+  def waits(fiber)
+    fiber.waits.reject { |wait| wait.purpose == "turn" }.map do |wait|
+      wait.operations.empty? ? wait.purpose : wait.operations.map(&:name).join("+")
+    end
+  end
+
+  # Slices of one track are one inside of the other, or apart.
+  def expect_nested(text)
+    events = JSON.parse(text, symbolize_names: true).fetch(:traceEvents)
+    slices = events.select { |event| event[:ph] == "X" && event[:tid].positive? }
+    expect(slices).not_to be_empty
+    slices.group_by { |event| event.values_at(:pid, :tid) }.each_value do |track|
+      stack = []
+      track.sort_by { |event| [event[:ts], -event[:dur]] }.each do |event|
+        stack.pop while stack.any? && stack.last <= event[:ts] + 0.0005
+        finish = event[:ts] + event[:dur]
+        expect(finish).to be <= stack.last + 0.0005 if stack.any?
+        stack << finish
+      end
+    end
+    events
+  end
+
+  each_backend do |backend|
+    it "tells in order what a client and a server waited for, with peers and results" do
+      server = tcp_server
+      place = server.local_address.inspect_sockaddr
+      line = nil
+      reading = traced do
+        line = __LINE__ + 1
+        Fiber.schedule { server.accept.then { |client| client.write(client.readpartial(9)) && client.close } }
+        Fiber.schedule { server.local_address.connect { |client| client.write("hello") && client.read } }
+      end
+      serving, asking = [line, line + 1].map { |number| fiber_at(reading, number) }
+      expect(waits(serving).first(2)).to eq(%w[poll read])
+      expect(serving.waits.flat_map(&:operations).first).to have_attributes(
+        peer: "socket #{place}", descriptor: server.fileno, result: 1
+      )
+      reads = reading.operations.select { |operation| operation.name == "read" }
+      expect(reads.map { |operation| [operation.fiber, operation.peer == "socket #{place}", operation.result] })
+        .to eq([[serving, false, 5], [asking, true, 5], [asking, true, 0]])
+      writes = reading.operations.select { |operation| operation.name == "write" }
+      expect(writes.map { |operation| [operation.fiber, operation.result] }).to eq([[asking, 5], [serving, 5]])
+    end
+
+    it "tells who slept, who was unblocked, and that one ran while others were ready" do
+      queue = Queue.new
+      line = nil
+      reading = traced do
+        line = __LINE__ + 1
+        Fiber.schedule { queue.pop }
+        Fiber.schedule do
+          sleep(0.01)
+          queue << 1
+          finish = monotonic + 0.05
+          nil while monotonic < finish
+        end
+      end
+      popping, computing = [line, line + 1].map { |number| fiber_at(reading, number) }
+      expect([waits(popping), waits(computing)]).to eq([%w[block], %w[sleep]])
+      longest = reading.fibers.max_by { |fiber| fiber.runs.map { |from, to| to - from }.max }
+      expect(longest).to be(computing)
+      wait = popping.waits.first
+      expect(wait.to - wait.woken).to be > 40_000_000
+    end
+
+    it "is JSON whose slices are nested, with an arrow from each operation to its end" do
+      reader, writer = pipe
+      trace = UringIO.trace do
+        scheduled do
+          Fiber.schedule { reader.read(1) }
+          sleep(0)
+          writer.syswrite("x")
+          Timeout.timeout(0.01) { sleep } rescue Timeout::Error # rubocop:disable Style/RescueModifier
+        end
+      end
+      events = expect_nested(trace.to_json)
+      starts, ends = %w[s f].map { |kind| events.select { |event| event[:ph] == kind }.map { |event| event[:id] } }
+      expect(starts).not_to be_empty
+      expect(starts).to match_array(ends)
+      expect(events.map { |event| event[:name] }).to include("an exception is raised in it", "read pipe")
+    end
+
+    it "has the calls of batches and chains with the fiber that made them" do
+      path = file_with("content")
+      reading = traced do
+        ring = UringIO::Ring.new(backend:)
+        ring.batch { |batch| 3.times { batch.nop } }
+        ring.chain { |chain| chain.close(chain.open(path)) }
+      end
+      names = reading.operations.map(&:name)
+      expect(names.count("nop")).to eq(3)
+      expect(names).to include(a_string_matching(/open/), "close")
+      expect(reading.operations.map(&:fiber).uniq.size).to eq(1)
+      expect(reading.operations.map(&:to)).to all(be_an(Integer))
+    end
+  end
+
+  let(:backend) { Backends::CHOSEN.first }
+
+  it "keeps the latest records where there is no room for all, and says how many are gone" do
+    UringIO::Trace.begin(50)
+    scheduled { 100.times { sleep(0) } }
+    trace = UringIO::Trace.end
+    expect(trace.gone).to be > 100
+    expect(JSON.parse(trace.to_json).dig("otherData", "gone")).to eq(trace.gone)
+    expect_nested(trace.to_json)
+  end
+
+  it "is of what happened in its block only, and a second one begins anew" do
+    scheduled { sleep(0) }
+    trace = UringIO.trace { nil }
+    expect([trace.engines, trace.gone]).to eq([[], 0])
+    expect(UringIO.trace { scheduled { sleep(0) } }.engines.size).to eq(1)
+  end
+
+  it "begins and ends while fibers run" do
+    scheduled do
+      fiber = Fiber.schedule { loop { sleep(0.001) } }
+      traces = Array.new(2) { UringIO.trace { sleep(0.01) } }
+      expect(traces.map { |trace| trace.engines.first.fibers.size }).to all(be_between(1, 3))
+      traces.each { |trace| expect_nested(trace.to_json) }
+      fiber.kill
+    end
+  end
+
+  it "is written also when its block raises" do
+    path = free_path("trace.json")
+    expect { UringIO.trace(path) { scheduled { raise KeyError } } }.to raise_error(KeyError)
+    expect(JSON.parse(File.read(path)).fetch("traceEvents")).not_to be_empty
+  end
+
+  it "is refused within another one" do
+    expect { UringIO.trace { UringIO.trace { nil } } }.to raise_error(UringIO::Error, /recorded already/)
+    expect(UringIO.trace { nil }).to be_a(UringIO::Trace)
+    expect { UringIO.trace }.to raise_error(ArgumentError, /needs a block/)
+  end
+
+  it "is written by a program with URING_IO_TRACE at its end, and by its forked children beside that" do
+    path = free_path("trace.json")
+    result = child(<<~RUBY, env: { "URING_IO_TRACE" => path })
+      UringIO.run { sleep(0.001) }
+      fork { nil }
+      Process.waitall
+      puts fork { UringIO.run { sleep(0.002) } }
+      Process.waitall
+    RUBY
+    expect(result.stderr).to eq("")
+    files = Dir.children(File.dirname(path)).reject { |name| name.end_with?(".rb") }
+    expect(files).to contain_exactly(File.basename(path), "#{File.basename(path, '.json')}-#{result.stdout.to_i}.json")
+    files.each { |name| expect_nested(File.read(File.join(File.dirname(path), name))) }
+  end
+
+  it "is told of when it cannot be written" do
+    result = child("UringIO.run { puts 1 }", env: { "URING_IO_TRACE" => "/nowhere/trace.json" })
+    expect(result.stdout).to eq("1\n")
+    expect(result.stderr).to start_with("uring_io: URING_IO_TRACE: /nowhere/trace.json cannot be written: ")
+  end
+
+  describe "by uring_io trace" do
+    let(:executable) { File.expand_path("../../exe/uring_io", __dir__) }
+
+    def trace(*arguments)
+      child("exec(RbConfig.ruby, \"-W1\", #{executable.dump}, \"trace\", *ARGV)", *arguments)
+    end
+
+    it "is of the command, whose exit status counts" do
+      path = free_path("trace.json")
+      script = "require \"uring_io\"; UringIO.run { sleep(0.001) }; exit 3"
+      result = trace("--output", path, "--", RbConfig.ruby, "-I", ChildProgram::LIB, "-e", script)
+      expect([result.status.exitstatus, result.stderr]).to eq([3, ""])
+      expect_nested(File.read(path))
+    end
+
+    it "says what is wrong" do
+      path = free_path("trace.json")
+      expect(trace("-o", path, "--", "/no/such").then { |it| [it.status.exitstatus, it.stderr] })
+        .to eq([127, "uring_io: /no/such cannot be started: No such file or directory - /no/such\n"])
+      expect(trace("-o", "/no/such", "true").stderr).to start_with("uring_io: No such file or directory")
+      expect(trace.stderr).to start_with("uring_io: trace: a command is missing; see uring_io trace --help\n")
+    end
+  end
+end
