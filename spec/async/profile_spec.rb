@@ -5,7 +5,7 @@ require "uring_io/profile"
 require_relative "../support/profiles"
 
 # Programs on Async, async-http and Puma: what the profiler says of each, seen from outside and counted inside.
-RSpec.describe UringIO::Profile, "of programs on gems", :profiles do
+RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
   # Whoever asks gets an answer after a tenth of a second.
   def answering
     server = TCPServer.new("127.0.0.1", 0)

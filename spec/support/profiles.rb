@@ -13,7 +13,7 @@ module Profiles
   end
 
   # What it finds out about Ruby with this script.
-  def recorded(script, *arguments, options: [], limit: 30, **)
+  def recorded(script, *arguments, options: [], limit: 50, **)
     command = [RbConfig.ruby, "-I", ChildProgram::LIB, "-e", script, *arguments]
     result = profile("--json", *options, "--", *command, limit:, **)
     expect(result.status.exitstatus).to eq(0), result.stderr

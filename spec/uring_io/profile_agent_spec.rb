@@ -5,8 +5,8 @@ require "uring_io/profile"
 require_relative "../support/profiles"
 
 # What is counted inside of a Ruby that the profiler starts.
-RSpec.describe UringIO::Profile, "inside of a program", :profiles do
-  work = "sum = 0; 8_000_000.times { |number| sum += number }"
+RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
+  work = "sum = 0; 4_000_000.times { |number| sum += number }"
 
   # A scheduler that is not ours, as small as one can be: it knows sleep, and waits for input.
   let(:small_scheduler) do

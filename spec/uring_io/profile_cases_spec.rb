@@ -5,7 +5,7 @@ require_relative "../support/postgresql"
 require_relative "../support/profiles"
 
 # The programs of examples/profile: what the profiler says of each.
-RSpec.describe UringIO::Profile, "of the six cases", :profiles do
+RSpec.describe UringIO::Profile, "of the six cases", :profiles, limit: 90 do
   missing = PostgreSQL.missing
   folder = File.expand_path("../../examples/profile", __dir__)
   executable = File.expand_path("../../exe/uring_io", __dir__)

@@ -8,7 +8,7 @@ require_relative "../support/profiles"
 
 # Each example profiles a real program. What a busy machine changes, how long a thread waits for a processor, is never
 # asked for.
-RSpec.describe UringIO::Profile, :profiles do
+RSpec.describe UringIO::Profile, :profiles, limit: 60 do
   it "says in one sentence that a program that sleeps has nothing to gain" do
     result = profile("--", RbConfig.ruby, "-e", "sleep 1")
     expect(result.stderr).to eq("")
