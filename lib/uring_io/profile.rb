@@ -21,8 +21,8 @@ module UringIO
     VERSION = 2
     # Looks a second.
     RATE = 100
-    private_constant :Account, :Agents, :Calls, :Command, :Descriptors, :Exact, :Launch, :Page, :Recording, :Sampler, :Sockets,
-                     :Table, :Task, :Timeline, :Trace, :WAITS, :Wait, :Waits, :Watcher
+    private_constant :Account, :Agents, :Calls, :Command, :Descriptors, :Exact, :Launch, :Page, :Recording, :Sampler,
+                     :Sockets, :Table, :Task, :Timeline, :Trace, :WAITS, :Wait, :Waits, :Watcher
 
     class << self
       # Profiles the block, which runs in this process. Another process looks at this one meanwhile.
