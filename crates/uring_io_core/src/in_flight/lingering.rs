@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn what_only_its_memory_is_in_use_of_is_neither_awaited_nor_about_a_descriptor() {
         let mut table = InFlight::default();
-        let token = table.park("a");
+        let token = table.park("a", 0);
         table.is_about(token, 0);
         table.submitted(token, true);
         let mut completion = Completion::of(5);
