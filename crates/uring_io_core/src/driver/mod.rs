@@ -419,8 +419,8 @@ impl<P> Driver<P> {
     }
 
     /// Ends every operation, waits until memory lent to them is free (but for what it still [`lends`](Self::lends),
-    /// which is never freed), and gives back every descriptor. Parties that are parked stay parked and see nothing of it; operations fail with
-    /// `ESHUTDOWN` from now on. Wakers that were given out must not be used any more.
+    /// which is never freed), and gives back every descriptor. Parties that are parked stay parked and see nothing of
+    /// it; operations fail with `ESHUTDOWN` from now on. Wakers that were given out must not be used any more.
     pub fn close(&self) -> Result<()> {
         self.cancel_all()?;
         while !self.is_idle() {

@@ -1,8 +1,8 @@
 //! Calls that linger: a send without a copy has come to its result, and the kernel goes on using the memory.
 //!
 //! The notice that it is done comes when the peer has taken the bytes, which it may put off for ever. So nobody waits
-//! for it who closes the descriptor or the ring. The memory is the call's until then, and for good where nobody hears of
-//! the notice any more.
+//! for it who closes the descriptor or the ring. The memory is the call's until then, and for good where nobody hears
+//! of the notice any more.
 
 use super::InFlight;
 use crate::token::Token;

@@ -32,7 +32,8 @@ pub struct FiberLook {
 }
 
 impl Engine {
-    /// What each parked fiber waits for, the longest waits first. Any thread that holds the GVL. The collector must mark the engine until the last use of what is returned.
+    /// What each parked fiber waits for, the longest waits first. Any thread that holds the GVL. The collector must
+    /// mark the engine until the last use of what is returned.
     pub fn looks(&self, ruby: &Ruby) -> Vec<FiberLook> {
         if self.is_closed() {
             return Vec::new();

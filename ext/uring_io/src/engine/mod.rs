@@ -1,7 +1,7 @@
 //! Fibers on a driver: parking them, running the next one, and handing interrupts over.
 //!
-//! There is no loop fiber, but for a selector (`home.rs`). A fiber that parks runs the next ready fiber itself by transferring to
-//! it; only when none is ready does it wait in the kernel, and when what arrives is its own it
+//! There is no loop fiber, but for a selector (`home.rs`). A fiber that parks runs the next ready fiber itself by
+//! transferring to it; only when none is ready does it wait in the kernel, and when what arrives is its own it
 //! just returns. The thread's root fiber is one more parked party. Control can come back to a
 //! parked fiber without its wakeup, because Ruby returns there when a transferred fiber ends: it
 //! then goes on choosing who runs.

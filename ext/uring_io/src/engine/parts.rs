@@ -320,8 +320,8 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// The outcome of the only part. Bytes that it has moved cannot be taken back: it counts then although something was
-    /// raised into the fiber, which is raised at its next park.
+    /// The outcome of the only part. Bytes that it has moved cannot be taken back: it counts then although something
+    /// was raised into the fiber, which is raised at its next park.
     pub(super) fn into_outcome(mut self, ruby: &Ruby) -> Result<Option<Outcome>, Error> {
         let outcome = self.outcomes.pop().flatten();
         match (self.end.take(), outcome) {

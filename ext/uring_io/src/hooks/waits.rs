@@ -10,8 +10,8 @@ use crate::engine::looks::FiberLook;
 use crate::engine::Engine;
 
 /// A row for each parked fiber, the longest waits first: the fiber, the blocker or nil, the names of calls,
-/// descriptors (each with the addresses of its peer and itself, or nil), the seconds left or nil, the seconds that it waits at most or nil, whether it may go on, and
-/// whether it is the one that runs the others.
+/// descriptors (each with the addresses of its peer and itself, or nil), the seconds left or nil, the seconds that it
+/// waits at most or nil, whether it may go on, and whether it is the one that runs the others.
 ///
 /// No row calls Ruby's methods, so no other thread runs before the last one is made, and the engine has all fibers
 /// marked until then.
