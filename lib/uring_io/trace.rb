@@ -1,12 +1,14 @@
 # frozen_string_literal: true
 
-require_relative "trace/chrome"
 require_relative "trace/reading"
 
 # See scheduler.rb.
 module UringIO
   # What the fibers of this process did, and when: UringIO.trace makes one.
   class Trace
+    # With JSON, which most programs have no use for.
+    autoload :Chrome, File.join(__dir__, "trace/chrome")
+
     # Records that are kept of each scheduler, selector and ring, 48 bytes each: the latest.
     MOST = 1 << 18
     private_constant :MOST, :Chrome, :Reading

@@ -17,5 +17,5 @@ module Hooks
   LACKING = RUBY_VERSION >= "4.0" ? [] : %i[io_pwrite io_close].freeze
 
   # Public methods of Scheduler that are no hooks.
-  OTHERS = %i[backend closed? run stats suspend close].freeze
+  OTHERS = %i[backend closed? run stats fibers_waiting suspend close].freeze
 end
