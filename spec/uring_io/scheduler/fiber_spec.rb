@@ -54,7 +54,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
       expect(started).to be <= 500
     end
 
-    it "begins what is started together before any of it goes on" do
+    it "begins what is started together before any of it goes on", hurried: true do
       order = []
       scheduled { 64.times { |number| Fiber.schedule { (order << number) && sleep(0) && (order << -number) } } }
       expect(order.first(64)).to eq([*0..63])

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::posix;
 
-/// The first is long, so that what a program starts together begins together. The time counts as well as the number,
-/// because what runs in between may be anything: each start of a fiber by a server's loop runs a whole request.
+/// A few are always together. The first time is long, so that what a program starts together begins together. The time
+/// counts as well as the number, because what runs in between may be anything: each start of a fiber by a server's loop
+/// runs a whole request.
+const FEW: usize = 8;
 const MOST: Duration = Duration::from_millis(5);
 const MOST_WHEN_OFTEN: Duration = Duration::from_micros(200);
 const OFTEN: usize = 64;
@@ -37,7 +39,7 @@ impl Lead {
         } else {
             MOST
         };
-        if self.since.elapsed() < most {
+        if self.count <= FEW || self.since.elapsed() < most {
             return true;
         }
         let now = posix::thread_time();
