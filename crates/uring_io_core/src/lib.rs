@@ -83,9 +83,8 @@ pub use memory::{Memory, Message, SharedMemory, Vectors};
 pub use operation::{Children, Direction, Interest, LentBuffer, Operation, Target, Transfer};
 pub use platform::{numbers, pidfd_open, watch, watch_changes};
 pub use posix::{
-    empty_child, empty_status, forks, found_now, has_peer, keeps_messages, read_cached,
-    readiness_now, ready_now, transfer_now as try_transfer, transfer_unasked as try_unasked,
-    wait_for_child,
+    empty_child, empty_status, forks, found_now, keeps_messages, read_cached, readiness_now,
+    ready_now, transfer_now as try_transfer, transfer_unasked as try_unasked, wait_for_child,
 };
 pub use recorder::{note_close, Event, Log, Record, SharedLog};
 pub use resolver::{resolve, ResolveError};

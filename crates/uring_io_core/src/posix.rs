@@ -310,15 +310,6 @@ pub fn keeps_messages(fd: RawFd) -> bool {
     socket_option(fd, libc::SO_TYPE).is_ok_and(|kind| kind != libc::SOCK_STREAM)
 }
 
-/// Whether a socket is connected, or the peer of one that is.
-pub fn has_peer(fd: RawFd) -> bool {
-    // SAFETY: all zeros are an address of no family.
-    let mut address = unsafe { std::mem::zeroed::<libc::sockaddr_storage>() };
-    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: writes at most as many bytes as the local has.
-    unsafe { libc::getpeername(fd, std::ptr::from_mut(&mut address).cast(), &mut length) == 0 }
-}
-
 /// An option of a socket that is one int, or an errno.
 fn socket_option(fd: RawFd, option: i32) -> std::result::Result<i32, i32> {
     let mut value: i32 = 0;

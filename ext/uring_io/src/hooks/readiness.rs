@@ -55,7 +55,7 @@ fn waits_in_vain(ruby: &Ruby, engine: &Engine, io: OpenIo) -> Hook<bool> {
         return Ok(false);
     }
     engine.count_direct_call();
-    if uring_io_core::has_peer(io.fd) || !uring_io_core::keeps_messages(io.fd) {
+    if uring_io_core::Address::of_peer(io.fd).is_some() || !uring_io_core::keeps_messages(io.fd) {
         return Ok(false);
     }
     engine.count_direct_call();
