@@ -43,6 +43,8 @@ module Bench
                    about: "100 sleeps of 0 to 1 ms started and gathered by a Queue, 4 times at once"),
       Workload.new(name: "timeouts", title: "Timeout.timeout", unit: "limits",
                    about: "50 fibers; 3 of 10 limits of 1 ms pass, and within the others there is an exchange"),
+      Workload.new(name: "names", title: "Names of /etc/hosts", unit: "names",
+                   about: "Addrinfo.getaddrinfo of localhost by 20 fibers"),
       Workload.new(name: "queue", title: "Ping-pong by two queues", unit: "exchanges",
                    about: "two fibers wake each other by Thread::Queue: no kernel at all"),
       Workload.new(name: "pipe", title: "Lines through 10 pipes", unit: "lines",

@@ -30,7 +30,7 @@
 //! platform                                what differs
 //! completion │ descriptor
 //! operation │ ring_options │ stats │ backend_kind
-//! token address clock error
+//! token address clock error hosts
 //! ```
 //!
 //! A bar parts those that do not import each other.
@@ -51,6 +51,7 @@ mod completion;
 mod descriptor;
 mod driver;
 mod error;
+mod hosts;
 mod in_flight;
 mod memory;
 mod operation;
@@ -87,7 +88,7 @@ pub use posix::{
     ready_now, transfer_now as try_transfer, transfer_unasked as try_unasked, wait_for_child,
 };
 pub use recorder::{note_close, Event, Log, Record, SharedLog};
-pub use resolver::{resolve, ResolveError};
+pub use resolver::{resolve, resolved, ResolveError};
 pub use ring_options::{
     Intake, Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED,
 };

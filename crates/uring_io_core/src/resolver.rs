@@ -1,10 +1,25 @@
 //! Host names to addresses by the system's resolver: /etc/hosts, nsswitch and search domains count.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard};
 
+use crate::hosts::Hosts;
 use crate::platform::numbers;
+
+/// `None` until somebody asks. Whoever finds it taken does without: a forked child may have got it taken for good.
+static HOSTS: Mutex<Option<Hosts>> = Mutex::new(None);
+
+fn hosts() -> Option<MutexGuard<'static, Option<Hosts>>> {
+    HOSTS.try_lock().ok()
+}
+
+/// What [`resolve`] said about a host less than a second ago, when its name is in /etc/hosts: at once.
+pub fn resolved(host: &CStr) -> Option<Vec<String>> {
+    let hosts = hosts()?;
+    Some(hosts.as_ref()?.answer(host.to_bytes())?.to_vec())
+}
 
 /// Why a name was not resolved: the code of getaddrinfo(3) and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +58,18 @@ impl Drop for AddressList {
 
 /// Numeric addresses of a host, in the resolver's order, each once. Blocks for as long as the
 /// resolver takes.
-pub fn resolve(host: &CString) -> Result<Vec<String>, ResolveError> {
+pub fn resolve(host: &CStr) -> Result<Vec<String>, ResolveError> {
+    let source = hosts().map(|mut hosts| hosts.get_or_insert_with(Hosts::of_the_system).source());
+    let addresses = asked(host)?;
+    if let (Some(source), Some(mut hosts)) = (source, hosts()) {
+        if let Some(hosts) = hosts.as_mut() {
+            hosts.keep(host.to_bytes(), &addresses, source);
+        }
+    }
+    Ok(addresses)
+}
+
+fn asked(host: &CStr) -> Result<Vec<String>, ResolveError> {
     // SAFETY: an addrinfo of zeroes is what getaddrinfo expects of unused hints.
     let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
     hints.ai_socktype = libc::SOCK_STREAM;
@@ -91,6 +117,8 @@ fn numeric(entry: &libc::addrinfo) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
+
     use super::*;
 
     #[test]
