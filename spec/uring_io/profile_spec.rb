@@ -162,8 +162,20 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
   it "says before the work that a file cannot be written" do
     result = profile("--html", "/nowhere/page.html", "--", RbConfig.ruby, "-e", "puts :started")
     expect(result.stdout).to eq("")
-    expect(result.stderr).to include("uring_io: No such file or directory").and include("/nowhere/page.html")
+    expect(result.stderr).to eq("uring_io: --html: /nowhere/page.html cannot be written: No such file or directory\n")
     expect(result.status.exitstatus).to eq(2)
+  end
+
+  it "prints what it saw when a file cannot be written after all" do
+    Dir.mktmpdir do |folder|
+      file = File.join(folder, "gone/page.html")
+      Dir.mkdir(File.dirname(file))
+      command = "File.unlink(ARGV[0]); Dir.rmdir(File.dirname(ARGV[0])); sleep(0.2); exit(3)"
+      result = profile("--html", file, "--", RbConfig.ruby, "-e", command, file)
+      expect(result.stdout).to include("Of each second")
+      expect(result.stderr).to eq("uring_io: #{file} cannot be written: No such file or directory\n")
+      expect(result.status.exitstatus).to eq(3)
+    end
   end
 
   it "stops looking after --seconds, and lets the command go on" do

@@ -79,15 +79,26 @@ module UringIO
 
         Recording.check(@options.seconds, @options.rate)
         # Before the work, and not after it.
-        files.each_value { |file| File.open(file, "a").close }
+        files.each do |option, file|
+          File.open(file, "a").close
+        rescue SystemCallError => error
+          raise Error, "--#{option}: #{file} cannot be written: #{error.class.new.message}"
+        end
       end
 
       def files = { html: @options.html, trace: @options.trace }.compact
 
       # Writes the files that were asked for.
       def text(profile)
-        files.each { |content, file| File.write(file, profile.public_send(content)) }
+        files.each { |content, file| write(file, profile.public_send(content)) }
         @options.json ? profile.to_json : profile.to_s(color: @color)
+      end
+
+      # What was seen is printed all the same.
+      def write(file, content)
+        File.write(file, content)
+      rescue SystemCallError => error
+        @err.puts("uring_io: #{file} cannot be written: #{error.class.new.message}")
       end
 
       # Ctrl-C ends the looking, and not this program before it has told what it saw.
