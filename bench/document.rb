@@ -18,6 +18,7 @@ module Bench
     # @param quick [Boolean] whether targets were left out for the sake of time
     def introduce(quick)
       puts Machine, plan_in_words
+      puts "each program is run by ruby #{@plan.flags.join(' ')}" if @plan.flags.any?
       puts "left out by --quick: #{(Targets.names - Targets::MAIN).join(', ')}" if quick
       missing.each { |target, why| puts "#{target.name}: #{why}" }
       puts SystemCalls.missing if SystemCalls.missing
@@ -27,7 +28,7 @@ module Bench
 
     # The figures of each run are in :rates, in the order of the runs.
     def to_h
-      { machine: Machine.to_h, runs: @plan.runs, seconds: @plan.seconds, baseline: BASELINE,
+      { machine: Machine.to_h, runs: @plan.runs, seconds: @plan.seconds, flags: @plan.flags, baseline: BASELINE,
         targets: @plan.targets.map { |target| { **target.to_h.slice(:name, :title), note: missing[target] } },
         workloads: @plan.workloads.map do |workload|
           workload.to_h.slice(:name, :title, :unit, :about, :group, :connections)

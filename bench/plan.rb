@@ -23,16 +23,18 @@ module Bench
     # A workload on a target. +refusal+ is why it is not run.
     Cell = Data.define(:workload, :target, :refusal, :connections)
 
-    attr_reader :workloads, :targets, :runs, :counting
+    attr_reader :workloads, :targets, :runs, :counting, :flags
 
     # @param seconds [Float, nil] of each measurement; by default what +minutes+ leave for it
-    def initialize(workloads, targets, runs:, minutes:, seconds: nil, counting: COUNTING_SECONDS)
+    # @param flags [Array<String>] for the Ruby of each program, as --yjit
+    def initialize(workloads, targets, runs:, minutes:, seconds: nil, counting: COUNTING_SECONDS, flags: [])
       @workloads = workloads
       @targets = targets
       @runs = runs
       @minutes = minutes
       @seconds = seconds
       @counting = counting
+      @flags = flags
     end
 
     def cells(workload)
@@ -74,8 +76,8 @@ module Bench
       seconds = cell.workload.stretch(self.seconds)
       return [env, *Floor.command(cell.connections, seconds)] unless cell.target.ruby?
 
-      [env.merge(cell.target.env), RbConfig.ruby, "-W:no-experimental", *cell.target.options, cell.workload.file,
-       cell.target.name, seconds.to_s, cell.connections.to_s]
+      [env.merge(cell.target.env), RbConfig.ruby, "-W:no-experimental", *flags, *cell.target.options,
+       cell.workload.file, cell.target.name, seconds.to_s, cell.connections.to_s]
     end
 
     private

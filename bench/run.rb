@@ -4,6 +4,8 @@
 
 require "json"
 require "optparse"
+require "shellwords"
+require_relative "comparison"
 require_relative "document"
 require_relative "plan"
 require_relative "runner"
@@ -25,9 +27,17 @@ def named(names, known, what)
   exit 64
 end
 
-runs = minutes = seconds = html = json = nil
+def kept(file)
+  JSON.parse(File.read(file), symbolize_names: true).tap { |figures| figures.fetch(:results) }
+rescue SystemCallError, JSON::ParserError, KeyError, TypeError => error
+  warn "bin/bench: --compare: #{file} is not a file that --json wrote: #{error.message.lines.first.chomp}"
+  exit 64
+end
+
+runs = minutes = seconds = html = json = before = nil
 quick = false
 targets = nil
+flags = []
 parser = OptionParser.new do |options|
   options.on("--with TARGETS", Array) { |names| targets = names }
   options.on("--runs N", Integer) { |number| runs = number }
@@ -36,6 +46,8 @@ parser = OptionParser.new do |options|
   options.on("--seconds S", Float) { |number| seconds = number }
   options.on("--html FILE") { |file| html = file }
   options.on("--json FILE") { |file| json = file }
+  options.on("--compare FILE") { |file| before = file }
+  options.on("--flags FLAGS") { |text| flags = text.shellsplit }
   options.on("--list") do
     list
     exit
@@ -43,7 +55,8 @@ parser = OptionParser.new do |options|
 end
 begin
   parser.parse!
-rescue OptionParser::ParseError => error
+  before &&= kept(before)
+rescue OptionParser::ParseError, ArgumentError => error
   warn "bin/bench: #{error.message}; see bin/bench --help"
   exit 64
 end
@@ -57,7 +70,7 @@ plan = Bench::Plan.new(
   Bench::Targets::ALL.select { |target| targets.include?(target.name) },
   runs: runs || (quick ? 1 : 5), minutes: minutes || (quick ? 3 : 30),
   seconds: seconds || (Bench::Plan::SHORTEST if quick && minutes.nil?),
-  counting: quick ? Bench::Plan::COUNTING_SECONDS / 2 : Bench::Plan::COUNTING_SECONDS
+  flags:, counting: quick ? Bench::Plan::COUNTING_SECONDS / 2 : Bench::Plan::COUNTING_SECONDS
 )
 runner = Bench::Runner.new(plan)
 document = Bench::Document.new(plan, runner)
@@ -67,6 +80,7 @@ begin
 rescue Interrupt
   exit 130
 end
+puts "", Bench::Comparison.new(before, document.to_h) if before
 text = JSON.pretty_generate(document.to_h)
 File.write(json, "#{text}\n") if json
 if html

@@ -18,7 +18,7 @@ module Bench
     end
 
     def enter(&) = entry.call(&)
-    def spawns_threads? = name == "threads"
+    def spawns_threads? = name.start_with?("threads")
     def ruby? = name != "floor"
   end
 
@@ -60,6 +60,9 @@ module Bench
 
     ALL = [
       Target.new(name: "threads", title: "Ruby's threads", entry: ->(&main) { main.call }),
+      # Also the main thread is one of those, which share a few native ones.
+      Target.new(name: "threads-mn", title: "Ruby's threads, M:N", entry: ->(&main) { main.call },
+                 env: { "RUBY_MN_THREADS" => "1" }),
       ours("select", "uring_io, select", backend: :select),
       ours("poll", "uring_io, poll", backend: :poll),
       ours("epoll", "uring_io, epoll", backend: :epoll),

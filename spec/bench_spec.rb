@@ -35,6 +35,34 @@ RSpec.describe "bench" do
                                              cpu_s_per_mop: be_positive, peak_kb: be_positive, ratio: nil))
   end
 
+  it "tells which rows have become slower and faster, by more than their spread", limit: 120 do
+    figures = lambda do |rates|
+      { "machine" => { "ruby" => "ruby 3.3.8" }, "results" => rates.map do |target, (min, median, max)|
+        { "workload" => "queue", "target" => target, "min" => min, "median" => median, "max" => max,
+          "cpu_s_per_mop" => 1.0 }
+      end }
+    end
+    # What no machine can do, and what any can; a row that overlaps, and one that is not measured again.
+    before = { "epoll" => [1e12, 1e12, 1e12], "threads" => [1, 1, 1], "poll" => [0, 1e12, 1e13], "async" => [1, 1, 1] }
+    File.write(file, JSON.generate(figures[before]))
+    result = bench("queue", "--with", "threads,epoll,poll", "--runs", 1, "--seconds", 0.05, "--compare", file,
+                   "--flags", "--disable=did_you_mean")
+    expect(result.status).to be_success, result.stderr
+    expect(result.stdout).to include("each program is run by ruby --disable=did_you_mean\n")
+    *, machine, summary, slower, faster = result.stdout.lines(chomp: true)
+    expect(machine).to eq("compared with ruby 3.3.8:")
+    expect(summary).to start_with("1 of 3 rows lost more than 15 %, and 1 gained as much")
+    expect(slower).to match(/\A  queue epoll .* -> .*, 0\.00, processor time/)
+    expect(faster).to match(/\A  queue threads .* -> /)
+  end
+
+  it "refuses a file to compare with that has no figures", limit: 120 do
+    File.write(file, "[]")
+    result = bench("queue", "--compare", file)
+    expect(result.status.exitstatus).to eq(64)
+    expect(result.stderr).to start_with("bin/bench: --compare: #{file} is not a file that --json wrote")
+  end
+
   it "has a row with the reason for what cannot be run", limit: 120 do
     result = bench("idle", "--with", "threads", "--runs", 1, "--seconds", 0.05, "--json", file)
     expect(result.status).to be_success, result.stderr
