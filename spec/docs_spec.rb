@@ -2,25 +2,28 @@
 
 # Runs the Ruby examples of README.md, docs/ and the other pages, each as a program of its own, and compares what they
 # print and how many system calls they make with what the pages say: in a block of text after the example, and in a line
-# "System calls: 3" (or "at most 3"). An example that begins with "```ruby only=io_uring" is for that backend alone, one
+# "System calls: 3" (or "at most 3"). A line "Seconds: 3.0" says how long the example takes; a busy machine may need
+# three times as long. An example that begins with "```ruby only=io_uring" is for that backend alone, one
 # with "needs=async,io-event" for where these gems are installed; one that needs rails is in a request of a program on
 # Rails. The examples in the comments of lib/ only have to run.
 RSpec.describe "The examples" do
   root = File.expand_path("..", __dir__)
-  example_class = Struct.new(:line, :code, :only, :needs, :output, :at_most, :calls)
-  fence = /^```ruby((?: \w+=[\w,-]+)*)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?(?:\nSystem calls: (at most )?(\d+)$)?/m
+  example_class = Struct.new(:line, :code, :only, :needs, :output, :at_most, :calls, :seconds)
+  fence = /^```ruby((?:[ ]\w+=[\w,-]+)*)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?
+           (?:\nSystem[ ]calls:[ ](at[ ]most[ ])?(\d+)$)?(?:\nSeconds:[ ]([\d.]+)$)?/mx
 
   examples_of = lambda do |path|
     examples = File.read(path).enum_for(:scan, fence).map do
       found = Regexp.last_match
-      words, code, output, at_most, calls = found.captures
+      words, code, output, at_most, calls, seconds = found.captures
       words = words.split.to_h { |word| word.split("=") }
       unknown = words.keys - %w[only needs]
       raise "#{path}: an example has #{unknown.join(', ')}" if unknown.any?
 
       line = found.pre_match.count("\n") + 1
       needs = words.fetch("needs", "").split(",")
-      example_class.new(line, code, words["only"]&.to_sym, needs, output, at_most, calls&.to_i)
+      example_class.new(line, code, words["only"]&.to_sym, needs, output, at_most, calls&.to_i,
+                        seconds&.to_f)
     end
     raise "#{path}: an example begins or ends oddly" if examples.size != File.read(path).scan(/^ *```ruby/).size
 
@@ -37,7 +40,8 @@ RSpec.describe "The examples" do
       backend = ARGV.fetch(0).to_sym
       folder = Dir.mktmpdir
       Dir.chdir(folder)
-      at_exit { Dir.chdir("/") and FileUtils.rm_r(folder) }
+      parent = Process.pid
+      at_exit { Dir.chdir("/") and FileUtils.rm_r(folder) if Process.pid == parent }
       File.write("notes.txt", "hello, ring\\n")
       File.write("index.html", "a" * 1024)
       file = File.open("notes.txt")
@@ -84,6 +88,27 @@ RSpec.describe "The examples" do
     RUBY
   end
 
+  # For those that say how many seconds they take: a server of ten pages, each of which takes it 0.3 s.
+  let(:slow_pages) do
+    <<~RUBY
+      slow_server = TCPServer.new("127.0.0.1", 0)
+      urls = Array.new(10) { |index| "http://127.0.0.1:\#{slow_server.local_address.ip_port}/\#{index}" }
+      Thread.new do
+        loop do
+          Thread.new(slow_server.accept) do |connection|
+            connection.gets("\\r\\n\\r\\n")
+            sleep(0.3)
+            connection.write("HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\nConnection: close\\r\\n\\r\\npage\\n")
+            connection.close
+          end
+        end
+      end
+      started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    RUBY
+  end
+
+  let(:stop_watch) { "puts Process.clock_gettime(Process::CLOCK_MONOTONIC) - started\n" }
+
   # For examples that need Rails: a program that is booted, with a database of its own.
   let(:rails) do
     <<~RUBY
@@ -123,6 +148,8 @@ RSpec.describe "The examples" do
   end
 
   def program(example)
+    return "#{before}#{slow_pages}#{example.code}#{stop_watch}" if example.seconds
+
     start = "#{pages if example.code.include?('urls')}#{before}"
     return "#{start}#{example.code}#{after}" unless example.needs.include?("rails")
 
@@ -146,12 +173,13 @@ RSpec.describe "The examples" do
   end
 
   # Those of docs/ that tell how it is made, and not how it is used, have none.
-  without_examples = %w[architecture.md words.md reliability.md debugging.md performance.md]
+  without_examples = %w[README.md architecture.md words.md reliability.md debugging.md performance.md]
+                     .map { |name| File.join(root, "docs", name) }
   need_none = %w[CHANGELOG.md CONTRIBUTING.md SECURITY.md].map { |name| File.join(root, name) }
 
   [File.join(root, "README.md"), *need_none, *Dir[File.join(root, "docs/**/*.md")]].each do |path|
     name = path.delete_prefix("#{root}/")
-    next if without_examples.include?(File.basename(path))
+    next if without_examples.include?(path)
 
     examples = examples_of.call(path)
     raise "no examples in #{name}" if examples.empty? && !need_none.include?(path)
@@ -165,7 +193,9 @@ RSpec.describe "The examples" do
           result = run(program(example))
           expect(result.stderr.lines.grep_v(/this machine has/)).to eq([])
           expect(result.status).to be_success
-          expect(result.stdout).to eq(example.output || "")
+          *output, seconds = result.stdout.lines if example.seconds
+          expect(output ? output.join : result.stdout).to eq(example.output || "")
+          expect(seconds.to_f).to be_between(example.seconds * 0.7, example.seconds * 3) if example.seconds
         end
 
         next unless example.calls && backend == :io_uring
