@@ -3,8 +3,8 @@
 require_relative "support/layers/ruby_library"
 require_relative "support/layers/rust_crate"
 
-# Which file may import which other one. CONTRIBUTING.md and docs/architecture.md draw the layers; these examples check
-# that the sources keep to them. They only read files, so nothing has to be compiled:
+# Which file may import which other one. docs/development.md and docs/architecture.md draw the layers; these examples
+# check that the sources keep to them. They only read files, so nothing has to be compiled:
 # `rspec -O /dev/null spec/layers_spec.rb`.
 #
 # Each exception is a line with its reason. An exception that is no longer needed fails, so the lists only shrink.
