@@ -1,0 +1,11 @@
+# frozen_string_literal: true
+
+require_relative "prose"
+
+desc "Check the pages: width, titles, links, the index of docs/, words and sentences"
+task "lint:prose" do
+  faults = Prose.new(File.expand_path("..", __dir__)).faults
+  abort "#{faults.join("\n")}\n#{faults.size} faults in the pages" if faults.any?
+end
+
+task lint: "lint:prose"
