@@ -2,16 +2,24 @@
 
 return if defined?(ReferencePages) # YARD reads its options twice
 
-# Loaded by YARD (.yardopts): makes the links between the pages lead somewhere in the reference, too. There a page is a
-# file that is named for the page alone (file.rails.html), while RDoc makes docs/rails_md.html of docs/rails.md, and
-# has ids of its own for headings, where links have GitHub's. It also takes the words behind "```ruby", which are for
-# spec/docs_spec.rb, for a line of code.
-module ReferencePages
-  LINK = %r{href="(?<folders>(?:[\w.]+/)*)(?<name>\w+)_md\.html}
-  HEADING = %r{<h(?<level>\d) id="label-[^"]*">(?<title>.*?)</h\k<level>>}m
+require "cgi"
 
-  def htmlify(text, *)
-    html = super(text.gsub(/^```ruby .*$/, "```ruby"), *).gsub(LINK) { "href=\"#{page(*Regexp.last_match.captures)}" }
+# Loaded by YARD (.yardopts), whose RDoc knows less of Markdown than GitHub does:
+#
+# - links between pages: in the reference a page is a file that is named for the page alone (file.rails.html), while
+#   RDoc makes docs/rails_md.html of docs/rails.md; and headings have ids of its own, where links have GitHub's;
+# - code and links in tables, which it leaves as they are written;
+# - the words behind "```ruby", which are for spec/docs_spec.rb: it takes them for a line of code.
+module ReferencePages
+  LINK = %r{href="(?<folders>(?:[\w.]+/)*)(?<name>\w+)(?:_md\.html|\.md)}
+  HEADING = %r{<h(?<level>\d) id="label-[^"]*">(?<title>.*?)</h\k<level>>}m
+  FENCE = /^```.*?^```$/m
+  TABLE = /^\|.*\n\|[ :|-]+\|\n(?:\|.*\n)*/
+
+  def htmlify(text, markup = options.markup)
+    return super unless markup == :markdown
+
+    html = super(without_words(with_tables(text)), markup).gsub(LINK) { "href=\"#{page(*Regexp.last_match.captures)}" }
     html.gsub(HEADING) do
       level, title = Regexp.last_match.captures
       "<h#{level} id=\"#{anchor(title)}\">#{title}</h#{level}>"
@@ -19,6 +27,27 @@ module ReferencePages
   end
 
   private
+
+  def without_words(text) = text.gsub(/^```ruby .*$/, "```ruby")
+
+  def with_tables(text)
+    text.gsub(Regexp.union(FENCE, TABLE)) { |part| part.start_with?("|") ? table(part.lines(chomp: true)) : part }
+  end
+
+  def table(lines)
+    head, _, *rows = lines.map { |line| line[/\A\|(.*)\|\z/, 1].to_s.split(/(?<!\\)\|/, -1).map(&:strip) }
+    rows = [row(head, "th"), *rows.map { |cells| row(cells, "td") }]
+    "<table>\n#{rows.join("\n")}\n</table>\n"
+  end
+
+  def row(cells, tag) = "<tr>#{cells.map { |cell| "<#{tag}>#{inline(cell)}</#{tag}>" }.join}</tr>"
+
+  def inline(cell)
+    CGI.escapeHTML(cell.gsub("\\|", "|"))
+       .gsub(/`([^`]*)`/) { "<code>#{Regexp.last_match(1).gsub('*', '&#42;')}</code>" }
+       .gsub(/\[([^\]]*)\]\(([^)]*)\)/, '<a href="\2">\1</a>')
+       .gsub(/\*\*(.+?)\*\*/, '<strong>\1</strong>')
+  end
 
   # What is not in the reference stays as it was written. The index of docs/ is the reference's own menu.
   def page(folders, name)
