@@ -21,6 +21,14 @@ module SystemCalls
       @missing = "strace is not installed"
     end
 
+    # Whether the kernel has to be asked for the time, as in emulated machines. Then strace stops the program at each
+    # look at the clock.
+    def clock?
+      mark = "Process.getpriority(Process::PRIO_PROCESS, 0)"
+      _, calls = between_markers([mark, "Process.clock_gettime(Process::CLOCK_MONOTONIC)", mark].join("\n"), limit: 60)
+      calls.include?("clock_gettime")
+    end
+
     # Runs a script as ChildProgram does. Its result, and the names of the system calls between the markers, of all
     # its threads, in their order.
     def between_markers(script, *arguments, **)

@@ -94,7 +94,8 @@ RSpec.describe UringIO::Ring do
       expect(result.stdout.split("\n")).to eq(["recv 7", "batch 7", "chain 7", "stream 7", "message 7"])
     end
 
-    it "keeps what is sent without a copy locked until the kernel is done, also in batches and chains" do
+    it "keeps what is sent without a copy locked until the kernel is done, also in batches and chains",
+       needs: :send_zc do
       skip "io_uring only" unless backend == :io_uring
 
       receiver, sender = tcp_pair
@@ -119,7 +120,8 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "keeps what is sent without a copy alive when the ring is collected before the kernel is done" do
+    it "keeps what is sent without a copy alive when the ring is collected before the kernel is done",
+       needs: :send_zc do
       skip "io_uring only" unless backend == :io_uring
 
       result = child(<<~RUBY, backend)
@@ -145,7 +147,7 @@ RSpec.describe UringIO::Ring do
       expect(alive).to eq(dropped)
     end
 
-    it "goes on after a call that could not be begun for want of memory or threads" do
+    it "goes on after a call that could not be begun for want of memory or threads", needs: :recv_each do
       result = child(<<~RUBY, backend)
         ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
         receiver, sender = UNIXSocket.pair
@@ -169,7 +171,7 @@ RSpec.describe UringIO::Ring do
       expect(result).to have_attributes(stdout: "#{refused}\nIndexError\nx\n", stderr: "")
     end
 
-    it "takes the descriptors of a chain for no others when it cancels" do
+    it "takes the descriptors of a chain for no others when it cancels", needs: :direct_descriptors do
       received = cancelled = nil
       server = tcp_server
       scheduled do
