@@ -9,6 +9,8 @@ module SystemCalls
   MARKER = "getpriority"
   # Ruby asks for memory when it needs it, names it (3.4 up), and looks at the clock when it collects garbage.
   MEMORY = %w[brk mmap munmap madvise mprotect mremap prctl clock_gettime].freeze
+  # Takes system calls in emulated machines only.
+  CLOCK = %w[clock_gettime].freeze
 
   class << self
     # Why they cannot be counted here; nil when they can.
@@ -19,14 +21,6 @@ module SystemCalls
       @missing = status.success? ? nil : "strace does not work here: #{output.lines.first&.chomp}"
     rescue Errno::ENOENT
       @missing = "strace is not installed"
-    end
-
-    # Whether the kernel has to be asked for the time, as in emulated machines. Then strace stops the program at each
-    # look at the clock.
-    def clock?
-      mark = "Process.getpriority(Process::PRIO_PROCESS, 0)"
-      _, calls = between_markers([mark, "Process.clock_gettime(Process::CLOCK_MONOTONIC)", mark].join("\n"), limit: 60)
-      calls.include?("clock_gettime")
     end
 
     # Runs a script as ChildProgram does. Its result, and the names of the system calls between the markers, of all
