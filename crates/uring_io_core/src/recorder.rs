@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
@@ -76,6 +76,8 @@ pub struct Log {
     numbers: HashMap<String, u16>,
     /// What descriptors are, when that was looked up, and at which number of closes.
     descriptors: Vec<Known>,
+    /// When it was made, as `at` of a record.
+    since: u64,
     /// When the latest record was made, and of what.
     last: u64,
     latest: Option<Event>,
@@ -86,8 +88,8 @@ pub struct Log {
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     name: u16,
-    at: u64,
     closes: Option<u32>,
+    at: u64,
 }
 
 /// Names that have the same number in every log, so that nothing has to be looked up for them.
@@ -102,12 +104,17 @@ const NAMES_MAX: usize = 60_000;
 /// A descriptor is looked up again after so many nanoseconds, as native code may have closed it.
 const DESCRIPTOR_NS: u64 = 10_000_000;
 
-/// Descriptors that were closed by `IO#close` and the like: their numbers may be others' since.
-static CLOSES: AtomicU32 = AtomicU32::new(0);
+/// How often a descriptor was closed by `IO#close` and the like: its number may be another one's since. Those whose
+/// numbers are the same modulo the length share a count.
+static CLOSES: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
+
+fn closes(fd: RawFd) -> &'static AtomicU32 {
+    &CLOSES[fd as usize % CLOSES.len()]
+}
 
 /// Notes that a descriptor is about to be closed.
-pub fn note_close() {
-    CLOSES.fetch_add(1, Ordering::Relaxed);
+pub fn note_close(fd: RawFd) {
+    closes(fd).fetch_add(1, Ordering::Relaxed);
 }
 
 /// The number of a common name.
@@ -137,16 +144,19 @@ fn epoch() -> Instant {
 impl Log {
     /// One for so many records.
     pub fn new(most: usize) -> Self {
-        epoch();
+        let most = most.max(1);
+        let since = now();
         Self {
-            records: Vec::new(),
-            most: most.max(1),
+            // The kernel gives the memory as it is used.
+            records: Vec::with_capacity(most),
+            most,
             next: 0,
             gone: 0,
             names: COMMON.map(str::to_owned).to_vec(),
             numbers: HashMap::new(),
             descriptors: Vec::new(),
-            last: 0,
+            since,
+            last: since,
             latest: None,
             forks: crate::posix::forks(),
         }
@@ -183,7 +193,7 @@ impl Log {
 
     /// What a descriptor is, as the number of a name. A socket's is the bytes of its address, in hexadecimal.
     fn describe(&mut self, fd: RawFd, at: u64) -> u16 {
-        let closes = Some(CLOSES.load(Ordering::Relaxed));
+        let closes = Some(closes(fd).load(Ordering::Relaxed));
         let place = fd as usize;
         match self.descriptors.get(place) {
             Some(known) if known.closes == closes && at - known.at < DESCRIPTOR_NS => {
@@ -193,21 +203,27 @@ impl Log {
             None if place >= DESCRIPTORS_MAX => return 0,
             None => self.descriptors.resize(place + 1, Known::default()),
         }
-        self.look_up(fd, at, closes)
+        let name = self.look_up(fd, self.descriptors[place].name);
+        self.descriptors[place] = Known { name, closes, at };
+        name
     }
 
+    /// What a descriptor is by now. It was `former`, and as a rule is still.
     #[cold]
-    fn look_up(&mut self, fd: RawFd, at: u64, closes: Option<u32>) -> u16 {
-        let address = Address::of_peer(fd).or_else(|| Address::of_socket(fd));
-        let words = match address {
-            Some(address) => format!("socket {}", hexadecimal(address.as_bytes())),
+    fn look_up(&mut self, fd: RawFd, former: u16) -> u16 {
+        let words = match Address::of_peer(fd).or_else(|| Address::of_socket(fd)) {
+            Some(address) => {
+                let bytes = address.as_bytes();
+                if is_of_socket(&self.names[usize::from(former)], bytes) {
+                    return former;
+                }
+                format!("{SOCKET}{}", hexadecimal(bytes))
+            }
             None => std::fs::read_link(format!("/proc/self/fd/{fd}"))
                 .map(|link| format!("file {}", link.to_string_lossy()))
                 .unwrap_or_default(),
         };
-        let name = self.name(&words);
-        self.descriptors[fd as usize] = Known { name, at, closes };
-        name
+        self.name(&words)
     }
 
     /// The records, the oldest first; how many are gone; and the names.
@@ -217,28 +233,41 @@ impl Log {
         (records, self.gone, &self.names)
     }
 
+    /// When it was made: logs are in this order.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
     /// Whether it belongs to the process that forked this one.
     pub fn is_inherited(&self) -> bool {
         self.forks != crate::posix::forks()
     }
 }
 
+const SOCKET: &str = "socket ";
+
 fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.iter().flat_map(|byte| digits(*byte)).collect()
 }
 
-/// A log that several hold. It is never waited for: all use it under the same lock of Ruby's.
-pub type SharedLog = Arc<Mutex<Log>>;
+fn digits(byte: u8) -> [char; 2] {
+    [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+}
 
-/// Records what happens, when it has a log.
+/// Whether a name is that of a socket with this address.
+fn is_of_socket(name: &str, address: &[u8]) -> bool {
+    let told = name.strip_prefix(SOCKET).unwrap_or_default();
+    told.len() == 2 * address.len()
+        && told
+            .chars()
+            .eq(address.iter().flat_map(|byte| digits(*byte)))
+}
+
+/// Records what happens, when it has a log. Whoever records has Ruby's lock, so the log needs none.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     on: Cell<bool>,
-    log: RefCell<Option<SharedLog>>,
+    log: RefCell<Option<Box<Log>>>,
 }
 
 /// What a record says besides what happened.
@@ -259,16 +288,16 @@ impl Recorder {
         self.on.get()
     }
 
-    pub fn set(&self, log: Option<SharedLog>) {
+    /// Begins to record in this log, or ends; the log before.
+    pub fn set(&self, log: Option<Box<Log>>) -> Option<Box<Log>> {
         self.on.set(log.is_some());
-        self.log.replace(log);
+        self.log.replace(log)
     }
 
     #[cold]
     pub fn record(&self, event: Event, details: &Details<'_>) {
-        let log = self.log.borrow();
-        let Some(log) = log.as_ref() else { return };
-        let mut log: MutexGuard<'_, Log> = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.borrow_mut();
+        let Some(log) = log.as_mut() else { return };
         // What follows another record at once needs no look at the clock.
         let follows = matches!(event, Event::Submitted)
             || event == Event::Completed && log.latest == Some(event);

@@ -6,13 +6,13 @@ use super::Driver;
 use crate::call::Call;
 use crate::in_flight::Wakeup;
 use crate::operation::{Direction, Operation};
-use crate::recorder::{common, nanoseconds, Common, Details, Event, SharedLog};
+use crate::recorder::{common, nanoseconds, Common, Details, Event, Log};
 use crate::token::Token;
 
 impl<P> Driver<P> {
-    /// Has everything recorded from now on in this log; nothing without one.
-    pub fn record_in(&self, log: Option<SharedLog>) {
-        self.recorder.set(log);
+    /// Records everything in this log from now on; nothing without one. Returns the log before.
+    pub fn record_in(&self, log: Option<Box<Log>>) -> Option<Box<Log>> {
+        self.recorder.set(log)
     }
 
     /// Whether it records.

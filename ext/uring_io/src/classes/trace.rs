@@ -1,7 +1,5 @@
 //! Class UringIO::Trace: beginning and ending a recording. `lib/uring_io/trace.rb` makes sense of it.
 
-use std::sync::PoisonError;
-
 use magnus::{function, prelude::*, Error, RArray, RModule, Ruby};
 use uring_io_core::Record;
 
@@ -19,7 +17,6 @@ fn begin(ruby: &Ruby, most: usize) -> bool {
 fn end(ruby: &Ruby) -> Result<RArray, Error> {
     let found = ruby.ary_new();
     for (backend, log) in Registry::of(ruby).end_recording() {
-        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
         let (records, gone, names) = log.take();
         let row = ruby.ary_new();
         row.push(ruby.to_symbol(backend.name()))?;

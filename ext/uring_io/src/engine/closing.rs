@@ -94,6 +94,7 @@ impl Registry {
         let users = if engine.is_inherited() {
             self.users.try_lock().ok()
         } else {
+            self.keep_recorded(engine);
             Some(self.users())
         };
         let Some(mut users) = users else { return };
@@ -126,13 +127,20 @@ impl Registry {
 
     /// Ends that: what was recorded in this process.
     pub fn end_recording(&self) -> Vec<Recording> {
-        self.each(|engine| engine.driver.record_in(None));
+        for user in self.users().iter() {
+            // SAFETY: it is in the list, and stays there while Ruby is not called.
+            self.keep_recorded(unsafe { user.engine() });
+        }
         self.recordings.end()
     }
 
     fn record_new(&self, engine: &Engine) {
-        if let Some(log) = self.recordings.log_for(engine.driver.backend()) {
-            engine.driver.record_in(Some(log));
+        engine.driver.record_in(self.recordings.new_log());
+    }
+
+    fn keep_recorded(&self, engine: &Engine) {
+        if let Some(log) = engine.driver.record_in(None) {
+            self.recordings.keep(engine.backend(), log);
         }
     }
 
@@ -216,7 +224,7 @@ impl<'a> Closing<'a> {
     /// `None` where nothing is under way on the descriptors.
     fn begin(ruby: &'a Ruby, io: Value, which: Descriptors) -> Option<Self> {
         let fds = OpenIo::descriptors(ruby, io, which);
-        uring_io_core::note_close();
+        fds.iter().copied().for_each(uring_io_core::note_close);
         let registry: &Registry = REGISTRY.of(ruby);
         let mut any = false;
         registry.each(|engine| any |= fds.iter().any(|fd| engine.driver.has_users(*fd)));

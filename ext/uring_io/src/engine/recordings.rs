@@ -1,17 +1,17 @@
 //! What is being recorded in a Ractor.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use uring_io_core::{BackendKind, Log, SharedLog};
+use uring_io_core::{BackendKind, Log};
 
 /// A log, and the backend of the engine that wrote it.
-pub type Recording = (BackendKind, SharedLog);
+pub type Recording = (BackendKind, Box<Log>);
 
-/// How many records there are to be of each engine, and what was recorded.
+/// How many records there are to be of each engine, and the logs of engines that are gone.
 type Running = (usize, Vec<Recording>);
 
-/// A log for each engine that was there or came since, also for those that are gone. The lock is never waited for, as
-/// all have the GVL.
+/// Each engine has its log while it is there: this one has those of the others. The lock is never waited for, as all
+/// have the GVL.
 #[derive(Default)]
 pub struct Recordings(Mutex<Option<Running>>);
 
@@ -31,21 +31,25 @@ impl Recordings {
     }
 
     /// A log for an engine, while there are recordings.
-    pub fn log_for(&self, backend: BackendKind) -> Option<SharedLog> {
-        let mut running = self.get();
-        let (most, logs) = running.as_mut()?;
-        let log = Arc::new(Mutex::new(Log::new(*most)));
-        logs.push((backend, Arc::clone(&log)));
-        Some(log)
+    pub fn new_log(&self) -> Option<Box<Log>> {
+        let most = self.get().as_ref().map(|(most, _)| *most)?;
+        Some(Box::new(Log::new(most)))
     }
 
-    /// Ends them: what was recorded in this process.
+    /// Keeps what an engine has recorded. Not what was inherited by a forked child.
+    pub fn keep(&self, backend: BackendKind, log: Box<Log>) {
+        if log.is_inherited() {
+            return;
+        }
+        if let Some((_, logs)) = self.get().as_mut() {
+            logs.push((backend, log));
+        }
+    }
+
+    /// Ends them: what was kept, the oldest log first.
     pub fn end(&self) -> Vec<Recording> {
         let (_, mut found) = self.get().take().unwrap_or_default();
-        found.retain(|(_, log)| {
-            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            !log.is_inherited()
-        });
+        found.sort_by_key(|(_, log)| log.since());
         found
     }
 }
