@@ -9,7 +9,7 @@ module UringIO
     # With JSON, which most programs have no use for.
     autoload :Chrome, File.join(__dir__, "trace/chrome")
 
-    # Records that are kept of each scheduler, selector and ring, 48 bytes each: the latest.
+    # Records that are kept of each scheduler, selector and ring, 40 bytes each: the latest.
     MOST = 1 << 18
     private_constant :MOST, :Chrome, :Reading
 

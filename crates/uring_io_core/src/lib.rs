@@ -87,7 +87,7 @@ pub use posix::{
     empty_child, empty_status, forks, found_now, keeps_messages, read_cached, readiness_now,
     ready_now, transfer_now as try_transfer, transfer_unasked as try_unasked, wait_for_child,
 };
-pub use recorder::{note_close, Event, Log, Record};
+pub use recorder::{note_close, Common, Event, Log, Record};
 pub use resolver::{resolve, resolved, ResolveError};
 pub use ring_options::{
     Intake, Mask, Options as RingOptions, Sqpoll, FEAT_EXT_ARG, FEAT_SQPOLL_NONFIXED,

@@ -331,6 +331,17 @@ fn socket_option(fd: RawFd, option: i32) -> std::result::Result<i32, i32> {
     }
 }
 
+/// Nanoseconds of the clock that nobody sets.
+pub(crate) fn monotonic() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes to the local. Every system has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// How many forks lie between the process that first asked and this one. What a process has in
 /// flight is not its children's, so they compare the number with the one that they remember.
 pub fn forks() -> u32 {

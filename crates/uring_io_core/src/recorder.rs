@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::address::Address;
-use crate::token::Token;
+use crate::posix;
 
 /// What a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Event {
     Ended,
     /// `party` waits at the place `token`; the name says for what.
     Parked,
+    /// `party` waits at the place `token` for an operation, as in `Submitted`.
+    ParkedFor,
     /// `party` has left the place `token`, and runs.
     Left,
     /// The place `token` is one part of what `party` waits for.
@@ -36,32 +38,32 @@ pub enum Event {
     Woken,
     /// `party` has an exception raised at its wait.
     Raised,
-    /// The thread was in the kernel until now: the value is for how many nanoseconds, `party` how many submissions
-    /// and `token` how many completions it brought.
+    /// The thread is back from the kernel, where it was for `party` nanoseconds and brought as many submissions as
+    /// the value says. Then it waited for Ruby's lock, for `token` nanoseconds.
     Entered,
-    /// The thread has Ruby's lock again: the value is for how many nanoseconds it waited for that.
-    Locked,
+    /// As `Entered`, without waiting there.
+    Looked,
 }
 
-/// One record: 48 bytes.
+/// One record: 40 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
     /// Nanoseconds since the first log of the process was made.
     pub at: u64,
-    /// What happened.
-    pub event: Event,
-    /// The number of a name in the log; 0 for none.
-    pub name: u16,
-    /// The number of the name that says what the descriptor is.
-    pub about: u16,
-    /// The descriptor; -1 for none.
-    pub fd: RawFd,
     /// Who.
     pub party: u64,
     /// The place of an operation.
     pub token: u64,
     /// What the event says.
-    pub value: i64,
+    pub value: i32,
+    /// The descriptor; -1 for none.
+    pub fd: RawFd,
+    /// The number of a name in the log; 0 for none.
+    pub name: u16,
+    /// The number of the name that says what the descriptor is.
+    pub about: u16,
+    /// What happened.
+    pub event: Event,
 }
 
 /// The records of one driver.
@@ -76,11 +78,18 @@ pub struct Log {
     numbers: HashMap<String, u16>,
     /// What descriptors are, when that was looked up, and at which number of closes.
     descriptors: Vec<Known>,
+    /// The numbers of calls' names.
+    calls: Vec<(&'static str, u16)>,
     /// When it was made, as `at` of a record.
     since: u64,
-    /// When the latest record was made, and of what.
+    /// When the latest record was made.
     last: u64,
-    latest: Option<Event>,
+    /// Whether no Ruby code has run since then.
+    still: bool,
+    /// The token of the latest record, where that is of a park for an operation that is yet to be begun.
+    parked: u64,
+    /// Whether Ruby code of a loop fiber runs after a park.
+    loops: bool,
     forks: u32,
 }
 
@@ -96,6 +105,31 @@ struct Known {
 const COMMON: [&str; 9] = [
     "", "read", "write", "poll", "waitid", "block", "sleep", "turn", "run",
 ];
+
+/// Their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Common {
+    /// None.
+    #[default]
+    Nothing,
+    /// An operation that reads.
+    Read,
+    /// An operation that writes.
+    Write,
+    /// An operation that polls.
+    Poll,
+    /// An operation that waits for children.
+    WaitChild,
+    /// A party waits to be woken.
+    Block,
+    /// A party waits for time to pass.
+    Sleep,
+    /// A party waits for its turn.
+    Turn,
+    /// A party waits until the others have ended, and runs them.
+    Run,
+}
 
 /// Descriptors beyond this are not described.
 const DESCRIPTORS_MAX: usize = 1 << 16;
@@ -117,33 +151,16 @@ pub fn note_close(fd: RawFd) {
     closes(fd).fetch_add(1, Ordering::Relaxed);
 }
 
-/// The number of a common name.
-pub(crate) const fn common(name: Common) -> u16 {
-    name as u16
-}
-
-/// The common names, in their order.
-#[derive(Clone, Copy)]
-pub(crate) enum Common {
-    Read = 1,
-    Write,
-    Poll,
-    WaitChild,
-}
-
 /// Nanoseconds since the first log was made.
 fn now() -> u64 {
-    Instant::now().saturating_duration_since(epoch()).as_nanos() as u64
-}
-
-fn epoch() -> Instant {
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    *EPOCH.get_or_init(Instant::now)
+    static EPOCH: OnceLock<u64> = OnceLock::new();
+    let now = posix::monotonic();
+    now.saturating_sub(*EPOCH.get_or_init(|| now))
 }
 
 impl Log {
-    /// One for so many records.
-    pub fn new(most: usize) -> Self {
+    /// One for so many records. `loops`: a party that parks gives control to a loop in Ruby.
+    pub fn new(most: usize, loops: bool) -> Self {
         let most = most.max(1);
         let since = now();
         Self {
@@ -155,11 +172,83 @@ impl Log {
             names: COMMON.map(str::to_owned).to_vec(),
             numbers: HashMap::new(),
             descriptors: Vec::new(),
+            calls: Vec::new(),
             since,
             last: since,
-            latest: None,
-            forks: crate::posix::forks(),
+            still: false,
+            parked: NOWHERE,
+            loops,
+            forks: posix::forks(),
         }
+    }
+
+    fn add(&mut self, event: Event, details: &Details) {
+        let at = self.instant(event);
+        let about = if details.fd < 0 {
+            0
+        } else {
+            self.describe(details.fd, at)
+        };
+        let &Details {
+            name,
+            fd,
+            party,
+            token,
+            value,
+        } = details;
+        if event == Event::Submitted && token == self.parked {
+            self.parked = NOWHERE;
+            let latest = self.latest();
+            latest.event = Event::ParkedFor;
+            (latest.name, latest.fd, latest.about, latest.value) = (name, fd, about, value);
+            return;
+        }
+        self.parked = if event == Event::Parked && name == 0 {
+            token
+        } else {
+            NOWHERE
+        };
+        self.push(Record {
+            at,
+            party,
+            token,
+            value,
+            fd,
+            name,
+            about,
+            event,
+        });
+    }
+
+    /// When an event happens. That what runs stops running, or was in the kernel, needs a look at the clock. What
+    /// follows that, up to where a party runs on, is at the same time.
+    fn instant(&mut self, event: Event) -> u64 {
+        let (is_now, still) = match event {
+            Event::Parked | Event::Ended => (false, !self.loops),
+            Event::Entered | Event::Looked => (false, true),
+            Event::Left | Event::Started => (self.still && !self.loops, false),
+            // As the park or part before it.
+            Event::Submitted | Event::ParkedFor => (true, self.still),
+            Event::Done => (false, false),
+            Event::Part | Event::Completed | Event::Woken | Event::Raised => {
+                (self.still, self.still)
+            }
+        };
+        self.still = still;
+        if !is_now {
+            self.last = now();
+        }
+        self.last
+    }
+
+    /// The latest record. There is one.
+    fn latest(&mut self) -> &mut Record {
+        let after = if self.next == 0 {
+            self.records.len()
+        } else {
+            self.next
+        };
+        &mut self.records[after - 1]
     }
 
     fn push(&mut self, record: Record) {
@@ -176,9 +265,6 @@ impl Log {
     }
 
     fn name(&mut self, name: &str) -> u16 {
-        if let Some(number) = COMMON.iter().position(|common| *common == name) {
-            return number as u16;
-        }
         if let Some(number) = self.numbers.get(name) {
             return *number;
         }
@@ -219,9 +305,10 @@ impl Log {
                 }
                 format!("{SOCKET}{}", hexadecimal(bytes))
             }
-            None => std::fs::read_link(format!("/proc/self/fd/{fd}"))
-                .map(|link| format!("file {}", link.to_string_lossy()))
-                .unwrap_or_default(),
+            None => match std::fs::read_link(format!("/proc/self/fd/{fd}")) {
+                Ok(link) => format!("file {}", link.to_string_lossy()),
+                Err(_) => return Common::Nothing as u16,
+            },
         };
         self.name(&words)
     }
@@ -240,7 +327,7 @@ impl Log {
 
     /// Whether it belongs to the process that forked this one.
     pub fn is_inherited(&self) -> bool {
-        self.forks != crate::posix::forks()
+        self.forks != posix::forks()
     }
 }
 
@@ -270,16 +357,28 @@ pub(crate) struct Recorder {
     log: RefCell<Option<Box<Log>>>,
 }
 
-/// What a record says besides what happened.
-#[derive(Default)]
-pub(crate) struct Details<'a> {
-    /// One of its own, or else the number of a common one.
-    pub name: &'a str,
-    pub common: u16,
-    pub fd: Option<RawFd>,
+/// What a record says besides what happened and when.
+pub(crate) struct Details {
+    pub name: u16,
+    pub fd: RawFd,
     pub party: u64,
-    pub token: Option<Token>,
-    pub value: i64,
+    pub token: u64,
+    pub value: i32,
+}
+
+/// In the place of a token.
+const NOWHERE: u64 = u64::MAX;
+
+impl Default for Details {
+    fn default() -> Self {
+        Self {
+            name: Common::Nothing as u16,
+            fd: -1,
+            party: 0,
+            token: NOWHERE,
+            value: 0,
+        }
+    }
 }
 
 impl Recorder {
@@ -294,37 +393,50 @@ impl Recorder {
         self.log.replace(log)
     }
 
+    /// Looks at the log, where there is one.
+    pub fn with<R>(&self, look: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        self.log.borrow_mut().as_deref_mut().map(look)
+    }
+
     #[cold]
-    pub fn record(&self, event: Event, details: &Details<'_>) {
-        let mut log = self.log.borrow_mut();
-        let Some(log) = log.as_mut() else { return };
-        // What follows another record at once needs no look at the clock.
-        let follows = matches!(event, Event::Submitted)
-            || event == Event::Completed && log.latest == Some(event);
-        let at = if follows { log.last } else { now() };
-        log.last = at;
-        log.latest = Some(event);
-        let fd = details.fd.unwrap_or(-1);
-        let about = if fd < 0 { 0 } else { log.describe(fd, at) };
-        let name = if details.name.is_empty() {
-            details.common
-        } else {
-            log.name(details.name)
+    pub fn record(&self, event: Event, details: &Details) {
+        self.with(|log| log.add(event, details));
+    }
+
+    /// The number of a name.
+    #[cold]
+    pub fn name(&self, name: &str) -> u16 {
+        self.with(|log| log.name(name)).unwrap_or_default()
+    }
+
+    /// The number of a call's name.
+    #[cold]
+    pub fn name_of_call(&self, call: &'static str) -> u16 {
+        let number = |log: &mut Log| {
+            let known = log.calls.iter().find(|(name, _)| std::ptr::eq(*name, call));
+            if let Some((_, number)) = known {
+                return *number;
+            }
+            let number = log.name(call);
+            log.calls.push((call, number));
+            number
         };
-        log.push(Record {
-            at,
-            event,
-            name,
-            about,
-            fd,
-            party: details.party,
-            token: details.token.map_or(u64::MAX, Token::to_bits),
-            value: details.value,
-        });
+        self.with(number).unwrap_or_default()
+    }
+
+    /// Notes that Ruby code has run, though no party does.
+    #[cold]
+    pub fn stir(&self) {
+        self.with(|log| log.still = false);
     }
 }
 
+/// What fits into a record.
+pub(crate) fn short(value: impl TryInto<i32>) -> i32 {
+    value.try_into().unwrap_or(i32::MAX)
+}
+
 /// A length of time in nanoseconds.
-pub(crate) fn nanoseconds(length: Duration) -> i64 {
-    i64::try_from(length.as_nanos()).unwrap_or(i64::MAX)
+pub(crate) fn nanoseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -14,14 +14,15 @@ module UringIO
       Wait = Struct.new(:from, :to, :purpose, :operations, :woken, :open, :depth)
       # +result+ and +to+ are nil for one that is not over. One that was over at once has no +to+.
       Operation = Struct.new(:fiber, :name, :descriptor, :peer, :bytes, :from, :to, :result)
-      # A call into the kernel, that brought so many submissions there; +locked+ is how long the thread then waited for
-      # Ruby's lock.
-      Enter = Struct.new(:from, :to, :submissions, :locked)
+      # A call into the kernel, that took so many submissions there and brought so many completions; +locked+ is how
+      # long the thread then waited for Ruby's lock.
+      Enter = Struct.new(:from, :to, :submissions, :locked, :completions)
 
       # Of a record, and what its numbers are: see Event of recorder.rs.
-      SIZE = 44
-      FORMAT = "QQQqlSSL"
-      EVENTS = %i[none started ended parked left part submitted done completed woken raised entered locked].freeze
+      SIZE = 37
+      FORMAT = "QQQllSSC"
+      EVENTS = %i[none started ended parked parked_for left part submitted done completed woken raised entered
+                  looked].freeze
       private_constant :SIZE, :FORMAT, :EVENTS
 
       # @return [Symbol]
@@ -55,10 +56,14 @@ module UringIO
 
       def read(at, party, token, value, descriptor, name, about, event)
         @at = @last = at
-        case EVENTS.fetch(event)
+        event = EVENTS.fetch(event)
+        case event
         when :started then started(party, @names[name])
         when :ended then ended(party)
         when :parked then parked(party, token, @names[name])
+        when :parked_for
+          parked(party, token, "")
+          submitted(token, operation(name, descriptor, about, value))
         when :left then left(party, token)
         when :part then @parts[token] = fiber_of(party)
         when :submitted then submitted(token, operation(name, descriptor, about, value))
@@ -66,10 +71,10 @@ module UringIO
         when :completed then completed(token, value)
         when :woken then (@places[token] || [])[1]&.woken ||= at
         when :raised then fiber_of(party).marks << [at, "an exception is raised in it"]
-        when :entered then entered(value, party)
-        when :locked then locked(value)
+        when :entered, :looked then entered(party, token, value, event == :entered)
         end
-        @entered = nil unless EVENTS[event] == :entered
+        # What it brought follows it.
+        @entered = nil unless %i[entered looked completed woken].include?(event)
       end
 
       def fiber_of(party) = @present[party] ||= new_fiber("")
@@ -149,27 +154,19 @@ module UringIO
 
       # A stream completes over and over: the last time counts.
       def completed(token, result)
+        @entered.completions += 1 if @entered
         operation = @pending[token] or return
         operation.to = @at
         operation.result = result
       end
 
-      def entered(length, submissions)
-        @entered = Enter.new([@at - length, 0].max, @at, submissions, 0)
+      # It is told of when the thread is back, and has Ruby's lock.
+      def entered(length, locked, submissions, waits)
+        to = [@at - locked, 0].max
+        @entered = Enter.new([to - length, 0].max, to, submissions, locked, 0)
         @enters << @entered
-      end
-
-      # The record of the call before this one was made that much later.
-      def locked(length)
-        return unless @entered
-
-        @entered.to -= length
-        @entered.from -= length
-        @entered.locked = length
         # A fiber that gave control away without a word does not run in the kernel.
-        return unless @current&.since
-
-        pause(@current, [@entered.from, @current.since].max)
+        pause(@current, [@entered.from, @current.since].max) if waits && @current&.since
       end
 
       def finish

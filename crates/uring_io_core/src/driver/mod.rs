@@ -183,7 +183,7 @@ impl<P> Driver<P> {
         let result = self.backend.borrow_mut().attempt(operation, &self.counts)?;
         self.note_done_at_once();
         if self.recorder.is_on() {
-            self.record_operation(None, operation, Some(result));
+            self.record_done(operation, result);
         }
         Some(result)
     }
@@ -204,7 +204,7 @@ impl<P> Driver<P> {
             .borrow_mut()
             .start(token, operation, &self.counts)?;
         if self.recorder.is_on() {
-            self.record_operation(Some(token), operation, None);
+            self.record_submitted(token, operation);
         }
         match started {
             Started::Done(result) if self.may_do_at_once() => {

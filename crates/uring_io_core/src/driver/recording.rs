@@ -6,7 +6,7 @@ use super::Driver;
 use crate::call::Call;
 use crate::in_flight::Wakeup;
 use crate::operation::{Direction, Operation};
-use crate::recorder::{common, nanoseconds, Common, Details, Event, Log};
+use crate::recorder::{nanoseconds, short, Common, Details, Event, Log};
 use crate::token::Token;
 
 impl<P> Driver<P> {
@@ -23,14 +23,34 @@ impl<P> Driver<P> {
 
     /// Records what a party did; `name` says more.
     #[cold]
-    pub fn record_party(&self, event: Event, party: u64, token: Option<Token>, name: &str) {
-        let details = Details {
-            name,
+    pub fn record_party(&self, event: Event, party: u64, token: Option<Token>, name: Common) {
+        let mut details = Details {
+            name: name as u16,
             party,
-            token,
             ..Details::default()
         };
+        if let Some(token) = token {
+            details.token = token.to_bits();
+        }
         self.recorder.record(event, &details);
+    }
+
+    /// Records that a party has begun: `place` says where.
+    #[cold]
+    pub fn record_started(&self, party: u64, place: &str) {
+        let details = Details {
+            name: self.recorder.name(place),
+            party,
+            ..Details::default()
+        };
+        self.recorder.record(Event::Started, &details);
+    }
+
+    /// Says that Ruby code runs although no party does.
+    pub fn note_stir(&self) {
+        if self.recorder.is_on() {
+            self.recorder.stir();
+        }
     }
 
     /// Records that the owner is back from [`wait`](Self::wait), and has what it must have to go on.
@@ -44,36 +64,31 @@ impl<P> Driver<P> {
     fn record_back(&self) {
         let back = self.origin + Duration::from_nanos(self.back.get());
         let locked = Instant::now().saturating_duration_since(back);
-        let waited = self.last_wait.get();
-        self.record_entered(nanoseconds(waited));
-        let details = Details {
-            value: nanoseconds(locked),
-            ..Details::default()
-        };
-        self.recorder.record(Event::Locked, &details);
+        self.record_entered(Event::Entered, self.last_wait.get(), locked);
     }
 
-    /// Records a call into the kernel of so many nanoseconds, with what was submitted since the last one.
+    /// Records a call into the kernel, to wait or not, with what was submitted since the last one.
     #[cold]
-    pub(super) fn record_entered(&self, length: i64) {
+    pub(super) fn record_entered(&self, event: Event, length: Duration, locked: Duration) {
         let counts = self.counts.snapshot();
         let (submissions, enters) = self.recorded.replace((counts.submissions, counts.enters));
         if counts.enters == enters {
             return;
         }
         let details = Details {
-            party: counts.submissions - submissions,
-            value: length,
+            party: nanoseconds(length),
+            token: nanoseconds(locked),
+            value: short(counts.submissions - submissions),
             ..Details::default()
         };
-        self.recorder.record(Event::Entered, &details);
+        self.recorder.record(event, &details);
     }
 
     #[cold]
     pub(super) fn record_token(&self, event: Event, token: Token, result: i32) {
         let details = Details {
-            token: Some(token),
-            value: i64::from(result),
+            token: token.to_bits(),
+            value: result,
             ..Details::default()
         };
         self.recorder.record(event, &details);
@@ -88,49 +103,56 @@ impl<P> Driver<P> {
         }
     }
 
-    /// Records an operation: begun under a token, or over at once.
+    /// Records an operation that is begun under a token.
     #[cold]
-    pub(super) fn record_operation(
-        &self,
-        token: Option<Token>,
-        operation: &Operation,
-        result: Option<i32>,
-    ) {
-        let (name, length) = match operation {
-            Operation::Poll { .. } => (Common::Poll, 0),
-            Operation::WaitChild(_) => (Common::WaitChild, 0),
-            Operation::Transfer(transfer) => {
-                let name = match transfer.direction {
-                    Direction::Read => Common::Read,
-                    Direction::Write => Common::Write,
-                };
-                (name, transfer.buffer.length() as i64)
-            }
+    pub(super) fn record_submitted(&self, token: Token, operation: &Operation) {
+        let length = match operation {
+            Operation::Transfer(transfer) => short(transfer.buffer.length()),
+            Operation::Poll { .. } | Operation::WaitChild(_) => 0,
         };
         let details = Details {
-            common: common(name),
-            fd: operation.fd(),
-            token,
-            value: result.map_or(length, i64::from),
-            ..Details::default()
+            token: token.to_bits(),
+            value: length,
+            ..details(operation)
         };
-        let event = if result.is_some() {
-            Event::Done
-        } else {
-            Event::Submitted
+        self.recorder.record(Event::Submitted, &details);
+    }
+
+    /// Records an operation that was over at once.
+    #[cold]
+    pub(super) fn record_done(&self, operation: &Operation, result: i32) {
+        let details = Details {
+            value: result,
+            ..details(operation)
         };
-        self.recorder.record(event, &details);
+        self.recorder.record(Event::Done, &details);
     }
 
     /// Records a call that is begun.
     #[cold]
     pub(super) fn record_call(&self, token: Token, call: &Call) {
         let details = Details {
-            name: call.name(),
-            fd: call.waits_on(),
-            token: Some(token),
+            name: self.recorder.name_of_call(call.name()),
+            fd: call.waits_on().unwrap_or(-1),
+            token: token.to_bits(),
             ..Details::default()
         };
         self.recorder.record(Event::Submitted, &details);
+    }
+}
+
+fn details(operation: &Operation) -> Details {
+    let name = match operation {
+        Operation::Poll { .. } => Common::Poll,
+        Operation::WaitChild(_) => Common::WaitChild,
+        Operation::Transfer(transfer) => match transfer.direction {
+            Direction::Read => Common::Read,
+            Direction::Write => Common::Write,
+        },
+    };
+    Details {
+        name: name as u16,
+        fd: operation.fd().unwrap_or(-1),
+        ..Details::default()
     }
 }

@@ -7,7 +7,7 @@ use super::{Driver, Turn};
 use crate::completion::Completion;
 use crate::error::Result;
 use crate::in_flight::{Turnabout, Wakeup};
-use crate::recorder::{nanoseconds, Event};
+use crate::recorder::Event;
 use crate::token::Token;
 
 /// Entries served from the ready queue before a backend whose look costs a system call is asked.
@@ -165,7 +165,7 @@ impl<P> Driver<P> {
     fn look_recorded(&self) -> Result<()> {
         let start = Instant::now();
         self.backend.borrow_mut().flush(&self.counts)?;
-        self.record_entered(nanoseconds(start.elapsed()));
+        self.record_entered(Event::Looked, start.elapsed(), Duration::ZERO);
         self.collect();
         Ok(())
     }

@@ -5,8 +5,8 @@ use uring_io_core::Record;
 
 use crate::engine::closing::Registry;
 
-/// Bytes of a record, as `lib/uring_io/trace/records.rb` unpacks them.
-const SIZE: usize = 44;
+/// Bytes of a record, as `lib/uring_io/trace/reading.rb` unpacks them.
+const SIZE: usize = 37;
 
 /// Begins to record. False when that is being done already.
 fn begin(ruby: &Ruby, most: usize) -> bool {
@@ -38,7 +38,7 @@ fn packed(records: &[Record]) -> Vec<u8> {
         bytes.extend(record.fd.to_ne_bytes());
         bytes.extend(record.name.to_ne_bytes());
         bytes.extend(record.about.to_ne_bytes());
-        bytes.extend(u32::from(record.event as u8).to_ne_bytes());
+        bytes.push(record.event as u8);
     }
     bytes
 }

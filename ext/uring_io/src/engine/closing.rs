@@ -135,7 +135,8 @@ impl Registry {
     }
 
     fn record_new(&self, engine: &Engine) {
-        engine.driver.record_in(self.recordings.new_log());
+        let loops = matches!(engine.flow, Flow::Home(_));
+        engine.driver.record_in(self.recordings.new_log(loops));
     }
 
     fn keep_recorded(&self, engine: &Engine) {

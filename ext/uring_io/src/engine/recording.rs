@@ -2,9 +2,9 @@
 
 use magnus::fiber::Fiber;
 use magnus::rb_sys::AsRawValue;
-use uring_io_core::{Event, Token};
+use uring_io_core::{Common, Event, Token};
 
-use super::party::Purpose;
+use super::party::{Party, Purpose};
 use super::Engine;
 
 impl Engine {
@@ -15,47 +15,47 @@ impl Engine {
 
     #[cold]
     pub(super) fn record_park(&self, address: u64, token: Token) {
-        let words = |party: &super::Party| match party.purpose {
-            Purpose::Unblock(Some(_)) => "block",
-            Purpose::Unblock(None) => "sleep",
-            Purpose::Turn => "turn",
-            Purpose::End => "run",
-            _ => "",
+        let name = |party: &Party| match party.purpose {
+            Purpose::Unblock(Some(_)) => Common::Block,
+            Purpose::Unblock(None) => Common::Sleep,
+            Purpose::Turn => Common::Turn,
+            Purpose::End => Common::Run,
+            _ => Common::Nothing,
         };
-        let name = self.driver.with_payload(token, words).unwrap_or_default();
+        let name = self.driver.with_payload(token, name).unwrap_or_default();
         self.driver
             .record_party(Event::Parked, address, Some(token), name);
     }
 
     #[cold]
     pub(super) fn record_part(&self, fiber: Fiber, token: Token) {
-        self.driver
-            .record_party(Event::Part, fiber.as_raw(), Some(token), "");
+        self.record(Event::Part, fiber.as_raw(), Some(token));
     }
 
     #[cold]
     pub(super) fn record_leave(&self, address: u64, token: Token) {
-        self.driver
-            .record_party(Event::Left, address, Some(token), "");
+        self.record(Event::Left, address, Some(token));
     }
 
-    /// Records the begin of the current fiber; `name` says where its block is.
-    pub(super) fn record_start(&self, fiber: Fiber, name: &str) {
-        self.driver
-            .record_party(Event::Started, fiber.as_raw(), None, name);
+    /// Records the begin of the current fiber; `place` says where its block is.
+    pub(super) fn record_start(&self, fiber: Fiber, place: &str) {
+        self.driver.record_started(fiber.as_raw(), place);
     }
 
     pub(super) fn record_end(&self, fiber: Fiber) {
-        self.driver
-            .record_party(Event::Ended, fiber.as_raw(), None, "");
+        self.record(Event::Ended, fiber.as_raw(), None);
     }
 
     pub(super) fn record_raise(&self, token: Token) {
-        let fiber = |party: &super::Party| party.fiber;
+        let fiber = |party: &Party| party.fiber;
         if let Some(fiber) = self.driver.with_payload(token, fiber) {
             let address = magnus::Ruby::get().map_or(0, |ruby| ruby.get_inner(fiber).as_raw());
-            self.driver
-                .record_party(Event::Raised, address, Some(token), "");
+            self.record(Event::Raised, address, Some(token));
         }
+    }
+
+    fn record(&self, event: Event, address: u64, token: Option<Token>) {
+        self.driver
+            .record_party(event, address, token, Common::Nothing);
     }
 }

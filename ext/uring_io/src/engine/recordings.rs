@@ -30,10 +30,10 @@ impl Recordings {
         begins
     }
 
-    /// A log for an engine, while there are recordings.
-    pub fn new_log(&self) -> Option<Box<Log>> {
+    /// A log for an engine, while there are recordings. `loops`: see [`Log::new`].
+    pub fn new_log(&self, loops: bool) -> Option<Box<Log>> {
         let most = self.get().as_ref().map(|(most, _)| *most)?;
-        Some(Box::new(Log::new(most)))
+        Some(Box::new(Log::new(most, loops)))
     }
 
     /// Keeps what an engine has recorded. Not what was inherited by a forked child.

@@ -95,6 +95,7 @@ impl Engine {
     /// That fiber is made beforehand: making one calls Ruby, which would raise what is pending in
     /// the wrong place.
     pub(super) fn hand_over_interrupts(&self, ruby: &Ruby) -> Result<(), Error> {
+        self.driver.note_stir();
         if let Some(landing) = self.landing(ruby) {
             if landing.as_raw() == ruby.fiber_current().as_raw() {
                 return ruby.thread_check_ints();
