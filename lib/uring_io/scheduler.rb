@@ -8,9 +8,9 @@ module UringIO
   #
   # One scheduler belongs to the thread that uses it first, by starting a fiber or by whatever hook Ruby calls. From
   # then on its methods raise ThreadError elsewhere, but for #unblock, #fiber_interrupt, #io_close, #fibers_waiting,
-  # #backend and #closed?. After #close the other hooks raise ClosedError. Durations are in seconds, sizes in bytes. The
-  # hooks that programs reach often are native (ext/uring_io/src/classes/scheduler/mod.rs); here is what is called
-  # seldom.
+  # #trace, #backend and #closed?. After #close the other hooks raise ClosedError. Durations are in seconds, sizes in
+  # bytes. The hooks that programs reach often are native (ext/uring_io/src/classes/scheduler/mod.rs); here is what is
+  # called seldom.
   class Scheduler
     include ProcessWait
 

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "trace/reading"
+require_relative "trace/snapshot"
 
 # See scheduler.rb.
 module UringIO

@@ -111,41 +111,136 @@ RSpec.describe "A trace" do
       expect(reading.operations.map(&:fiber).uniq.size).to eq(1)
       expect(reading.operations.map(&:to)).to all(be_an(Integer))
     end
-  end
 
-  let(:backend) { Backends::CHOSEN.first }
+    it "tells of a call into the kernel how much it took and brought" do
+      pairs = Array.new(3) { UNIXSocket.pair }
+      reading = traced do
+        pairs.each { |reader, _| Fiber.schedule { reader.readpartial(1) } }
+        Fiber.blocking { pairs.each { |_, writer| writer.write("x") } }
+      end
+      expect(reading.enters.map(&:completions)).to include(3)
+      expect(reading.enters.sum(&:submissions)).to be >= 3
+      expect(reading.enters.map { |enter| enter.to - enter.from }).to all(be >= 0)
+    ensure
+      pairs&.flatten&.each(&:close)
+    end
 
-  it "keeps the latest records where there is no room for all, and says how many are gone" do
-    UringIO::Trace.begin(50)
-    scheduled { 100.times { sleep(0) } }
-    trace = UringIO::Trace.end
-    expect(trace.gone).to be > 100
-    expect(JSON.parse(trace.to_json).dig("otherData", "gone")).to eq(trace.gone)
-    expect_nested(trace.to_json)
-  end
+    it "tells when garbage was collected, and in which fiber" do
+      line = nil
+      trace = UringIO.trace do
+        scheduled do
+          line = __LINE__ + 1
+          Fiber.schedule { GC.start }
+        end
+      end
+      reading = trace.engines.first
+      fiber = fiber_at(reading, line)
+      expect(fiber.collections).not_to be_empty
+      expect(reading.collections).to include(*fiber.collections)
+      names = expect_nested(trace.to_json).select { |event| event[:tid] == fiber.number }.map { |event| event[:name] }
+      expect(names).to include("collects garbage")
+    end
 
-  it "is of what happened in its block only, and a second one begins anew" do
-    scheduled { sleep(0) }
-    trace = UringIO.trace { nil }
-    expect([trace.engines, trace.gone]).to eq([[], 0])
-    expect(UringIO.trace { scheduled { sleep(0) } }.engines.size).to eq(1)
-  end
+    it "tells of a scheduler so far while it runs, also another thread" do
+      queue = Queue.new
+      line = nil
+      snapshots = []
+      reading = traced do
+        line = __LINE__ + 1
+        Fiber.schedule { queue.pop }
+        scheduler = Fiber.scheduler
+        snapshots << scheduler.trace
+        Thread.new { snapshots << scheduler.trace }.join
+        queue << 1
+      end
+      waits = snapshots.map { |snapshot| fiber_at(snapshot.engines.first, line).waits }
+      expect(waits).to all(contain_exactly(have_attributes(purpose: "block", open: true)))
+      expect(fiber_at(reading, line).waits).to contain_exactly(have_attributes(purpose: "block", open: false))
+      snapshots.each { |snapshot| expect_nested(snapshot.to_json) }
+    end
 
-  it "begins and ends while fibers run" do
-    scheduled do
-      fiber = Fiber.schedule { loop { sleep(0.001) } }
-      traces = Array.new(2) { UringIO.trace { sleep(0.01) } }
-      expect(traces.map { |trace| trace.engines.first.fibers.size }).to all(be_between(1, 3))
-      traces.each { |trace| expect_nested(trace.to_json) }
-      fiber.kill
+    it "tells of a ring and a selector so far" do
+      names = nil
+      UringIO.trace do
+        ring = UringIO::Ring.new(backend:)
+        ring.nop
+        names = ring.trace.engines.flat_map { |engine| [engine.backend, *engine.operations.map(&:name)] }
+        selector = UringIO::Selector.new(Fiber.current, backend:)
+        expect(selector.trace.engines).to eq([])
+        selector.close
+      end
+      expect(names).to eq([backend, "nop"])
+      expect { UringIO::Ring.new(backend:).trace }.to raise_error(UringIO::Error, /this UringIO::Ring: use /)
+    end
+
+    it "tells of a fiber that dies of an exception, and of one that an exception is raised into" do
+      line = nil
+      reading = nil
+      tracing = lambda do
+        reading = traced do
+          line = __LINE__ + 1
+          Fiber.schedule { raise KeyError }
+          sleeping = Fiber.schedule { sleep }
+          sleep(0.001)
+          sleeping.raise(IOError)
+        end
+      end
+      expect(&tracing).to output(/KeyError.*IOError/m).to_stderr
+      dying, sleeping = [line, line + 1].map { |number| fiber_at(reading, number) }
+      expect([dying, sleeping].map { |fiber| fiber.waits.any?(&:open) }).to eq([false, false])
+      expect(waits(sleeping)).to eq(%w[sleep])
+      expect(dying.runs.size).to be <= 2
+    end
+
+    it "has in a forked child what that did itself" do
+      result = child(<<~RUBY, backend.to_s)
+        UringIO::Trace.begin
+        2.times { UringIO.run(backend: ARGV[0].to_sym) { sleep(0) } }
+        pid = fork do
+          UringIO.run(backend: ARGV[0].to_sym) { sleep(0) }
+          puts UringIO::Trace.end.engines.size
+        end
+        Process.wait(pid)
+        puts UringIO::Trace.end.engines.size
+      RUBY
+      expect([result.stderr, result.stdout]).to eq(["", "1\n2\n"])
+    end
+
+    it "keeps the latest records where there is no room for all, and says how many are gone" do
+      UringIO::Trace.begin(50)
+      scheduled { 100.times { sleep(0) } }
+      trace = UringIO::Trace.end
+      expect(trace.gone).to be > 100
+      expect(JSON.parse(trace.to_json).dig("otherData", "gone")).to eq(trace.gone)
+      expect_nested(trace.to_json)
+    end
+
+    it "is of what happened in its block only, and a second one begins anew" do
+      scheduled { sleep(0) }
+      trace = UringIO.trace { nil }
+      expect([trace.engines, trace.gone]).to eq([[], 0])
+      expect(UringIO.trace { scheduled { sleep(0) } }.engines.size).to eq(1)
+      expect { scheduled { Fiber.scheduler.trace } }.to raise_error(UringIO::Error, /nothing is recorded/)
+    end
+
+    it "begins and ends while fibers run" do
+      scheduled do
+        fiber = Fiber.schedule { loop { sleep(0.001) } }
+        traces = Array.new(2) { UringIO.trace { sleep(0.01) } }
+        expect(traces.map { |trace| trace.engines.first.fibers.size }).to all(be_between(1, 3))
+        traces.each { |trace| expect_nested(trace.to_json) }
+        fiber.kill
+      end
+    end
+
+    it "is written also when its block raises" do
+      path = free_path("trace.json")
+      expect { UringIO.trace(path) { scheduled { raise KeyError } } }.to raise_error(KeyError)
+      expect(JSON.parse(File.read(path)).fetch("traceEvents")).not_to be_empty
     end
   end
 
-  it "is written also when its block raises" do
-    path = free_path("trace.json")
-    expect { UringIO.trace(path) { scheduled { raise KeyError } } }.to raise_error(KeyError)
-    expect(JSON.parse(File.read(path)).fetch("traceEvents")).not_to be_empty
-  end
+  let(:backend) { Backends::CHOSEN.first }
 
   it "is refused within another one" do
     expect { UringIO.trace { UringIO.trace { nil } } }.to raise_error(UringIO::Error, /recorded already/)

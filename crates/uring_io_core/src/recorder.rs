@@ -43,6 +43,8 @@ pub enum Event {
     Entered,
     /// As `Entered`, without waiting there.
     Looked,
+    /// The thread has done something of its own until now, for `party` nanoseconds: it collected garbage.
+    Collected,
 }
 
 /// One record: 40 bytes.
@@ -86,8 +88,8 @@ pub struct Log {
     last: u64,
     /// Whether no Ruby code has run since then.
     still: bool,
-    /// The token of the latest record, where that is of a park for an operation that is yet to be begun.
-    parked: u64,
+    /// Who has parked for an operation that is yet to be begun, and where. Nothing was recorded since.
+    parked: Option<(u64, u64)>,
     /// Whether Ruby code of a loop fiber runs after a park.
     loops: bool,
     forks: u32,
@@ -176,52 +178,70 @@ impl Log {
             since,
             last: since,
             still: false,
-            parked: NOWHERE,
+            parked: None,
             loops,
             forks: posix::forks(),
         }
     }
 
     fn add(&mut self, event: Event, details: &Details) {
+        let before = self.last;
         let at = self.instant(event);
         let about = if details.fd < 0 {
             0
         } else {
             self.describe(details.fd, at)
         };
-        let &Details {
-            name,
-            fd,
-            party,
-            token,
-            value,
-        } = details;
-        if event == Event::Submitted && token == self.parked {
-            self.parked = NOWHERE;
-            let latest = self.latest();
-            latest.event = Event::ParkedFor;
-            (latest.name, latest.fd, latest.about, latest.value) = (name, fd, about, value);
-            return;
-        }
-        self.parked = if event == Event::Parked && name == 0 {
-            token
-        } else {
-            NOWHERE
-        };
-        self.push(Record {
+        let mut record = Record {
             at,
-            party,
-            token,
-            value,
-            fd,
-            name,
+            party: details.party,
+            token: details.token,
+            value: details.value,
+            fd: details.fd,
+            name: details.name,
             about,
             event,
+        };
+        match self.parked.take() {
+            Some((party, token)) if event == Event::Submitted && token == details.token => {
+                record.event = Event::ParkedFor;
+                record.party = party;
+            }
+            Some((party, token)) => self.push(bare(Event::Parked, before, party, token)),
+            None => {}
+        }
+        self.push(record);
+    }
+
+    /// As [`add`](Self::add), of a party that parks for an operation. As a rule that is begun next, and all of it is
+    /// one record.
+    fn add_park(&mut self, party: u64, token: u64) {
+        self.settle();
+        self.instant(Event::Parked);
+        self.parked = Some((party, token));
+    }
+
+    /// As [`add`](Self::add), of what has no descriptor and no name.
+    fn add_bare(&mut self, event: Event, party: u64, token: u64, value: i32) {
+        self.settle();
+        let at = self.instant(event);
+        self.push(Record {
+            value,
+            ..bare(event, at, party, token)
         });
+    }
+
+    /// Writes down who has parked.
+    #[inline]
+    fn settle(&mut self) {
+        if let Some((party, token)) = self.parked.take() {
+            self.push(bare(Event::Parked, self.last, party, token));
+        }
     }
 
     /// When an event happens. That what runs stops running, or was in the kernel, needs a look at the clock. What
     /// follows that, up to where a party runs on, is at the same time.
+    #[inline(always)]
     fn instant(&mut self, event: Event) -> u64 {
         let (is_now, still) = match event {
             Event::Parked | Event::Ended => (false, !self.loops),
@@ -230,6 +250,7 @@ impl Log {
             // As the park or part before it.
             Event::Submitted | Event::ParkedFor => (true, self.still),
             Event::Done => (false, false),
+            Event::Collected => (false, self.still),
             Event::Part | Event::Completed | Event::Woken | Event::Raised => {
                 (self.still, self.still)
             }
@@ -241,16 +262,7 @@ impl Log {
         self.last
     }
 
-    /// The latest record. There is one.
-    fn latest(&mut self) -> &mut Record {
-        let after = if self.next == 0 {
-            self.records.len()
-        } else {
-            self.next
-        };
-        &mut self.records[after - 1]
-    }
-
+    #[inline]
     fn push(&mut self, record: Record) {
         if self.records.len() < self.most {
             self.records.push(record);
@@ -314,7 +326,8 @@ impl Log {
     }
 
     /// The records, the oldest first; how many are gone; and the names.
-    pub fn take(&self) -> (Vec<Record>, u64, &[String]) {
+    pub fn take(&mut self) -> (Vec<Record>, u64, &[String]) {
+        self.settle();
         let (late, early) = self.records.split_at(self.next);
         let records = early.iter().chain(late).copied().collect();
         (records, self.gone, &self.names)
@@ -357,6 +370,21 @@ pub(crate) struct Recorder {
     log: RefCell<Option<Box<Log>>>,
 }
 
+/// A record without a descriptor, name and value.
+fn bare(event: Event, at: u64, party: u64, token: u64) -> Record {
+    let (value, fd, name, about) = (0, -1, 0, 0);
+    Record {
+        at,
+        party,
+        token,
+        value,
+        fd,
+        name,
+        about,
+        event,
+    }
+}
+
 /// What a record says besides what happened and when.
 pub(crate) struct Details {
     pub name: u16,
@@ -367,7 +395,7 @@ pub(crate) struct Details {
 }
 
 /// In the place of a token.
-const NOWHERE: u64 = u64::MAX;
+pub(crate) const NOWHERE: u64 = u64::MAX;
 
 impl Default for Details {
     fn default() -> Self {
@@ -401,6 +429,16 @@ impl Recorder {
     #[cold]
     pub fn record(&self, event: Event, details: &Details) {
         self.with(|log| log.add(event, details));
+    }
+
+    #[cold]
+    pub fn record_park(&self, party: u64, token: u64) {
+        self.with(|log| log.add_park(party, token));
+    }
+
+    #[cold]
+    pub fn record_bare(&self, event: Event, party: u64, token: u64, value: i32) {
+        self.with(|log| log.add_bare(event, party, token, value));
     }
 
     /// The number of a name.

@@ -42,6 +42,7 @@ module UringIO
           title = ["fiber #{fiber.number}", fiber.name].reject(&:empty?).join(" ")
           [named("thread_name", pid, fiber.number, title),
            *fiber.runs.map { |from, to| slice(track, "runs", from, to) },
+           *fiber.collections.map { |from, to| slice(track, "collects garbage", from, to) },
            *fiber.waits.map { |wait| slice(track, words_of(wait), wait.from, wait.to, args_of(wait)) },
            *fiber.marks.map { |at, what| mark(track, at, what) }]
         end
@@ -70,10 +71,12 @@ module UringIO
         def ring_events(pid, engine)
           track = { pid:, tid: 0 }
           enters = engine.enters.flat_map do |enter|
-            [slice(track, "in the kernel", enter.from, enter.to, { submissions: enter.submissions }),
+            [slice(track, "in the kernel", enter.from, enter.to, enter.to_h.slice(:submissions, :completions)),
              (slice(track, "waits for Ruby's lock", enter.to, enter.to + enter.locked) if enter.locked > SHORT)].compact
           end
-          enters + engine.operations.each_with_index.flat_map { |it, index| flow(pid, it, index) }
+          collections = engine.collections - engine.fibers.flat_map(&:collections)
+          enters + collections.map { |from, to| slice(track, "collects garbage", from, to) } +
+            engine.operations.each_with_index.flat_map { |it, index| flow(pid, it, index) }
         end
 
         # From the fiber to the ring, where the completion is.

@@ -7,8 +7,9 @@ module UringIO
     # What the records of one engine tell: fibers, each with what it waited for and when it ran, and what went through
     # the ring. Instants are nanoseconds since the first recording of the process.
     class Reading
-      # A fiber. +number+ counts in the order in which they were seen, +name+ says where its block is.
-      Fiber = Struct.new(:number, :name, :runs, :waits, :marks, :stack, :since)
+      # A fiber. +number+ counts in the order in which they were seen, +name+ says where its block is. +collections+ are
+      # those of garbage while it ran.
+      Fiber = Struct.new(:number, :name, :runs, :waits, :marks, :stack, :since, :collections)
       # From +from+ to +to+ a fiber waited for +operations+; or, where there are none, +purpose+ says for what. It might
       # have gone on from +woken+ on. +open+ says that it had not ended.
       Wait = Struct.new(:from, :to, :purpose, :operations, :woken, :open, :depth)
@@ -22,7 +23,7 @@ module UringIO
       SIZE = 37
       FORMAT = "QQQllSSC"
       EVENTS = %i[none started ended parked parked_for left part submitted done completed woken raised entered
-                  looked].freeze
+                  looked collected].freeze
       private_constant :SIZE, :FORMAT, :EVENTS
 
       # @return [Symbol]
@@ -35,6 +36,8 @@ module UringIO
       attr_reader :enters
       # @return [Array<Operation>] in the order in which they were begun
       attr_reader :operations
+      # @return [Array<Array(Integer, Integer)>] when the thread collected garbage: from and to
+      attr_reader :collections
 
       def initialize(backend, gone, names, records)
         @backend = backend
@@ -43,6 +46,7 @@ module UringIO
         @fibers = []
         @enters = []
         @operations = []
+        @collections = []
         @present = {}
         @places = {}
         @parts = {}
@@ -72,6 +76,7 @@ module UringIO
         when :woken then (@places[token] || [])[1]&.woken ||= at
         when :raised then fiber_of(party).marks << [at, "an exception is raised in it"]
         when :entered, :looked then entered(party, token, value, event == :entered)
+        when :collected then collected(party)
         end
         # What it brought follows it.
         @entered = nil unless %i[entered looked completed woken].include?(event)
@@ -80,7 +85,7 @@ module UringIO
       def fiber_of(party) = @present[party] ||= new_fiber("")
 
       def new_fiber(name)
-        Fiber.new(@fibers.size + 1, name, [], [], [], [], nil).tap { |fiber| @fibers << fiber }
+        Fiber.new(@fibers.size + 1, name, [], [], [], [], nil, []).tap { |fiber| @fibers << fiber }
       end
 
       # Only one fiber runs at a time: one that gave control away without a word does not any more.
@@ -167,6 +172,13 @@ module UringIO
         @enters << @entered
         # A fiber that gave control away without a word does not run in the kernel.
         pause(@current, [@entered.from, @current.since].max) if waits && @current&.since
+      end
+
+      def collected(length)
+        from = [@at - length, 0].max
+        fiber = @current if @current&.since
+        @collections << [from, @at]
+        fiber.collections << [[from, fiber.since].max, @at] if fiber
       end
 
       def finish

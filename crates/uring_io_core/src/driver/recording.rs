@@ -6,7 +6,7 @@ use super::Driver;
 use crate::call::Call;
 use crate::in_flight::Wakeup;
 use crate::operation::{Direction, Operation};
-use crate::recorder::{nanoseconds, short, Common, Details, Event, Log};
+use crate::recorder::{nanoseconds, short, Common, Details, Event, Log, NOWHERE};
 use crate::token::Token;
 
 impl<P> Driver<P> {
@@ -21,18 +21,40 @@ impl<P> Driver<P> {
         self.recorder.is_on()
     }
 
-    /// Records what a party did; `name` says more.
-    #[cold]
-    pub fn record_party(&self, event: Event, party: u64, token: Option<Token>, name: Common) {
-        let mut details = Details {
-            name: name as u16,
+    /// Looks at the log, while it records.
+    pub fn with_log<R>(&self, look: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        self.recorder.with(look)
+    }
+
+    /// Records what a party did.
+    pub fn record_party(&self, event: Event, party: u64, token: Option<Token>) {
+        let token = token.map_or(NOWHERE, Token::to_bits);
+        self.recorder.record_bare(event, party, token, 0);
+    }
+
+    /// Records that a party waits, and for what; for an operation that it is about to begin, where that is nothing.
+    pub fn record_park(&self, party: u64, token: Token, purpose: Common) {
+        let token = token.to_bits();
+        if purpose == Common::Nothing {
+            self.recorder.record_park(party, token);
+            return;
+        }
+        let details = Details {
+            name: purpose as u16,
             party,
+            token,
             ..Details::default()
         };
-        if let Some(token) = token {
-            details.token = token.to_bits();
+        self.recorder.record(Event::Parked, &details);
+    }
+
+    /// Records that the thread has collected garbage for some time, until now.
+    pub fn record_collected(&self, length: Duration) {
+        if self.recorder.is_on() {
+            let length = nanoseconds(length);
+            self.recorder
+                .record_bare(Event::Collected, length, NOWHERE, 0);
         }
-        self.recorder.record(event, &details);
     }
 
     /// Records that a party has begun: `place` says where.
@@ -75,23 +97,13 @@ impl<P> Driver<P> {
         if counts.enters == enters {
             return;
         }
-        let details = Details {
-            party: nanoseconds(length),
-            token: nanoseconds(locked),
-            value: short(counts.submissions - submissions),
-            ..Details::default()
-        };
-        self.recorder.record(event, &details);
+        let submissions = short(counts.submissions - submissions);
+        self.recorder
+            .record_bare(event, nanoseconds(length), nanoseconds(locked), submissions);
     }
 
-    #[cold]
     pub(super) fn record_token(&self, event: Event, token: Token, result: i32) {
-        let details = Details {
-            token: token.to_bits(),
-            value: result,
-            ..Details::default()
-        };
-        self.recorder.record(event, &details);
+        self.recorder.record_bare(event, 0, token.to_bits(), result);
     }
 
     /// Records that a deadline has passed.

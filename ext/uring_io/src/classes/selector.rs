@@ -19,6 +19,7 @@ use rb_sys::rb_data_type_t;
 use uring_io_core::Direction;
 
 use crate::classes::options::{self, Backing};
+use crate::classes::trace;
 use crate::engine::closing::{self, Registry};
 use crate::engine::Home;
 use crate::hooks::children;
@@ -78,6 +79,11 @@ impl Selector {
         let _ = this.home.set(Home::new(ruby, driver, fiber));
         Registry::of(ruby).add_selector(this.made(ruby)?);
         Ok(())
+    }
+
+    /// What was recorded so far: see [`trace::recorded`]. Any thread.
+    fn recorded(ruby: &Ruby, this: Obj<Self>) -> Hook<Option<RArray>> {
+        trace::recorded(ruby, this.home.get().map(|home| &home.engine))
     }
 
     fn made(&self, ruby: &Ruby) -> Hook<&Home> {
@@ -362,6 +368,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("io_close", method!(Selector::io_close, 1))?;
     class.define_private_method("contract=", method!(Selector::contract, 1))?;
     class.define_private_method("waits", method!(Selector::waits, 0))?;
+    class.define_private_method("recorded", method!(Selector::recorded, 0))?;
     class.define_private_method("wait_for_child", method!(Selector::wait_for_child, 2))?;
     class.define_private_method("block_for_child", method!(Selector::block_for_child, 2))?;
     class.define_private_method("check_usable", method!(Selector::check_usable, 1))?;

@@ -1,31 +1,55 @@
 //! Class UringIO::Trace: beginning and ending a recording. `lib/uring_io/trace.rb` makes sense of it.
 
 use magnus::{function, prelude::*, Error, RArray, RModule, Ruby};
-use uring_io_core::Record;
+use uring_io_core::{BackendKind, Record};
 
 use crate::engine::closing::Registry;
+use crate::engine::Engine;
 
 /// Bytes of a record, as `lib/uring_io/trace/reading.rb` unpacks them.
 const SIZE: usize = 37;
 
 /// Begins to record. False when that is being done already.
-fn begin(ruby: &Ruby, most: usize) -> bool {
-    Registry::of(ruby).begin_recording(most)
+fn begin(ruby: &Ruby, most: usize) -> Result<bool, Error> {
+    Registry::of(ruby).begin_recording(ruby, most)
 }
 
-/// Ends the recording: of each engine the backend, how many records are gone, the names and the records.
+/// Ends the recording: a row for each engine.
 fn end(ruby: &Ruby) -> Result<RArray, Error> {
     let found = ruby.ary_new();
-    for (backend, log) in Registry::of(ruby).end_recording() {
+    for (backend, mut log) in Registry::of(ruby).end_recording(ruby)? {
         let (records, gone, names) = log.take();
-        let row = ruby.ary_new();
-        row.push(ruby.to_symbol(backend.name()))?;
-        row.push(gone)?;
-        row.push(ruby.ary_from_iter(names.iter().map(|name| ruby.str_new(name))))?;
-        row.push(ruby.str_from_slice(&packed(&records)))?;
-        found.push(row)?;
+        found.push(row(ruby, backend, &records, gone, names)?)?;
     }
     Ok(found)
+}
+
+/// What was recorded of an engine so far, as a row; nil when nothing is recorded.
+pub fn recorded(ruby: &Ruby, engine: Option<&Engine>) -> Result<Option<RArray>, Error> {
+    let Some(engine) = engine else {
+        return Ok(None);
+    };
+    // A copy: what makes Ruby objects may collect garbage, which is recorded.
+    let recorded = engine.recorded();
+    recorded
+        .map(|(records, gone, names)| row(ruby, engine.backend(), &records, gone, &names))
+        .transpose()
+}
+
+/// The backend, how many records are gone, the names and the records.
+fn row(
+    ruby: &Ruby,
+    backend: BackendKind,
+    records: &[Record],
+    gone: u64,
+    names: &[String],
+) -> Result<RArray, Error> {
+    let row = ruby.ary_new();
+    row.push(ruby.to_symbol(backend.name()))?;
+    row.push(gone)?;
+    row.push(ruby.ary_from_iter(names.iter().map(|name| ruby.str_new(name))))?;
+    row.push(ruby.str_from_slice(&packed(records)))?;
+    Ok(row)
 }
 
 fn packed(records: &[Record]) -> Vec<u8> {

@@ -21,7 +21,7 @@ use super::recordings::{Recording, Recordings};
 use super::{Engine, Flow, Home, Purpose};
 use crate::ruby::io::{Descriptors, OpenIo};
 use crate::ruby::ractors::Local;
-use crate::ruby::{closers, gvl};
+use crate::ruby::{closers, collector, gvl};
 
 /// Who uses descriptors. Selectors have more than an engine: a list of others who are to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,21 +117,39 @@ impl Registry {
     }
 
     /// Begins to record all engines, so many records of each. False when that is being done already.
-    pub fn begin_recording(&self, most: usize) -> bool {
+    pub fn begin_recording(&self, ruby: &Ruby, most: usize) -> Result<bool, Error> {
         let begins = self.recordings.begin(most);
         if begins {
             self.each(|engine| self.record_new(engine));
+            collector::watch(ruby, |ruby, length| {
+                REGISTRY.of(ruby).collected(ruby, length)
+            })?;
         }
-        begins
+        Ok(begins)
+    }
+
+    /// Records that the calling thread has collected garbage until now. Ruby is still about it: nothing may be made.
+    fn collected(&self, ruby: &Ruby, length: Duration) {
+        let Ok(users) = self.users.try_lock() else {
+            return;
+        };
+        for user in users.iter() {
+            // SAFETY: it is in the list, and stays there while Ruby is not called.
+            let engine = unsafe { user.engine() };
+            if engine.is_owner(ruby) {
+                engine.driver.record_collected(length);
+            }
+        }
     }
 
     /// Ends that: what was recorded in this process.
-    pub fn end_recording(&self) -> Vec<Recording> {
+    pub fn end_recording(&self, ruby: &Ruby) -> Result<Vec<Recording>, Error> {
+        collector::forget(ruby)?;
         for user in self.users().iter() {
             // SAFETY: it is in the list, and stays there while Ruby is not called.
             self.keep_recorded(unsafe { user.engine() });
         }
-        self.recordings.end()
+        Ok(self.recordings.end())
     }
 
     fn record_new(&self, engine: &Engine) {
@@ -428,4 +446,5 @@ pub fn tell_of_close(ruby: &Ruby, fd: RawFd) {
 /// Makes what the threads of each Ractor share, before there is another one.
 pub fn init() {
     REGISTRY.init();
+    collector::init();
 }

@@ -22,7 +22,7 @@ mod parts;
 mod party;
 mod polls;
 mod ready_list;
-mod recording;
+pub mod recording;
 pub mod recordings;
 mod streams;
 mod switching;

@@ -2,10 +2,13 @@
 
 use magnus::fiber::Fiber;
 use magnus::rb_sys::AsRawValue;
-use uring_io_core::{Common, Event, Token};
+use uring_io_core::{Common, Event, Log, Record, Token};
 
 use super::party::{Party, Purpose};
 use super::Engine;
+
+/// A copy of a log.
+pub type Recorded = (Vec<Record>, u64, Vec<String>);
 
 impl Engine {
     /// Whether it records.
@@ -23,18 +26,18 @@ impl Engine {
             _ => Common::Nothing,
         };
         let name = self.driver.with_payload(token, name).unwrap_or_default();
-        self.driver
-            .record_party(Event::Parked, address, Some(token), name);
+        self.driver.record_park(address, token, name);
     }
 
     #[cold]
     pub(super) fn record_part(&self, fiber: Fiber, token: Token) {
-        self.record(Event::Part, fiber.as_raw(), Some(token));
+        self.driver
+            .record_party(Event::Part, fiber.as_raw(), Some(token));
     }
 
     #[cold]
     pub(super) fn record_leave(&self, address: u64, token: Token) {
-        self.record(Event::Left, address, Some(token));
+        self.driver.record_party(Event::Left, address, Some(token));
     }
 
     /// Records the begin of the current fiber; `place` says where its block is.
@@ -43,19 +46,24 @@ impl Engine {
     }
 
     pub(super) fn record_end(&self, fiber: Fiber) {
-        self.record(Event::Ended, fiber.as_raw(), None);
+        self.driver.record_party(Event::Ended, fiber.as_raw(), None);
     }
 
     pub(super) fn record_raise(&self, token: Token) {
         let fiber = |party: &Party| party.fiber;
         if let Some(fiber) = self.driver.with_payload(token, fiber) {
             let address = magnus::Ruby::get().map_or(0, |ruby| ruby.get_inner(fiber).as_raw());
-            self.record(Event::Raised, address, Some(token));
+            self.driver
+                .record_party(Event::Raised, address, Some(token));
         }
     }
 
-    fn record(&self, event: Event, address: u64, token: Option<Token>) {
-        self.driver
-            .record_party(event, address, token, Common::Nothing);
+    /// What was recorded so far: the records, how many are gone, and the names. Nothing while it does not record.
+    pub fn recorded(&self) -> Option<Recorded> {
+        let copy = |log: &mut Log| {
+            let (records, gone, names) = log.take();
+            (records, gone, names.to_vec())
+        };
+        self.driver.with_log(copy)
     }
 }

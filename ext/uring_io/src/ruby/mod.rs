@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod caller;
 pub mod closers;
+pub mod collector;
 pub mod duration;
 pub mod errors;
 pub mod gvl;

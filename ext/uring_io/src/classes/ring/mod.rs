@@ -31,6 +31,7 @@ use self::ring_call::RingCall;
 use self::shot::Kind;
 use crate::classes::options::{self, Backing};
 use crate::classes::scheduler::Scheduler;
+use crate::classes::trace;
 use crate::engine::chains::{Chain, ChainOutcome, Step};
 use crate::engine::closing::Registry;
 use crate::engine::{Engine, Flow};
@@ -120,6 +121,11 @@ impl Ring {
             return Ok(());
         }
         this.own_engine(ruby)?.close(ruby)
+    }
+
+    /// What was recorded so far: see [`trace::recorded`]. Any thread.
+    fn recorded(ruby: &Ruby, this: Obj<Self>) -> Hook<Option<RArray>> {
+        trace::recorded(ruby, this.engine.get())
     }
 
     /// System calls that wait or submit, submissions, completions and other system calls so far.
@@ -310,6 +316,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("closed?", method!(Ring::is_closed, 0))?;
     class.define_method("close", method!(Ring::close, 0))?;
     class.define_private_method("counts", method!(Ring::counts, 0))?;
+    class.define_private_method("recorded", method!(Ring::recorded, 0))?;
     class.define_private_method("perform", method!(Ring::perform, 2))?;
     class.define_private_method("perform_all", method!(Ring::perform_all, 1))?;
     class.define_private_method("perform_chain", method!(Ring::perform_chain, 4))?;

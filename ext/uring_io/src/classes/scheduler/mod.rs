@@ -458,6 +458,7 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("closed?", method!(Scheduler::is_closed, 0))?;
     class.define_method("stats", method!(Scheduler::stats, 0))?;
     class.define_private_method("waits", method!(Scheduler::waits, 0))?;
+    class.define_private_method("recorded", method!(Scheduler::recorded, 0))?;
     class.define_method("run", method!(Scheduler::run, 0))?;
     class.define_method("fiber", method!(Scheduler::fiber, -1))?;
     class.define_method("block", method!(Scheduler::block, 2))?;

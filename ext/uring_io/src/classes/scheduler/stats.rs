@@ -5,6 +5,7 @@ use std::time::Duration;
 use magnus::{typed_data::Obj, Error, RArray, RHash, Ruby};
 
 use super::Scheduler;
+use crate::classes::trace;
 use crate::hooks::waits;
 use crate::ruby::errors;
 
@@ -12,6 +13,11 @@ impl Scheduler {
     /// What each parked fiber waits for: see [`waits::of`]. Any thread.
     pub fn waits(ruby: &Ruby, this: Obj<Self>) -> Result<RArray, Error> {
         waits::of(ruby, this.engine.get())
+    }
+
+    /// What was recorded so far: see [`trace::recorded`]. Any thread.
+    pub fn recorded(ruby: &Ruby, this: Obj<Self>) -> Result<Option<RArray>, Error> {
+        trace::recorded(ruby, this.engine.get())
     }
 
     pub fn stats(ruby: &Ruby, this: Obj<Self>) -> Result<RHash, Error> {
