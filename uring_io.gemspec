@@ -23,7 +23,7 @@ Gem::Specification.new do |spec|
                          "bug_tracker_uri" => "#{repository}/issues")
   end
 
-  spec.files = Dir["lib/**/*.{rb,erb}", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/{src,benches}/**/*.rs",
+  spec.files = Dir["lib/**/*.{rb,erb,css,js}", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/{src,benches}/**/*.rs",
                    "crates/*/Cargo.toml", "Cargo.{toml,lock}", "sig/**/*.rbs", "examples/**/*.rb", "docs/**/*.md",
                    "LICENSE", "README.md", "SECURITY.md", "CHANGELOG.md"]
   spec.bindir = "exe"

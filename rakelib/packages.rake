@@ -15,7 +15,7 @@ NATIVE_PLATFORM = "#{NATIVE_CPU}-linux-gnu".freeze
 STAGE = "pkg/native/#{NATIVE_CPU}".freeze
 # The extension, and the agent that is loaded into programs that are profiled.
 COMPILED = %w[uring_io.so uring_io_agent.so].freeze
-SOURCES = FileList["lib/**/*.rb", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
+SOURCES = FileList["lib/**/*.{rb,erb,css,js}", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
                    "Cargo.toml", "Cargo.lock"]
 
 def output_of(*command)

@@ -57,7 +57,7 @@ RSpec.describe "The layers" do
     floor["what Rails needs", %w[rails/railtie rails/run rails/scheduler rails/execution_state rails/isolation]],
     floor["running", %w[run inspection trace], apart: true],
     floor["classes", %w[scheduler selector ring support], apart: true],
-    floor["modules that classes share", %w[process_wait wait worker_threads], apart: true],
+    floor["modules that classes share", %w[html process_wait wait worker_threads], apart: true],
     floor["errors, version and the extension", %w[native errors version], apart: true]
   ]
 

@@ -12,7 +12,7 @@ RSpec.describe "the files of the gem" do
   end
 
   it "are the library, the extension's and the crates' sources, and documents" do
-    expected = there("lib/**/*.{rb,erb}", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs",
+    expected = there("lib/**/*.{rb,erb,css,js}", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs",
                      "crates/*/benches/*.rs", "crates/*/Cargo.toml", "docs/**/*.md", "examples/**/*.rb",
                      "sig/**/*.rbs") +
                %w[Cargo.toml Cargo.lock LICENSE README.md SECURITY.md CHANGELOG.md]

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-require "erb"
+require_relative "../html"
 require_relative "counted"
 require_relative "exact"
 require_relative "shares"
@@ -10,7 +10,7 @@ module UringIO
     # A profile as one HTML page that loads nothing: the verdict, a bar of the second, what each thread did and when,
     # and the processes.
     class Page
-      include ERB::Util
+      include HTML
 
       # Of a timeline, in its own units; the browser stretches it.
       WIDTH = 1000
@@ -27,12 +27,11 @@ module UringIO
       end
 
       # @return [String]
-      def to_s
-        template = File.read(File.expand_path("page.erb", __dir__), encoding: Encoding::UTF_8)
-        ERB.new(template, trim_mode: "-").result(binding)
-      end
+      def to_s = render(file("page.erb"), binding)
 
       private
+
+      def file(name) = File.expand_path(name, __dir__)
 
       def processes = @recording[:processes]
 

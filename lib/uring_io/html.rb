@@ -1,0 +1,45 @@
+# frozen_string_literal: true
+
+require "erb"
+require "json"
+
+module UringIO
+  # What our HTML pages have in common: one file each that loads nothing, readable in light, dark and on paper. What a
+  # program can name (files, peers, its own command) goes through +h+ or +data+, so it is text and never markup.
+  module HTML
+    include ERB::Util
+
+    # What each colour stands for, which pictures of their own need as well.
+    COLORS = File.expand_path("colors.css", __dir__)
+    STYLE = File.expand_path("html.css", __dir__)
+
+    private
+
+    # @param path [String] of an ERB template
+    # @param binding [Binding] that of the page, whose methods and constants the template sees
+    def render(path, binding) = ERB.new(text_of(path), trim_mode: "-").result(binding)
+
+    # @param paths [Array<String>] of style sheets after the common ones
+    # @return [String] an element
+    def style(*paths) = style_of(COLORS, STYLE, *paths)
+
+    def style_of(*paths)
+      "<style>\n#{paths.map { |path| text_of(path) }.join}</style>"
+    end
+
+    # For a script of the page: what no browser takes for the end of the element.
+    # @return [String] an element
+    def data(id, object)
+      %(<script type="application/json" id="#{h(id)}">#{JSON.generate(object).gsub('<', '\u003c')}</script>)
+    end
+
+    # @param paths [Array<String>] of JavaScript that is one script, and leaves nothing behind
+    # @return [String] an element
+    def script(*paths)
+      "<script>\n(() => {\n\"use strict\";\n#{paths.map { |path| text_of(path) }.join}})();\n</script>"
+    end
+
+    def text_of(path) = File.read(path, encoding: Encoding::UTF_8)
+  end
+  private_constant :HTML
+end
