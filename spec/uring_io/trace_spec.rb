@@ -98,6 +98,19 @@ RSpec.describe "A trace" do
       expect(events.map { |event| event[:name] }).to include("an exception is raised in it", "read pipe")
     end
 
+    it "has the path of a UNIX socket, whatever bytes are in it" do
+      path = "#{free_path}-\u00fc-\xff".b
+      server = closing(UNIXServer.new(path))
+      trace = UringIO.trace do
+        scheduled do
+          Fiber.schedule { server.accept.close }
+          UNIXSocket.open(path, &:close)
+        end
+      end
+      name = path.dup.force_encoding(Encoding::UTF_8).scrub
+      expect(JSON.parse(trace.to_json).to_s).to include("poll socket #{name}")
+    end
+
     it "has the calls of batches and chains with the fiber that made them" do
       path = file_with("content")
       reading = traced do

@@ -28,7 +28,7 @@ module UringIO
           found = Addrinfo.new(bytes)
           return found.inspect_sockaddr unless found.unix?
 
-          found.unix_path.sub(/\A\0/, "@").scrub
+          found.unix_path.sub(/\A\0/, "@").force_encoding(Encoding::UTF_8).scrub
         rescue SocketError, ArgumentError
           ""
         end
