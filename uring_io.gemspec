@@ -24,7 +24,7 @@ Gem::Specification.new do |spec|
   end
 
   spec.files = Dir["lib/**/*.{rb,erb,css,js}", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/{src,benches}/**/*.rs",
-                   "crates/*/Cargo.toml", "Cargo.{toml,lock}", "sig/**/*.rbs", "examples/**/*.rb", "docs/**/*.md",
+                   "crates/*/Cargo.toml", "Cargo.{toml,lock}", "sig/**/*.rbs", "examples/**/*.rb", "docs/**/*.{md,svg}",
                    "LICENSE", "README.md", "SECURITY.md", "CHANGELOG.md"]
   spec.bindir = "exe"
   spec.executables = ["uring_io"]

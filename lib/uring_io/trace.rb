@@ -7,12 +7,15 @@ require_relative "trace/snapshot"
 module UringIO
   # What the fibers of this process did, and when: UringIO.trace makes one.
   class Trace
-    # With JSON, which most programs have no use for.
+    # With JSON and ERB, which most programs have no use for.
     autoload :Chrome, File.join(__dir__, "trace/chrome")
+    autoload :Page, File.join(__dir__, "trace/page")
+    autoload :Picture, File.join(__dir__, "trace/picture")
+    autoload :Scene, File.join(__dir__, "trace/scene")
 
     # Records that are kept of each scheduler, selector and ring, 40 bytes each: the latest.
     MOST = 1 << 18
-    private_constant :MOST, :Chrome, :Reading
+    private_constant :MOST, :Chrome, :Page, :Picture, :Reading, :Scene
 
     class << self
       # Begins to record.
@@ -64,10 +67,21 @@ module UringIO
     #   from the begin of an operation to its end
     def to_json(*) = Chrome.json(self)
 
-    # @param path [String]
+    # @return [String] one page that loads nothing: what kept others waiting, and lanes of fibers over time
+    def html = Page.new(self).to_s
+
+    # @return [String] a picture of the whole, as SVG
+    def svg = Picture.new(Scene.new(self)).to_s
+
+    # @param path [String] of a page when it ends in .html, of a picture when it ends in .svg, and of JSON otherwise
     # @return [Trace] itself
     def write(path)
-      File.write(path, to_json)
+      text = case File.extname(path)
+             when ".html" then html
+             when ".svg" then svg
+             else to_json
+             end
+      File.write(path, text)
       self
     end
 
@@ -82,7 +96,7 @@ module UringIO
   #
   #   UringIO.trace("trace.json") { UringIO.run { work } }
   #
-  # @param path [String, nil] of a file for Trace#to_json, written also when the block raises
+  # @param path [String, nil] of a file for Trace#write, written also when the block raises
   # @return [Trace]
   # @raise [Error] in a block of another trace, and with URING_IO_TRACE
   def self.trace(path = nil)

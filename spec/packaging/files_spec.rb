@@ -13,7 +13,7 @@ RSpec.describe "the files of the gem" do
 
   it "are the library, the extension's and the crates' sources, and documents" do
     expected = there("lib/**/*.{rb,erb,css,js}", "exe/*", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs",
-                     "crates/*/benches/*.rs", "crates/*/Cargo.toml", "docs/**/*.md", "examples/**/*.rb",
+                     "crates/*/benches/*.rs", "crates/*/Cargo.toml", "docs/**/*.{md,svg}", "examples/**/*.rb",
                      "sig/**/*.rbs") +
                %w[Cargo.toml Cargo.lock LICENSE README.md SECURITY.md CHANGELOG.md]
     expect(files).to match_array(expected)

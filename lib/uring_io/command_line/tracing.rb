@@ -7,10 +7,11 @@ module UringIO
     # <tt>uring_io trace</tt>: runs a program in place of this one, with URING_IO_TRACE.
     class Tracing
       BANNER = <<~TEXT
-        Usage: uring_io trace [--output FILE] [--] COMMAND [ARGUMENT...]
+        Usage: uring_io trace [--output FILE | --html FILE] [--] COMMAND [ARGUMENT...]
 
         Runs a program that uses uring_io, and writes what its fibers did and when: Perfetto (ui.perfetto.dev) opens the
-        file. The program must end by itself or by a signal that Ruby handles, and not by exit!. docs/trace.md tells more.
+        file. FILE.html becomes a page for any browser, and FILE.svg a picture. The program must end by itself or by a
+        signal that Ruby handles, and not by exit!. docs/trace.md and docs/visual.md tell more.
 
       TEXT
       # As a shell says.
@@ -50,6 +51,12 @@ module UringIO
         not_started(command, error, NOT_EXECUTABLE)
       end
 
+      def page(file)
+        return file if File.extname(file) == ".html"
+
+        raise ArgumentError, "--html #{file}: the name of a page ends in .html"
+      end
+
       def not_started(command, error, status)
         @err.puts("uring_io: #{command.first} cannot be started: #{error.message}")
         [status, ""]
@@ -59,6 +66,7 @@ module UringIO
         OptionParser.new do |parser|
           parser.banner = BANNER
           parser.on("-o", "--output FILE", "writes there (default trace.json)") { |file| @output = file }
+          parser.on("--html FILE", "writes a page there") { |file| @output = page(file) }
           parser.on("-h", "--help", "prints this") { @help = true }
         end
       end

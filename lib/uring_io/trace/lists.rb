@@ -1,0 +1,181 @@
+# frozen_string_literal: true
+
+require_relative "order"
+require_relative "words"
+
+module UringIO
+  class Trace
+    # The longest runs, the longest waits and the longest delays of a trace, each as a sentence. Fibers with the same
+    # block that did the same share a row: the longest stands for them.
+    class Lists
+      # +alike+ says how often it was, and for how long in all. +engine+ is an index, and +fiber+ a number.
+      Row = Struct.new(:engine, :fiber, :from, :to, :took, :sentence, :alike)
+      Found = Struct.new(:engine, :fiber, :from, :to, :took, :what)
+
+      # Rows of a list.
+      MOST = 5
+      # What is shorter keeps nobody waiting.
+      LONG = 1_000_000
+      # Waits that somebody looks for. The others let others run, or run them.
+      REASONS = ["", "block", "sleep"].freeze
+      ADVICE = "Long work lets others run when it calls sleep(0) now and then, or when a thread or process does it."
+      private_constant :Found, :MOST, :LONG, :REASONS, :ADVICE
+
+      # @param orders [Array<Order>] of the engines
+      def initialize(orders)
+        @orders = orders
+      end
+
+      # @return [Array<Row>] runs without a pause
+      def runs
+        @runs ||= longest(each_order { |order, engine| order.runs.map { |run| found_run(run, engine) } }) do |found|
+          run_sentence(found)
+        end
+      end
+
+      # @return [Array<Row>] waits for the kernel, for others and for time
+      def waits
+        @waits ||= longest(each_wait { |wait| wait.from if REASONS.include?(wait.purpose) }) do |found|
+          wait_sentence(found)
+        end
+      end
+
+      # @return [Array<Row>] times in which a fiber was ready and did not run
+      def delays
+        @delays ||= longest(each_wait { |wait, order| order.ready(wait) unless wait.purpose == "run" }) do |found|
+          delay_sentence(found)
+        end
+      end
+
+      # @return [Array<String>] what kept others waiting, or that nothing did
+      def verdict
+        sentences = runs.filter_map { |row| row.sentence if row.took >= LONG && held(row).any? }.first(3)
+        return [*sentences, ADVICE] if sentences.any?
+        return ["No fiber ran."] if runs.empty?
+
+        ["No fiber kept others waiting for long: the longest run without a pause took " \
+         "#{Words.duration(runs.first.took)}."]
+      end
+
+      private
+
+      def each_order(&) = @orders.each_with_index.flat_map(&)
+
+      def found_run(run, engine) = Found.new(engine, run.fiber, run.from, run.to, run.took, run)
+
+      # The waits for which the block tells when that began, which counts.
+      def each_wait
+        each_order do |order, engine|
+          order.waits.filter_map do |fiber, wait|
+            from = yield(wait, order)
+            Found.new(engine, fiber, from, wait.to, wait.to - from, wait) if from
+          end
+        end
+      end
+
+      def longest(all)
+        groups = all.group_by { |found| [found.engine, Words.place(found.fiber), words(found.what)] }
+        rows = groups.values.map { |group| [group.max_by(&:took), group] }
+        rows.sort_by { |found, _| -found.took }.first(MOST).map do |found, group|
+          Row.new(found.engine, found.fiber.number, found.from, found.to, found.took, yield(found), alike(group))
+        end
+      end
+
+      # What makes two waits of the same block the same: the operations, whoever the peer is.
+      def words(what)
+        what.is_a?(Order::Run) ? nil : [what.purpose, *what.operations.map(&:name)]
+      end
+
+      def alike(group)
+        "#{Words.count(group.size)} like it took #{Words.duration(group.sum(&:took))} in all" if group.size > 1
+      end
+
+      def held(row)
+        order = @orders[row.engine]
+        order.held(order.runs.find { |run| run.from == row.from && run.fiber.number == row.fiber })
+      end
+
+      def run_sentence(found)
+        others = @orders[found.engine].held(found.what).size
+        held = ": #{Words.counted(others, 'other')} waited for it" if others.positive?
+        "#{name(found.fiber)} ran for #{Words.duration(found.took)} without a pause#{held}#{collected(found)}."
+      end
+
+      def collected(found)
+        length = @orders[found.engine].collections.sum do |from, to|
+          [[to, found.to].min - [from, found.from].max, 0].max
+        end
+        "; #{Words.duration(length)} of that were the garbage collector's" if length * 10 > found.took
+      end
+
+      def wait_sentence(found)
+        wait = found.what
+        parts = ["#{name(found.fiber)} #{Words.request(wait)}"]
+        if wait.open
+          parts << "it still waited when the recording ended, #{Words.duration(found.took)} later"
+        else
+          parts.push(answer(found), ran(found))
+        end
+        "#{parts.compact.join('; ')}."
+      end
+
+      # When the wait was over, as far as the scheduler knew.
+      def answer(found)
+        wait = found.what
+        order = @orders[found.engine]
+        ready = order.ready(wait) or return
+        after = "#{Words.duration(ready - wait.from)} later"
+        "#{outcome(wait, after)}#{hidden(order, wait, order.hiding(found.fiber, wait))}"
+      end
+
+      def outcome(wait, after)
+        return "the last of them was done #{after}" if wait.operations.size > 1
+
+        operation = wait.operations.first
+        return "#{Words.outcome(operation)} #{after}" if operation
+
+        wait.purpose == "sleep" ? "that was over #{after}" : "it could go on #{after}"
+      end
+
+      def hidden(order, wait, run)
+        return unless run
+
+        name = Words.fiber(run.fiber)
+        length = Words.duration(run.took)
+        return " (it was asked only when #{name} had run for #{length})" if order.queued?(wait, run)
+
+        " or before (nobody looked while #{name} ran for #{length})"
+      end
+
+      # How long it took from then, and why.
+      def ran(found)
+        wait = found.what
+        ready = @orders[found.engine].ready(wait)
+        return "it ran #{Words.duration(found.took)} later" unless ready
+
+        "it ran #{Words.duration(wait.to - ready)} after that#{because(found)}"
+      end
+
+      def because(found)
+        order = @orders[found.engine]
+        causes = order.causes(found.fiber, found.what)
+        ready = order.ready(found.what)
+        locked = order.locked(found.what)
+        return " because another thread had Ruby's lock" if locked * 2 > found.to - ready
+        return if causes.empty?
+        return " because #{Words.fiber(causes.first.fiber)} was running" if causes.one?
+
+        " because #{causes.size} others were first (#{Words.fiber(causes.first.fiber)} for " \
+          "#{Words.duration(causes.first.took)})"
+      end
+
+      def delay_sentence(found)
+        "#{name(found.fiber)} was ready to go on and ran #{Words.duration(found.took)} later" \
+          "#{because(found)}#{"; it had #{Words.request(found.what)}" unless found.what.purpose == 'turn'}."
+      end
+
+      def name(fiber) = Words.fiber(fiber).sub(/\Af/, "F")
+    end
+    private_constant :Lists
+  end
+end

@@ -1,0 +1,54 @@
+# frozen_string_literal: true
+
+require_relative "order"
+
+module UringIO
+  class Trace
+    # What a page and a picture draw: the engines of a trace, and the time that they share.
+    class Scene
+      # @return [Array<Reading>]
+      attr_reader :readings
+      # @return [Array<Order>] of them
+      attr_reader :orders
+      # @return [Integer]
+      attr_reader :start, :finish
+
+      # @param trace [Trace]
+      def initialize(trace)
+        @readings = trace.engines
+        @orders = @readings.map { |reading| Order.new(reading) }
+        spans = @readings.zip(@orders).map { |reading, order| span(reading, order) }
+        @start = spans.filter_map(&:first).min || 0
+        @finish = [spans.filter_map(&:last).max || 0, @start + 1].max
+      end
+
+      def length = @finish - @start
+
+      # How many operations are with the kernel.
+      # @return [Array<Array(Integer, Integer)>] from when on how many, until the next one
+      def depths(reading)
+        changes = Hash.new(0)
+        reading.operations.each do |operation|
+          # Those that were over at once were never in flight.
+          next if operation.to.nil? && operation.result
+
+          changes[operation.from] += 1
+          changes[operation.to] -= 1 if operation.to
+        end
+        depth = 0
+        changes.sort.map { |at, change| [at, depth += change] }
+      end
+
+      private
+
+      def span(reading, order)
+        waits = order.waits.map(&:last)
+        begins = [order.runs.first&.from, waits.map(&:from).min, reading.enters.map(&:from).min]
+        ends = [order.runs.map(&:to).max, waits.map(&:to).max, reading.enters.last&.to,
+                reading.operations.filter_map(&:to).max]
+        [begins.compact.min, ends.compact.max]
+      end
+    end
+    private_constant :Scene
+  end
+end
