@@ -1,0 +1,226 @@
+# frozen_string_literal: true
+
+require_relative "../support/browser"
+
+# The page of a trace in a real browser: `rake spec:browser`.
+RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
+  around do |example|
+    Browser.run { |browser| (@browser = browser) && example.run }
+  end
+
+  attr_reader :browser
+
+  let(:backend) { Backends::CHOSEN.first }
+
+  # What a program with this text in a scheduler did, as an open page.
+  def page_of(trace)
+    path = free_path("page.html")
+    trace.write(path)
+    browser.open(path)
+    expect_quiet(path)
+    path
+  end
+
+  def expect_quiet(path)
+    expect(browser.complaints).to eq([])
+    expect(browser.requests.map { |url| File.basename(url) }.uniq).to eq([File.basename(path)])
+  end
+
+  def canvas(name) = browser.evaluate("document.getElementById('canvas').dataset.#{name}")
+
+  def seen = %w[from to].map { |name| Float(canvas(name)) }
+
+  def text(selector) = browser.evaluate("document.querySelector(#{JSON.generate(selector)}).textContent")
+
+  def focus(id) = browser.evaluate("document.getElementById('#{id}').focus()")
+
+  # A server and clients in one scheduler.
+  def exchange(clients, rounds: 3)
+    server = tcp_server
+    clients.times do
+      Fiber.schedule do
+        connection = server.accept
+        while (line = connection.gets)
+          connection.write(line)
+        end
+        connection.close
+      end
+      Fiber.schedule do
+        server.local_address.connect do |socket|
+          rounds.times do
+            socket.write("hello\n")
+            socket.gets
+            yield if block_given?
+          end
+        end
+      end
+    end
+    server.local_address.inspect_sockaddr
+  end
+
+  # The part of the picture's own dots in this place that have the colour of the style sheet.
+  def dots(color)
+    browser.evaluate(<<~JS)
+      (() => {
+        const canvas = document.getElementById("canvas"), context = canvas.getContext("2d");
+        context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--#{color}");
+        const [red, green, blue] = context.fillStyle.match(/\\w\\w/g).map((part) => parseInt(part, 16));
+        const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+        let count = 0;
+        for (let i = 0; i < data.length; i += 4) {
+          if (data[i] === red && data[i + 1] === green && data[i + 2] === blue) count++;
+        }
+        return count;
+      })()
+    JS
+  end
+
+  describe "of a server and its clients" do
+    attr_reader :peer
+
+    before do
+      @trace = UringIO.trace { scheduled { @peer = exchange(5) { sleep(0.002) } } }
+      page_of(@trace)
+    end
+
+    it "loads nothing, has a lane for each fiber, and draws them" do
+      expect(Integer(canvas("lanes"))).to eq(@trace.engines.first.fibers.size)
+      expect(%w[computing socket asleep system].map { |color| dots(color) }).to all(be > 50)
+      expect(text("h1")).to start_with("Trace of ")
+      expect(browser.evaluate("document.querySelectorAll('tbody tr').length")).to be_between(3, 15)
+    end
+
+    it "zooms and moves by keyboard, and says so" do
+      whole = seen
+      focus("canvas")
+      browser.press("+")
+      from, to = seen
+      expect(to - from).to be_within(1).of((whole[1] - whole[0]) / 2)
+      browser.press("ArrowRight")
+      expect(seen.first).to be_within(1).of(from + ((to - from) / 5))
+      browser.press("-")
+      browser.press("0")
+      expect(seen).to eq(whole)
+      expect(text("#range")).to include("#{@trace.engines.first.fibers.size} fibers")
+      expect(text(".keys")).to include("+ look closer", "0 see all")
+      expect(browser.complaints).to eq([])
+    end
+
+    it "zooms by the wheel once it was clicked into, and is scrolled past before" do
+      whole = seen
+      x, y = browser.evaluate("(() => { const box = document.getElementById('canvas'); box.scrollIntoView(); " \
+                              "const it = box.getBoundingClientRect(); return [it.x + 400, it.y + 60]; })()")
+      browser.mouse("mouseWheel", x, y, deltaX: 0, deltaY: -10)
+      browser.drawn
+      expect(seen).to eq(whole)
+      browser.click("#canvas")
+      x, y = browser.evaluate("(() => { const it = document.getElementById('canvas').getBoundingClientRect(); " \
+                              "return [it.x + 400, it.y + 60]; })()")
+      browser.mouse("mouseWheel", x, y, deltaX: 0, deltaY: -200)
+      browser.drawn
+      expect(seen[1] - seen[0]).to be < (whole[1] - whole[0]) * 0.8
+    end
+
+    it "tells of each event in turn by keyboard" do
+      focus("canvas")
+      browser.press("Escape")
+      4.times { browser.press("ArrowDown") }
+      told = Array.new(6) { browser.press("n") && text("#details") }
+      expect(told).to all(match(/\Afiber \d+ /))
+      expect(told.uniq.size).to eq(6)
+      expect(told.join).to include("runs for ").and include("waits for the network: ").and include(peer)
+      browser.press("p")
+      expect(text("#details")).to eq(told[-2])
+    end
+
+    it "finds a peer, an operation and a fiber" do
+      focus("search")
+      browser.type(peer)
+      asking = @trace.engines.first.fibers.count do |fiber|
+        [*fiber.waits.flat_map(&:operations), *fiber.marks.map(&:last)].any? { |it| it.peer == "socket #{peer}" }
+      end
+      expect([Integer(canvas("lanes")), text("#range")]).to match([asking, /#{asking} fibers of \d+, \d+ found/])
+      browser.press("Enter")
+      expect(text("#details")).to include(peer)
+      browser.press("Escape")
+      expect(Integer(canvas("lanes"))).to eq(@trace.engines.first.fibers.size)
+      focus("search")
+      browser.type("fiber 4 ")
+      expect(Integer(canvas("lanes"))).to eq(1)
+    end
+
+    it "leads from a sentence to its place" do
+      browser.click("tbody tr:nth-child(2) button")
+      from, to = browser.evaluate("(() => { const row = document.querySelector('tbody tr:nth-child(2)').dataset; " \
+                                  "return [Number(row.from), Number(row.to)]; })()")
+      expect(seen.first).to be <= from
+      expect(seen.last).to be >= to
+      expect(text("#details")).to match(/\Afiber \d+ .*runs for/)
+    end
+
+    it "is drawn in dark, fits into 400 dots, and shows the whole on paper" do
+      browser.viewport(400, 800)
+      browser.media(scheme: "dark")
+      browser.drawn
+      expect(browser.evaluate("document.documentElement.scrollWidth")).to be <= 400
+      expect(browser.evaluate("getComputedStyle(document.body).backgroundColor")).to eq("rgb(13, 17, 23)")
+      expect(dots("ground")).to be > 10_000
+      browser.media(type: "print", scheme: "dark")
+      shown = browser.evaluate("['live', 'still'].map((id) => getComputedStyle(document.getElementById(id)).display)")
+      expect(shown).to eq(%w[none block])
+      expect(browser.evaluate("getComputedStyle(document.body).backgroundColor")).to eq("rgb(255, 255, 255)")
+    end
+  end
+
+  it "names first the fiber that computes while a hundred others have something to do" do
+    line = nil
+    trace = UringIO.trace do
+      scheduled do
+        exchange(50, rounds: 20) { sleep(0.02) }
+        line = __LINE__ + 1
+        Fiber.schedule do
+          sleep(0.1)
+          finish = monotonic + 0.2
+          nil while monotonic < finish
+        end
+      end
+    end
+    page_of(trace)
+    first = text(".verdict p")
+    expect(first).to match(/\AFiber \d+ \(trace_page_spec.rb:#{line}\) ran for \d+ ms without a pause: \d+ others/)
+    expect(first[/(\d+) others/, 1].to_i).to be_between(45, 101)
+    expect(text("tbody tr")).to include(first.delete_suffix("."))
+    expect(text("#details")).to include("trace_page_spec.rb:#{line}", "runs for")
+  end
+
+  it "stays smooth with a hundred thousand records" do
+    trace = UringIO.trace { scheduled { exchange(100, rounds: 85) } }
+    engine = trace.engines.first
+    events = engine.operations.size + engine.fibers.sum { |fiber| fiber.runs.size + fiber.waits.size }
+    expect(events).to be > 100_000
+    page_of(trace)
+    focus("canvas")
+    keys = %w[0 + + + ArrowRight ArrowRight - n ArrowDown + 0]
+    times = keys.map { |key| browser.press(key) && Float(canvas("milliseconds")) }
+    RSpec.configuration.reporter.message("    #{events} events: redrawn in #{times.map(&:round).join(', ')} ms")
+    expect(times.sort[times.size / 2]).to be < 50
+  end
+
+  it "shows as text whatever a program names" do
+    # A folder that is named <, and a socket in it.
+    path = File.join("#{free_path}<", "script><script>alert(1)<!--<b>'\" \u2028.")
+    FileUtils.mkdir_p(File.dirname(path))
+    server = closing(UNIXServer.new(path))
+    trace = UringIO.trace do
+      scheduled do
+        Fiber.schedule { server.accept.then { |socket| socket.readpartial(1) && socket.close } }
+        UNIXSocket.open(path) { |socket| socket.write("x") }
+      end
+    end
+    page_of(trace)
+    focus("search")
+    browser.type("</script><script>alert(1)<!--<b>'\" \u2028.")
+    expect(text("#range")).to match(/[12] fibers? of \d+, [1-9] found/)
+    expect(browser.evaluate("document.scripts.length")).to eq(2)
+  end
+end

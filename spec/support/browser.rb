@@ -1,0 +1,237 @@
+# frozen_string_literal: true
+
+require "io/nonblock"
+require "json"
+require "tmpdir"
+require "fileutils"
+
+# A real Chromium, without a window, driven by the protocol of its developer tools over two pipes: JSON messages, each
+# ended by a NUL. It may not find any other machine. Every wait has an end.
+class Browser
+  NAMES = %w[chromium chromium-browser google-chrome].freeze
+  # Without what a browser does besides showing a page.
+  OPTIONS = %w[--headless --remote-debugging-pipe --disable-gpu --disable-dev-shm-usage --disable-extensions
+               --disable-background-networking --disable-component-update --disable-sync --no-first-run
+               --no-default-browser-check --hide-scrollbars].freeze
+  # Not even by name.
+  NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND"
+  # Seconds for an answer, and for the end.
+  PATIENCE = 20
+  ENDING = 5
+  # What the protocol wants to know of keys that are no letters.
+  KEYS = { "Enter" => 13, "Escape" => 27, "Tab" => 9, "ArrowLeft" => 37, "ArrowUp" => 38, "ArrowRight" => 39,
+           "ArrowDown" => 40 }.freeze
+
+  class Failure < StandardError; end
+
+  class << self
+    # @return [String, nil]
+    def executable
+      folders = ENV.fetch("PATH", "").split(File::PATH_SEPARATOR)
+      NAMES.flat_map { |name| folders.map { |folder| File.join(folder, name) } }.find { |path| File.executable?(path) }
+    end
+
+    # @return [String, nil] why there is none
+    def missing
+      "no Chromium is installed: run `bin/sandbox --suite browser rake spec:browser`" unless executable
+    end
+
+    # A browser for the time of the block.
+    def run(**)
+      browser = new(**)
+      yield browser
+    ensure
+      browser&.close
+    end
+  end
+
+  # @return [Array<String>] errors and warnings of the page's console, and exceptions that nobody rescued
+  attr_reader :complaints
+  # @return [Array<String>] addresses that were asked for, the page's own among them
+  attr_reader :requests
+
+  def initialize(width: 1280, height: 900)
+    @number = 0
+    @complaints = []
+    @requests = []
+    @loaded = 0
+    @buffer = +""
+    @folder = Dir.mktmpdir("uring_io-browser")
+    start
+    target = call("Target.createTarget", url: "about:blank").fetch("targetId")
+    @session = call("Target.attachToTarget", targetId: target, flatten: true).fetch("sessionId")
+    %w[Page Runtime Log Network].each { |domain| call("#{domain}.enable") }
+    viewport(width, height)
+  rescue StandardError
+    close
+    raise
+  end
+
+  # Shows a file, and returns once it has loaded and was drawn.
+  def open(path)
+    complaints.clear
+    requests.clear
+    before = @loaded
+    found = call("Page.navigate", url: "file://#{File.expand_path(path)}")
+    raise Failure, "#{path}: #{found['errorText']}" if found["errorText"]
+
+    read until @loaded > before
+    drawn
+  end
+
+  # @param script [String] an expression; of a promise what it comes to
+  # @return [Object] what JSON has for it
+  def evaluate(script)
+    found = call("Runtime.evaluate", expression: script, returnByValue: true, awaitPromise: true)
+    problem = found["exceptionDetails"]
+    raise Failure, problem.dig("exception", "description") || problem["text"] if problem
+
+    found.dig("result", "value")
+  end
+
+  # Returns once what was changed is drawn.
+  def drawn
+    evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+  end
+
+  # @param key [String] as KeyboardEvent#key has it
+  def press(key, shift: false)
+    details = { key:, windowsVirtualKeyCode: KEYS.fetch(key, key.ord), modifiers: shift ? 8 : 0 }
+    details[:text] = key if key.size == 1
+    call("Input.dispatchKeyEvent", type: "keyDown", **details)
+    call("Input.dispatchKeyEvent", type: "keyUp", **details.except(:text))
+    drawn
+  end
+
+  # Writes into what has the focus.
+  def type(text)
+    call("Input.insertText", text:)
+    drawn
+  end
+
+  # @param selector [String] of the first such element, which is clicked in its middle
+  def click(selector)
+    x, y = evaluate(<<~JS)
+      (() => {
+        const element = document.querySelector(#{JSON.generate(selector)});
+        element.scrollIntoView({ block: "center" });
+        const box = element.getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2];
+      })()
+    JS
+    mouse("mousePressed", x, y, button: "left", clickCount: 1)
+    mouse("mouseReleased", x, y, button: "left", clickCount: 1)
+    drawn
+  end
+
+  # @param type [String] "mouseMoved", "mousePressed", "mouseReleased" or "mouseWheel" at this place of the window
+  def mouse(type, x, y, **)
+    call("Input.dispatchMouseEvent", type:, x:, y:, **)
+  end
+
+  def viewport(width, height)
+    call("Emulation.setDeviceMetricsOverride", width:, height:, deviceScaleFactor: 1, mobile: false)
+  end
+
+  # @param scheme [String] "light" or "dark"
+  # @param type [String] "screen" or "print"
+  def media(scheme: "light", type: "screen")
+    call("Emulation.setEmulatedMedia", media: type, features: [{ name: "prefers-color-scheme", value: scheme }])
+    drawn
+  end
+
+  # Writes a picture of the whole page, or of the window alone.
+  def screenshot(path, whole: true)
+    data = call("Page.captureScreenshot", format: "png", captureBeyondViewport: whole).fetch("data")
+    File.binwrite(path, data.unpack1("m"))
+  end
+
+  def close
+    call("Browser.close") if @session
+  rescue Failure
+    # It is ended below.
+  ensure
+    finish
+  end
+
+  private
+
+  def start
+    commands, @out = IO.pipe
+    @in, answers = IO.pipe
+    # Ruby's pipes do not block, which the browser takes for their end.
+    [commands, answers].each { |io| io.nonblock = false }
+    # A browser as root has no sandbox.
+    options = [*OPTIONS, NO_NETWORK, "--user-data-dir=#{@folder}", *("--no-sandbox" if Process.uid.zero?)]
+    log = File.join(@folder, "log")
+    @pid = spawn({ "HOME" => @folder }, self.class.executable, *options, "about:blank",
+                 3 => commands, 4 => answers, in: File::NULL, out: log, err: log, pgroup: true)
+    [commands, answers].each(&:close)
+  end
+
+  def call(method, **params)
+    @number += 1
+    message = { id: @number, method:, params: }
+    message[:sessionId] = @session if @session && !method.start_with?("Browser", "Target")
+    @out.write(JSON.generate(message), "\0")
+    deadline = now + PATIENCE
+    loop do
+      answer = read(deadline)
+      next unless answer["id"] == @number
+      raise Failure, "#{method}: #{answer.dig('error', 'message')}" if answer["error"]
+
+      return answer["result"]
+    end
+  rescue Errno::EPIPE
+    raise Failure, "the browser has ended: #{said}"
+  end
+
+  # The next message, whichever it is.
+  def read(deadline = now + PATIENCE)
+    until (stop = @buffer.index("\0"))
+      raise Failure, "no answer within #{PATIENCE} seconds: #{said}" unless @in.wait_readable([deadline - now, 0].max)
+
+      @buffer << (@in.read_nonblock(1 << 20, exception: false) || raise(Failure, "the browser has ended: #{said}"))
+    end
+    JSON.parse(@buffer.slice!(0..stop).chomp("\0")).tap { |message| note(message) }
+  end
+
+  def note(message)
+    params = message["params"]
+    case message["method"]
+    when "Page.loadEventFired" then @loaded += 1
+    when "Network.requestWillBeSent" then @requests << params.dig("request", "url")
+    when "Runtime.exceptionThrown"
+      details = params["exceptionDetails"]
+      @complaints << (details.dig("exception", "description") || details["text"])
+    when "Runtime.consoleAPICalled"
+      @complaints << params["args"].map { |it| it["value"] }.join(" ") if %w[error warning].include?(params["type"])
+    when "Log.entryAdded"
+      entry = params["entry"]
+      @complaints << "#{entry['text']} #{entry['url']}" if %w[error warning].include?(entry["level"])
+    end
+  end
+
+  def said = File.read(File.join(@folder, "log")).lines.last(5).join
+
+  def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+
+  def finish
+    [@out, @in].compact.each(&:close)
+    if @pid
+      deadline = now + ENDING
+      sleep(0.02) until (ended = Process.wait(@pid, Process::WNOHANG)) || now > deadline
+      kill
+      Process.wait(@pid) unless ended
+    end
+    @pid = @session = nil
+    FileUtils.rm_rf(@folder)
+  end
+
+  # With the processes that it has started.
+  def kill
+    Process.kill(:KILL, -@pid)
+  rescue Errno::ESRCH
+    nil
+  end
+end
