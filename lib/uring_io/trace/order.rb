@@ -72,28 +72,27 @@ module UringIO
         longest
       end
 
-      # Fibers that could have gone on, had this run not been: they were ready before its end, or the first look after
-      # it found them ready.
+      # Fibers that waited all through this run, and could go on by its end, or right after it: the kernel hands a few
+      # completions over at a time, so that the first look does not find all that was ready.
       # @return [Array<Reading::Fiber>]
       def held(run)
-        found_until = found_until(run)
         @waits.filter_map do |fiber, wait|
-          next if fiber.equal?(run.fiber) || wait.purpose == "run" || wait.to < run.to || wait.from > run.to
+          next if fiber.equal?(run.fiber) || wait.purpose == "run" || wait.from > run.from || wait.to < run.to
 
           ready = ready(wait)
-          fiber if ready && ready <= found_until
+          fiber if ready && ready <= soon_after(run)
         end.uniq
       end
 
-      # The run after which the first look found this wait over: it may have been over long before.
+      # The run that kept the scheduler from seeing sooner that this wait was over.
       # @return [Run, nil]
       def hiding(fiber, wait)
         ready = ready(wait) or return
-        index = @runs.bsearch_index { |run| run.to > ready } || @runs.size
-        run = @runs[index - 1] if index.positive?
-        return if run.nil? || run.fiber.equal?(fiber) || run.took < LONG || run.took * 10 < ready - wait.from
-
-        run if run.to > wait.from && ready <= found_until(run)
+        candidates = long_runs.select do |run|
+          run.to <= ready && ready <= soon_after(run) && run.from >= wait.from && !run.fiber.equal?(fiber)
+        end
+        longest = candidates.max_by(&:took)
+        longest if longest && longest.took * 10 > ready - wait.from
       end
 
       # Whether the operations of this wait were in the queue only, and not with the kernel, until this run had ended.
@@ -133,18 +132,9 @@ module UringIO
         end
       end
 
-      # What is found ready until then was ready, or due, at the end of the run. A call into the kernel that took long
-      # has waited for more.
-      def found_until(run)
-        following = @runs.bsearch { |other| other.from >= run.to }&.from || Float::INFINITY
-        index = @enters.bsearch_index { |enter| enter.from >= run.to } || @enters.size
-        while (enter = @enters[index]) && enter.from < following
-          return enter.from if (enter.to - enter.from) * 10 > run.took
+      def soon_after(run) = run.to + (run.took / 10)
 
-          index += 1
-        end
-        following
-      end
+      def long_runs = @long_runs ||= @runs.select { |run| run.took >= LONG }
     end
     private_constant :Order
   end
