@@ -15,7 +15,7 @@ RSpec.describe "The layers" do
   # From the top. A name covers the module and all modules below it, except those that another floor names.
   core_floors = [
     floor["the face", [""]],
-    floor["drivers, and the trials of backends", %w[driver support], apart: true],
+    floor["drivers, the trials of backends, and the ladder", %w[driver support ladder], apart: true],
     floor["tables of a driver", %w[in_flight users ready_queue recorder timers]],
     floor["the choice of a backend", %w[backend]],
     floor["backends", %w[uring readiness], apart: true],
@@ -29,7 +29,7 @@ RSpec.describe "The layers" do
   ]
 
   # The only modules that may name a backend. Nothing else knows which backend runs.
-  backends = { "uring" => %w[backend support], "readiness" => %w[backend support] }
+  backends = { "uring" => %w[backend support ladder], "readiness" => %w[backend support] }
 
   binding_floors = [
     floor["the extension's init", [""]],
@@ -122,7 +122,7 @@ RSpec.describe "The layers" do
     end
   end
 
-  it "let only the choice of a backend and the trials name one" do
+  it "let only the choice of a backend, the trials and the ladder name one" do
     found = core.imports.filter_map do |import|
       backend, known_to = backends.find { |name, _| import.to == name || import.to.start_with?("#{name}/") }
       next if backend.nil? || [backend, *known_to].include?(import.from.split("/").first)

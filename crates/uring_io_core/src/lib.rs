@@ -19,7 +19,7 @@
 //! A file imports files of its own folder, or of lower floors (`spec/layers_spec.rb` checks it):
 //!
 //! ```text
-//! driver/ │ support/
+//! driver/ │ support/ │ ladder/
 //! in_flight/ users ready_queue recorder timers
 //! backend
 //! uring/ │ readiness/
@@ -53,6 +53,7 @@ mod driver;
 mod error;
 mod hosts;
 mod in_flight;
+pub mod ladder;
 mod memory;
 mod operation;
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere/platform.rs")]

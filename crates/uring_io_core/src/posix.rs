@@ -422,6 +422,7 @@ pub(crate) unsafe fn interrupt(thread: libc::pthread_t) {
 }
 
 /// Descriptors of select(2).
+#[derive(Clone)]
 pub(crate) struct DescriptorSet(libc::fd_set);
 
 impl DescriptorSet {

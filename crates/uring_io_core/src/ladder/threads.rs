@@ -1,0 +1,53 @@
+//! A thread for each connection: it waits in recv(2) until there is something.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, ScopedJoinHandle};
+use std::time::Instant;
+
+use super::answer::answer;
+use super::meter::Meter;
+use crate::error::{Error, Result};
+use crate::posix::block_signals;
+
+/// Stack of a thread. What it does not touch is no memory, so this only keeps the address space small.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// Serves until the client hangs up. Where not all threads can be started, how many were, and why no more.
+pub(super) fn serve(
+    connections: &[OwnedFd],
+    epoch: Instant,
+    end: &AtomicBool,
+) -> Result<std::result::Result<Vec<Meter>, (usize, Error)>> {
+    let one = |connection: &OwnedFd| {
+        block_signals();
+        let mut meter = Meter::new(epoch);
+        while answer(connection.as_raw_fd(), &mut meter)? {}
+        Ok(meter)
+    };
+    std::thread::scope(|scope| {
+        let mut threads: Vec<ScopedJoinHandle<'_, Result<Meter>>> = Vec::new();
+        let mut refused = None;
+        // Those that the client asks first begin last: their answers tell that all have begun.
+        for connection in connections.iter().rev() {
+            let builder = Builder::new().stack_size(STACK_BYTES).name("ladder".into());
+            match builder.spawn_scoped(scope, move || one(connection)) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // The client hangs up then, which ends the threads that there are.
+                    end.store(true, Ordering::Relaxed);
+                    refused = Some((threads.len(), Error::from_io("clone", &error)));
+                    break;
+                }
+            }
+        }
+        let meters: Result<Vec<Meter>> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| std::process::abort()))
+            .collect();
+        match refused {
+            Some(refused) => Ok(Err(refused)),
+            None => Ok(Ok(meters?)),
+        }
+    })
+}
