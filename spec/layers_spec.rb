@@ -50,7 +50,7 @@ RSpec.describe "The layers" do
 
   library_floors = [
     floor["parts with a require of their own",
-          %w[async command_line doctor nio profile rails selector/checked core_ext/io_event core_ext/nio4r
+          %w[async command_line doctor ladder nio profile rails selector/checked core_ext/io_event core_ext/nio4r
              core_ext/nio_close]],
     floor["the library", [""]],
     floor["changes of Ruby's own classes", %w[core_ext]],
@@ -73,7 +73,7 @@ RSpec.describe "The layers" do
   }
 
   # Constants that are defined in Rust.
-  native = %w[Close CloseHalf Poller Ring Scheduler Selector Trace]
+  native = %w[Close CloseHalf Ladder Poller Ring Scheduler Selector Trace]
 
   core = Layers::RustCrate.new(File.join(root, "crates/uring_io_core/src"))
   binding = Layers::RustCrate.new(File.join(root, "ext/uring_io/src"))

@@ -13,6 +13,7 @@ module UringIO
         profile ...      tells where a program's time goes, and what io_uring could give it (profile --help)
         fibers ...       tells what each fiber of a running program waits for (fibers --help)
         trace ...        runs a program and writes a trace of what its fibers do (trace --help)
+        ladder ...       measures and explains the ways to serve many connections, up to io_uring (ladder --help)
         version          prints the version of the gem
         help             prints this
 
@@ -60,6 +61,7 @@ module UringIO
       when "profile" then profile(options)
       when "fibers" then fibers(options)
       when "trace" then trace(options)
+      when "ladder" then ladder(options)
       when "version", "--version", "-v" then [0, alone("#{VERSION}\n", options)]
       when "help", "--help", "-h" then [0, alone(USAGE, options)]
       when nil then raise WrongUsage, "a command is missing"
@@ -91,6 +93,13 @@ module UringIO
       Tracing.new(options, err: @err).run
     rescue ArgumentError => error
       raise WrongUsage, "trace: #{error.message}; see uring_io trace --help"
+    end
+
+    def ladder(options)
+      require_relative "ladder"
+      Ladder.command(options, err: @err, color: color?)
+    rescue ArgumentError => error
+      raise WrongUsage, "ladder: #{error.message}; see uring_io ladder --help"
     end
 
     def fibers(options)

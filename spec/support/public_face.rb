@@ -2,6 +2,7 @@
 
 require "uring_io/command_line"
 require "uring_io/doctor"
+require "uring_io/ladder"
 require "uring_io/nio/selector"
 require "uring_io/profile"
 require "uring_io/rails"

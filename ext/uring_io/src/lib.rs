@@ -13,7 +13,7 @@ mod ruby;
 
 use magnus::{Error, Ruby};
 
-use crate::classes::{close, poller, ring, scheduler, selector, support, trace};
+use crate::classes::{close, ladder, poller, ring, scheduler, selector, support, trace};
 use crate::hooks::{blocking, remembered};
 use crate::memory::buffer;
 use crate::ruby::{closers, io, ractors};
@@ -34,5 +34,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     poller::init(ruby, module)?;
     ring::init(ruby, module)?;
     trace::init(ruby, module)?;
+    ladder::init(ruby, module)?;
     close::init(module)
 }

@@ -1,6 +1,7 @@
 //! The Ruby classes, a file each: arguments in, result out.
 
 pub mod close;
+pub mod ladder;
 pub mod options;
 pub mod poller;
 pub mod ring;

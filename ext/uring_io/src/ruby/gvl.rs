@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rb_sys::{rb_nogvl, RB_NOGVL_INTR_FAIL, RB_NOGVL_UBF_ASYNC_SAFE};
@@ -173,4 +174,50 @@ pub fn wait_for_child(children: Children) -> Option<i32> {
         );
     }
     wait.errno
+}
+
+/// Runs something with the GVL released; it ends soon after `stop` is set, which an interrupt of this thread does.
+/// `None` means that Ruby skipped it because an interrupt was pending. Raises nothing.
+pub fn without<R>(stop: &AtomicBool, run: impl FnOnce() -> R) -> Option<R> {
+    struct Work<F, R> {
+        run: Option<F>,
+        result: Option<R>,
+    }
+
+    unsafe extern "C" fn enter<F: FnOnce() -> R, R>(data: *mut c_void) -> *mut c_void {
+        // SAFETY: `data` is the local of `without`, which does not return before this does.
+        let work = unsafe { &mut *data.cast::<Work<F, R>>() };
+        if let Some(run) = work.run.take() {
+            let run = std::panic::AssertUnwindSafe(run);
+            let done = std::panic::catch_unwind(run).unwrap_or_else(|_| std::process::abort());
+            work.result = Some(done);
+        }
+        std::ptr::null_mut()
+    }
+
+    unsafe extern "C" fn unblock(data: *mut c_void) {
+        // SAFETY: `data` is the flag that the caller of `without` lends; Ruby unregisters this function before
+        // `rb_nogvl` returns. A store is safe from any thread or signal.
+        unsafe { &*data.cast::<AtomicBool>() }.store(true, Ordering::Relaxed);
+    }
+
+    fn call<F: FnOnce() -> R, R>(work: &mut Work<F, R>, stop: &AtomicBool) {
+        // SAFETY: both functions are given pointers to what outlives the call.
+        unsafe {
+            rb_nogvl(
+                Some(enter::<F, R>),
+                std::ptr::from_mut(work).cast(),
+                Some(unblock),
+                std::ptr::from_ref(stop).cast_mut().cast(),
+                (RB_NOGVL_INTR_FAIL | RB_NOGVL_UBF_ASYNC_SAFE) as i32,
+            );
+        }
+    }
+
+    let mut work = Work {
+        run: Some(run),
+        result: None,
+    };
+    call(&mut work, stop);
+    work.result
 }

@@ -1,0 +1,108 @@
+# frozen_string_literal: true
+
+require "etc"
+require "json"
+require_relative "../uring_io"
+require_relative "ladder/command"
+require_relative "ladder/page"
+require_relative "ladder/pictures"
+require_relative "ladder/reading"
+require_relative "ladder/table"
+
+module UringIO
+  # The ladder from blocking threads to io_uring: one small exchange, served in six ways on this machine, with a few or
+  # with many connections. <tt>uring_io ladder</tt> prints it. Linux 5.9 up. Not part of <tt>require "uring_io"</tt>.
+  #
+  #   require "uring_io/ladder"
+  #   puts UringIO::Ladder.climb(connections: [10], seconds: 0.05)
+  class Ladder
+    # The version of {#to_h}.
+    VERSION = 1
+    # From the lowest.
+    RUNGS = %i[threads select poll epoll io_uring sqpoll].freeze
+    # Connections, of which one in a hundred is active.
+    CONNECTIONS = [10, 100, 1_000, 10_000].freeze
+    # How long each part is measured.
+    SECONDS = 0.7
+    # More connections than any port range allows.
+    MOST = 60_000
+    private_constant :Command, :Curve, :Lanes, :MOST, :Page, :Pictures, :Reading, :Rung, :Sentences, :Table, :Texts
+
+    class << self
+      # Measures. The server is this process, which makes plain system calls meanwhile, without the GVL. Exceptions from
+      # outside end it.
+      # @param rungs [Array<Symbol>] of {RUNGS}
+      # @param connections [Array<Integer>] one or more numbers of connections
+      # @param seconds [Numeric] how long each part is measured, about
+      # @yieldparam rung [Symbol] that is measured next
+      # @yieldparam count [Integer] with so many connections
+      # @yieldparam done [Integer] parts that are done
+      # @yieldparam all [Integer] parts that there are
+      # @return [Ladder]
+      # @raise [SystemCallError] when the kernel lacks what the measuring itself needs
+      def climb(rungs: RUNGS, connections: CONNECTIONS, seconds: SECONDS)
+        check(rungs, connections, seconds)
+        begun = now
+        parts = connections.product(rungs)
+        runs = parts.each_with_index.map do |(count, rung), index|
+          yield rung, count, index, parts.size if block_given?
+          { rung:, wanted: count, **measure(rung, count, seconds) }
+        end
+        new({ version: VERSION, uring_io: UringIO::VERSION, machine:, bytes: 64, seconds: now - begun, runs: })
+      end
+
+      # <tt>uring_io ladder</tt>, with its arguments.
+      # @api private
+      # @return [Array(Integer, String)] the exit status, and what is to be printed
+      # @raise [ArgumentError] for arguments that are not in the usage
+      def command(arguments, err:, color:) = Command.new(arguments, err:, color:).run
+
+      private
+
+      def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+
+      def check(rungs, connections, seconds)
+        raise ArgumentError, "rungs: is empty" if rungs.empty?
+        raise ArgumentError, "connections: is empty" if connections.empty?
+
+        rung = rungs.find { |name| !RUNGS.include?(name) }
+        raise ArgumentError, "rungs: there is no #{rung.inspect}; there are #{RUNGS.join(', ')}" if rung
+
+        count = connections.find { |number| !number.is_a?(Integer) || !number.between?(1, MOST) }
+        raise ArgumentError, "connections: #{count.inspect} is not from 1 to #{MOST}" if count
+        return if seconds.is_a?(Numeric) && seconds.real? && seconds.positive? && seconds <= 60
+
+        raise ArgumentError, "seconds: #{seconds.inspect} is not above 0, and 60 at most"
+      end
+
+      def machine
+        kernel = Etc.uname
+        { kernel: "#{kernel[:sysname]} #{kernel[:release]}", hardware: kernel[:machine],
+          processors: Etc.nprocessors, open_files: Process.getrlimit(:NOFILE).last }
+      end
+    end
+
+    # @param recording [Hash] what {#to_h} gives
+    def initialize(recording)
+      @recording = recording
+      @reading = Reading.new(recording)
+    end
+
+    # All numbers: docs/ladder.md tells what each means.
+    # @return [Hash]
+    def to_h = @recording
+
+    # @return [String] {#to_h} as JSON
+    def to_json(*) = "#{JSON.pretty_generate(to_h)}\n"
+
+    # @return [String] one page that loads nothing
+    def html = Page.new(@reading).to_s
+
+    # @return [Hash{String => String}] SVG images by their names
+    def pictures = Pictures.all(@reading)
+
+    # @param color [Boolean] with the colours of a terminal
+    # @return [String] for a terminal of 80 columns
+    def to_s(color: false) = Table.new(@reading, color:).to_s
+  end
+end

@@ -1,0 +1,96 @@
+# frozen_string_literal: true
+
+require_relative "sentences"
+require_relative "texts"
+
+module UringIO
+  class Ladder
+    # A recording by rungs and connections, with figures of one exchange.
+    class Reading
+      # One rung with so many connections.
+      class Run
+        # @param found [Hash] of the recording
+        def initialize(found)
+          @found = found
+        end
+
+        def wanted = @found[:wanted]
+
+        def connections = @found[:connections]
+
+        def measured? = @found.key?(:turns)
+
+        # What has made the connections fewer, or none.
+        def limit = @found[:limit] || @found[:cut]
+
+        # Microseconds of a processor, the ring's own thread included.
+        def cpu(load = :turns) = microseconds(load) { |cost| cost[:cpu] + (cost[:kernel_thread] || 0) }
+
+        # Microseconds of it, by who used them.
+        def cpu_of(part) = microseconds(:turns) { |cost| cost[part] }
+
+        # System calls.
+        def calls(load = :turns)
+          cost = @found[load] and cost[:calls].fdiv(cost[:exchanges])
+        end
+
+        # Microseconds from a request to its answer.
+        def time = measured? && (@found[:turns][:median] * 1e6)
+
+        # Bytes of memory, in the process and in the kernel.
+        def memory = measured? && @found[:memory].sum { |_, bytes| [bytes, 0].max }
+
+        # One exchange as it happened.
+        def exchange = @found[:exchange]
+
+        private
+
+        def microseconds(load)
+          cost = @found[load] or return
+          seconds = yield(cost) or return
+          seconds * 1e6 / cost[:exchanges]
+        end
+      end
+
+      def initialize(recording)
+        @recording = recording
+        @runs = recording[:runs].group_by { |run| run[:rung].to_sym }.transform_values do |runs|
+          runs.map { |run| Run.new(run) }
+        end
+      end
+
+      attr_reader :runs
+
+      def machine = @recording[:machine]
+
+      def seconds = @recording[:seconds]
+
+      # @return [Array<Rung>] that were asked for, from the lowest
+      def rungs = Texts::RUNGS.select { |rung| runs.key?(rung.name) }
+
+      # @return [Array<Integer>]
+      def connections = runs.values.first.map(&:wanted)
+
+      # The run whose exchange is shown: that with the fewest connections.
+      def shown(rung) = runs.fetch(rung).find(&:measured?)
+
+      # @return [Array<Array(Integer, Float)>] connections and a figure, where it is above 0
+      def points(rung)
+        found = runs.fetch(rung).select(&:measured?).map { |run| [run.connections, yield(run)] }
+        found.select { |_, figure| figure&.positive? }
+      end
+
+      # How many times more a figure is with the most connections than with the fewest; nil where it cannot be told.
+      def growth(rung, &)
+        return unless runs.key?(rung)
+
+        (_, first), *, (_, last) = points(rung, &)
+        last && (last / first)
+      end
+
+      def sentences = Sentences.new(self).all
+
+      def limits = Sentences.new(self).limits
+    end
+  end
+end
