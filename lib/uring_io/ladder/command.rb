@@ -15,13 +15,16 @@ module UringIO
         what each step of the ladder is for. It takes about a minute; docs/ladder.md tells more.
 
       TEXT
-      private_constant :BANNER
+      # As a shell says.
+      INTERRUPTED = 128 + Signal.list.fetch("INT")
+      private_constant :BANNER, :INTERRUPTED
 
       def initialize(arguments, err:, color:)
         @arguments = arguments
         @err = err
         @color = color
         @connections = CONNECTIONS
+        @seconds = SECONDS
       end
 
       # @return [Array(Integer, String)] the exit status, and what is to be printed
@@ -39,6 +42,9 @@ module UringIO
         [0, @json ? ladder.to_json : ladder.to_s(color: @color)]
       rescue OptionParser::ParseError => error
         raise ArgumentError, error.message
+      rescue Interrupt
+        @err.puts("uring_io: the ladder was interrupted before all was measured")
+        [INTERRUPTED, ""]
       end
 
       private
@@ -48,6 +54,9 @@ module UringIO
           parser.banner = BANNER
           parser.on("--connections N,...", Array, "other numbers of connections") do |list|
             @connections = list.map { |number| Integer(number, 10) }
+          end
+          parser.on("--seconds N", Float, "measures each part for so long (default #{SECONDS})") do |number|
+            @seconds = number
           end
           parser.on("--json", "prints all numbers as JSON (docs/ladder.md)") { @json = true }
           parser.on("--html FILE", "writes a page there, too, which explains each step by pictures") do |file|
@@ -65,7 +74,7 @@ module UringIO
       end
 
       def climb
-        Ladder.climb(connections: @connections) { |*part| progress(*part) }
+        Ladder.climb(connections: @connections, seconds: @seconds) { |*part| progress(*part) }
       ensure
         @err.print("\r\e[K") if @err.tty?
       end

@@ -9,10 +9,10 @@ module UringIO
     class Curve
       include ERB::Util
 
-      WIDTH = 480
-      HEIGHT = 340
+      WIDTH = 400
+      HEIGHT = 300
       LEFT = 58
-      RIGHT = 76
+      RIGHT = 72
       TOP = 14
       BOTTOM = 44
       # Between two names at the right end.

@@ -9,7 +9,7 @@ module UringIO
     class Lanes
       include ERB::Util
 
-      WIDTH = 480
+      WIDTH = 400
       LEFT = 8
       TOP = 40
       LANE = 40
@@ -77,7 +77,7 @@ module UringIO
           bars.map { |start, stop, name| bar(name, start, stop, y, words) }.join
       end
 
-      def shortened(label) = label.size > 62 ? "#{label[0, 60]}…" : label
+      def shortened(label) = label.size > 60 ? "#{label[0, 58]}…" : label
 
       def bar(kind, from, to, y, words)
         left = x(from)
