@@ -63,6 +63,17 @@ RSpec.describe "The page of a trace" do
                   "(client.rb:8) for 1 ms).")
   end
 
+  it "tells fibers apart whose block it does not know, and schedulers where there are several" do
+    two = Array.new(2) { |index| recorded.of([fiber[1, "", [[0, 2]]], fiber[2, "", [[3, 4 + index]]]]) }
+    trace = trace_class.allocate
+    trace.instance_variable_set(:@engines, two)
+    expect(trace.html.scan(/Fiber \d ran.*At.*(?=\.<)/).map { |row| row.gsub(/<.*?>/, "") })
+      .to eq(["Fiber 1 ran for 2 ms without a pause. At 0 ns, on io_uring 1",
+              "Fiber 1 ran for 2 ms without a pause. At 0 ns, on io_uring 2",
+              "Fiber 2 ran for 2 ms without a pause. At 3 ms, on io_uring 2",
+              "Fiber 2 ran for 1 ms without a pause. At 3 ms, on io_uring 1"])
+  end
+
   it "says that the kernel was asked late, where the call that hands over came late" do
     write = operation["write", "socket 127.0.0.1:80", 6, 1, 12, 6]
     found = lambda do |*enters|

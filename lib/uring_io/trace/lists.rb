@@ -74,12 +74,15 @@ module UringIO
       end
 
       def longest(all)
-        groups = all.group_by { |found| [found.engine, Words.place(found.fiber), words(found.what)] }
+        groups = all.group_by { |found| [found.engine, block(found.fiber), words(found.what)] }
         rows = groups.values.map { |group| [group.max_by(&:took), group] }
         rows.sort_by { |found, _| -found.took }.first(MOST).map do |found, group|
           Row.new(found.engine, found.fiber.number, found.from, found.to, found.took, yield(found), alike(group))
         end
       end
+
+      # The block of a fiber, or the fiber itself where that is not known.
+      def block(fiber) = fiber.name.empty? ? fiber.number : fiber.name
 
       # What makes two waits of the same block the same: the operations, whoever the peer is.
       def words(what)

@@ -59,8 +59,11 @@ module UringIO
           @lists.delays]]
       end
 
-      # When it was, as in the picture.
-      def at(row) = Words.duration(row.from - @scene.start)
+      # When it was, as in the picture, and on which of several schedulers; how often, and how long in all.
+      def about(row)
+        on = ", on #{engines[row.engine]}" if engines.size > 1
+        ["At #{Words.duration(row.from - @scene.start)}#{on}", row.alike].compact.join(". ")
+      end
 
       def engines
         @scene.readings.each_with_index.map { |reading, index| "#{reading.backend} #{index + 1}" }
