@@ -59,7 +59,7 @@ module UringIO
       end
 
       def client
-        %(<text x="#{LEFT}" y="#{TOP - 4}">The client waits for its answer</text>) +
+        text("The client waits for its answer", TOP) +
           bar("client", 0, @answered, TOP, "the client waits for #{micros(@answered)}")
       end
 
@@ -67,17 +67,22 @@ module UringIO
       def lane(step, y)
         kind = step[:call] ? "call" : "store"
         from, to = step.values_at(:from, :to)
-        label = "#{step[:call] ? step[:name] : "#{step[:name]} (no call)"}: #{step[:words]}"
-        words = "#{label}, #{micros(to - from)}"
-        after = step[:name] == "send" ? kind : "wait"
-        parts = [[from, [to, 0].min, "wait"], [[from, 0].max, [to, @answered].min, kind],
+        before, after = [true, step[:name] != "send"].map { |asleep| asleep && step[:call] ? "wait" : kind }
+        parts = [[from, [to, 0].min, before], [[from, 0].max, [to, @answered].min, kind],
                  [[from, @answered].max, to, after]]
         bars = parts.select { |start, stop, _| stop > start }
-        %(<text x="#{LEFT}" y="#{y - 4}">#{h(shortened(label))}</text>) +
-          bars.map { |start, stop, name| bar(name, start, stop, y, words) }.join
+        words = "#{label(step)}, #{micros(to - from)}"
+        text(shortened(label(step)), y) + bars.map { |start, stop, name| bar(name, start, stop, y, words) }.join
       end
 
-      def shortened(label) = label.size > 60 ? "#{label[0, 58]}…" : label
+      # Right of the line where the request comes.
+      def text(label, y) = %(<text x="#{x(0) + 4}" y="#{y - 4}">#{h(label)}</text>)
+
+      def label(step)
+        step[:call] ? "#{step[:name]}: #{step[:words]}" : "#{step[:name]} #{step[:words]} (no call)"
+      end
+
+      def shortened(label) = label.size > 52 ? "#{label[0, 50]}…" : label
 
       def bar(kind, from, to, y, words)
         left = x(from)

@@ -40,18 +40,20 @@ module UringIO
 
       def picture(drawn) = Pictures.within(drawn)
 
-      # The exchange that is shown of a rung, or nil.
-      def lanes(rung)
-        run = @reading.shown(rung.name) and Lanes.new(run.exchange)
-      end
+      # What is shown of a rung: one exchange, and where it differs another one with many connections.
+      def shown(rung) = [@reading.shown(rung.name), @reading.crowded(rung.name)].compact
+
+      def lanes(run) = Lanes.new(run.exchange)
 
       # The calls of one exchange in words.
-      def calls(rung)
-        names = @reading.shown(rung.name).exchange[:calls]
+      def calls(run)
+        names = run.exchange[:calls]
         return "no system call" if names.empty?
 
         "#{names.size} system call#{'s' if names.size != 1}: #{names.sort_by { |name| order(name) }.join(', ')}"
       end
+
+      def connections(run) = "#{Texts.count(run.connections)} connection#{'s' if run.connections != 1}"
 
       def order(name) = %w[recv send].index(name) || -1
 

@@ -36,8 +36,11 @@ module UringIO
       class << self
         # @return [Hash{String => String}] SVG images by their names
         def all(reading)
-          lanes = reading.rungs.filter_map do |rung|
-            run = reading.shown(rung.name) and ["ladder-#{rung.name}", Lanes.new(run.exchange)]
+          lanes = reading.rungs.flat_map do |rung|
+            { rung.name => reading.shown(rung.name),
+              "#{rung.name}-crowded" => reading.crowded(rung.name) }.compact.map do |name, run|
+              ["ladder-#{name}", Lanes.new(run.exchange)]
+            end
           end
           curves = curves(reading).map { |name, curve| ["ladder-#{name}", curve] }
           [*lanes, *curves].to_h { |name, picture| [name, alone(picture)] }

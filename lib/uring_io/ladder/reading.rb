@@ -71,8 +71,20 @@ module UringIO
       # @return [Array<Integer>]
       def connections = runs.values.first.map(&:wanted)
 
-      # The run whose exchange is shown: that with the fewest connections.
-      def shown(rung) = runs.fetch(rung).find(&:measured?)
+      # The run whose exchange is shown: that with the fewest connections. With a polling thread that with the fastest
+      # exchange, as the others tell who was waiting for a processor.
+      def shown(rung)
+        measured = runs.fetch(rung).select(&:measured?)
+        rung == :sqpoll ? measured.min_by { |run| run.exchange[:answered] } : measured.first
+      end
+
+      # The run with the most connections, where the list of them is handed over with each call.
+      def crowded(rung)
+        return unless %i[select poll].include?(rung)
+
+        most = runs.fetch(rung).select(&:measured?).max_by(&:connections)
+        most if most && most.connections > shown(rung).connections
+      end
 
       # @return [Array<Array(Integer, Float)>] connections and a figure, where it is above 0
       def points(rung)

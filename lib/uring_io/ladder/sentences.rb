@@ -17,7 +17,7 @@ module UringIO
       end
 
       # @return [Array<String>]
-      def all = [grown, flat, alike, calls, memory, burnt].compact
+      def all = [alike, grown, flat, calls, memory, burnt].compact
 
       # @return [Array<String>]
       def limits
@@ -42,27 +42,30 @@ module UringIO
         "#{rung.name}: not measured with #{wanted} connections. The limit is #{words}#{error}#{most}."
       end
 
-      def growths = @reading.rungs.to_h { |rung| [rung.name, @reading.growth(rung.name, &:cpu)] }.compact
-
-      def most_and_least = [@reading.connections.max, @reading.connections.min].map { |count| Texts.count(count) }
+      # Growths on the rungs that wait for requests: how many times as much processor time with the most connections.
+      def growths
+        found = @reading.rungs.to_h { |rung| [rung.name, @reading.growth(rung.name, &:cpu)] }
+        found.compact.except(:sqpoll)
+      end
 
       def grown
-        found = growths.select { |name, times| name != :sqpoll && times >= FLAT }
+        found = growths.select { |_, times| times >= FLAT }
         return if found.empty?
 
         words = found.map do |name, times|
           most = @reading.points(name, &:cpu).last.first
-          "#{Texts.figure(times)} times as much with #{name} (#{Texts.count(most)} connections)"
+          "#{Texts.figure(times)} times the processor time with #{name} (#{Texts.count(most)} connections)"
         end
-        "An exchange grows with the connections that are idle: against #{most_and_least.last} connections it takes " \
-          "#{list(words)} of a processor's time."
+        "Idle connections cost time with #{list(found.keys)}: against #{Texts.count(@reading.connections.min)} " \
+          "connections, an exchange takes #{list(words)}."
       end
 
       def flat
-        found = growths.select { |name, times| name != :sqpoll && times < FLAT }.keys
-        return if found.empty? || @reading.connections.uniq.one?
+        found = growths.select { |_, times| times < FLAT }
+        return if found.empty?
 
-        "It stays the same with #{list(found)}: idle connections cost no time."
+        least, most = found.values.minmax.map { |times| Texts.figure(times) }
+        "They hardly matter with #{list(found.keys)}: an exchange takes #{least} to #{most} times as much."
       end
 
       def alike
@@ -106,17 +109,23 @@ module UringIO
       end
 
       def burnt
-        run = @reading.runs.fetch(:sqpoll, []).find(&:measured?)
-        return unless run
+        runs = @reading.runs.fetch(:sqpoll, []).select(&:measured?)
+        return if runs.empty?
 
-        calls = run.calls.round(2).zero? ? "no system call" : "#{Texts.figure(run.calls)} system calls"
-        words = "SQPOLL makes #{calls} and burns processors instead: " \
-                "#{Texts.length(run.cpu)} of their time for an exchange."
+        most = runs.map(&:calls).max
+        calls = most.round(2).zero? ? "no system call" : "#{Texts.figure(most)} system calls"
+        words = "SQPOLL makes #{calls} and burns processors instead: #{range(runs,
+                                                                             &:cpu)} of their time for an exchange."
         processors = @reading.machine[:processors]
         return words if processors >= PARTIES
 
         "#{words} This machine has #{processors}, and the client, the server and the kernel's thread want one each: " \
-          "they wait for each other, and an exchange takes #{Texts.length(run.time)}."
+          "when they have to wait for each other, an exchange takes long (#{range(runs, &:time)} here)."
+      end
+
+      def range(runs, &)
+        least, most = runs.map(&).minmax.map { |number| Texts.length(number) }
+        least == most ? least : "#{least} to #{most}"
       end
 
       def list(words)

@@ -204,13 +204,18 @@ fn timed(cost: Cost, times: Times) -> Cost {
     }
 }
 
-/// The last exchange but one of those that were kept: the next one has begun after it.
+/// The fastest of the exchanges that were kept, as the others were disturbed. Not the last one, after which nothing
+/// was kept of the next wait.
 fn exchange(meters: &[Meter], told: &Told) -> Exchange {
     let recorded = meters.iter().map(Meter::recorded);
     let Some(recorded) = recorded.max_by_key(|it| it.received.len()) else {
         return Exchange::default();
     };
-    let [.., (sent, answered), _] = told.kept[..] else {
+    let followed = &told.kept[..told.kept.len().saturating_sub(1)];
+    let fastest = followed
+        .iter()
+        .min_by_key(|(sent, answered)| answered - sent);
+    let Some(&(sent, answered)) = fastest else {
         return Exchange::default();
     };
     let steps = recorded.steps.iter();

@@ -147,7 +147,7 @@ impl Server<'_> {
             return enter(ring, completions, meter);
         }
         self.rouse(ring, meter)?;
-        let words = |_: &bool| "at the completion queue until there is one".into();
+        let words = |_: &bool| "at the completion queue".into();
         let overflowed = meter.step("looks", false, words, || loop {
             if !ring.completion().is_empty() {
                 return false;
