@@ -28,7 +28,7 @@ module UringIO
         @enters = reading.enters
         # A polling thread of the kernel takes submissions without a call.
         @submits = reading.backend == :io_uring && @enters.any? { |enter| enter.submissions.positive? }
-        @collections = reading.respond_to?(:collections) ? reading.collections : []
+        @collections = reading.collections
         @waits = reading.fibers.flat_map do |fiber|
           fiber.waits.filter_map { |wait| [fiber, wait] if wait.depth.zero? }
         end
