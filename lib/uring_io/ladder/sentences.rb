@@ -92,7 +92,9 @@ module UringIO
 
         "When all active connections ask at once, of #{Texts.count(run.connections)}, an exchange takes " \
           "#{Texts.figure(run.calls(:together))} system calls with io_uring and " \
-          "#{Texts.figure(other.calls(:together))} with epoll: one call carries the work of many."
+          "#{Texts.figure(other.calls(:together))} with epoll: one call carries the work of many. It takes " \
+          "#{Texts.length(run.cpu(:together))} and #{Texts.length(other.cpu(:together))} of a processor: most " \
+          "of that is the network itself, whoever asks for it."
       end
 
       def together(name)
