@@ -185,14 +185,10 @@ impl Log {
     }
 
     fn add(&mut self, event: Event, details: &Details) {
-        let before = self.last;
+        self.settle();
         let at = self.instant(event);
-        let about = if details.fd < 0 {
-            0
-        } else {
-            self.describe(details.fd, at)
-        };
-        let mut record = Record {
+        let about = self.describe(details.fd, at);
+        self.push(Record {
             at,
             party: details.party,
             token: details.token,
@@ -201,16 +197,31 @@ impl Log {
             name: details.name,
             about,
             event,
-        };
-        match self.parked.take() {
-            Some((party, token)) if event == Event::Submitted && token == details.token => {
-                record.event = Event::ParkedFor;
-                record.party = party;
+        });
+    }
+
+    /// As [`add`](Self::add), of an operation that is begun, at once after the park or part before it.
+    fn add_submitted(&mut self, details: &Details) {
+        let at = self.last;
+        let about = self.describe(details.fd, at);
+        let (event, party) = match self.parked.take() {
+            Some((party, token)) if token == details.token => (Event::ParkedFor, party),
+            other => {
+                self.parked = other;
+                self.settle();
+                (Event::Submitted, 0)
             }
-            Some((party, token)) => self.push(bare(Event::Parked, before, party, token)),
-            None => {}
-        }
-        self.push(record);
+        };
+        self.push(Record {
+            at,
+            party,
+            token: details.token,
+            value: details.value,
+            fd: details.fd,
+            name: details.name,
+            about,
+            event,
+        });
     }
 
     /// As [`add`](Self::add), of a party that parks for an operation. As a rule that is begun next, and all of it is
@@ -222,6 +233,7 @@ impl Log {
     }
 
     /// As [`add`](Self::add), of what has no descriptor and no name.
+    #[inline(always)]
     fn add_bare(&mut self, event: Event, party: u64, token: u64, value: i32) {
         self.settle();
         let at = self.instant(event);
@@ -247,7 +259,6 @@ impl Log {
             Event::Parked | Event::Ended => (false, !self.loops),
             Event::Entered | Event::Looked => (false, true),
             Event::Left | Event::Started => (self.still && !self.loops, false),
-            // As the park or part before it.
             Event::Submitted | Event::ParkedFor => (true, self.still),
             Event::Done => (false, false),
             Event::Collected => (false, self.still),
@@ -289,8 +300,11 @@ impl Log {
         number
     }
 
-    /// What a descriptor is, as the number of a name. A socket's is the bytes of its address, in hexadecimal.
+    /// What a descriptor is, as the number of a name; 0 where there is none. A socket's is the bytes of its address, in hexadecimal.
     fn describe(&mut self, fd: RawFd, at: u64) -> u16 {
+        if fd < 0 {
+            return 0;
+        }
         let closes = Some(closes(fd).load(Ordering::Relaxed));
         let place = fd as usize;
         match self.descriptors.get(place) {
@@ -434,6 +448,21 @@ impl Recorder {
     #[cold]
     pub fn record_park(&self, party: u64, token: u64) {
         self.with(|log| log.add_park(party, token));
+    }
+
+    #[cold]
+    pub fn record_submitted(&self, details: &Details) {
+        self.with(|log| log.add_submitted(details));
+    }
+
+    #[cold]
+    pub fn record_completed(&self, token: u64, result: i32) {
+        self.with(|log| log.add_bare(Event::Completed, 0, token, result));
+    }
+
+    #[cold]
+    pub fn record_left(&self, party: u64, token: u64) {
+        self.with(|log| log.add_bare(Event::Left, party, token, 0));
     }
 
     #[cold]

@@ -13,7 +13,6 @@ use crate::completion::StartedCall;
 use crate::error::Result;
 use crate::in_flight::{Shot, Wakeup};
 use crate::operation::{Interest, LentBuffer, Operation};
-use crate::recorder::Event;
 use crate::token::Token;
 
 impl<P> Driver<P> {
@@ -59,7 +58,7 @@ impl<P> Driver<P> {
                 parks.in_flight.submitted(token, true);
                 parks.fire(token, Wakeup::Completed(result));
                 if self.recorder.is_on() {
-                    self.record_token(Event::Completed, token, result);
+                    self.record_completed(token, result);
                 }
             }
             StartedCall::Blocking => {

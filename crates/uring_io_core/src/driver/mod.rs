@@ -31,7 +31,7 @@ use crate::in_flight::{InFlight, Look, Wakeup};
 use crate::operation::{Operation, Transfer};
 use crate::posix;
 use crate::ready_queue::ReadyQueue;
-use crate::recorder::{Event, Recorder};
+use crate::recorder::Recorder;
 use crate::ring_options::Options as RingOptions;
 use crate::stats::{Counts, Stats};
 use crate::timers::Timers;
@@ -209,7 +209,7 @@ impl<P> Driver<P> {
         match started {
             Started::Done(result) if self.may_do_at_once() => {
                 if self.recorder.is_on() {
-                    self.record_token(Event::Completed, token, result);
+                    self.record_completed(token, result);
                 }
                 return Ok(Some(result));
             }
@@ -317,7 +317,7 @@ impl<P> Driver<P> {
     pub fn wake(&self, token: Token) {
         self.parks.borrow_mut().fire(token, Wakeup::Woken);
         if self.recorder.is_on() {
-            self.record_token(Event::Woken, token, 0);
+            self.record_woken(token);
         }
         if self.waiting.get() {
             self.waker.wake();

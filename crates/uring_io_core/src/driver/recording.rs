@@ -32,6 +32,12 @@ impl<P> Driver<P> {
         self.recorder.record_bare(event, party, token, 0);
     }
 
+    /// Records that a party has left its place.
+    #[inline]
+    pub fn record_left(&self, party: u64, token: Token) {
+        self.recorder.record_left(party, token.to_bits());
+    }
+
     /// Records that a party waits, and for what; for an operation that it is about to begin, where that is nothing.
     pub fn record_park(&self, party: u64, token: Token, purpose: Common) {
         let token = token.to_bits();
@@ -102,16 +108,22 @@ impl<P> Driver<P> {
             .record_bare(event, nanoseconds(length), nanoseconds(locked), submissions);
     }
 
-    pub(super) fn record_token(&self, event: Event, token: Token, result: i32) {
-        self.recorder.record_bare(event, 0, token.to_bits(), result);
+    #[inline]
+    pub(super) fn record_completed(&self, token: Token, result: i32) {
+        self.recorder.record_completed(token.to_bits(), result);
+    }
+
+    pub(super) fn record_woken(&self, token: Token) {
+        self.recorder
+            .record_bare(Event::Woken, 0, token.to_bits(), 0);
     }
 
     /// Records that a deadline has passed.
     #[cold]
     pub(super) fn record_passed(&self, token: Token, passed: Wakeup) {
         match passed {
-            Wakeup::Completed(result) => self.record_token(Event::Completed, token, result),
-            Wakeup::TimedOut | Wakeup::Woken => self.record_token(Event::Woken, token, 0),
+            Wakeup::Completed(result) => self.record_completed(token, result),
+            Wakeup::TimedOut | Wakeup::Woken => self.record_woken(token),
         }
     }
 
@@ -127,7 +139,7 @@ impl<P> Driver<P> {
             value: length,
             ..details(operation)
         };
-        self.recorder.record(Event::Submitted, &details);
+        self.recorder.record_submitted(&details);
     }
 
     /// Records an operation that was over at once.
@@ -149,7 +161,7 @@ impl<P> Driver<P> {
             token: token.to_bits(),
             ..Details::default()
         };
-        self.recorder.record(Event::Submitted, &details);
+        self.recorder.record_submitted(&details);
     }
 }
 

@@ -184,7 +184,7 @@ impl<P> Driver<P> {
         let mut parks = self.parks.borrow_mut();
         let take = |token, completion: Completion| {
             if self.recorder.is_on() {
-                self.record_token(Event::Completed, token, completion.result);
+                self.record_completed(token, completion.result);
             }
             parks.complete(token, completion);
         };
@@ -204,7 +204,7 @@ impl<P> Driver<P> {
             for (token, result) in workers.completions() {
                 self.counts.completions.add(1);
                 if self.recorder.is_on() {
-                    self.record_token(Event::Completed, token, result);
+                    self.record_completed(token, result);
                 }
                 parks.fire(token, Wakeup::Completed(result));
             }

@@ -37,7 +37,7 @@ impl Engine {
 
     #[cold]
     pub(super) fn record_leave(&self, address: u64, token: Token) {
-        self.driver.record_party(Event::Left, address, Some(token));
+        self.driver.record_left(address, token);
     }
 
     /// Records the begin of the current fiber; `place` says where its block is.
