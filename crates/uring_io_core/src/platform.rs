@@ -117,6 +117,18 @@ pub(crate) fn bypasses_cache(fd: RawFd) -> Result<bool> {
     Ok(flags & libc::O_DIRECT != 0)
 }
 
+/// The clock that nobody sets, at its last tick: some milliseconds ago at most. To read it takes a third of what the
+/// exact one takes.
+pub(crate) fn coarse() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes to the local.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Signals that nobody needs, the least likely to be used first.
 pub(crate) fn spare_signals() -> impl Iterator<Item = i32> {
     (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev()

@@ -2,6 +2,29 @@
 
 RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
   each_backend do |backend|
+    it "lets others have what came for them, when one computes for long between two sleeps of nothing" do
+      step = nil
+      seen = nil
+      scheduled do
+        reader, writer = IO.pipe
+        Fiber.schedule do
+          reader.getc
+          seen = step
+        end
+        Fiber.schedule do
+          20.times do |number|
+            step = number
+            writer.write("x") if number == 2
+            # Longer than a tick of the system's clock.
+            start = monotonic
+            nil while monotonic - start < 0.012
+            sleep(0)
+          end
+        end
+      end
+      expect(seen).to be < 6
+    end
+
     it "sleeps at least as long as asked, in Integers, Floats and Rationals" do
       scheduled do
         [0.02, 0.003r, 1/100r, 0].each do |seconds|

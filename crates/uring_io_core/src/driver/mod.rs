@@ -85,6 +85,8 @@ pub struct Driver<P> {
     submitted: Cell<bool>,
     /// Entries handed out since then.
     served: Cell<usize>,
+    /// When a look at a costly backend was first put off, by the system's coarse clock.
+    put_off: Cell<Option<Duration>>,
     /// Operations completed at once since then.
     done_at_once: Cell<usize>,
     /// Operations completed at once since an entry was handed out.
@@ -125,6 +127,7 @@ impl<P> Driver<P> {
             closes: Cell::new(false),
             submitted: Cell::new(false),
             served: Cell::new(0),
+            put_off: Cell::new(None),
             done_at_once: Cell::new(0),
             done_in_a_row: Cell::new(0),
             lead: Cell::new(None),

@@ -7,6 +7,7 @@ use super::{Driver, Turn};
 use crate::completion::Completion;
 use crate::error::Result;
 use crate::in_flight::{Turnabout, Wakeup};
+use crate::platform;
 use crate::recorder::Event;
 use crate::token::Token;
 
@@ -97,13 +98,22 @@ impl<P> Driver<P> {
             return Ok(Turn::Idle(left));
         }
         let costly = self.backend.borrow().flush_is_costly();
-        let overdue =
-            self.served.get() >= SERVED_MAX || self.done_at_once.get() >= DONE_AT_ONCE_MAX;
-        if !costly || overdue {
+        if !costly || self.is_look_due() {
             self.look()?;
         }
         self.parks.borrow_mut().ready.begin_turn();
         Ok(Turn::Ready)
+    }
+
+    /// Whether a backend whose look costs a system call is to be asked. The turns since the last time may have been few
+    /// and long, so the time counts as well: what is ready waits for two turns, or for a tick of the system's clock.
+    fn is_look_due(&self) -> bool {
+        let now = platform::coarse();
+        let since = self.put_off.get().unwrap_or(now);
+        self.put_off.set(Some(since));
+        since != now
+            || self.served.get() >= SERVED_MAX
+            || self.done_at_once.get() >= DONE_AT_ONCE_MAX
     }
 
     /// Waits in the kernel, having passed on what is queued. Begin a turn afterwards.
@@ -173,6 +183,7 @@ impl<P> Driver<P> {
     fn looked(&self) {
         self.submitted.set(false);
         self.served.set(0);
+        self.put_off.set(None);
         self.done_at_once.set(0);
         self.lead.set(None);
         self.begin_row();

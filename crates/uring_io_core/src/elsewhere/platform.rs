@@ -3,7 +3,8 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use crate::clock::milliseconds;
 use crate::descriptor::owned;
@@ -69,6 +70,13 @@ pub(crate) fn wake_descriptors() -> Result<(OwnedFd, Option<OwnedFd>)> {
 pub(crate) fn restore_errno(errno: i32) {
     // SAFETY: the location is this thread's own and always valid.
     unsafe { *errno_location() = errno };
+}
+
+/// A clock that nobody sets, in whole milliseconds: not every system has a coarse one.
+pub(crate) fn coarse() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = START.get_or_init(Instant::now).elapsed();
+    Duration::from_millis(since.as_millis() as u64)
 }
 
 /// Signals that hardly anybody needs, and that are ignored where nobody handles them.
