@@ -194,6 +194,9 @@ const drawLanes = () => {
   context.beginPath();
   context.rect(0, AXIS, width, lanesHeight);
   context.clip();
+  context.globalAlpha = 0.3;
+  bars(engine.collections, AXIS + lanesHeight, lanesHeight, lanesHeight, colors.gc);
+  context.globalAlpha = 1;
   const first = Math.floor(view.top / LANE);
   for (let i = first; i < lanes.length && AXIS + i * LANE - view.top < AXIS + lanesHeight; i++) {
     const lane = lanes[i], base = AXIS + (i + 1) * LANE - view.top - 2;
@@ -208,9 +211,6 @@ const drawLanes = () => {
     drawMarks(lane.marks, base);
     write(lane.short, 6, base - 3, gutter - 10);
   }
-  context.globalAlpha = 0.35;
-  bars(engine.collections, AXIS + lanesHeight, lanesHeight, lanesHeight, colors.gc);
-  context.globalAlpha = 1;
   context.restore();
   if (lanes.length * LANE > lanesHeight) drawScroll();
 };
