@@ -8,9 +8,11 @@ module UringIO
     class Sentences
       # A figure that has grown less than that counts as flat.
       FLAT = 5
+      # Times that differ by less than that count as alike.
+      ALIKE = 3
       # Threads that want to run at once on the highest rung: the client, the server and the ring's own.
       PARTIES = 3
-      private_constant :FLAT, :PARTIES
+      private_constant :ALIKE, :FLAT, :PARTIES
 
       def initialize(reading)
         @reading = reading
@@ -65,17 +67,16 @@ module UringIO
         return if found.empty?
 
         least, most = found.values.minmax.map { |times| Texts.figure(times) }
-        "They hardly matter with #{list(found.keys)}: an exchange takes #{least} to #{most} times as much."
+        "Idle connections hardly matter with #{list(found.keys)}: an exchange takes #{least} to #{most} times as much."
       end
 
       def alike
         few = @reading.connections.min
-        found = times_with(few).except(:sqpoll)
-        return if found.size < 2
+        least, most = times_with(few).except(:sqpoll).values.minmax
+        return if least.nil? || least == most || most > ALIKE * least
 
-        least, most = found.values.minmax.map { |time| Texts.figure(time) }
-        "With #{Texts.count(few)} connections all rungs below SQPOLL are alike: an exchange takes #{least} to " \
-          "#{most} µs."
+        "With #{Texts.count(few)} connections all rungs below SQPOLL are alike: an exchange takes " \
+          "#{Texts.figure(least)} to #{Texts.figure(most)} µs."
       end
 
       def times_with(count)
@@ -90,11 +91,13 @@ module UringIO
         other = together(:epoll)
         return unless run && other
 
+        times = [run, other].map { |it| it.cpu(:together) }
+        saved = " Calls are the smaller part of its cost: #{Texts.length(times[0])} and " \
+                "#{Texts.length(times[1])} of a processor."
         "When all active connections ask at once, of #{Texts.count(run.connections)}, an exchange takes " \
           "#{Texts.figure(run.calls(:together))} system calls with io_uring and " \
-          "#{Texts.figure(other.calls(:together))} with epoll: one call carries the work of many. It takes " \
-          "#{Texts.length(run.cpu(:together))} and #{Texts.length(other.cpu(:together))} of a processor: most " \
-          "of that is the network itself, whoever asks for it."
+          "#{Texts.figure(other.calls(:together))} with epoll: one call carries the work of many." \
+          "#{saved if times[0] > times[1] / 2}"
       end
 
       def together(name)
