@@ -53,7 +53,7 @@ module UringIO
     # @param recordings [Array] of each engine the backend, the count of records that are gone, names and records
     # @api private
     def initialize(recordings)
-      @engines = recordings.reject { |*, records| records.empty? }.map { |recording| Reading.new(*recording) }
+      @engines = recordings.map { |recording| Reading.new(*recording) }.select(&:used?)
     end
 
     # @return [Array<Reading>] a scheduler, selector or ring each

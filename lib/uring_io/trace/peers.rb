@@ -7,7 +7,7 @@ module UringIO
     # The names of a recording in words: what descriptors are, and what fibers wait for.
     module Peers
       class << self
-        # @param names [Array<String>] of recorder.rs
+        # @param names [Array<String>] of recorder/mod.rs
         # @return [Array<String>]
         def names(names)
           names.map do |name|

@@ -19,7 +19,7 @@ module UringIO
       # long the thread then waited for Ruby's lock.
       Enter = Struct.new(:from, :to, :submissions, :locked, :completions)
 
-      # Of a record, and what its numbers are: see Event of recorder.rs.
+      # Of a record, and what its numbers are: see Event of recorder/record.rs.
       SIZE = 37
       FORMAT = "QQQllSSC"
       EVENTS = %i[none started ended parked parked_for left part submitted done completed woken raised entered
@@ -55,6 +55,10 @@ module UringIO
         (records.bytesize / SIZE).times { |number| read(*records.unpack(FORMAT, offset: number * SIZE)) }
         finish
       end
+
+      # Whether anything was done there. One of a thread that did nothing but collect garbage was not used.
+      # @api private
+      def used? = [fibers, enters, operations].any?(&:any?)
 
       private
 
@@ -168,7 +172,8 @@ module UringIO
       # It is told of when the thread is back, and has Ruby's lock.
       def entered(length, locked, submissions, waits)
         to = [@at - locked, 0].max
-        @entered = Enter.new([to - length, 0].max, to, submissions, locked, 0)
+        from = [to - length, @enters.empty? ? 0 : @enters.last.to].max
+        @entered = Enter.new(from, [to, from].max, submissions, locked, 0)
         @enters << @entered
         # A fiber that gave control away without a word does not run in the kernel.
         pause(@current, [@entered.from, @current.since].max) if waits && @current&.since

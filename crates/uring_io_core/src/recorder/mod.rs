@@ -2,6 +2,8 @@
 //!
 //! A recorder is off until somebody hands it a log. Off, each place that records costs one branch on one byte.
 
+mod record;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
@@ -10,63 +12,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::platform;
 use crate::posix;
 
-/// What a record tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Event {
-    /// `party` has begun; its name says where.
-    Started = 1,
-    /// `party` has ended.
-    Ended,
-    /// `party` waits at the place `token`; the name says for what.
-    Parked,
-    /// `party` waits at the place `token` for an operation, as in `Submitted`.
-    ParkedFor,
-    /// `party` has left the place `token`, and runs.
-    Left,
-    /// The place `token` is one part of what `party` waits for.
-    Part,
-    /// An operation was begun under `token`, on the descriptor; the value is its length in bytes.
-    Submitted,
-    /// An operation was over at once, without a token: the value is its result.
-    Done,
-    /// The operation of `token` is over: the value is its result.
-    Completed,
-    /// The party of `token` was woken.
-    Woken,
-    /// `party` has an exception raised at its wait.
-    Raised,
-    /// The thread is back from the kernel, where it was for `party` nanoseconds and brought as many submissions as
-    /// the value says. Then it waited for Ruby's lock, for `token` nanoseconds.
-    Entered,
-    /// As `Entered`, without waiting there.
-    Looked,
-    /// The thread has done something of its own until now, for `party` nanoseconds: it collected garbage.
-    Collected,
-}
-
-/// One record: 40 bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Record {
-    /// Nanoseconds since the first log of the process was made.
-    pub at: u64,
-    /// Who.
-    pub party: u64,
-    /// The place of an operation.
-    pub token: u64,
-    /// What the event says.
-    pub value: i32,
-    /// The descriptor; -1 for none.
-    pub fd: RawFd,
-    /// The number of a name in the log; 0 for none.
-    pub name: u16,
-    /// The number of the name that says what the descriptor is.
-    pub about: u16,
-    /// What happened.
-    pub event: Event,
-}
+use record::{bare, COMMON};
+pub use record::{Common, Event, Record};
 
 /// The records of one driver.
 #[derive(Debug)]
@@ -82,8 +32,10 @@ pub struct Log {
     descriptors: Vec<Known>,
     /// The numbers of calls' names.
     calls: Vec<(&'static str, u16)>,
-    /// When it was made, as `at` of a record.
+    /// When it was made.
     since: u64,
+    /// What the processor's counter said then, where instants are told by it until the log is read.
+    ticks: Option<u64>,
     /// When the latest record was made.
     last: u64,
     /// Whether no Ruby code has run since then.
@@ -103,42 +55,12 @@ struct Known {
     at: u64,
 }
 
-/// Names that have the same number in every log, so that nothing has to be looked up for them.
-const COMMON: [&str; 9] = [
-    "", "read", "write", "poll", "waitid", "block", "sleep", "turn", "run",
-];
-
-/// Their numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u16)]
-pub enum Common {
-    /// None.
-    #[default]
-    Nothing,
-    /// An operation that reads.
-    Read,
-    /// An operation that writes.
-    Write,
-    /// An operation that polls.
-    Poll,
-    /// An operation that waits for children.
-    WaitChild,
-    /// A party waits to be woken.
-    Block,
-    /// A party waits for time to pass.
-    Sleep,
-    /// A party waits for its turn.
-    Turn,
-    /// A party waits until the others have ended, and runs them.
-    Run,
-}
-
 /// Descriptors beyond this are not described.
 const DESCRIPTORS_MAX: usize = 1 << 16;
 /// Names beyond this are not kept.
 const NAMES_MAX: usize = 60_000;
-/// A descriptor is looked up again after so many nanoseconds, as native code may have closed it.
-const DESCRIPTOR_NS: u64 = 10_000_000;
+/// A descriptor is looked up again after so many nanoseconds or ticks, as native code may have closed it: 4 to 20 ms.
+const MOMENT: u64 = 20_000_000;
 
 /// How often a descriptor was closed by `IO#close` and the like: its number may be another one's since. Those whose
 /// numbers are the same modulo the length share a count.
@@ -160,11 +82,26 @@ fn now() -> u64 {
     now.saturating_sub(*EPOCH.get_or_init(|| now))
 }
 
+/// What the clock and the processor's counter say at the same time.
+fn now_and_ticks() -> (u64, u64) {
+    // Where the thread does not run between the looks, as a rule.
+    const TRIES: usize = 8;
+    let look = |_| {
+        let before = platform::ticks();
+        let now = now();
+        let after = platform::ticks();
+        (after.wrapping_sub(before), now, before)
+    };
+    let (_, now, ticks) = (0..TRIES).map(look).min().unwrap_or_default();
+    (now, ticks)
+}
+
 impl Log {
     /// One for so many records. `loops`: a party that parks gives control to a loop in Ruby.
     pub fn new(most: usize, loops: bool) -> Self {
         let most = most.max(1);
-        let since = now();
+        let (since, ticks) = now_and_ticks();
+        let ticks = platform::has_ticks().then_some(ticks);
         Self {
             // The kernel gives the memory as it is used.
             records: Vec::with_capacity(most),
@@ -176,7 +113,8 @@ impl Log {
             descriptors: Vec::new(),
             calls: Vec::new(),
             since,
-            last: since,
+            ticks,
+            last: ticks.unwrap_or(since),
             still: false,
             parked: None,
             loops,
@@ -268,7 +206,10 @@ impl Log {
         };
         self.still = still;
         if !is_now {
-            self.last = now();
+            self.last = match self.ticks {
+                Some(_) => platform::ticks(),
+                None => now(),
+            };
         }
         self.last
     }
@@ -308,7 +249,7 @@ impl Log {
         let closes = Some(closes(fd).load(Ordering::Relaxed));
         let place = fd as usize;
         match self.descriptors.get(place) {
-            Some(known) if known.closes == closes && at - known.at < DESCRIPTOR_NS => {
+            Some(known) if known.closes == closes && at.wrapping_sub(known.at) < MOMENT => {
                 return known.name;
             }
             Some(_) => {}
@@ -343,7 +284,16 @@ impl Log {
     pub fn take(&mut self) -> (Vec<Record>, u64, &[String]) {
         self.settle();
         let (late, early) = self.records.split_at(self.next);
-        let records = early.iter().chain(late).copied().collect();
+        let mut records: Vec<Record> = early.iter().chain(late).copied().collect();
+        if let Some(ticks) = self.ticks {
+            let (now, passed) = now_and_ticks();
+            let passed = passed.saturating_sub(ticks).max(1);
+            let length = now.saturating_sub(self.since) as f64 / passed as f64;
+            for record in &mut records {
+                let after = record.at.saturating_sub(ticks) as f64 * length;
+                record.at = self.since + after as u64;
+            }
+        }
         (records, self.gone, &self.names)
     }
 
@@ -382,21 +332,6 @@ fn is_of_socket(name: &str, address: &[u8]) -> bool {
 pub(crate) struct Recorder {
     on: Cell<bool>,
     log: RefCell<Option<Box<Log>>>,
-}
-
-/// A record without a descriptor, name and value.
-fn bare(event: Event, at: u64, party: u64, token: u64) -> Record {
-    let (value, fd, name, about) = (0, -1, 0, 0);
-    Record {
-        at,
-        party,
-        token,
-        value,
-        fd,
-        name,
-        about,
-        event,
-    }
 }
 
 /// What a record says besides what happened and when.
