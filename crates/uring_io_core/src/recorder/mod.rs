@@ -241,7 +241,7 @@ impl Log {
         number
     }
 
-    /// What a descriptor is, as the number of a name; 0 where there is none. A socket's is the bytes of its address, in hexadecimal.
+    /// What a descriptor is, as the number of a name; 0 for none. A socket's is the bytes of its address, in hexadecimal.
     fn describe(&mut self, fd: RawFd, at: u64) -> u16 {
         if fd < 0 {
             return 0;
