@@ -4,12 +4,12 @@ require "erb"
 require "json"
 
 module UringIO
-  # What our HTML pages have in common: one file each that loads nothing, readable in light, dark and on paper. What a
-  # program can name (files, peers, its own command) goes through +h+ or +data+, so it is text and never markup.
+  # The common parts of our HTML pages. Each page is one file that loads nothing, readable in light, dark and on paper.
+  # Names that a program chooses (files, peers, its own command) go through +h+ or +data+: they are text, never markup.
   module HTML
     include ERB::Util
 
-    # What each colour stands for, which pictures of their own need as well.
+    # The colours by their meaning. Pictures outside of a page need them as well.
     COLORS = File.expand_path("colors.css", __dir__)
     STYLE = File.expand_path("html.css", __dir__)
 

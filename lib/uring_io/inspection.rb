@@ -6,10 +6,10 @@ require "tmpdir"
 require_relative "inspection/snapshot"
 
 module UringIO
-  # The socket by which <tt>uring_io fibers --pid</tt> asks this program what its fibers wait for. A program has it when
-  # it was started with URING_IO_INSPECT=1. The one who answers is a thread, so that it can while a fiber computes.
+  # The socket by which <tt>uring_io fibers --pid</tt> asks this program what its fibers wait for. A program that starts
+  # with URING_IO_INSPECT=1 opens it. A thread answers, so that it can do so while a fiber computes.
   module Inspection
-    # Seconds that somebody who asks has to take the answer.
+    # Seconds that the asking process has to read the answer.
     PATIENCE = 5
     # Seconds until it tries again when it could not accept.
     PAUSE = 0.2
@@ -84,7 +84,7 @@ module UringIO
 
         socket.write(JSON.generate(Snapshot.take(without: @thread)))
       rescue SystemCallError, IOError
-        # Whoever has asked went away.
+        # The asking process went away.
       rescue StandardError => error
         tell(socket, error)
       ensure

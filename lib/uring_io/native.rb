@@ -21,5 +21,5 @@ ensure
   Warning[:experimental] = experimental
 end
 
-# What UringIO::NIO::Selector waits by (ext/uring_io/src/classes/poller.rs).
+# UringIO::NIO::Selector waits with it (ext/uring_io/src/classes/poller.rs).
 UringIO.send(:private_constant, :Poller)

@@ -11,8 +11,9 @@ require_relative "profile/trace"
 require_relative "profile/verdict"
 
 module UringIO
-  # Where the time of a program goes, whether it uses this gem or not, and what io_uring or a fiber scheduler could give
-  # it at most: what <tt>uring_io profile</tt> prints. Linux only. Not part of <tt>require "uring_io"</tt>.
+  # The report of <tt>uring_io profile</tt>: where the time of a program goes, and how much faster io_uring or a fiber
+  # scheduler could make it at most. The program need not use this gem. Linux only. <tt>require "uring_io"</tt> does not
+  # load it.
   #
   #   require "uring_io/profile"
   #   puts UringIO::Profile.run { Net::HTTP.get(uri) }
@@ -25,11 +26,11 @@ module UringIO
                      :Sockets, :Table, :Task, :Timeline, :Trace, :WAITS, :Wait, :Waits, :Watcher
 
     class << self
-      # Profiles the block, which runs in this process. Another process looks at this one meanwhile.
-      # @param seconds [Numeric, nil] after which the looking ends; the block goes on
-      # @param rate [Integer] looks a second, from 1 to 1000
+      # Profiles the block, which runs in this process. Another process samples this one meanwhile.
+      # @param seconds [Numeric, nil] after which the sampling ends; the block goes on
+      # @param rate [Integer] samples a second, from 1 to 1000
       # @return [Profile]
-      # @raise [Error] when this process cannot be looked at
+      # @raise [Error] when the other process may not read this one
       def run(seconds: nil, rate: RATE, &)
         raise ArgumentError, "UringIO::Profile.run needs a block" unless block_given?
 
@@ -39,7 +40,7 @@ module UringIO
       # Profiles another process and its children until they have ended.
       # @param pid [Integer]
       # @return [Profile]
-      # @raise [Error] when there is no such process, or it may not be looked at
+      # @raise [Error] when there is no such process, or this one may not read it
       def pid(pid, seconds: nil, rate: RATE) = new(Recording.of_pid(pid, seconds:, rate:))
 
       # <tt>uring_io profile</tt>, with its arguments.

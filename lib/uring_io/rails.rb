@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# What a Rails program needs of this gem: see UringIO::Rails. `require "uring_io"` loads it by itself where Rails is
-# loaded already, as in a Gemfile. This file is for the other cases: the gem was loaded before Rails
-# (`RUBYOPT=-ruring_io`, a line in falcon.rb), or ActiveRecord is used without Rails.
+# The parts of this gem for Rails: see UringIO::Rails. `require "uring_io"` loads this file when Rails is loaded
+# already, as it is with a Gemfile. A program requires it itself when it loads the gem before Rails
+# (`RUBYOPT=-ruring_io`, a line in falcon.rb), or uses ActiveRecord without Rails.
 #
 #   require "uring_io/rails"
 

@@ -16,14 +16,14 @@ module UringIO
   #   ring.stat("/etc/hosts").size
   #   ring.batch { |b| paths.each { |path| b.stat(path) } }   # one io_uring_enter submits them all
   #
-  # In a fiber of a UringIO::Scheduler a call parks that fiber, and uses the scheduler's own ring; elsewhere it
-  # blocks the thread without the GVL, and signals and Thread#raise end it. Either way an operation that is ended
-  # is cancelled and awaited, and what it opened is closed again. Without io_uring the same methods work on worker
-  # threads and readiness; what cannot be imitated raises UnsupportedError. A ring belongs to the thread that made
-  # it: its methods raise ThreadError elsewhere, but for #backend and #closed?. After #close they raise ClosedError.
+  # In a fiber of a UringIO::Scheduler a call parks that fiber, and uses the scheduler's own ring. Elsewhere it blocks
+  # the thread without the GVL, and signals and Thread#raise end it. A call that ends early cancels its operation,
+  # waits for it, and closes the descriptors that it opened. Without io_uring the same methods use worker threads and
+  # readiness; calls that need io_uring raise UnsupportedError. A ring belongs to the thread that made it: its methods
+  # raise ThreadError on other threads, except #backend and #closed?. After #close they raise ClosedError.
   #
-  # The methods are those of Operations and Streams. They return what is said there, or raise the Errno of the
-  # system call. Those that the kernel lacks raise UnsupportedError.
+  # The modules Operations and Streams describe most methods and their results. A method raises the Errno of the system
+  # call when that fails, and UnsupportedError when the kernel lacks the operation.
   class Ring
     include Operations
     include Streams
@@ -37,7 +37,7 @@ module UringIO
     #   # @api private
     #   class Memory; end
 
-    # What the kernel and the ring did so far.
+    # Counts since the ring was made.
     # @!attribute enters
     #   @return [Integer] system calls that submit or wait
     # @!attribute submissions
@@ -47,7 +47,7 @@ module UringIO
     # @!attribute direct_calls
     #   @return [Integer] other system calls on behalf of operations, which the backends without io_uring make
     Stats = Struct.new(:enters, :submissions, :completions, :direct_calls) do
-      # @return [Integer] system calls made, but for those that set something up once
+      # @return [Integer] system calls made, except those that set something up once
       def system_calls
         enters + direct_calls
       end
@@ -61,43 +61,42 @@ module UringIO
     #     several system calls
     #   @option options [Symbol, nil] :backend (nil) as for Scheduler.new
     #   @option options [Boolean] :sqpoll (false) whether a thread of the kernel takes submissions from the queue, so
-    #     that steady work takes no system calls (Linux 5.11; unprivileged 5.13). It keeps a CPU busy, and warns where
-    #     there are two or fewer. This thread looks for completions for up to 20 ms before it sleeps. The kernel's
-    #     thread keeps the user and group of whoever makes the ring: when the process has others by then, calls that
-    #     name a file or an address raise UnsupportedError.
-    #   @option options [Numeric] :sqpoll_idle (1) seconds without work after which that thread sleeps
-    #   @option options [Integer, nil] :sqpoll_cpu (nil) the CPU that it is bound to
-    #   @option options [Integer, nil] :workers (nil) most threads that do blocking work where there is no io_uring
-    #   @raise [UnsupportedError] when the backend or polling thread that was asked for cannot be had here
+    #     that steady work takes no system calls (Linux 5.11; unprivileged 5.13). That thread keeps a CPU busy, so the
+    #     ring warns when the process has two CPUs or fewer. The calling thread looks for completions for up to 20 ms
+    #     before it sleeps. The kernel's thread keeps the user and group that the process has when it makes the ring.
+    #     After the process changes them, calls that name a file or an address raise UnsupportedError.
+    #   @option options [Numeric] :sqpoll_idle (1) seconds without work after which the kernel's thread sleeps
+    #   @option options [Integer, nil] :sqpoll_cpu (nil) the CPU that the kernel's thread stays on
+    #   @option options [Integer, nil] :workers (nil) the most threads that do blocking work where there is no io_uring
+    #   @raise [UnsupportedError] when this machine lacks the backend, or cannot start the polling thread
 
     # @!method backend
-    #   Any thread may ask.
+    #   Any thread may call it.
     #   @return [Symbol] :io_uring, :epoll, :kqueue, :poll or :select
 
     # @!method close
-    #   Ends what is in flight and gives the ring back. Repeatable. Waits for a second at most for peers to read what
-    #   was sent without a copy; memory that the kernel still needs is then kept for good. What fibers of a scheduler
-    #   have under way is that scheduler's to make, and goes on until it is over; a stream of theirs ends with the next
-    #   that comes.
+    #   Ends the operations in flight and frees the ring. Repeatable. It waits for a second at most until peers have
+    #   read what #send_zc sent; memory that the kernel still needs after that is never freed. Calls that fibers of a
+    #   scheduler have begun go on, as the scheduler's ring makes them; their streams end with the next result.
     #   @return [nil]
 
     # @!method closed?
-    #   Any thread may ask.
-    #   @return [Boolean] whether it was closed, or was made by the process that forked this one
+    #   Any thread may call it.
+    #   @return [Boolean] whether it was closed, or belongs to the process that forked this one
 
     # Makes all the calls of the block at the same time, in no order among them.
     #
     #   sizes = ring.batch { |b| paths.each { |path| b.stat(path) } }
     #
     # @yieldparam calls [Batch] has the methods of Operations; each returns the call's place among the results
-    # @return [Array] what the method would return for each call, in their order; for one that failed the exception
-    #   that it would raise
+    # @return [Array] the result of each call, in their order; for a call that failed the exception that the method of
+    #   the ring would raise
     def batch
       calls = Batch.new
       yield calls
       perform_all(calls)
     ensure
-      # An exception can come wherever Ruby looks for one: in the block, and between it and the calls.
+      # An exception can come wherever Ruby checks for interrupts: in the block, and between it and the calls.
       calls&.discard
     end
 
@@ -112,10 +111,10 @@ module UringIO
     end
 
     # Makes the calls of the block one after the other, each when the one before has succeeded. On io_uring that is
-    # one submission, and the kernel does it alone (Linux 5.19); but for what follows a step by whose failure the kernel
-    # would not break a chain (those on names and attributes, #stat, #fsync, #fdatasync, #sync_file_range, #fallocate,
-    # #ftruncate and #madvise): that is submitted when the step has succeeded, unless hardlink is given. Steps can use a
-    # descriptor that an earlier step opens, and the bytes that one reads:
+    # one submission, and the kernel does the rest alone (Linux 5.19). There is one exception: the kernel does not break
+    # a chain when a step on names or attributes, #stat, #fsync, #fdatasync, #sync_file_range, #fallocate, #ftruncate or
+    # #madvise fails. The ring submits the steps after such a step once it has succeeded, unless hardlink is given.
+    # Steps can use a descriptor that an earlier step opens, and the bytes that an earlier step reads:
     #
     #   ring.chain do |c|
     #     file = c.open("index.html")
@@ -123,16 +122,16 @@ module UringIO
     #     c.close(file)
     #   end
     #
-    # A step that fails, or transfers less than was asked for, breaks the chain: the rest is not done. How much a step
-    # sends is settled before anything is read, so read what is there, or all of a known size. Receiving less breaks it
-    # with Socket::MSG_WAITALL only. Descriptors that steps open are the chain's own: they are closed with it, whatever
-    # happens; Chain#install gives one to the process.
+    # A step that fails, or transfers fewer bytes than it should, breaks the chain: the ring does not make the rest. The
+    # chain fixes how much a step sends before any step reads, so read a file of known size, or no more than is there.
+    # A short #recv breaks the chain only with Socket::MSG_WAITALL. Descriptors that steps open belong to the chain,
+    # which closes them at its end in any case; Chain#install gives one to the process.
     #
     # @param timeout [Numeric, nil] seconds for all of it
-    # @param hardlink [Boolean] goes on after a failure or a short transfer. A step that sends then sends all that
-    #   was asked for, and what was not read are zero bytes
+    # @param hardlink [Boolean] goes on after a failure or a short transfer. A step that sends the bytes of a short read
+    #   then sends its full length: zero bytes take the place of those that are missing
     # @yieldparam steps [Chain]
-    # @return [Array] what each step came to, in their order
+    # @return [Array] the result of each step, in their order
     # @raise [ChainError] when the chain broke
     # @raise [ArgumentError] when there are more steps than the ring has entries
     def chain(timeout: nil, hardlink: false)
@@ -147,20 +146,20 @@ module UringIO
     end
 
     # Ends the calls that other fibers of this thread make on a descriptor: they raise Errno::ECANCELED, unless they
-    # have succeeded by then. Closing a descriptor does not end what waits for it.
+    # have succeeded by then. Closing a descriptor does not end the calls that wait for it.
     # @param io [IO, Integer]
-    # @return [Integer] how many there were
+    # @return [Integer] the number of those calls
     def cancel(io)
       cancel_on(descriptor(io))
     end
 
     # @!method register(buffer)
-    #   Registers the memory of a buffer with the ring: reading from disk past the page cache (O_DIRECT) and writing
-    #   there are faster with it. The buffer is locked until RegisteredBuffer#release. In a fiber of a scheduler it is
-    #   registered with the scheduler's ring. io_uring only (Linux 5.19).
+    #   Registers the memory of a buffer with the ring: it makes reading and writing past the page cache (O_DIRECT)
+    #   faster. The buffer stays locked until RegisteredBuffer#release. In a fiber of a scheduler the method registers
+    #   it with the scheduler's ring. io_uring only (Linux 5.19).
     #   @param buffer [IO::Buffer] one that owns its memory: IO::Buffer.new or IO::Buffer.map
     #   @return [RegisteredBuffer]
-    #   @raise [UnsupportedError] where that cannot be done
+    #   @raise [UnsupportedError] on other backends and older kernels
 
     # @!parse
     #   # Memory that is registered with a ring, for Operations#read_fixed and Operations#write_fixed.
@@ -168,7 +167,7 @@ module UringIO
     #     # @return [IO::Buffer] locked: its content can be used, but it cannot be resized or freed
     #     def buffer; end
     #
-    #     # @return [Boolean] whether it was released, or the ring closed
+    #     # @return [Boolean] whether somebody has released it or closed the ring
     #     def released?; end
     #
     #     # Takes the memory from the ring and unlocks the buffer. Repeatable.
@@ -177,10 +176,10 @@ module UringIO
     #     def release; end
     #   end
 
-    # Gives an object to another ring, of whatever thread, where #receive returns it. Rings of io_uring wake each
+    # Sends an object to a ring of this or another thread, where #receive returns it. Rings of io_uring wake each
     # other in the kernel (IORING_OP_MSG_RING, Linux 5.18).
     # @param ring [Ring]
-    # @param object [Object] itself, not a copy
+    # @param object [Object] the ring gets the object itself, not a copy
     # @return [nil]
     # @raise [ClosedError] when that ring is closed
     def message(ring, object)
@@ -189,7 +188,7 @@ module UringIO
       give(ring, object)
     end
 
-    # The next object that somebody has sent to this ring by #message; waits for one.
+    # Returns the next object that somebody has sent to this ring by #message; waits for one.
     # @param timeout [Numeric, nil] seconds
     # @return [Object]
     # @raise [IO::TimeoutError] when the timeout passes first
@@ -199,7 +198,7 @@ module UringIO
       found.first
     end
 
-    # @return [Stats] of this ring itself, not of the scheduler's that fibers use
+    # @return [Stats] of this ring itself, not of the scheduler's ring, which fibers use
     def stats
       Stats.new(*counts)
     end

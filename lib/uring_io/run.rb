@@ -3,8 +3,8 @@
 # io_uring for Ruby: a fiber scheduler that runs blocking-style programs concurrently.
 module UringIO
   class << self
-    # Installs a scheduler on this thread, runs the block in a non-blocking fiber, waits for every
-    # fiber and restores what was there before.
+    # Sets a scheduler for this thread, runs the block in a non-blocking fiber, waits for every fiber and restores the
+    # scheduler that the thread had before.
     #
     #   UringIO.run { |scheduler| 10.times { Fiber.schedule { work } } }
     #
@@ -13,11 +13,11 @@ module UringIO
     # @param options [Hash] for Scheduler.new: backend, entries, sqpoll, sqpoll_idle, sqpoll_cpu, workers,
     #   restrict
     # @yieldparam scheduler [Scheduler]
-    # @return the value of the block. What the block raises is raised here, after the other fibers
-    #   have ended; +exit+ and signals do not wait for them.
+    # @return the value of the block. An exception of the block comes out of this method after the other fibers have
+    #   ended; +exit+ and signals do not wait for them.
     # @raise [ArgumentError] for +inherit+ without Rails
-    # @raise [Error] when called in a fiber of a scheduler, or when the thread has a scheduler of
-    #   another kind, which could not be restored
+    # @raise [Error] in a fiber of a scheduler, and when the thread has a scheduler of another class: setting ours would
+    #   close it
     def run(inherit: nil, **options, &block)
       raise ArgumentError, "UringIO.run needs a block" unless block
 
@@ -35,7 +35,7 @@ module UringIO
 
     private
 
-    # Rails has a method before this one: see rails/run.rb.
+    # rails/run.rb prepends a method of this name.
     def scheduler_for(inherit, options)
       return Scheduler.new(**options) if inherit.nil?
 
@@ -43,8 +43,8 @@ module UringIO
                            "`require \"uring_io/rails\"` once Rails or ActiveSupport is loaded"
     end
 
-    # Whether this is the thread's first fiber, which is blocking and has no block. Ruby does not tell: one that looks
-    # the same is a native one in Fiber.blocking.
+    # Whether this is the thread's first fiber, which is blocking and has no block. Ruby has no method that tells it. A
+    # native fiber in Fiber.blocking looks the same.
     def root_fiber?
       fiber = Fiber.current
       fiber.blocking? && fiber.inspect.match?(/\A#<Fiber:0x\h+ \(\w+\)>\z/)

@@ -6,11 +6,10 @@ module UringIO
   #   Fiber.set_scheduler(UringIO::Scheduler.new)
   #   Fiber.schedule { Net::HTTP.get(uri) }
   #
-  # One scheduler belongs to the thread that uses it first, by starting a fiber or by whatever hook Ruby calls. From
-  # then on its methods raise ThreadError elsewhere, but for #unblock, #fiber_interrupt, #io_close, #fibers_waiting,
-  # #trace, #backend and #closed?. After #close the other hooks raise ClosedError. Durations are in seconds, sizes in
-  # bytes. The hooks that programs reach often are native (ext/uring_io/src/classes/scheduler/mod.rs); here is what is
-  # called seldom.
+  # A scheduler belongs to the thread that first starts a fiber with it or calls one of its hooks. From then on its
+  # methods raise ThreadError on other threads, except #unblock, #fiber_interrupt, #io_close, #fibers_waiting, #trace,
+  # #backend and #closed?. After #close the other hooks raise ClosedError. Durations are in seconds, sizes in bytes.
+  # The hooks that programs call often are native (ext/uring_io/src/classes/scheduler/mod.rs); this file has the rest.
   class Scheduler
     include ProcessWait
 
@@ -22,72 +21,73 @@ module UringIO
     #   @option options [Boolean] :sqpoll (false) whether a thread of the kernel polls that queue, as for Ring.new
     #   @option options [Numeric] :sqpoll_idle (1) as for Ring.new, in seconds
     #   @option options [Integer, nil] :sqpoll_cpu (nil) as for Ring.new
-    #   @option options [Integer, nil] :workers (nil) most threads that do blocking work, 1 to 1024, besides one for
-    #     each IO.copy_stream; given a number, the scheduler has BlockingOperations
-    #   @option options [Boolean] :restrict (false) whether the kernel is to refuse to the ring whatever the scheduler
-    #     does not submit itself (Linux 5.10), against mistakes and memory that was overwritten. A Ring in one of the
-    #     scheduler's fibers then raises UnsupportedError for all but reading, writing, receiving, sending, polling and
-    #     waiting for children, and for chains and registered buffers. Other backends have no ring, and nothing to
-    #     restrict.
-    #   @raise [UnsupportedError] when what was asked for cannot be had here. Without a backend asked for, restrict:
-    #     falls back to epoll where a ring cannot be restricted.
-    #   @raise [ArgumentError] for another name of a backend, or a number out of its range
+    #   @option options [Integer, nil] :workers (nil) the most threads that do blocking work, 1 to 1024; each
+    #     IO.copy_stream has one more. With a number the scheduler includes BlockingOperations.
+    #   @option options [Boolean] :restrict (false) whether the kernel refuses every operation that the scheduler does
+    #     not submit itself (Linux 5.10). It limits the harm of mistakes and of overwritten memory. In the fibers of
+    #     such a scheduler a Ring can read, write, receive, send, poll and wait for children. Its other calls, chains
+    #     and registered buffers raise UnsupportedError. Other backends have no ring, so they ignore the option.
+    #   @raise [UnsupportedError] when this machine lacks the backend or an option. Without a backend: the scheduler
+    #     uses epoll where restrict: is given and the kernel cannot restrict a ring.
+    #   @raise [ArgumentError] for an unknown backend, or a number out of its range
 
     # @!method backend
-    #   Any thread may ask, also when it is closed.
+    #   Any thread may call it, also after #close.
     #   @return [Symbol] :io_uring, :epoll, :kqueue, :poll or :select
 
     # @!method closed?
-    #   Any thread may ask.
-    #   @return [Boolean] whether it was closed, or was used by the process that forked this one
+    #   Any thread may call it.
+    #   @return [Boolean] whether it was closed, or belongs to the process that forked this one
 
     # @!method run
-    #   Runs every scheduled fiber to its end. Programs seldom call it: the end of the thread does, and UringIO.run.
+    #   Runs every scheduled fiber to its end. Programs seldom need it: Ruby does the same when the thread ends, and so
+    #   does UringIO.run.
     #   @return [nil]
     #   @raise [FiberError] in a fiber of this scheduler
 
     # @!method stats
-    #   What happened so far: +enters+ (system calls that submit or wait), +submissions+ (operations handed to the
-    #   backend), +completions+ (those that are over), +direct_calls+ (other system calls on behalf of operations),
-    #   +switches+ (between fibers), +waiting_seconds+ (in the kernel) and +running_seconds+ (since the scheduler was
-    #   made, without the waiting).
+    #   Counts since the scheduler was made: +enters+ (system calls that submit or wait), +submissions+ (operations
+    #   that the backend got), +completions+ (operations that are over), +direct_calls+ (other system calls for
+    #   operations), +switches+ (from fiber to fiber), +waiting_seconds+ (in the kernel) and +running_seconds+ (the
+    #   rest of the time).
     #   @return [Hash{Symbol => Integer, Float}]
 
     # @!group Hooks, called by Ruby
 
     # @!method fiber(*arguments, **keywords, &block)
-    #   Starts a fiber at once, until it waits (scheduler.c, rb_fiber_scheduler_fiber): Fiber.schedule.
+    #   Fiber.schedule: starts a fiber and runs it until it waits (scheduler.c, rb_fiber_scheduler_fiber).
     #   @return [Fiber]
     #   @raise [ArgumentError] without a block
 
     # @!method block(blocker, timeout)
-    #   Waits for #unblock: Mutex, Queue, ConditionVariable, Thread#join (scheduler.c, rb_fiber_scheduler_block).
-    #   @param blocker [Object] what is waited for
+    #   Waits for #unblock. Mutex, Queue, ConditionVariable and Thread#join call it (scheduler.c,
+    #   rb_fiber_scheduler_block).
+    #   @param blocker [Object] the object that the fiber waits for
     #   @param timeout [Numeric, nil] seconds
     #   @return [Boolean] whether it was unblocked; false when the timeout passed first
 
     # @!method unblock(blocker, fiber)
-    #   Lets a fiber go on that is in #block. From any thread, also in a trap handler; it raises nothing. When the fiber
-    #   is not there yet, its next #block for this object returns at once. No other wait ends.
+    #   Wakes a fiber that waits in #block. Any thread may call it, also in a trap handler; it raises nothing. When the
+    #   fiber does not wait yet, its next #block for this object returns at once. It ends no other wait.
     #   @param blocker [Object]
     #   @param fiber [Fiber]
     #   @return [nil]
 
     # @!method kernel_sleep(seconds = nil)
-    #   Kernel#sleep. For 0 seconds the fibers that are ready run once.
+    #   Kernel#sleep. With 0 seconds it lets the fibers that are ready run once.
     #   @param seconds [Numeric, nil] nil sleeps until the fiber is unblocked
     #   @return [true]
 
     # @!method yield
-    #   Lets the fibers that are ready run once. Ruby 4.0 asks for it after a trap handler.
+    #   Lets the fibers that are ready run once. Ruby 4.0 calls it after a trap handler.
     #   @return [nil]
 
     # @!method timeout_after(seconds, exception, message)
-    #   Timeout.timeout without a thread: the exception is raised at what the fiber waits for when the time is over. A
-    #   fiber that computes is not interrupted.
+    #   Timeout.timeout without a thread: when the time is over, it raises the exception in the fiber at its wait. It
+    #   does not interrupt a fiber that computes.
     #   @param seconds [Numeric]
     #   @param exception [Class, Exception]
-    #   @param message [String, nil] of an exception that is given by its class
+    #   @param message [String, nil] of the exception, when +exception+ is a class
     #   @yieldparam seconds [Numeric]
     #   @return [Object] the value of the block
 
@@ -96,23 +96,23 @@ module UringIO
     #   @param io [IO]
     #   @param events [Integer] a sum of IO::READABLE, IO::PRIORITY and IO::WRITABLE
     #   @param timeout [Numeric, nil] seconds; nil for the IO's own
-    #   @return [Integer, false] what it is ready for, as Ruby answers without a scheduler: an error counts as input and
-    #     room, a hang-up as input, whatever was asked for; false when the time was over
-    #   @raise [IO::TimeoutError] when the IO's own timeout passed, on Ruby 3.3: later ones raise it themselves
+    #   @return [Integer, false] the events that are there, as Ruby reports them without a scheduler: an error counts as
+    #     readable and writable, a hang-up as readable, even when +events+ has neither. false when the timeout passed
+    #   @raise [IO::TimeoutError] when the IO's own timeout passed, on Ruby 3.3. Later Rubies raise it themselves.
 
     # @!method io_select(readables, writables = nil, exceptables = nil, timeout = nil)
     #   IO.select (scheduler.c, rb_fiber_scheduler_io_select).
     #   @param readables [Array<IO>, nil]
     #   @param writables [Array<IO>, nil]
-    #   @param exceptables [Array<IO>, nil] urgent input is the only thing that they can be ready for, as in select(2)
+    #   @param exceptables [Array<IO>, nil] IOs to watch for urgent input, as select(2) does
     #   @param timeout [Numeric, nil] seconds
-    #   @return [Array(Array<IO>, Array<IO>, Array<IO>), nil] those that are ready; nil when the time was over
+    #   @return [Array(Array<IO>, Array<IO>, Array<IO>), nil] those that are ready; nil when the timeout passed
 
     # @!method io_read(io, buffer, length, offset = 0)
-    #   Reads at least length bytes, or to the end; for a length of 0 what one read(2) gives (scheduler.c,
-    #   rb_fiber_scheduler_io_read). From Ruby 4.1 on the last two arguments change places, and it is one read(2).
+    #   Reads at least length bytes, or to the end. With a length of 0 it reads once (scheduler.c,
+    #   rb_fiber_scheduler_io_read). From Ruby 4.1 on Ruby passes offset before length, and the hook reads once.
     #   @param io [IO]
-    #   @param buffer [IO::Buffer] locked by Ruby meanwhile
+    #   @param buffer [IO::Buffer] Ruby keeps it locked meanwhile
     #   @param length [Integer] bytes
     #   @param offset [Integer] bytes in the buffer to leave alone
     #   @return [Integer] bytes read, 0 at the end; or a negative errno
@@ -120,10 +120,10 @@ module UringIO
     #   @raise [IO::TimeoutError] when the IO's own timeout passes
 
     # @!method io_write(io, buffer, length, offset = 0)
-    #   Writes all of the buffer from the offset on (scheduler.c, rb_fiber_scheduler_io_write). From Ruby 4.1 on the
-    #   last two arguments change places, and it is one write(2).
+    #   Writes all of the buffer from the offset on (scheduler.c, rb_fiber_scheduler_io_write). From Ruby 4.1 on Ruby
+    #   passes offset before length, and the hook writes once.
     #   @param io [IO]
-    #   @param buffer [IO::Buffer] locked by Ruby meanwhile
+    #   @param buffer [IO::Buffer] Ruby keeps it locked meanwhile
     #   @param length [Integer] bytes
     #   @param offset [Integer] bytes in the buffer to leave out
     #   @return [Integer] bytes written; or a negative errno
@@ -141,8 +141,8 @@ module UringIO
     #   @raise [ArgumentError] when length and offset go beyond the buffer
 
     # @!method io_pwrite(io, buffer, from, length, offset)
-    #   As #io_write, at a position of the file: pwrite(2). Ruby 4.0 and up: earlier ones would call it without the GVL
-    #   (io.c, internal_pwrite_func).
+    #   As #io_write, at a position of the file: pwrite(2). Only on Ruby 4.0 and up: earlier Rubies would call it
+    #   without the GVL (io.c, internal_pwrite_func).
     #   @param io [IO]
     #   @param buffer [IO::Buffer]
     #   @param from [Integer] position in the file, in bytes
@@ -152,51 +152,51 @@ module UringIO
     #   @raise [ArgumentError] when length and offset go beyond the buffer
 
     # @!method io_close(descriptor)
-    #   Ends what is under way on a descriptor that Ruby has taken from an IO and closes next. Ruby 4.0 and up. From
-    #   any thread, also in a finalizer: it does not wait.
+    #   Ends the operations on a descriptor that Ruby has taken from an IO and is about to close. Ruby 4.0 and up. Any
+    #   thread may call it, also in a finalizer: it does not wait.
     #   @param descriptor [Integer]
-    #   @return [false] as Ruby is to close it: only Ruby can report that close(2) failed
+    #   @return [false] which makes Ruby close it: only Ruby can report that close(2) failed
 
     # @!method fiber_interrupt(fiber, exception)
-    #   Raises in a fiber at its wait: what IO#close does to those that wait for the IO (Ruby 4.0 and up). From any
-    #   thread.
+    #   Raises in a fiber at its wait. IO#close does that to fibers that wait for the IO (Ruby 4.0 and up). Any thread
+    #   may call it.
     #   @param fiber [Fiber]
     #   @param exception [Exception]
     #   @return [nil]
-    #   @raise [TypeError] for what is neither
+    #   @raise [TypeError] when +fiber+ is no Fiber, or +exception+ no Exception
 
     # @!method address_resolve(hostname)
     #   Resolves a name in a worker thread: getaddrinfo(3).
     #   @param hostname [String]
     #   @return [Array<String>, nil] numeric addresses; nil when there is no such name
-    #   @raise [Socket::ResolutionError] when it could not be found out
+    #   @raise [Socket::ResolutionError] when getaddrinfo(3) fails otherwise
 
     # @!endgroup
 
-    # Raised in the fibers that are left when their scheduler closes in the course of an exception,
-    # so that their +ensure+ blocks run. Not a StandardError: it is for nobody to rescue.
+    # The scheduler raises it in its remaining fibers when it closes because of an exception, so that their +ensure+
+    # blocks run. It is no StandardError, so that +rescue+ without a class does not catch it.
     class Shutdown < Exception; end # rubocop:disable Lint/InheritException
 
-    # Seconds that fibers have to end after Shutdown was raised in them; then they are killed.
+    # Seconds that fibers have to end after Shutdown; then the scheduler kills them.
     SHUTDOWN_GRACE = 1
-    # Times that a fiber is killed before it is given up, because it goes on in spite of it.
+    # How often the scheduler kills a fiber that goes on in spite of it.
     KILLS_MAX = 16
     private_constant :SHUTDOWN_GRACE, :KILLS_MAX
 
-    # What a scheduler made with +workers:+ has besides: the hook by which Ruby 3.4 and up hand over
-    # whatever blocks without a hook of its own, to be done by that many threads.
+    # A scheduler made with +workers:+ includes this module: the hook by which Ruby 3.4 and up hand over blocking work
+    # that has no hook of its own. That many threads do it.
     #
-    # IO.copy_stream waits for input in its thread, as long as that takes. So each copy has a thread besides the others:
-    # they may wait for each other, and for what the others do. IO#close is done at once, by this thread.
+    # IO.copy_stream waits for input in its thread, as long as that takes. So each copy has a thread of its own: copies
+    # may wait for each other, and for other work. The calling thread itself does IO#close, at once.
     #
-    # Not for every program: opening a file costs a change of threads, and a Timeout does not end a copy; what is one
-    # system call, like opening a FIFO, is ended on Ruby 4.0 and up. Fibers that open both ends of FIFOs need as many
-    # workers as there are opened at a time.
+    # It does not suit every program. Opening a file costs two switches between threads. A Timeout does not end a copy;
+    # from Ruby 4.0 on it does end work that is a single system call, like opening a FIFO. Fibers that open both ends of
+    # FIFOs need as many workers as they open FIFOs at a time.
     module BlockingOperations
-      # Does in a thread what Ruby would block this one for (thread.c, rb_nogvl with
-      # RB_NOGVL_OFFLOAD_SAFE; Ruby 3.4 up): opening files, Zlib, IO.copy_stream and the like.
-      # @param work [#call] is called exactly once before this returns, even when the fiber is raised
-      #   into or killed meanwhile
+      # Does work in another thread that would block this one (thread.c, rb_nogvl with RB_NOGVL_OFFLOAD_SAFE; Ruby 3.4
+      # and up): opening files, Zlib, IO.copy_stream and the like.
+      # @param work [#call] a worker calls it exactly once before this method returns, even when something raises in
+      #   the fiber or kills it meanwhile
       # @return [nil]
       def blocking_operation_wait(work)
         case handed_by
@@ -215,7 +215,7 @@ module UringIO
 
       private
 
-      # From Ruby 4.0 on Ruby does what the hook has not done.
+      # From Ruby 4.0 on Ruby does the work itself when the hook has not done it.
       def do_here(work)
         Fiber.blocking { work.call } if RUBY_VERSION < "4.0"
       end
@@ -231,8 +231,8 @@ module UringIO
       end
     end
 
-    # Runs every fiber to its end and gives the backend back. Repeatable. When an exception comes
-    # in between, the fibers that are left are shut down first.
+    # Runs every fiber to its end and frees the backend. Repeatable. When an exception ends it early, it shuts the
+    # remaining fibers down first.
     # @return [nil]
     # @raise [FiberError] in a fiber of this scheduler
     def close
@@ -242,9 +242,8 @@ module UringIO
       end_fibers { run }
     end
 
-    # Called by CRuby when the thread ends or another scheduler is set (scheduler.c,
-    # rb_fiber_scheduler_set). A thread that is failing or being killed does not wait for its
-    # fibers: they are shut down.
+    # CRuby calls it when the thread ends or sets another scheduler (scheduler.c, rb_fiber_scheduler_set). A thread that
+    # ends by an exception or Thread#kill does not wait for its fibers: the scheduler shuts them down.
     # @return [nil]
     def scheduler_close
       return if closed? || @suspended || discard
@@ -253,10 +252,10 @@ module UringIO
       end_fibers { run unless failing }
     end
 
-    # What each parked fiber waits for, the longest waits first: for a program that hangs. Any thread may ask, also
-    # while a fiber of the scheduler computes: that one is not parked, and so not among them, nor is the fiber that runs
-    # the scheduler. It costs nothing until it is called, and then some microseconds a fiber.
-    # @return [Array<Wait>] empty for a scheduler that is closed, or was used by the process that forked this one
+    # Tells what each parked fiber waits for, the longest waits first: for a program that hangs. Any thread may call it,
+    # also while a fiber of the scheduler computes. That fiber is not parked, so the list does not have it, nor the
+    # fiber that runs the scheduler. It costs nothing until somebody calls it, and then some microseconds a fiber.
+    # @return [Array<Wait>] empty for a scheduler that is closed, or belongs to the process that forked this one
     def fibers_waiting = waits.map { |row| Wait.new(row) }.reject(&:runs?)
 
     # Keeps the scheduler open while another one takes its place for the length of the block.

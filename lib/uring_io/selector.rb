@@ -1,17 +1,15 @@
 # frozen_string_literal: true
 
 module UringIO
-  # What Async's scheduler rests on: the contract of IO::Event::Selector, on io_uring, epoll, poll
-  # or select.
+  # A selector for Async's scheduler: the contract of IO::Event::Selector, on io_uring, epoll, poll or select.
   #
   #   selector = UringIO::Selector.new(Fiber.current)
   #   Fiber.new { selector.io_wait(Fiber.current, socket, IO::READABLE) }.transfer
   #   selector.select(nil)
   #
-  # A selector belongs to the thread that made it and to its loop fiber, the only one that may call
-  # #select. All methods but #push, #wakeup, #ready?, #loop, #backend, #idle_duration, #io_close and #closed? raise
-  # ThreadError on other threads.
-  # What Async calls often is native (ext/uring_io/src/classes/selector.rs).
+  # A selector belongs to the thread that made it and to its loop fiber, the only one that may call #select. All methods
+  # except #push, #wakeup, #ready?, #loop, #backend, #idle_duration, #io_close and #closed? raise ThreadError on other
+  # threads. The methods that Async calls often are native (ext/uring_io/src/classes/selector.rs).
   #
   # Programs that use Async need not name it: see uring_io/async.
   class Selector
@@ -26,9 +24,9 @@ module UringIO
     #   @option options [Boolean] :sqpoll (false) as for Ring.new
     #   @option options [Numeric] :sqpoll_idle (1) as for Ring.new
     #   @option options [Integer, nil] :sqpoll_cpu (nil) as for Ring.new
-    #   @option options [Integer] :workers (8) most threads for file operations on backends other than io_uring
+    #   @option options [Integer] :workers (8) the most threads for file operations on backends other than io_uring
     #   @option options [Boolean] :restrict (false) as for Scheduler.new
-    #   @raise [UnsupportedError] when the backend that was asked for cannot be used here
+    #   @raise [UnsupportedError] when this machine lacks the backend
 
     # @!method loop
     #   @return [Fiber] that calls #select
@@ -37,65 +35,65 @@ module UringIO
     #   @return [Symbol] :io_uring, :epoll, :kqueue, :poll or :select
 
     # @!method close
-    #   Cancels what is in flight, waits for its end and gives the backend back. Repeatable.
+    #   Cancels the operations in flight, waits for their end and frees the backend. Repeatable.
     #   @return [nil]
 
     # @!method closed?
-    #   Any thread may ask.
-    #   @return [Boolean] whether it was closed, or was made by the process that forked this one
+    #   Any thread may call it.
+    #   @return [Boolean] whether it was closed, or belongs to the process that forked this one
 
     # @!method ready?
-    #   Any thread may ask.
-    #   @return [Boolean] whether something is to run at the next #select
+    #   Any thread may call it.
+    #   @return [Boolean] whether the next #select has a fiber to run
 
     # @!method idle_duration
     #   @return [Float] seconds that the last #select waited
 
     # @!method push(fiber)
-    #   Has a fiber, or what acts like one, run at the next #select. From any thread; it raises nothing.
+    #   Makes the next #select run a fiber, or an object like one. Any thread may call it; it raises nothing.
     #   @param fiber [Fiber, #alive?, #transfer]
     #   @return [nil]
 
     # @!method wakeup
-    #   Ends a #select that waits. From any thread; it raises nothing.
-    #   @return [Boolean] whether one did
+    #   Ends a #select that waits. Any thread may call it; it raises nothing.
+    #   @return [Boolean] whether a #select waited
 
     # @!method transfer
-    #   Goes to the loop fiber.
-    #   @return [Object] what the fiber is transferred to with; nil in the loop fiber
+    #   Switches to the loop fiber.
+    #   @return [Object] the argument with which somebody switches back; nil in the loop fiber
 
     # @!method yield
-    #   Goes to the loop fiber, and on at the next #select.
+    #   Switches to the loop fiber. The next #select switches back.
     #   @return [Object] as #transfer
 
     # @!method resume(fiber, *arguments)
-    #   Goes to another fiber, and on at the next #select.
+    #   Switches to another fiber. The next #select switches back.
     #   @param fiber [Fiber]
     #   @return [Object] as #transfer
 
     # @!method raise(fiber, *arguments)
-    #   Raises in another fiber, and goes on at the next #select.
+    #   Raises in another fiber. The next #select switches back.
     #   @param fiber [Fiber]
     #   @param arguments [Array] of Fiber#raise
     #   @return [Object] as #transfer
 
     # @!method select(duration = nil)
-    #   Runs what is ready, and waits for events when nothing is.
-    #   @param duration [Numeric, nil] the most seconds to wait; nil for as long as it takes
+    #   Runs the fibers that are ready, and waits for events when there are none.
+    #   @param duration [Numeric, nil] the most seconds to wait; nil for no limit
     #   @return [Integer] the number of events
-    #   @raise [FiberError] in another fiber than the loop's
+    #   @raise [FiberError] in any fiber except the loop fiber
 
     # @!method io_wait(fiber, io, events)
     #   Waits until an IO is ready.
     #   @param fiber [Fiber] the current one
     #   @param io [IO]
     #   @param events [Integer] a sum of IO::READABLE, IO::PRIORITY and IO::WRITABLE
-    #   @return [Integer, false] what it is ready for; false when control came back without an event
-    #   @raise [ArgumentError] when the fiber is not the one that calls
+    #   @return [Integer, false] the events that are there; false when the fiber goes on without an event
+    #   @raise [ArgumentError] when +fiber+ is not the current fiber
 
     # @!method io_read(fiber, io, buffer, length, offset = 0)
-    #   As Scheduler#io_read. An IO's own timeout is for whoever runs the loop.
-    #   A length that goes beyond the buffer is cut to what fits; an offset behind its end is -EINVAL.
+    #   As Scheduler#io_read, but it ignores the IO's own timeout: the program that runs the loop handles that. It cuts
+    #   a length that goes beyond the buffer, and returns -EINVAL for an offset behind its end.
     #   @param fiber [Fiber] the current one
     #   @param io [IO]
     #   @param buffer [IO::Buffer]
@@ -104,9 +102,9 @@ module UringIO
     #   @return [Integer] bytes read, 0 at the end; or a negative errno
 
     # @!method io_write(fiber, io, buffer, length, offset = 0)
-    #   As Scheduler#io_write. An IO's own timeout is for whoever runs the loop.
-    #   A length that goes beyond the buffer's end is cut; one of more than the whole buffer, or an offset behind its
-    #   end, is -EINVAL.
+    #   As Scheduler#io_write, but it ignores the IO's own timeout: the program that runs the loop handles that. It cuts
+    #   a length that goes beyond the buffer's end, and returns -EINVAL for a length above the buffer's size or an
+    #   offset behind its end.
     #   @param fiber [Fiber] the current one
     #   @param io [IO]
     #   @param buffer [IO::Buffer]
@@ -164,7 +162,7 @@ module UringIO
     #   class Select < Selector; end
     { URing: :io_uring, EPoll: :epoll, KQueue: :kqueue, Poll: :poll, Select: :select }.each do |name, backend|
       selector = Class.new(self) do
-        # Not define_method: its block would be of the Ractor that loads this.
+        # Not define_method: its block would belong to the Ractor that loads this.
         class_eval <<~RUBY, __FILE__, __LINE__ + 1
           def initialize(loop, **options) = super(loop, backend: :#{backend}, **options) # backend: :poll
         RUBY

@@ -1,11 +1,10 @@
 # frozen_string_literal: true
 
-# What this machine offers.
+# The backends and operations that this machine has.
 module UringIO
-  # What this machine offers and what a program would get: see UringIO.support.
+  # The backends and operations that this machine has, and the backend that a program gets: see UringIO.support.
   #
-  # Each backend was tried for real when the object was made. Limits and sysctls may change
-  # afterwards: Support.detect looks again.
+  # Support.detect really tries each backend. Limits and sysctls may change afterwards; it looks again at each call.
   class Support
     # A backend, whether it works here, and why not.
     #
@@ -22,7 +21,7 @@ module UringIO
     #     attr_reader :reason
     #     # @return [String, nil] the system call that failed
     #     attr_reader :call
-    #     # @return [Integer, nil] what it failed with
+    #     # @return [Integer, nil] the errno of that call
     #     attr_reader :errno
     #     # @return [String, nil] the cause in sentences
     #     attr_reader :cause
@@ -39,20 +38,20 @@ module UringIO
     attr_reader :backends
     # @return [Hash{Symbol => Boolean}] operations of io_uring by the kernel's names
     attr_reader :operations
-    # @return [Array<Symbol>] those of them that a scheduler uses and a filter on this process denies its rings (Linux
-    #   7.0): it makes system calls instead
+    # @return [Array<Symbol>] operations that a filter on this process denies to its rings (Linux 7.0), as far as a
+    #   scheduler uses them: it makes system calls instead
     attr_reader :denied
     # @return [Hash{Symbol => Boolean}] features of io_uring, see io_uring_setup(2)
     attr_reader :features
-    # @return [Hash{Symbol => Boolean}] setup flags a ring gets here
+    # @return [Hash{Symbol => Boolean}] setup flags that a ring gets on this machine
     attr_reader :setup_flags
     # @return [Hash{Symbol => Integer, nil}] open files (number), locked memory (bytes), both soft
     #   and hard, nil for unlimited; usable CPUs
     attr_reader :limits
 
     # @!method self.releases
-    #   The first Linux that has each operation, feature and setup flag of io_uring: what a kernel lacks came
-    #   later, or is hidden. Sources: io_uring_setup(2), io_uring_enter(2).
+    #   The first Linux that has each operation, feature and setup flag of io_uring. A newer kernel that lacks one hides
+    #   it. Sources: io_uring_setup(2), io_uring_enter(2).
     #   @return [Hash{Symbol => Hash{Symbol => String}}] by +:operations+, +:features+ and +:setup_flags+, and by the
     #     names that the readers above have: "6.7". Empty where the system is not Linux.
 
@@ -74,21 +73,21 @@ module UringIO
       freeze
     end
 
-    # @return [Symbol] the backend a scheduler gets when none is asked for
+    # @return [Symbol] the backend that a scheduler uses without +backend:+
     def best
       backends.find { |_, backend| backend.available? }.first
     end
 
     # @param backend [Symbol]
     # @return [Boolean] whether that backend works here
-    # @raise [ArgumentError] when there is none of that name
+    # @raise [ArgumentError] for an unknown name
     def available?(backend)
       fetch(backend).available?
     end
 
     # @param backend [Symbol]
     # @return [Symbol, nil] why it does not work here, see Backend#reason
-    # @raise [ArgumentError] when there is none of that name
+    # @raise [ArgumentError] for an unknown name
     def reason(backend)
       fetch(backend).reason
     end
@@ -127,7 +126,7 @@ module UringIO
     end
   end
 
-  # What this machine offers, found out at the first call in each Ractor.
+  # The backends and operations that this machine has. Each Ractor looks at its first call.
   # @return [Support]
   def self.support
     Ractor.current[:uring_io_support] ||= Support.detect

@@ -3,7 +3,7 @@
 require "socket"
 
 module UringIO
-  # What a parked fiber waits for, as it was when Scheduler#fibers_waiting looked.
+  # The wait of a parked fiber at the moment when Scheduler#fibers_waiting looked.
   class Wait
     # Methods that a fiber waits in, besides those of a Ring.
     HOOKS = %i[address_resolve block blocking_operation_wait fiber io_pread io_pwrite io_read io_select io_wait io_write
@@ -17,7 +17,7 @@ module UringIO
     def initialize(row)
       @fiber, @blocker, @calls, descriptors, @seconds_left, @seconds, @ready, @runs = row
       @descriptors = descriptors.uniq.to_h { |number, *ends| [number, Descriptor.describe(number, *ends)] }
-      # One that has ended since has none.
+      # A fiber that has ended meanwhile has no backtrace.
       @backtrace = @fiber.backtrace || []
       labels = @fiber.backtrace_locations(0, TOPMOST) || []
       @hook = labels.filter_map { |location| location.base_label&.to_sym }.find { |label| HOOKS.include?(label) }
@@ -26,31 +26,31 @@ module UringIO
     # @return [Fiber]
     attr_reader :fiber
 
-    # @return [Symbol, nil] the hook that it waits in, such as :io_read; :fiber where it has started another fiber,
-    #   which runs first; nil for calls of a Ring
+    # @return [Symbol, nil] the hook that the fiber waits in, such as :io_read; :fiber when it has started another
+    #   fiber, which runs first; nil for calls of a Ring
     attr_reader :hook
 
-    # @return [Array<Symbol>] the calls of a Ring that it waits for, by the names of system calls
+    # @return [Array<Symbol>] the calls of a Ring that the fiber waits for, by the names of system calls
     attr_reader :calls
 
-    # @return [Hash{Integer => String, nil}] the descriptors that the wait is about, and what each is: a peer, a path or
-    #   a kind; nil where that cannot be told
+    # @return [Hash{Integer => String, nil}] the descriptors of the wait, each with a peer, a path or a kind; nil when
+    #   that is unknown
     attr_reader :descriptors
 
-    # @return [Object, nil] what is to unblock it: a Mutex, Queue or Thread
+    # @return [Object, nil] the object that the fiber waits for: a Mutex, Queue or Thread
     attr_reader :blocker
 
     # @return [Float, nil] seconds until the wait ends in any case, by its own timeout or a Timeout around it
     attr_reader :seconds_left
 
-    # @return [Float, nil] seconds that it has been waiting, at most: they count from when the thread last came back
-    #   from the kernel before the wait. nil when it has not been there before.
+    # @return [Float, nil] the most seconds that the fiber may have waited: they count from the thread's last return
+    #   from the kernel before the wait. nil when the thread had not been in the kernel before.
     attr_reader :seconds
 
     # @return [Array<String>] of the fiber
     attr_reader :backtrace
 
-    # @return [Boolean] whether the wait is over, and the fiber only waits until others let it run
+    # @return [Boolean] whether the wait is over, and the fiber only waits for its turn to run
     def ready? = @ready
 
     # @return [Boolean] whether it is the fiber that runs the scheduler
@@ -90,7 +90,7 @@ module UringIO
        *(format(", for %.3f s more", seconds_left) if seconds_left)].join
     end
 
-    # What a descriptor of this process is.
+    # Finds out which file, peer or kind a descriptor of this process has.
     module Descriptor
       class << self
         # @param peer [String, nil] a packed sockaddr, as +own+

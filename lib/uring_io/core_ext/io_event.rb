@@ -7,7 +7,7 @@ require_relative "../selector/checked"
 module UringIO
   # See selector.rb.
   class Selector
-    # What io-event makes selectors with.
+    # The object that io-event makes selectors with.
     # @api private
     module Default
       # @param loop [Fiber] that will call +select+

@@ -7,7 +7,7 @@ module UringIO
   module NIO
     # Comes before nio4r's own choice.
     module Choice
-      # What ours is called among the backends. nio4r itself has an :io_uring, which is another one.
+      # The name of our selector among the backends. nio4r has a backend of its own called :io_uring.
       NAME = :uring_io
 
       # @return [Array<Symbol>]

@@ -4,13 +4,13 @@ require_relative "watch"
 
 module UringIO
   module NIO
-    # One IO in a selector: what it is waited for, and what was found. As NIO::Monitor; Selector#register makes them.
+    # One IO in a selector, its interest and its readiness, as NIO::Monitor. Selector#register makes them.
     class Monitor
-      # @return [IO, #to_io] what was registered
+      # @return [IO, #to_io] the object that the program registered
       attr_reader :io
       # @return [Selector, nil] nil once the monitor is closed
       attr_reader :selector
-      # @return [Object] whatever belongs to the IO, for whoever registers it
+      # @return [Object] an object that the program keeps with the IO
       attr_accessor :value
 
       # @param io [IO, #to_io]
@@ -27,36 +27,38 @@ module UringIO
         @watch = Watch.new(io, events, self, selector.poller)
       end
 
-      # @return [Symbol, nil] what is waited for: :r, :w, :rw, or nil for nothing
+      # @return [Symbol, nil] the events that the selector waits for: :r, :w, :rw, or nil for none
       def interests
         Watch::NAMES[@watch.interest]
       end
 
-      # From the next Selector#select on.
-      # @param interests [Symbol, nil] :r, :w, :rw, or nil for nothing
+      # Sets the events that the selector waits for, from the next Selector#select on.
+      # @param interests [Symbol, nil] :r, :w, :rw, or nil for none
       # @raise [EOFError] when the monitor is closed
       def interests=(interests)
         check_open
         set(interests.nil? ? 0 : events_of(interests))
       end
 
-      # @param interest [Symbol] :r, :w or :rw, to be waited for, too
-      # @return [Symbol] what is waited for now
+      # Adds events to those that the selector waits for.
+      # @param interest [Symbol] :r, :w or :rw
+      # @return [Symbol] the events that the selector waits for now
       # @raise [EOFError] when the monitor is closed
       def add_interest(interest)
         check_open
         set(@watch.interest | events_of(interest))
       end
 
-      # @param interest [Symbol] :r, :w or :rw, not to be waited for any more
-      # @return [Symbol, nil] what is waited for now
+      # Takes events from those that the selector waits for.
+      # @param interest [Symbol] :r, :w or :rw
+      # @return [Symbol, nil] the events that the selector waits for now
       # @raise [EOFError] when the monitor is closed
       def remove_interest(interest)
         check_open
         set(@watch.interest & ~events_of(interest))
       end
 
-      # @return [Symbol, nil] what the IO was ready for when #select last returned or yielded this monitor: :r, :w, :rw
+      # @return [Symbol, nil] the events that were there when #select last returned or yielded this monitor: :r, :w, :rw
       def readiness
         Watch::NAMES[@watch.readiness]
       end
@@ -72,7 +74,7 @@ module UringIO
       end
       alias writeable? writable?
 
-      # Ends it. Repeatable.
+      # Ends the monitor. Repeatable.
       # @param deregister [Boolean] whether the selector forgets the IO, too
       # @return [nil]
       def close(deregister = true) # rubocop:disable Style/OptionalBooleanParameter

@@ -4,7 +4,7 @@ require_relative "../../uring_io"
 require_relative "monitor"
 
 module UringIO
-  # What programs on nio4r, Puma's reactor first of all, get from +require "uring_io/nio"+.
+  # +require "uring_io/nio"+ gives programs on nio4r, such as Puma's reactor, the selector of this module.
   module NIO
     # Waits for many IOs at once: the contract of NIO::Selector, on io_uring, epoll, poll or select.
     #
@@ -14,22 +14,23 @@ module UringIO
     #   socket.write("hello")
     #   selector.select { |monitor| puts monitor.value, monitor.io.readpartial(10) }
     #
-    # One thread selects, whichever it is. #wakeup is for any thread at any time. #register, #deregister, #close and
-    # Monitor#close wait in other threads until the running #select has returned, as those of nio4r do; within the
-    # block of #select they do not.
+    # Any thread may select, one at a time. Any thread may call #wakeup at any time. In other threads #register,
+    # #deregister, #close and Monitor#close wait until the running #select has returned, as those of nio4r do. Within
+    # the block of #select they do not wait.
     #
-    # An IO is reported as long as it is ready. One that is closed is not, but stays registered until it is
-    # deregistered. A child by fork has its parent's selectors with all that is registered, as selectors of its own.
+    # The selector reports an IO as long as it is ready. It does not report a closed IO, which stays registered until
+    # #deregister. After a fork the child has the selectors of its parent, with all registered IOs, as its own.
     class Selector
       # @param backend [Symbol, nil] :io_uring, :epoll, :kqueue, :poll or :select; URING_IO_BACKEND or else the best
       #   that works when nil
-      # @raise [UnsupportedError] when the backend that was asked for cannot be used here
+      # @raise [UnsupportedError] when this machine lacks the backend
       def initialize(backend: nil)
         @poller = Poller.new(backend:)
         @monitors = {}
-        # Watches that are to be armed, or are so already, or over.
+        # Watches that the next turn looks at: it arms those that are neither armed already nor over.
         @changed = []
-        # What the poller has found and nobody has looked at yet. Here, as an exception may come from outside.
+        # The poller's reports that #take has not looked at yet: they outlive an exception from outside that comes
+        # before it does.
         @found = []
         @lock = Thread::Mutex.new
         @closed = false
@@ -46,7 +47,7 @@ module UringIO
       # @param io [IO, #to_io]
       # @param interests [Symbol] :r, :w or :rw
       # @return [Monitor]
-      # @raise [ArgumentError] when it is registered already, or the interests are none
+      # @raise [ArgumentError] when the IO is registered already, or for unknown interests
       # @raise [IOError] when the selector or the IO is closed
       # @raise [UnsupportedError] when the backend is :select and the descriptor is beyond 1023
       def register(io, interests)
@@ -61,9 +62,9 @@ module UringIO
         end
       end
 
-      # Ends waiting for an IO, which may be closed; so may the selector.
-      # @param io [IO, #to_io] what was registered
-      # @return [Monitor, nil] the monitor, closed; nil when there is none
+      # Ends waiting for an IO. The IO and the selector may be closed.
+      # @param io [IO, #to_io] the object that the program registered
+      # @return [Monitor, nil] the monitor, closed; nil when the IO is not registered
       def deregister(io)
         exclusively do
           @monitors[io]&.close(false)
@@ -82,14 +83,14 @@ module UringIO
         @monitors.empty?
       end
 
-      # Waits until an IO is ready for what its monitor is interested in, a #wakeup, or the timeout. A #wakeup before
-      # it counts, too.
-      # @param timeout [Numeric, nil] seconds; nil for as long as it takes
-      # @yieldparam monitor [Monitor] one after the other, while the selector is locked. What the block leaves undone
-      #   by an exception or break is reported again
+      # Waits until an event comes that a monitor is interested in, until a #wakeup, or until the timeout passes. An
+      # earlier #wakeup counts, too.
+      # @param timeout [Numeric, nil] seconds; nil for no limit
+      # @yieldparam monitor [Monitor] one after the other, while the selector is locked. After an exception or break the
+      #   next #select reports the other monitors again
       # @return [Array<Monitor>] the monitors that are ready: none after a #wakeup
       # @return [Integer] with a block, their number
-      # @return [nil] when the time was over
+      # @return [nil] when the timeout passed
       # @raise [IOError] when the selector is closed
       def select(timeout = nil)
         exclusively do
@@ -101,7 +102,7 @@ module UringIO
         end
       end
 
-      # Ends the #select that runs, or else the next one. From any thread, and in trap handlers.
+      # Ends the #select that runs, or else the next one. Any thread may call it, also in a trap handler.
       # @return [nil]
       # @raise [IOError] when the selector is closed
       def wakeup
@@ -109,7 +110,7 @@ module UringIO
         @poller.wakeup
       end
 
-      # Ends the #select that runs, and closes. Repeatable.
+      # Ends the #select that runs, and closes the selector. Repeatable.
       # @return [nil]
       def close
         @closed = true
@@ -131,7 +132,7 @@ module UringIO
       # @api private
       attr_reader :poller
 
-      # Has a watch armed by the next turn.
+      # Makes the next turn arm a watch.
       # @return [void]
       # @api private
       def changed(watch)
@@ -164,7 +165,7 @@ module UringIO
         @poller.detach
       end
 
-      # Nothing is armed in another thread, or in a child by fork.
+      # In another thread, or in a child by fork, the poller has no armed watches.
       def forget(polls)
         watches = @monitors.each_value.map(&:watch)
         watches.each(&:forgotten)
@@ -176,7 +177,7 @@ module UringIO
       def ready_within(timeout)
         ready = []
         start = now
-        # What an exception has kept from being looked at is as old as can be.
+        # Reports that an exception kept from being looked at may be out of date.
         take(ready) { 0 }
         @poller.look(@found)
         take(ready)
@@ -192,7 +193,7 @@ module UringIO
           return if left && left <= 0
         end
       ensure
-        # Not before, as they would be found again.
+        # Not earlier: the next turn of this loop would find them again.
         @changed.concat(ready)
       end
 

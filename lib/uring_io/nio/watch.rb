@@ -5,16 +5,16 @@ require_relative "../core_ext/nio_close"
 module UringIO
   # See nio/selector.rb.
   module NIO
-    # What a selector knows of the descriptor of a monitor. For whoever has the selector's lock, but for the interest
-    # and the end: these are any thread's.
+    # A selector's view of a monitor's descriptor. A caller needs the selector's lock, except to change the interest and
+    # to end the watch: any thread may do that.
     # @api private
     class Watch
-      # What an interest is called, and the events that it is.
+      # The events of each interest, by its name.
       EVENTS = { r: IO::READABLE, w: IO::WRITABLE, rw: IO::READABLE | IO::WRITABLE }.freeze
       # The other way round.
       NAMES = EVENTS.invert.freeze
 
-      # @return [Monitor, nil] nil when it is over
+      # @return [Monitor, nil] nil when the watch is over
       attr_reader :monitor
       # @return [Integer] the events that are waited for
       attr_accessor :interest
@@ -45,8 +45,9 @@ module UringIO
         !@monitor.nil? && (@readiness & @interest).positive?
       end
 
-      # Has the poller tell when it is ready, if it does not do so already.
-      # @return [Boolean] whether it is ready, which one that cannot be waited for is: what is done with it tells why
+      # Makes the poller report when the descriptor is ready, unless it is about to do so already.
+      # @return [Boolean] whether it is ready. A descriptor that the poller cannot wait for counts as ready: the
+      #   program's next call on it tells why
       def arm
         return false if @monitor.nil? || @dead || (@number && @armed_for == @interest)
 
@@ -55,13 +56,13 @@ module UringIO
 
         @dead = @io.closed? and return false
 
-        # By one after the other, as an exception from outside may come with the next branch.
+        # These statements come without a branch between them: Ruby may raise an exception from outside at a branch.
         @armed_for = @interest
         @number = @poller.arm(self, @descriptor, @armed_for, @by_set)
         @number.negative? && found(@number)
       end
 
-      # Takes what the poller has found. It has to be armed again then.
+      # Takes a report of the poller, which has to arm the watch again afterwards.
       # @param events [Integer, nil] as of Poller#wait
       # @return [Boolean] whether it is ready
       def found(events)
@@ -80,8 +81,8 @@ module UringIO
         @number = nil
       end
 
-      # Has the poller let go of the file, which io_uring keeps open while it is armed: its peer would see no end.
-      # Any thread.
+      # Makes the poller let go of the file. io_uring keeps a file open while its watch is armed, so that the peer would
+      # see no end. Any thread may call it.
       # @return [void]
       def release
         number = @number or return
@@ -89,14 +90,14 @@ module UringIO
         @poller.release(number, self)
       end
 
-      # The IO is about to be closed. Any thread.
+      # The IO is about to be closed. Any thread may call it.
       # @return [void]
       def closing
         @dead = true
         release
       end
 
-      # The IO may have another file by now, or its descriptor may be gone. Any thread.
+      # The IO may have another file by now, or its descriptor may be gone. Any thread may call it.
       # @return [void]
       def changed
         @dead = @io.closed? || @io.fileno != @descriptor
@@ -117,7 +118,7 @@ module UringIO
         io.instance_variable_get(WATCHES) || io.instance_variable_set(WATCHES, ObjectSpace::WeakMap.new)
       end
 
-      # What is no descriptor is told once, and an IO that is closed says nothing.
+      # Reports a descriptor that does not exist once, and a closed IO never.
       def fail_with(errno)
         @dead = errno == -Errno::EBADF::Errno
         return false if @monitor.nil? || @io.closed?

@@ -8,9 +8,8 @@ module UringIO
     # Where the time of one process went. Each tick of the sampler hands in what its threads did in that tick; the sums
     # of the process add up to its wall time, and those of a thread to the thread's.
     class Account
-      # What a thread did in a tick, in seconds; the rest of the tick it slept in +wait+. +asleep_for+ is how long that
-      # wait has lasted. For +late+ seconds before the tick the thread waited for a processor, and not for +was+ as the
-      # account has it.
+      # One thread in one tick, in seconds. It slept the rest of the tick in +wait+, which has lasted +asleep_for+ so
+      # far. The account says +was+ for the +late+ seconds before the tick, but the thread waited for a processor then.
       Tick = Data.define(:id, :name, :ran, :delayed, :slept, :wait, :asleep_for, :late, :was)
 
       # The sums of a thread, in seconds.

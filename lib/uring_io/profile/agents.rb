@@ -23,7 +23,7 @@ module UringIO
       STATS = %i[enters submissions completions direct_calls switches waiting_seconds running_seconds].freeze
       private_constant :FOLDER, :MAGIC, :HEAD, :THREADS, :THREAD, :WAITS, :WAIT, :WORDS, :KINDS, :STATS
 
-      # What is given to a Ruby to load the agent.
+      # The file that makes a Ruby load the agent.
       PROGRAM = File.expand_path("agent/uring_io_profile_agent.rb", __dir__)
 
       def initialize
@@ -42,8 +42,8 @@ module UringIO
         found
       end
 
-      # What the agents of a process have counted: one, or one after the other when it has replaced itself by exec.
-      # @param ended [Float] by CLOCK_MONOTONIC, when it was looked at for the last time
+      # The counts of the agents of a process. It has one agent, or several in turn when it has replaced itself by exec.
+      # @param ended [Float] by CLOCK_MONOTONIC, the time of the last sample
       # @return [Hash, nil] nil when there was none
       def of(pid, ended)
         found = Dir.glob("#{@folder}/#{pid}.*").filter_map { |file| read(file, ended) }

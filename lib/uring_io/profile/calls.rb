@@ -30,7 +30,7 @@ module UringIO
       TABLES = { "x86_64" => X86_64, "aarch64" => GENERIC, "arm64" => GENERIC, "riscv64" => GENERIC }.freeze
       private_constant :X86_64, :GENERIC, :TABLES
 
-      # What a number means here; empty on a processor that is not known.
+      # The names of system calls by their numbers; empty on an unknown processor.
       NAMES = TABLES.fetch(RbConfig::CONFIG["host_cpu"], {}).invert.freeze
     end
   end

@@ -4,16 +4,16 @@ require_relative "waits"
 
 module UringIO
   class Profile
-    # What the agents have counted inside of all processes, in words: for the table and the page.
+    # The counts of the agents inside of all processes, in words: for the table and the page.
     class Counted
-      # What is waited for, and how: a line of words each.
+      # A line of words about one kind of wait.
       Line = Data.define(:what, :words)
 
-      # Peers of fibers that are told.
+      # The most peers of fibers that the profile names.
       MOST = 8
-      # Less than that part of the time is not told of the GVL and of the garbage collector.
+      # The profile leaves out the GVL and the garbage collector below that part of the time.
       WORTH_A_LINE = 0.005
-      # What can overlap with another wait.
+      # Waits that can overlap with other waits.
       OUTSIDE = %w[socket pipe file child name].freeze
       private_constant :MOST, :WORTH_A_LINE, :OUTSIDE
 

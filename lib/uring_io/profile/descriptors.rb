@@ -4,7 +4,7 @@ require_relative "sockets"
 
 module UringIO
   class Profile
-    # What the descriptors of a process are, by /proc/PID/fd and /proc/PID/fdinfo, and what its memory holds.
+    # The kinds of the descriptors of a process, by /proc/PID/fd and /proc/PID/fdinfo, and the use of its memory.
     class Descriptors
       # +kind+ is :socket, :pipe, :own_pipe (the process has both ends), :file, :event (eventfd, timerfd, signalfd,
       # inotify), :epoll, :ring or :terminal; +place+ is the path of a file. For a socket +socket+ is its End.

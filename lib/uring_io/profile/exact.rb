@@ -7,7 +7,7 @@ module UringIO
     # Counts every system call of a program, by strace(1): in a pass of its own, as that makes the program slow.
     class Exact
       TRANSFERS = "reading and writing"
-      # What system calls are for. Those that are not here are other ones.
+      # System calls by their purpose. All the rest count as OTHER.
       KINDS = {
         TRANSFERS => %w[read write readv writev pread64 pwrite64 preadv preadv2 pwritev pwritev2 sendto recvfrom sendmsg
                         recvmsg sendmmsg recvmmsg sendfile splice tee copy_file_range],
@@ -29,7 +29,7 @@ module UringIO
       LINE = /^\s*[\d.]+\s+[\d.]+\s+\d+\s+(?<count>\d+)\s+(?<errors>\d+\s+)?(?<name>\w+)$/
       NOT_THERE = "strace is not installed here, so system calls were not counted: `apt install strace`, " \
                   "`dnf install strace`"
-      # Names that are told of each kind.
+      # The most names that the profile gives for each kind.
       NAMES = 4
       private_constant :KINDS, :OTHER, :LINE, :NOT_THERE, :NAMES
 
@@ -77,7 +77,7 @@ module UringIO
         def counted(seconds_without)
           Dir.mktmpdir("uring_io-profile") do |folder|
             start = clock
-            # What the program says it has said before.
+            # The first run of the command has already shown its output.
             yield(["strace", "-f", "-c", "-q", "-o", "#{folder}/calls"],
                   { in: File::NULL, out: File::NULL, err: "#{folder}/errors" })
             calls = File.exist?("#{folder}/calls") ? calls(File.read("#{folder}/calls")) : []

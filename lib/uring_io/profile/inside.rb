@@ -6,7 +6,7 @@ module UringIO
     # was: the garbage collector is taken from what the process computed, and a thread's wait for the GVL from what it
     # was seen asleep for.
     module Inside
-      # What a thread that waits for the GVL can look like from outside, the likeliest first.
+      # The states that a wait for the GVL can look like from outside, the likeliest first.
       SEEN_AS = %w[gvl lock asleep other idle].freeze
       private_constant :SEEN_AS
 

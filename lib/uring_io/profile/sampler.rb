@@ -80,7 +80,7 @@ module UringIO
           []
         end
 
-        # What the kernel has counted for this process: read and write calls, and waits.
+        # The kernel's counters of this process: read and write calls, and waits.
         def count
           fields = File.read("/proc/#{@pid}/stat").rpartition(")").last.split
           @account.user, @account.system = fields.values_at(11, 12).map(&:to_i)

@@ -4,7 +4,7 @@ require_relative "waits"
 
 module UringIO
   class Profile
-    # What the wall time of all processes together was spent on.
+    # The wall time of all processes together, by its uses.
     class Shares
       # One thing that time was spent on.
       #

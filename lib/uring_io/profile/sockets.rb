@@ -4,16 +4,15 @@ require "socket"
 
 module UringIO
   class Profile
-    # Whom the sockets of a process are connected to: from the inode of a socket to its peer. Sockets of the internet
-    # are in /proc/PID/net; for UNIX sockets the kernel is asked by netlink (sock_diag(7)), as /proc does not say who
-    # is at the other end.
+    # Finds the peers of a process's sockets by their inodes. /proc/PID/net lists the sockets of the internet. It does
+    # not tell the other end of UNIX sockets, so we ask the kernel by netlink (sock_diag(7)).
     class Sockets
       # A socket. Its +role+ is :client (it connected), :accepted (it serves a client), :listening, or :other (a pair,
       # or without a connection). +place+ is whom a client is connected to, and for the others the server's own address:
       # "address:port" or a path; nil when it has none.
       End = Data.define(:role, :place)
 
-      # What is mostly behind a port, or behind the name of a UNIX socket.
+      # The usual server behind a port, or behind the name of a UNIX socket.
       PORTS = { 22 => "ssh", 25 => "smtp", 53 => "dns", 80 => "http", 443 => "https", 465 => "smtp", 587 => "smtp",
                 3306 => "mysql", 5432 => "postgresql", 5671 => "amqp", 5672 => "amqp", 6379 => "redis",
                 6380 => "redis", 9092 => "kafka", 9200 => "elasticsearch", 11_211 => "memcached",
@@ -130,7 +129,7 @@ module UringIO
 
           private
 
-          # Whoever accepted has the name of the server; whoever connected mostly has none.
+          # The accepting end has the name of the server; the connecting end mostly has no name.
           def unix_end(socket, other)
             return End.new(:listening, socket.name) if socket.state == LISTEN
             return End.new(:accepted, socket.name) if socket.name

@@ -5,8 +5,8 @@ module UringIO
     # One thread of a process, seen from outside: how long it was on a processor, and what it does now. The files of
     # /proc stay open, as opening them costs more than a look.
     class Task
-      # What a thread does at a look: +call+ is the number of the system call in which it sleeps, nil when it runs or
-      # cannot be looked at; +arguments+ are those of the call.
+      # A sample of a thread: +call+ is the number of the system call in which it sleeps, nil when it runs or when we
+      # may not read it; +arguments+ are those of the call.
       Look = Data.define(:running, :call, :arguments)
 
       RUNNING = Look.new(true, nil, nil)

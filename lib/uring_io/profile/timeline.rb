@@ -2,7 +2,7 @@
 
 module UringIO
   class Profile
-    # What one thread did, and when: spans of the same thing, in order.
+    # The time of one thread as spans, in order. The thread does the same thing during a span.
     class Timeline
       # From +from+ to +to+, in seconds since the beginning, the thread did +kind+, for +peer+.
       Span = Struct.new(:from, :to, :kind, :peer)

@@ -7,10 +7,10 @@ require_relative "exact"
 
 module UringIO
   class Profile
-    # What io_uring, a fiber scheduler, or something else could give a program, by what was recorded: bounds with their
+    # How much io_uring, a fiber scheduler or something else could help the recorded program: upper bounds with their
     # arithmetic, in words.
     class Verdict
-      # What the largest part of a program's busy time is called.
+      # Names for the largest part of a program's busy time.
       CLASSES = { computing: :computing, gc: :gc, system: :system, runnable: :processors, gvl: :gvl, asleep: :asleep,
                   lock: :lock, socket: :socket, pipe: :pipe, file: :file, child: :child, other: :other }.freeze
       # A program that was busy for less than this share of the time has nothing to gain.

@@ -5,7 +5,7 @@ require_relative "descriptors"
 
 module UringIO
   class Profile
-    # What a thread waits for. +kind+ is one of KINDS; +peer+ says more, for example "postgresql at 127.0.0.1:5432".
+    # The wait of a thread. +kind+ is one of KINDS; +peer+ says more, for example "postgresql at 127.0.0.1:5432".
     Wait = Data.define(:kind, :peer) do
       def initialize(kind:, peer: nil) = super
     end
@@ -94,7 +94,7 @@ module UringIO
         found.any? { |one| server?(one) } ? idle(found) : ordinary(found.first)
       end
 
-      # Whoever is waited for outside of this process: a server that it is the client of comes first.
+      # The wait for a server outside of this process, if this process is the client of one.
       def first_peer(found)
         client = found.find { |one| one.socket&.role == :client }
         client && Wait.new(:socket, peer(client.socket.place))

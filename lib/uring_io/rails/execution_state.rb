@@ -3,19 +3,19 @@
 module UringIO
   # See railtie.rb.
   module Rails
-    # What a fiber has of the one that schedules it, by `UringIO.run(inherit: :execution_state)`: a copy of what Rails
-    # keeps for the caller at this moment. A copy, as fibers run at the same time: one that sets its time zone must not
-    # change the others', nor the request's.
+    # With `UringIO.run(inherit: :execution_state)` each fiber begins with a copy of the state that Rails keeps for the
+    # fiber that schedules it. It is a copy because fibers run at the same time: a fiber that sets its time zone must
+    # not change that of the others, nor that of the request.
     #
-    # Rails' state has values that belong to one caller alone (its execution, its cache, events under way). So only
-    # these are copied: strings, values that cannot change, and those that are named here.
+    # Some values belong to one caller alone: its execution, its cache, events under way. So the copy has only strings,
+    # values that cannot change, and the values that this file names.
     class ExecutionState
       # Arrays and hashes that blocks of ActiveRecord, as `connected_to`, change in place.
       COLLECTIONS = %i[active_record_connected_to_stack active_record_no_touching_classes
                        active_record_suppressor_registry].freeze
       private_constant :COLLECTIONS
 
-      # What the calling fiber has.
+      # Copies the state of the calling fiber.
       def initialize
         @values = values
         @current = current

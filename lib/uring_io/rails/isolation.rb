@@ -3,7 +3,7 @@
 module UringIO
   # See railtie.rb.
   module Rails
-    # Refuses schedulers to a program whose fibers would share a database connection.
+    # Raises instead of making a scheduler when fibers would share a database connection.
     #
     # Rails keeps the connection of a caller, and all the state of a request, either for each thread (isolation_level
     # :thread, its default) or for each fiber (:fiber). With :thread the fibers of a scheduler use one connection of
@@ -11,11 +11,11 @@ module UringIO
     # so the moment to look is when a scheduler is made: two comparisons.
     module Isolation
       class << self
-        # What the program configures, once there is a Railtie.
+        # The program's configuration, once there is a Railtie.
         # @return [ActiveSupport::OrderedOptions, nil]
         attr_accessor :options
 
-        # @raise [Error] when fibers would share a connection, unless the program said that it knows
+        # @raise [Error] when fibers would share a connection, unless the program has set check_isolation to false
         def check
           return unless defined?(::ActiveRecord) && defined?(::ActiveSupport::IsolatedExecutionState)
           return if fiber? || !wanted?

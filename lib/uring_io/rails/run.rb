@@ -6,7 +6,7 @@ require_relative "scheduler"
 module UringIO
   # See railtie.rb.
   module Rails
-    # Is prepended to UringIO's own methods: how UringIO.run makes its scheduler where Rails is.
+    # Prepended to UringIO's own methods: it makes the scheduler of UringIO.run in a Rails program.
     module Run
       private
 
@@ -20,7 +20,7 @@ module UringIO
         executor = Run.executor if Isolation.fiber?
         return super(nil, options) unless Isolation.fiber? && (executor || inherit)
 
-        # A program may have loaded no more of it than the state. This has the rest found by its names.
+        # A program may have loaded only the state of ActiveSupport. This lets Ruby find the rest by its names.
         require "active_support" if inherit
         scheduler = Scheduler.new(**options)
         scheduler.surround(executor:, inherit: !inherit.nil?, interlock: executor && Run.interlock)
@@ -40,7 +40,7 @@ module UringIO
                        "UringIO.run would wait for their caller for ever. Take the line out, or use no fibers here"
         end
 
-        # What Rails' executions share where it reloads classes.
+        # The lock that Rails' executions share where Rails reloads classes.
         def interlock
           config = ::Rails.application.config
           ::ActiveSupport::Dependencies.interlock unless config.cache_classes || config.allow_concurrency == :unsafe

@@ -4,16 +4,20 @@ require "uring_io"
 
 module UringIO
   class Selector
-    # Any selector that follows io-event's contract, watched for wrong use. For development: each call costs more.
+    # Wraps any selector that follows io-event's contract and checks how the program uses it. It is for development, as
+    # it makes each call slower.
     #
     #   selector = UringIO::Selector::Checked.new(UringIO::Selector.new(Fiber.current))
     #
-    # It raises ThreadError for a call from another thread than the one that made it, but for #push, #wakeup, #ready?,
-    # #loop and #closed?; ArgumentError when a fiber waits in the name of another one; FiberError when #select is called
-    # by another fiber than the loop's, or within itself; ClosedError after #close, and in a child made by fork;
-    # TypeError when something is pushed that cannot be resumed.
+    # It raises
     #
-    # What a selector may have or not (#io_pread, #io_close, ...) is there when the one inside has it.
+    # - ThreadError for a call on another thread, except #push, #wakeup, #ready?, #loop and #closed?
+    # - ArgumentError when a fiber waits in the name of another one
+    # - FiberError when another fiber than the loop fiber calls #select, or when #select calls itself
+    # - ClosedError after #close, and in a child made by fork
+    # - TypeError for #push of an object that #select cannot resume
+    #
+    # It has the optional methods of selectors (#io_pread, #io_close, ...) that the selector inside has.
     class Checked
       # Methods whose first argument is the fiber that calls them.
       BY_FIBER = %i[io_wait io_read io_write io_pread io_pwrite process_wait futex_wait futex_waitv].freeze
@@ -32,52 +36,52 @@ module UringIO
       # @return [Boolean] whether it was closed, or was made by another process
       def closed? = @selector.closed?
 
-      # @return [Boolean] whether something is to run at the next #select
+      # @return [Boolean] whether the next #select has a fiber to run
       def ready?
         check_open
         @selector.ready?
       end
 
-      # Ends a #select that waits. From any thread.
-      # @return [Boolean] whether one did
+      # Ends a #select that waits. Any thread may call it.
+      # @return [Boolean] whether a #select waited
       def wakeup
         check_open
         @selector.wakeup
       end
 
-      # Has the fiber, or what acts like one, run at the next #select. From any thread.
+      # Makes the next #select run the fiber, or an object like one. Any thread may call it.
       def push(fiber)
         check_open
         check_resumable(fiber)
         @selector.push(fiber)
       end
 
-      # Goes to the loop fiber.
+      # Switches to the loop fiber.
       def transfer
         check
         @selector.transfer
       end
 
-      # Goes to the loop fiber, and on at the next #select.
+      # Switches to the loop fiber. The next #select switches back.
       def yield
         check
         @selector.yield
       end
 
-      # Goes to the fiber, and on at the next #select.
+      # Switches to the fiber. The next #select switches back.
       def resume(fiber, *)
         check
         check_resumable(fiber)
         @selector.resume(fiber, *)
       end
 
-      # Raises in the fiber, and goes on at the next #select.
+      # Raises in the fiber. The next #select switches back.
       def raise(fiber, ...)
         check
         @selector.raise(fiber, ...)
       end
 
-      # Runs what is ready, and waits for events when nothing is.
+      # Runs the fibers that are ready, and waits for events when there are none.
       # @param duration [Numeric, nil] the most seconds to wait
       # @return [Integer] the number of events
       def select(duration = nil)
@@ -145,7 +149,7 @@ module UringIO
         fail_with ArgumentError, "#{name} is called for #{fiber.inspect} by #{Fiber.current}"
       end
 
-      # What cannot be resumed would be found out by a select that has nothing to do with it.
+      # Without this check a later #select would fail, far from the #push that caused it.
       def check_resumable(fiber)
         return if fiber.respond_to?(:transfer) && fiber.respond_to?(:alive?)
 
