@@ -5,11 +5,11 @@ require_relative "version"
 module UringIO
   # The program +uring_io+: commands, options and exit statuses.
   class CommandLine
-    # What help prints.
+    # The text that help prints.
     USAGE = <<~TEXT
       Usage: uring_io COMMAND
 
-        doctor [--json]  tells what this machine offers, what a program would get, and the cure for what is missing
+        doctor [--json]  tells which backends work here, which one a program gets, and how to get the others
         profile ...      tells where a program's time goes, and what io_uring could give it (profile --help)
         fibers ...       tells what each fiber of a running program waits for (fibers --help)
         trace ...        runs a program and writes a trace of what its fibers do (trace --help)
@@ -17,14 +17,14 @@ module UringIO
         version          prints the version of the gem
         help             prints this
 
-      The exit status of doctor is 0 when a program would run on io_uring, 1 when it would not, and 2 when that cannot
-      be told, for example because of wrong usage. Whatever was asked for, it is 74 when the answer could not be written.
-      URING_IO_BACKEND counts as it does for programs; NO_COLOR=1 turns colours off.
+      The exit status of doctor is 0 when a program would run on io_uring, 1 when it would not, and 2 when doctor cannot
+      tell, for example after wrong usage. The exit status of every command is 74 when it cannot write its output.
+      doctor looks at URING_IO_BACKEND as programs do; NO_COLOR=1 turns colours off.
     TEXT
 
-    # Exit status for wrong usage, and when nothing could be found out.
+    # Exit status after wrong usage, and when the command cannot find an answer.
     TROUBLE = 2
-    # Exit status when the answer could not be written: EX_IOERR of sysexits.h.
+    # Exit status when the program cannot write its output: EX_IOERR of sysexits.h.
     UNWRITTEN = 74
 
     # Arguments that are not in the usage.
@@ -115,7 +115,7 @@ module UringIO
     def alone(text, options)
       return text if options.empty?
 
-      raise WrongUsage, "#{options.first.inspect} is not known here"
+      raise WrongUsage, "unknown argument #{options.first.inspect}"
     end
 
     # See no-color.org: the variable counts when it is not empty.
@@ -136,7 +136,7 @@ module UringIO
     def complain(message, *more)
       @err.puts("uring_io: #{message}", *more)
     rescue SystemCallError, IOError
-      # Then the exit status alone tells.
+      # Then only the exit status tells the failure.
     end
   end
 end

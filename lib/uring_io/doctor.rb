@@ -6,15 +6,15 @@ require_relative "doctor/cures"
 require_relative "doctor/page"
 
 module UringIO
-  # What this machine offers, what a program would get, and what cures what is missing: the report
-  # of <tt>uring_io doctor</tt>. Not part of <tt>require "uring_io"</tt>.
+  # The report of <tt>uring_io doctor</tt>: which backends this machine has, which one a program gets, and how to get
+  # those that are missing. <tt>require "uring_io"</tt> does not load it.
   #
   #   puts UringIO::Doctor.examine
   class Doctor
-    # What the user may copy, mostly a line.
+    # Text for the user to copy, mostly a line.
     #
     # @!parse
-    #   # What the user may copy, mostly a line.
+    #   # Text for the user to copy, mostly a line.
     #   class Cure < Data
     #     # @return [String] "shell", "docker" (an option of run; podman takes the same) or "systemd"
     #     #   (in the [Service] of a unit)
@@ -24,10 +24,10 @@ module UringIO
     #   end
     Cure = Data.define(:where, :line)
 
-    # Something that works, but may turn out small.
+    # A limit that is enough to work, but may turn out small.
     #
     # @!parse
-    #   # Something that works, but may turn out small.
+    #   # A limit that is enough to work, but may turn out small.
     #   class Hint < Data
     #     # @return [Symbol] :open_files, :locked_memory or :cpus
     #     attr_reader :limit
@@ -38,14 +38,14 @@ module UringIO
     #   end
     Hint = Data.define(:limit, :text, :cures)
 
-    # What became of a scheduler that was made as programs make theirs.
+    # The result of making a scheduler in the way in which programs make theirs.
     #
     # @!parse
-    #   # What became of a scheduler that was made as programs make theirs.
+    #   # The result of making a scheduler in the way in which programs make theirs.
     #   class Outcome < Data
-    #     # @return [Symbol, nil] nil when none could be made
+    #     # @return [Symbol, nil] nil when that failed
     #     attr_reader :backend
-    #     # @return [Exception, nil] what was raised instead
+    #     # @return [Exception, nil] the reason why it failed
     #     attr_reader :error
     #   end
     Outcome = Data.define(:backend, :error)
@@ -55,23 +55,23 @@ module UringIO
 
     # A ring of Scheduler.new's default size, with its queues.
     RING_BYTES = 132 * 1024
-    # Below these a limit is worth a hint.
+    # The doctor gives a hint for a limit below these.
     OPEN_FILES_SMALL = 4096
     LOCKED_MEMORY_SMALL = 1 << 20
     private_constant :RING_BYTES, :OPEN_FILES_SMALL, :LOCKED_MEMORY_SMALL
 
     class << self
-      # Looks at this machine, from within this process: its limits, filters and environment count.
+      # Looks at this machine from within this process, so the limits, filters and environment of this process count.
       # @return [Doctor]
       def examine
-        # The scheduler comes first: the kernel takes its time to give back the memory of a ring,
-        # and a program would not have had another one made before.
+        # The scheduler comes first. The kernel takes its time to free the memory of a ring, so a ring made before would
+        # change the result; a program makes none before its scheduler.
         outcome = try_scheduler
         new(support: support_beside(outcome), outcome:, asked_for: ENV.fetch(VARIABLE, ""))
       end
 
-      # @return [String] what the Ruby that runs calls the hooks of IO::Buffer with, io_read, io_write,
-      #   io_pread and io_pwrite: "length, offset" up to 4.0, "offset, length" from 4.1 on
+      # @return [String] the order of the last two arguments that this Ruby passes to io_read, io_write, io_pread and
+      #   io_pwrite: "length, offset" up to 4.0, "offset, length" from 4.1 on
       def hook_order
         defined?(IO::Buffer::VERSION) && IO::Buffer::VERSION >= 3 ? "offset, length" : "length, offset"
       end
@@ -99,11 +99,11 @@ module UringIO
       end
     end
 
-    # @return [Support] what was detected
+    # @return [Support] the backends and operations that this machine has
     attr_reader :support
     # @return [Outcome] of making a scheduler without asking for a backend
     attr_reader :outcome
-    # @return [String, nil] what URING_IO_BACKEND names; nil when unset or empty
+    # @return [String, nil] the value of URING_IO_BACKEND; nil when unset or empty
     attr_reader :asked_for
 
     # @api private
@@ -124,7 +124,7 @@ module UringIO
       io_uring? ? 0 : 1
     end
 
-    # @return [String] in a sentence what a program would get, and why
+    # @return [String] a sentence with the backend that a program gets, and why
     def verdict
       backend = outcome.backend
       return "A program gets no scheduler: #{why_none}" unless backend
@@ -138,7 +138,7 @@ module UringIO
         "program tell why it does not get it."
     end
 
-    # @return [Array<Cure>] for what the environment variable keeps a program from
+    # @return [Array<Cure>] a cure when the environment variable keeps a program from io_uring
     def verdict_cures
       asked_for && !io_uring? ? [Cure.new("shell", "unset #{VARIABLE}")] : []
     end
@@ -154,20 +154,20 @@ module UringIO
       [open_files_hint, locked_memory_hint, cpus_hint].compact
     end
 
-    # Everything, as plain values. The keys are stable: new ones may come, none goes.
+    # The whole report as plain values. The keys are stable: later versions may add keys, and remove none.
     #
     # - +uring_io+: +version+, +path+ of the library
     # - +ruby+: +version+, +engine+, +platform+, +buffer_version+ (IO::Buffer::VERSION or nil),
     #   +hook_order+ ("length, offset" or "offset, length")
-    # - +default+: what a program gets that asks for no backend: +backend+ (nil for none), +io_uring+
-    #   (true or false), +asked_for+ (URING_IO_BACKEND or nil), +verdict+, +cures+, +error+ (nil, or
-    #   +class+ and +message+)
+    # - +default+: for a program that names no backend, the +backend+ that it gets (nil for none),
+    #   +io_uring+ (true or false), +asked_for+ (URING_IO_BACKEND or nil), +verdict+, +cures+,
+    #   +error+ (nil, or +class+ and +message+)
     # - +kernel+: +name+, +release+, +version+ (three numbers), +machine+
     # - +backends+: by name +available+, +cures+; where it is not available also +reason+, +call+,
     #   +errno+, +cause+, +remedy+ (see Support::Backend)
     # - +operations+, +features+, +setup_flags+: of io_uring by name, true or false; all false
     #   where io_uring is not available
-    # - +denied+: a list of the operations that a filter on this process denies its rings
+    # - +denied+: a list of the operations that a filter on this process denies to its rings
     # - +limits+: +open_files_soft+, +open_files_hard+, +memlock_soft+, +memlock_hard+ (bytes), nil
     #   for unlimited; +cpus+
     # - +hints+: a list of +limit+ (open_files, locked_memory, cpus), +text+, +cures+
@@ -234,14 +234,16 @@ module UringIO
       Hint.new(:open_files, "Each connection, file and ring takes one.", @cures.open_files)
     end
 
-    # Where memlock is why there is no io_uring, the backend's cure has it already.
+    # When locked memory is the reason why io_uring is not available, the backend's cure already says so.
     def locked_memory_hint
       soft = support.limits[:memlock_soft]
       return if soft.nil? || soft >= LOCKED_MEMORY_SMALL || exempt_from_memlock?
       return if support.reason(:io_uring) == :memlock || support.kernel[:name] != "Linux"
 
-      Hint.new(:locked_memory, "The ring of each scheduler takes #{RING_BYTES / 1024} KiB, those of all this user's " \
-                               "processes count together, and they get smaller when it is short.", @cures.locked_memory)
+      Hint.new(:locked_memory, "The ring of each scheduler takes #{RING_BYTES / 1024} KiB. The rings of all the " \
+                               "processes of this user count together; a scheduler makes a smaller ring when memory " \
+                               "is short.",
+               @cures.locked_memory)
     end
 
     # With CAP_IPC_LOCK, which counts in the initial user namespace only.
@@ -255,7 +257,7 @@ module UringIO
     def cpus_hint
       return if support.limits[:cpus] > 1
 
-      Hint.new(:cpus, "The kernel's worker threads and the program take turns on it: do without sqpoll.", [])
+      Hint.new(:cpus, "The program shares it with the kernel's worker threads: do not use sqpoll.", [])
     end
   end
 end

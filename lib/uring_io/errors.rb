@@ -1,21 +1,21 @@
 # frozen_string_literal: true
 
 module UringIO
-  # Base of the errors that are ours. The kernel's own stay Errno::*.
+  # Base of this gem's errors. Errors of the kernel stay Errno::*.
   class Error < StandardError; end
 
-  # What was asked for cannot work here: the message says why and what helps.
+  # This machine or object cannot do what the caller wants: the message says why, and what helps.
   class UnsupportedError < Error; end
 
   # The object was closed before the call.
   class ClosedError < Error; end
 
-  # A chain of calls (Ring#chain) that did not come to its end. Its cause is the exception of the step that broke it;
-  # an Error of ours for one that transferred less than was asked for, IO::TimeoutError when the time was over.
+  # A chain of calls (Ring#chain) broke before its end. The cause is the exception of the step that broke it: Error when
+  # the step transferred fewer bytes than it should, IO::TimeoutError when the time was over.
   class ChainError < Error
-    # @return [Ring::Chain::Step] the one that broke it: its name and index
+    # @return [Ring::Chain::Step] the step that broke the chain
     attr_reader :step
-    # @return [Array] what each step came to; for one that failed or was not made the exception
+    # @return [Array] the result of each step; an exception for a step that failed, or that the ring did not make
     attr_reader :outcomes
 
     # @api private
@@ -23,7 +23,7 @@ module UringIO
       @step = step
       @outcomes = outcomes
       rest = outcomes.size - step.index - 1
-      super("step #{step.index} (#{step.name}) broke the chain: #{why}#{"; #{rest} steps after it" if rest.positive?}")
+      super("step #{step.index} (#{step.name}) broke the chain: #{why}#{"; steps not run: #{rest}" if rest.positive?}")
     end
   end
 end

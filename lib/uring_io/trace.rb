@@ -5,28 +5,28 @@ require_relative "trace/snapshot"
 
 # See scheduler.rb.
 module UringIO
-  # What the fibers of this process did, and when: UringIO.trace makes one.
+  # A record of what the fibers of this process did, and when. UringIO.trace makes one.
   class Trace
-    # With JSON and ERB, which most programs have no use for.
+    # Autoloaded, as they need JSON and ERB, which most programs do not use.
     autoload :Chrome, File.join(__dir__, "trace/chrome")
     autoload :Page, File.join(__dir__, "trace/page")
     autoload :Picture, File.join(__dir__, "trace/picture")
     autoload :Scene, File.join(__dir__, "trace/scene")
 
-    # Records that are kept of each scheduler, selector and ring, 40 bytes each: the latest.
+    # How many records, the latest ones, a trace keeps of each scheduler, selector and ring. A record takes 40 bytes.
     MOST = 1 << 18
     private_constant :MOST, :Chrome, :Page, :Picture, :Reading, :Scene
 
     class << self
       # Begins to record.
-      # @raise [Error] when that is being done already
+      # @raise [Error] while another trace records
       # @api private
       def begin(most = MOST)
-        raise Error, "a trace is being recorded already: end that one first" unless begin_recording(most)
+        raise Error, "another trace records already: end it first, or unset URING_IO_TRACE" unless begin_recording(most)
       end
 
-      # Records until this process ends, and writes the file then. A forked child writes one of its own, with its number
-      # in the name.
+      # Records until this process ends, and then writes the file. A forked child writes a file of its own, with the
+      # number of the child in its name.
       # @api private
       def follow(path)
         self.begin
@@ -35,7 +35,7 @@ module UringIO
         at_exit { finish(Process.pid == owner ? path : path.sub(/(\.\w+)?\z/) { "-#{Process.pid}#{_1}" }) }
       end
 
-      # Ends that.
+      # Ends to record.
       # @return [Trace]
       # @api private
       def end = new(end_recording)
@@ -50,21 +50,21 @@ module UringIO
       end
     end
 
-    # @param recordings [Array] of each engine the backend, the count of records that are gone, names and records
+    # @param recordings [Array] of each engine the backend, the number of dropped records, names and records
     # @api private
     def initialize(recordings)
       @engines = recordings.map { |recording| Reading.new(*recording) }.select(&:used?)
     end
 
-    # @return [Array<Reading>] a scheduler, selector or ring each
+    # @return [Array<Reading>] one for each scheduler, selector and ring
     # @api private
     attr_reader :engines
 
-    # @return [Integer] records that are missing at the beginning, as there was no room for them
+    # @return [Integer] how many records are missing at the beginning, because there was no room for them
     def gone = engines.sum(&:gone)
 
-    # @return [String] Chrome's Trace Event JSON, for Perfetto: a track for each fiber and one for each ring, with flows
-    #   from the begin of an operation to its end
+    # @return [String] Chrome's Trace Event JSON, for Perfetto: a track for each fiber and each ring, with flows from
+    #   the begin of an operation to its end
     def to_json(*) = Chrome.json(self)
 
     # @return [String] one page that loads nothing: what kept others waiting, and lanes of fibers over time
@@ -91,14 +91,14 @@ module UringIO
     end
   end
 
-  # Records what the fibers of all schedulers, selectors and rings do while the block runs: when each waits, for what,
-  # and when it runs; what goes down to the kernel and what comes back.
+  # Records all schedulers, selectors and rings while the block runs: when each fiber waits, for what, and when it runs;
+  # the operations that go to the kernel, and the completions that come back.
   #
   #   UringIO.trace("trace.json") { UringIO.run { work } }
   #
-  # @param path [String, nil] of a file for Trace#write, written also when the block raises
+  # @param path [String, nil] of a file; Trace#write writes it at the end, also when the block raises
   # @return [Trace]
-  # @raise [Error] in a block of another trace, and with URING_IO_TRACE
+  # @raise [Error] while another trace records, as it does with URING_IO_TRACE
   def self.trace(path = nil)
     raise ArgumentError, "UringIO.trace needs a block" unless block_given?
 

@@ -121,7 +121,7 @@ RSpec.describe "The fibers of another program" do
     it "the arguments are wrong" do
       expect(complaint).to eq("uring_io: fibers: --pid is missing; see uring_io fibers --help")
       expect(complaint("--pid", "x")).to include("invalid argument: --pid x")
-      expect(complaint("--pid", 1, "more")).to include("\"more\" is not known here")
+      expect(complaint("--pid", 1, "more")).to include("unknown argument \"more\"")
       expect(complaint("--pid", -1)).to eq("uring_io: --pid needs the number of a process, and -1 is none")
     end
 

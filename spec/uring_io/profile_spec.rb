@@ -239,8 +239,9 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     gone = spawn("true").tap { |pid| Process.wait(pid) }
     {
       [] => /a command or --pid is missing/, ["--pid", gone] => /there is no process #{gone}/,
-      ["--pid", "1", "true"] => /both a command and --pid/, ["--rate", "0", "true"] => /the rate is 0/,
-      ["--seconds", "-1", "true"] => /the seconds are -1.0/, ["--nonsense", "true"] => /invalid option: --nonsense/,
+      ["--pid", "1", "true"] => /both a command and --pid/, ["--rate", "0", "true"] => /the rate must be .*, 0 given/,
+      ["--seconds", "-1", "true"] => /the seconds must be .*, -1.0 given/,
+      ["--nonsense", "true"] => /invalid option: --nonsense/,
       ["--pid", "x"] => /invalid argument: --pid x/
     }.each do |arguments, message|
       result = profile(*arguments)

@@ -256,7 +256,7 @@ RSpec.describe "A trace" do
   let(:backend) { Backends::CHOSEN.first }
 
   it "is refused within another one" do
-    expect { UringIO.trace { UringIO.trace { nil } } }.to raise_error(UringIO::Error, /recorded already/)
+    expect { UringIO.trace { UringIO.trace { nil } } }.to raise_error(UringIO::Error, /another trace records already/)
     expect(UringIO.trace { nil }).to be_a(UringIO::Trace)
     expect { UringIO.trace }.to raise_error(ArgumentError, /needs a block/)
   end

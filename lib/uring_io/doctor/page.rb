@@ -49,7 +49,7 @@ module UringIO
         title("Backends")
         @support.backends.each_value do |backend|
           next row(backend.name, "available", :good) if backend.available?
-          # Nobody misses what is of other systems, except for what the verdict is about.
+          # Nobody misses the backends of other systems, except io_uring, which the verdict is about.
           next if backend.reason == :platform && backend.name != :io_uring
 
           row(backend.name, "not available (#{backend.reason}): #{backend.call} gives #{errno(backend.errno)}", :bad)

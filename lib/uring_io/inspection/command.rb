@@ -11,8 +11,9 @@ module UringIO
       BANNER = <<~TEXT
         Usage: uring_io fibers [--json] --pid PID
 
-        Tells what each fiber of a running program waits for, with its backtrace, and what its threads do. The program was
-        started with URING_IO_INSPECT=1, and has loaded uring_io; it is not stopped. docs/stuck.md tells more.
+        Tells what each fiber of a running program waits for, with its backtrace, and what its threads do. The program
+        must have loaded uring_io, and have been started with URING_IO_INSPECT=1. It goes on running meanwhile.
+        docs/stuck.md tells more.
 
       TEXT
       private_constant :BANNER
@@ -28,7 +29,7 @@ module UringIO
         parser = parser()
         rest = parser.parse(@arguments)
         return [0, parser.to_s] if @help
-        raise ArgumentError, "#{rest.first.inspect} is not known here" if rest.any?
+        raise ArgumentError, "unknown argument #{rest.first.inspect}" if rest.any?
         raise ArgumentError, "--pid is missing" unless @pid
 
         answer = Question.new(@pid).answer
@@ -42,7 +43,7 @@ module UringIO
       def parser
         OptionParser.new do |parser|
           parser.banner = BANNER
-          parser.on("--pid PID", Integer, "the program") { |pid| @pid = pid }
+          parser.on("--pid PID", Integer, "the number of the program's process") { |pid| @pid = pid }
           parser.on("--json", "prints all of it as JSON") { @json = true }
           parser.on("-h", "--help", "prints this") { @help = true }
         end

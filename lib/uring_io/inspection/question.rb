@@ -89,18 +89,19 @@ module UringIO
         socket.close
         raise Error, "#{path} belongs to process #{speaker(socket)}, not to #{@pid}"
       rescue Errno::ECONNREFUSED
-        raise Error, "nobody listens at #{path}: process #{@pid} has run another program in its place since (exec), " \
-                     "or the file is left of one that had its number"
+        raise Error, "nobody listens at #{path}: process #{@pid} has replaced itself by another program (exec), " \
+                     "or an earlier process of that number left the file behind"
       rescue Errno::EACCES
-        raise Error, "#{path} may not be used by this user: ask as the user of process #{@pid}, or as root"
+        raise Error, "this user may not use #{path}: ask as the user of process #{@pid}, or as root"
       end
 
-      # Whoever else could have made a file of that name.
+      # Another user may have made a file of that name.
       def check_owner(path)
         owner = File.lstat(path).uid
         return if [Process.euid, 0, uid].include?(owner)
 
-        raise Error, "#{path} belongs to user #{owner}, and process #{@pid} to user #{uid}"
+        raise Error, "#{path} belongs to user #{owner}, and process #{@pid} to user #{uid}: another process has made " \
+                     "the file, so remove it and start process #{@pid} anew"
       end
 
       def speaker(socket)
@@ -109,13 +110,13 @@ module UringIO
         socket.getsockopt(:SOCKET, :PEERCRED).data.unpack1("L")
       end
 
-      # Where that process would have it, and where one with this environment would.
+      # The places where that process may have its socket: by its own environment, by ours, and by an empty one.
       def paths
         [*(Inspection.path(@pid, environment) if environment), Inspection.path(@pid, ENV),
          Inspection.path(@pid, {})].uniq
       end
 
-      # What the process was started with; nil where that may not be read.
+      # The environment that the process started with; nil where we may not read it.
       def environment
         lines = File.binread("/proc/#{@pid}/environ").split("\0")
         lines.to_h { |line| [*line.split("=", 2), ""].first(2) }
@@ -137,7 +138,8 @@ module UringIO
         name = status[/^Name:\s*(.*)/, 1]
         start = "process #{@pid}#{" (#{name})" if name}"
         if environment && environment["URING_IO_INSPECT"] != "1"
-          return "#{start} cannot be asked, as it was started without URING_IO_INSPECT=1: start it with that"
+          return "#{start} cannot be asked, because it was started without URING_IO_INSPECT=1: start it with that " \
+                 "variable"
         end
 
         "#{start} has no socket at #{paths.join(' or ')}: it has not loaded uring_io, or was not started with " \

@@ -2,7 +2,7 @@
 
 module UringIO
   module Inspection
-    # What the threads and fibers of this process do now: what goes through the socket.
+    # The answer of the socket: what the threads and fibers of this process do now.
     module Snapshot
       # Of the answer.
       VERSION = 1

@@ -13,9 +13,9 @@ module UringIO
         Usage: uring_io profile [OPTION...] [--] COMMAND [ARGUMENT...]
                uring_io profile [OPTION...] --pid PID
 
-        Tells where the time of a program goes, and what io_uring or a fiber scheduler could give it at most. It looks at
-        the program, its threads and its children from outside; the program may be any. In a Ruby that it starts it
-        counts inside as well: garbage collection, waits for the GVL, and what fibers wait for.
+        Tells where the time of a program goes, and how much io_uring or a fiber scheduler could help at most. It looks
+        at any program, its threads and its children from outside. When it starts a Ruby, it also counts inside of it:
+        garbage collection, waits for the GVL, and what fibers wait for.
 
       TEXT
       NOTE = <<~TEXT
@@ -56,11 +56,11 @@ module UringIO
         OptionParser.new do |parser|
           parser.banner = BANNER
           parser.on("--pid PID", Integer, "profiles a process that runs") { |pid| @options.pid = pid }
-          parser.on("--seconds N", Float, "looks for so long, and then no more") { |number| @options.seconds = number }
+          parser.on("--seconds N", Float, "stops looking after N seconds") { |number| @options.seconds = number }
           parser.on("--rate HZ", Integer, "looks a second, from 1 to 1000 (default #{RATE})") do |number|
             @options.rate = number
           end
-          parser.on("--outside", "looks from outside only, also at a Ruby") { @options.outside = true }
+          parser.on("--outside", "looks only from outside, even at a Ruby") { @options.outside = true }
           parser.on("--exact", "counts system calls as well, by strace: runs the command a second time, or",
                     "looks at the process once more for as long") { @options.exact = true }
           parser.on("--json", "prints all numbers as JSON (docs/profile.md); what the command prints",
@@ -94,14 +94,14 @@ module UringIO
         @options.json ? profile.to_json : profile.to_s(color: @color)
       end
 
-      # What was seen is printed all the same.
+      # When it cannot write the file, the profile still goes to standard output.
       def write(file, content)
         File.write(file, content)
       rescue SystemCallError => error
         @err.puts("uring_io: #{file} cannot be written: #{error.class.new.message}")
       end
 
-      # Ctrl-C ends the looking, and not this program before it has told what it saw.
+      # Ctrl-C ends the sampling. This program goes on and prints the profile.
       def of_pid
         interrupted = false
         before = trap("INT") { interrupted = true }

@@ -38,11 +38,11 @@ module UringIO
 
         # @raise [ArgumentError]
         def check(seconds, rate)
-          raise ArgumentError, "the rate is #{rate.inspect}, and must be from 1 to 1000 a second" unless
+          raise ArgumentError, "the rate must be from 1 to 1000 samples a second, #{rate.inspect} given" unless
             rate.is_a?(Integer) && RATES.cover?(rate)
           return if seconds.nil? || (seconds.is_a?(Numeric) && seconds.positive?)
 
-          raise ArgumentError, "the seconds are #{seconds.inspect}, and must be a positive number"
+          raise ArgumentError, "the seconds must be a positive number, #{seconds.inspect} given"
         end
 
         private
@@ -50,7 +50,7 @@ module UringIO
         def sampler(pid, rate)
           Sampler.new(pid, rate:)
         rescue Errno::ENOENT, Errno::ESRCH
-          raise Error, "there is no process #{pid} (any more): nothing was recorded"
+          raise Error, "there is no process #{pid}, or it has ended: nothing was recorded"
         rescue Errno::EACCES, Errno::EPERM
           raise Error, "process #{pid} belongs to somebody else: profile it as its user, or as root"
         end
@@ -69,7 +69,7 @@ module UringIO
         def read(text)
           JSON.parse(text.to_s, symbolize_names: true).except(:shares, :verdict)
         rescue JSON::ParserError
-          raise Error, "the process that looks at this one has ended without an answer"
+          raise Error, "the process that profiles this one ended without an answer: see standard error for its reason"
         end
 
         def hash(sampler, rate, agents)

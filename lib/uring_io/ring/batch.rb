@@ -2,8 +2,7 @@
 
 module UringIO
   class Ring
-    # Calls that are made together, see Ring#batch. Has the methods of Operations; each returns the call's place among
-    # the results.
+    # Calls that start together, see Ring#batch. Has the methods of Operations; each returns the position of its result.
     class Batch
       include Operations
 

@@ -2,15 +2,15 @@
 
 module UringIO
   class Ring
-    # Calls that are made one after the other, see Ring#chain. Has the methods of Operations; each returns its Step.
+    # Calls that run one after the other, see Ring#chain. Has the methods of Operations; each returns its Step.
     class Chain
       include Operations
 
-      # A step of a chain: its name, and what came of it.
+      # A step of a chain: the name of its call, and its position.
       class Step
-        # @return [Symbol] the method
+        # @return [Symbol] the name of the method
         attr_reader :name
-        # @return [Integer] from 0 on
+        # @return [Integer] the position in the chain, from 0 on
         attr_reader :index
 
         # @api private
@@ -38,7 +38,7 @@ module UringIO
         end
       end
 
-      # All that were prepared, also for what has not become a step: they hold on to buffers.
+      # All calls that the block prepared, also those that did not become a step: they hold on to buffers.
       # @api private
       attr_reader :calls
 
@@ -57,7 +57,7 @@ module UringIO
       def make
         return [] if @steps.empty?
 
-        # The number of its descriptor may be another's by now.
+        # The number of its descriptor may belong to another file by now.
         closed = @ios.find { |io| IO.try_convert(io)&.closed? }
         raise IOError, "closed stream: #{closed.inspect} was closed before the chain was made" if closed
 
@@ -82,27 +82,30 @@ module UringIO
       #   Accepts a connection as a descriptor of the chain's own, for later steps.
       #   @return [Step]
 
-      # As Operations#send, of all the data: what would be a short transfer waits (Socket::MSG_WAITALL).
+      # As Operations#send, but it waits until it has sent all the data (Socket::MSG_WAITALL).
       # @return [Step]
       def send(io, data, flags = 0) = step(:send) { super(io, data, flags | Socket::MSG_WAITALL) }
 
-      # Closes what an earlier step has opened.
+      # Closes the descriptor that an earlier step has opened.
       # @param step [Step]
       # @return [Step]
       def close(step)
         unless step.is_a?(Step) && step.into
-          raise TypeError, "#{step.class} given where a step that opens is needed: close_descriptor takes numbers"
+          raise TypeError, "#{step.class} given where a step that opens a descriptor is needed: " \
+                           "close_descriptor takes a number"
         end
 
         step(:close) { run(Call.close(descriptor(step))) }
       end
 
-      # Gives the process a descriptor for what an earlier step has opened, close-on-exec (io_uring: Linux 6.8). The
-      # step comes to it; it is the caller's to close.
+      # Gives the process a descriptor for the file or socket that an earlier step has opened (io_uring: Linux 6.8). The
+      # descriptor, close-on-exec, is the step's result; the caller has to close it.
       # @param step [Step]
       # @return [Step]
       def install(step)
-        raise TypeError, "#{step.class} given where a step that opens is needed" unless step.is_a?(Step) && step.into
+        unless step.is_a?(Step) && step.into
+          raise TypeError, "#{step.class} given where a step that opens a descriptor is needed"
+        end
 
         step(:install) { run(Call.install(descriptor(step))) }
       end
@@ -114,7 +117,7 @@ module UringIO
 
       private
 
-      # One that goes with the name of the method which makes it, and with nothing of one before that was refused.
+      # Forgets what a call left here that was refused before, so that the next step has only its own name and slots.
       def step(name)
         @name = name
         @slots = []
@@ -124,9 +127,9 @@ module UringIO
       end
 
       def run(call, timeout: nil, &convert)
-        # First of all: nothing may come between that and the making of the call.
+        # This comes first: no exception may come between it and the making of the call.
         @calls << call
-        raise ArgumentError, "timeout: is for a chain as a whole, not for its steps" if timeout
+        raise ArgumentError, "a step of a chain takes no timeout: give it to Ring#chain" if timeout
 
         call.try_at_once if @may_keep_messages
         slots = @slots.any? ? @slots : []
@@ -136,9 +139,9 @@ module UringIO
         step
       end
 
-      # Descriptors come in the order of the call's own. The kernel waits with a send on the sockets that Ruby makes of
-      # these classes: streams, and pairs, whose sends it begins when there is room. To ask what others are takes a
-      # system call.
+      # Descriptors come in the order in which the call has them. A send on a TCPSocket or UNIXSocket can wait in the
+      # kernel, as Ruby makes only streams and pairs of these classes. For any other IO it would take a system call to
+      # find out what it is.
       def descriptor(io)
         @may_keep_messages = !(io.is_a?(TCPSocket) || io.is_a?(UNIXSocket))
         unless io.is_a?(Step)
@@ -146,15 +149,17 @@ module UringIO
           @slots << nil
           return super
         end
-        raise ArgumentError, "#{io.inspect} opens nothing" unless io.into && @steps[io.index].equal?(io)
+        unless io.into && @steps[io.index].equal?(io)
+          raise ArgumentError, "#{io.inspect} opens no descriptor for this chain: give an earlier step that does"
+        end
 
         @slots << io.into
         -1
       end
 
-      # A path of its own would be relative to a descriptor of the process.
+      # The kernel resolves a relative path from a descriptor of the process only.
       def directory(io)
-        raise TypeError, "dir: takes no step of the chain" if io.is_a?(Step)
+        raise TypeError, "dir: cannot be a step of the chain: give an IO or a descriptor" if io.is_a?(Step)
 
         super.tap { @slots.pop if io }
       end
@@ -168,16 +173,16 @@ module UringIO
       def bytes(data)
         return super unless data.is_a?(Step)
 
-        # Memory of another chain could be in use there.
+        # Another chain may still use its memory.
         memory = data.memory if @steps[data.index].equal?(data)
-        memory or raise ArgumentError, "#{data.inspect} reads nothing that could be written"
+        memory or raise ArgumentError, "#{data.inspect} reads no bytes for this chain: give an earlier step that does"
       end
 
       def fail_at(broken, outcomes, timed_out)
         outcome = outcomes[broken]
         cause = outcome if outcome.is_a?(Exception)
         cause = IO::TimeoutError.new("the chain took longer than its timeout") if timed_out
-        cause ||= Error.new("fewer bytes were transferred than it asked for")
+        cause ||= Error.new("it transferred fewer bytes than it should")
         raise ChainError.new(@steps[broken], outcomes, cause.message), cause:
       end
     end

@@ -2,10 +2,10 @@
 
 module UringIO
   class Ring
-    # What waitid(2) tells of a child.
+    # A child process as waitid(2) reports it.
     #
     # @!parse
-    #   # What waitid(2) tells of a child.
+    #   # A child process as waitid(2) reports it.
     #   class Child < Data
     #     # @return [Integer]
     #     attr_reader :pid
@@ -20,12 +20,12 @@ module UringIO
 
     # Constants of waitid(2) and its siginfo.
     class Child
-      # What waitid(2) can be asked about.
+      # The kinds of id for waitid(2).
       KINDS = { all: 0, pid: 1, pgid: 2, pidfd: 3 }.freeze
-      # What it can be asked to wait for.
+      # The events that it can wait for.
       EVENTS = { exited: 4, stopped: 2, continued: 8 }.freeze
       CODES = { 1 => :exited, 2 => :killed, 3 => :dumped, 4 => :trapped, 5 => :stopped, 6 => :continued }.freeze
-      # Leaves the child to be waited for again (WNOWAIT).
+      # Does not reap the child, so that the program can wait for it again (WNOWAIT).
       NOWAIT = 0x01000000
       private_constant :CODES
 

@@ -2,43 +2,43 @@
 
 module UringIO
   class Ring
-    # One method per operation. Descriptors are IO objects, what converts to one, or Integers; paths are Strings or
-    # Pathnames; sizes and offsets are in bytes. +timeout+ is in seconds: IO::TimeoutError when it passes first. What
-    # opens something answers with its descriptor, close-on-exec, which is the caller's to close. The kernel that each
-    # is said to need is for io_uring; the other backends make the system call.
+    # One method per operation. A descriptor is an IO, an object that converts to one, or an Integer. A path is a String
+    # or a Pathname. Sizes and offsets are in bytes. +timeout+ is in seconds: the method raises IO::TimeoutError when it
+    # passes first. A method that opens something returns its descriptor, close-on-exec, which the caller has to close.
+    # "Linux 5.6" and the like is what io_uring needs for the operation; the other backends make the system call.
     module Operations
-      # What posix_fadvise(2) takes.
+      # The advice for posix_fadvise(2).
       ADVICE = { normal: 0, random: 1, sequential: 2, willneed: 3, dontneed: 4, noreuse: 5 }.freeze
-      # What madvise(2) takes of what leaves the memory as it is, and the Linux that brought it: cold and pageout 5.4,
-      # populate_read and populate_write 5.14, the others before 5.6.
+      # The advice for madvise(2) that leaves the content of the memory as it is. cold and pageout need Linux 5.4,
+      # populate_read and populate_write 5.14, the others are older than 5.6.
       MEMORY_ADVICE = { normal: 0, random: 1, sequential: 2, willneed: 3, hugepage: 14, nohugepage: 15, cold: 20,
                         pageout: 21, populate_read: 22, populate_write: 23 }.freeze
       # How openat2(2) may resolve a path.
       RESOLVE = { no_xdev: 0x01, no_magiclinks: 0x02, no_symlinks: 0x04, beneath: 0x08, in_root: 0x10,
                   cached: 0x20 }.freeze
-      # What renameat2(2) may do.
+      # The flags of renameat2(2).
       RENAME = { noreplace: 1, exchange: 2 }.freeze
-      # What sync_file_range(2) may wait for and do.
+      # The flags of sync_file_range(2).
       SYNC_RANGE = { wait_before: 1, write: 2, wait_after: 4 }.freeze
-      # What setxattr(2) may insist on.
+      # The flags of setxattr(2).
       XATTR = { create: 1, replace: 2 }.freeze
 
-      # Nothing at all: for measuring.
+      # Does nothing: for measuring.
       # @return [nil]
       def nop(timeout: nil)
         run(Call.nop, timeout:)
       end
 
-      # read(2), or pread(2) with an offset (Linux 5.6). Ruby's own buffer of the IO is not looked at.
-      # @param into [Integer, IO::Buffer] at most that many bytes, or a buffer to be filled from its beginning
-      # @param offset [Integer, nil] position in the file; nil for the descriptor's own, which moves. io_uring does not
-      #   look at it for what has no positions (pipes, sockets), where the other backends raise Errno::ESPIPE
-      # @return [String, nil] in binary, nil at the end; or the number of bytes in the buffer, 0 at the end
+      # read(2), or pread(2) with an offset (Linux 5.6). It does not look into the buffer that Ruby has for the IO.
+      # @param into [Integer, IO::Buffer] at most that many bytes, or a buffer to fill from its beginning
+      # @param offset [Integer, nil] position in the file; nil for the descriptor's own, which moves. Pipes and sockets
+      #   have no positions: io_uring ignores the offset, the other backends raise Errno::ESPIPE
+      # @return [String, nil] in binary, nil at the end; for a buffer the number of bytes, 0 at the end
       def read(io, into, offset: nil, timeout: nil)
         run(Call.read(descriptor(io), room(into), offset), timeout:)
       end
 
-      # write(2), or pwrite(2) with an offset (Linux 5.6). What Ruby has in the IO's own buffer is not written first.
+      # write(2), or pwrite(2) with an offset (Linux 5.6). It does not flush the buffer that Ruby has for the IO.
       # @param data [String, IO::Buffer]
       # @return [Integer] bytes written, which may be fewer
       def write(io, data, offset: nil, timeout: nil)
@@ -46,7 +46,7 @@ module UringIO
       end
 
       # readv(2), or preadv(2) with an offset: fills one buffer after the other.
-      # @param buffers [Array<IO::Buffer>] at most 1024, which own their memory
+      # @param buffers [Array<IO::Buffer>] at most 1024; each owns its memory
       # @return [Integer] bytes read, 0 at the end
       def readv(io, buffers, offset: nil, timeout: nil)
         run(Call.readv(descriptor(io), array(buffers), offset), timeout:)
@@ -79,24 +79,24 @@ module UringIO
 
       # recv(2).
       # @param into [Integer, IO::Buffer] as for #read
-      # @param flags [Integer] of recv(2); Socket::MSG_WAITALL waits for all of it on io_uring only
+      # @param flags [Integer] of recv(2); Socket::MSG_WAITALL waits for the full length on io_uring only
       # @return [String, Integer, nil] as #read
       def recv(io, into, flags = 0, timeout: nil)
         run(Call.recv(descriptor(io), room(into), flags), timeout:)
       end
 
-      # send(2). A peer that has gone is Errno::EPIPE, without a signal.
+      # send(2). When the peer has gone it raises Errno::EPIPE; no signal comes.
       # @param data [String, IO::Buffer]
       # @return [Integer] bytes sent, which may be fewer; with Socket::MSG_WAITALL all of them on io_uring (Linux 5.19)
       def send(io, data, flags = 0, timeout: nil)
         run(Call.send(descriptor(io), bytes(data), flags), timeout:)
       end
 
-      # As #send, without copying the data into the kernel (Linux 6.0). Worth it from some ten kilobytes on, to other
-      # machines only. An IO::Buffer stays locked until the peer has acknowledged what was sent: it is unlocked by the
-      # next call of the ring after that. io_uring only.
+      # As #send, without copying the data into the kernel (Linux 6.0). That is worth it from some ten kilobytes on, to
+      # other machines only. An IO::Buffer stays locked until the peer has acknowledged the data; the next call of the
+      # ring after that unlocks it. io_uring only.
       # @param data [String, IO::Buffer] a frozen String, or a buffer that owns its memory
-      # @param threshold [Integer] smaller data is copied after all
+      # @param threshold [Integer] the kernel copies smaller data as for #send
       # @return [Integer] bytes sent, which may be fewer
       def send_zc(io, data, flags = 0, threshold: 32_768, timeout: nil)
         size = data.is_a?(IO::Buffer) ? data.size : string(data).bytesize
@@ -104,10 +104,10 @@ module UringIO
         run(Call.public_send(make, descriptor(io), bytes(data), flags), timeout:)
       end
 
-      # recvmsg(2), as BasicSocket#recvmsg. Descriptors that come along are closed, unless they are asked for.
+      # recvmsg(2), as BasicSocket#recvmsg. It closes descriptors that come along, unless scm_rights is true.
       # @param length [Integer] at most that many bytes of data
       # @param controllen [Integer] at most that many bytes of ancillary data
-      # @param scm_rights [Boolean] whether descriptors are wanted: AncillaryData#unix_rights has them as IOs
+      # @param scm_rights [Boolean] whether to keep descriptors: AncillaryData#unix_rights has them as IOs
       # @return [Array(String, Addrinfo, Integer, *Socket::AncillaryData), nil] data, sender, flags, ancillary data;
       #   nil at the end of a stream
       def recvmsg(io, length, flags = 0, controllen: 4096, scm_rights: false, timeout: nil)
@@ -126,12 +126,12 @@ module UringIO
         run(Call.sendmsg(descriptor(io), bytes(data), address, packed, flags), timeout:)
       end
 
-      # openat(2), or openat2(2) with +resolve+. Of a FIFO it waits for the other end, unless +mode+ has
-      # File::NONBLOCK.
+      # openat(2), or openat2(2) with +resolve+. For a FIFO it waits until somebody opens the other end, unless +mode+
+      # has File::NONBLOCK.
       # @param mode [String, Integer] as for File.open, without encodings
       # @param perm [Integer] of a new file
-      # @param dir [IO, Integer, nil] what a relative path starts at; nil for the working directory
-      # @param resolve [Array<Symbol>, Symbol, Integer, nil] keys of RESOLVE: what the path must not do
+      # @param dir [IO, Integer, nil] the directory that a relative path starts at; nil for the working directory
+      # @param resolve [Array<Symbol>, Symbol, Integer, nil] keys of RESOLVE
       # @return [Integer] the descriptor: IO.for_fd makes an IO of it
       def open(path, mode = "r", perm = 0o666, dir: nil, resolve: nil, timeout: nil)
         arguments = [directory(dir), path(path), open_flags(mode), perm]
@@ -149,7 +149,7 @@ module UringIO
       end
 
       # statx(2), of a path or an open IO.
-      # @param follow [Boolean] whether the target of a symbolic link is meant
+      # @param follow [Boolean] true for the target of a symbolic link, false for the link itself
       # @return [Status]
       def stat(path_or_io, follow: true, timeout: nil)
         call = if path_or_io.is_a?(IO) || path_or_io.is_a?(Integer)
@@ -172,7 +172,7 @@ module UringIO
         run(Call.sync(descriptor(io), true), timeout:)
       end
 
-      # sync_file_range(2), which says nothing of metadata: for a promise there is #fdatasync.
+      # sync_file_range(2). It does not write metadata, so the data may be lost in a crash: #fdatasync is safe.
       # @param length [Integer] 0 for the rest of the file
       # @param flags [Array<Symbol>, Symbol, Integer] keys of SYNC_RANGE
       # @return [nil]
@@ -203,9 +203,9 @@ module UringIO
         run(Call.advise(descriptor(io), offset, length, number), timeout:)
       end
 
-      # madvise(2): what is to come of memory, such as a file in IO::Buffer.map (Linux 5.6). The advice is for whole
-      # pages.
-      # @param buffer [IO::Buffer] one that owns its memory; locked meanwhile
+      # madvise(2): tells the kernel how the program will use memory, such as a file in IO::Buffer.map (Linux 5.6). The
+      # advice is for whole pages.
+      # @param buffer [IO::Buffer] one that owns its memory; it stays locked meanwhile
       # @param advice [Symbol] a key of MEMORY_ADVICE
       # @param at [Integer] position in the buffer; Errno::EINVAL when no page begins there
       # @param length [Integer, nil] at most 0x7ffff000; nil for the rest of the buffer
@@ -270,7 +270,7 @@ module UringIO
         run(Call.setxattr(subject(path_or_io), string(name), string(value), bits), timeout:)
       end
 
-      # splice(2): from one descriptor to another, one of which is a pipe (Linux 5.7).
+      # splice(2): moves bytes from one descriptor to another, one of which is a pipe (Linux 5.7).
       # @param from_offset [Integer, nil] position; nil for the descriptor's own
       # @return [Integer] bytes moved
       def splice(from, to, length, from_offset: nil, to_offset: nil, timeout: nil)
@@ -278,14 +278,14 @@ module UringIO
         run(call, timeout:)
       end
 
-      # tee(2): from one pipe to another, and leaves it in the first (Linux 5.8).
+      # tee(2): copies bytes from one pipe to another; they stay in the first as well (Linux 5.8).
       # @return [Integer] bytes copied
       def tee(from, to, length, timeout: nil)
         run(Call.tee(descriptor(from), descriptor(to), length), timeout:)
       end
 
       # pipe2(2) (Linux 6.16).
-      # @param flags [Integer] File::NONBLOCK, or what else pipe2(2) takes
+      # @param flags [Integer] File::NONBLOCK, or other flags of pipe2(2)
       # @return [Array(Integer, Integer)] descriptors to read from and to write to: IO.for_fd makes IOs of them
       def pipe(flags = 0, timeout: nil)
         run(Call.pipe(flags), timeout:)
@@ -323,11 +323,12 @@ module UringIO
         run(Call.connect(descriptor(io), sockaddr(address)), timeout:)
       end
 
-      # setsockopt(2), as BasicSocket#setsockopt (Linux 6.7). io_uring says Errno::ENOTSUP of what is no socket, which
-      # is Errno::ENOTSOCK elsewhere, and on some kernels of sockets that are neither IPv4 nor IPv6.
+      # setsockopt(2), as BasicSocket#setsockopt (Linux 6.7). For a descriptor that is no socket io_uring raises
+      # Errno::ENOTSUP, the other backends Errno::ENOTSOCK. On some kernels io_uring raises Errno::ENOTSUP for sockets
+      # that are neither IPv4 nor IPv6.
       # @param level [Symbol, String, Integer] :SOCKET, or a protocol: :IP, :IPV6, :TCP or :UDP
       # @param optname [Symbol, String, Integer] such as :REUSEADDR and :NODELAY, or as the constant of Socket
-      # @param optval [Boolean, Integer, String] a number of 32 bits; a String of bytes is taken as it is, such as
+      # @param optval [Boolean, Integer, String] a number of 32 bits, or the bytes themselves, such as
       #   Socket::Option#data
       # @return [nil]
       def setsockopt(io, level, optname, optval, timeout: nil)
@@ -344,34 +345,34 @@ module UringIO
 
       # poll(2) of one descriptor.
       # @param events [Integer] a sum of IO::READABLE, IO::PRIORITY and IO::WRITABLE
-      # @return [Integer] those that are there
+      # @return [Integer] the events that are there
       def poll(io, events, timeout: nil)
         run(Call.poll(descriptor(io), events), timeout:)
       end
 
-      # Lets time pass.
+      # Waits for that long.
       # @param seconds [Numeric]
       # @return [nil]
       def timeout(seconds)
         run(Call.timeout(seconds))
       end
 
-      # waitid(2): waits for a child of this process (Linux 6.7). On the other backends for one child by its number.
+      # waitid(2): waits for a child of this process (Linux 6.7). The other backends wait for one child by its number.
       # @param kind [Symbol] :pid, :pgid, :pidfd or :all
       # @param id [Integer] of the process or group, or the descriptor; 0 for :all and for the caller's own group
       # @param events [Array<Symbol>, Symbol] of :exited, :stopped and :continued
       # @param reap [Boolean] false leaves the child to be waited for again: Process.wait then sets $?
-      # @return [Child] what became of it
+      # @return [Child] which child it was, and what happened to it
       def waitid(kind, id = 0, events: :exited, reap: true, timeout: nil)
         options = flags(events, Child::EVENTS, "events") | (reap ? 0 : Child::NOWAIT)
         run(Call.waitid(flags(kind, Child::KINDS, "kind"), id, options), timeout:) { |fields| Child.from(fields) }
       end
 
       # futex(2): waits while a number of 32 bits has a value (Linux 6.7). io_uring only.
-      # @param buffer [IO::Buffer] one that owns its memory, and stays locked meanwhile
+      # @param buffer [IO::Buffer] one that owns its memory; it stays locked meanwhile
       # @param value [Integer] of 32 bits without sign, in the byte order of this machine
       # @param at [Integer] its position in the buffer, a multiple of 4
-      # @return [Boolean] true when somebody woke it, false when the number was another
+      # @return [Boolean] true when somebody woke it, false when the number was not +value+
       def futex_wait(buffer, value, at: 0, timeout: nil)
         call = Call.futex_wait(buffer, at, value)
         run(call, timeout:) { true }
@@ -379,9 +380,9 @@ module UringIO
         false
       end
 
-      # futex(2): wakes those who wait for a number (Linux 6.7), of this process.
+      # futex(2): wakes waiters of this process (Linux 6.7).
       # @param count [Integer] at most that many
-      # @return [Integer] how many there were
+      # @return [Integer] how many it has woken
       def futex_wake(buffer, count = 1, at: 0, timeout: nil)
         run(Call.futex_wake(buffer, at, count), timeout:)
       end
@@ -417,14 +418,14 @@ module UringIO
         Array.try_convert(object) || raise(TypeError, "#{object.class} given where an Array is needed")
       end
 
-      # What is read into.
+      # A place for the bytes that a call reads.
       def room(into)
         return into if into.is_a?(Integer) || into.is_a?(IO::Buffer)
 
         raise TypeError, "#{into.class} given where a number of bytes or an IO::Buffer is needed"
       end
 
-      # What is written.
+      # The bytes that a call writes.
       def bytes(data)
         data.is_a?(IO::Buffer) ? data : string(data)
       end
@@ -446,10 +447,10 @@ module UringIO
 
         Socket.const_get("#{prefix}#{name.to_s.delete_prefix(prefix)}")
       rescue NameError, EncodingError
-        raise ArgumentError, "no constant #{prefix}#{name.inspect} in Socket"
+        raise ArgumentError, "#{name.inspect} names no constant #{prefix}... of Socket"
       end
 
-      # Socket::Option knows the names. It looks for all of them where the family is that of the Internet.
+      # Socket::Option knows the names. For the family INET it looks for every name.
       def option(level, optname, optval)
         case optval
         when true, false then Socket::Option.bool(:INET, level, optname, optval)
@@ -460,7 +461,7 @@ module UringIO
         raise ArgumentError, error.message
       end
 
-      # The sum of what the names stand for.
+      # The sum of the numbers that the names stand for.
       def flags(given, known, what)
         return given if given.is_a?(Integer)
 
@@ -471,7 +472,7 @@ module UringIO
         end
       end
 
-      # Ruby's own reading of modes, which it shows to nobody else.
+      # Modes as Ruby reads them; Ruby has no method for that.
       MODES = { "r" => File::RDONLY, "r+" => File::RDWR, "w" => File::WRONLY | File::CREAT | File::TRUNC,
                 "w+" => File::RDWR | File::CREAT | File::TRUNC, "a" => File::WRONLY | File::CREAT | File::APPEND,
                 "a+" => File::RDWR | File::CREAT | File::APPEND, "wx" => File::WRONLY | File::CREAT | File::EXCL,

@@ -2,7 +2,7 @@
 
 module UringIO
   class Ring
-    # What statx(2) tells of a file, in the words of File::Stat.
+    # A file's metadata as statx(2) reports it, with the names of File::Stat.
     class Status
       NAMES = %i[dev_major dev_minor ino mode nlink uid gid size blocks blksize].freeze
       TIMES = %i[atime mtime ctime birthtime].freeze
@@ -20,11 +20,11 @@ module UringIO
       # @!attribute [r] dev_minor
       #   @return [Integer] of the device that the file is on
       # @!attribute [r] ino
-      #   @return [Integer] its number there
+      #   @return [Integer] the file's number on that device
       # @!attribute [r] mode
       #   @return [Integer] kind and permissions
       # @!attribute [r] nlink
-      #   @return [Integer] names that it has
+      #   @return [Integer] how many names (hard links) it has
       # @!attribute [r] uid
       #   @return [Integer] of its owner
       # @!attribute [r] gid
@@ -32,22 +32,22 @@ module UringIO
       # @!attribute [r] size
       #   @return [Integer] bytes
       # @!attribute [r] blocks
-      #   @return [Integer] blocks of 512 bytes that it takes
+      #   @return [Integer] how many blocks of 512 bytes it takes
       # @!attribute [r] blksize
-      #   @return [Integer] bytes that are best read or written at a time
+      #   @return [Integer] the best number of bytes to read or write at a time
       # Not define_method: its blocks would be of the Ractor that loads this.
       NAMES.each_with_index do |name, index|
         class_eval "def #{name} = @fields[#{index}]", __FILE__, __LINE__ # def size = @fields[7]
       end
 
       # @!attribute [r] atime
-      #   @return [Time] of the last reading
+      #   @return [Time] of the last access
       # @!attribute [r] mtime
       #   @return [Time] of the last change of the content
       # @!attribute [r] ctime
       #   @return [Time] of the last change of the status
       # @!attribute [r] birthtime
-      #   @return [Time] of its making; 1970 where the file system does not keep it
+      #   @return [Time] of its creation; 1970 where the file system does not keep it
       TIMES.each_with_index do |name, index|
         place = NAMES.size + (2 * index)
         class_eval "def #{name} = Time.at(*@fields[#{place}, 2], :nanosecond)", __FILE__, __LINE__ # def atime = ...

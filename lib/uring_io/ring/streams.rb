@@ -2,16 +2,16 @@
 
 module UringIO
   class Ring
-    # Calls that bring something over and over. On io_uring one submission does it, until it is ended (multishot), and
-    # what is received takes a buffer only when it is there; elsewhere, and on kernels that cannot, the call is made
-    # again and again. Each yields until the block breaks, the input ends or the call fails, which raises. Without a
-    # block it returns an Enumerator. +timeout+ is in seconds between two of them: IO::TimeoutError when it passes.
+    # Calls that bring result after result. On io_uring one submission brings them all (multishot), and takes a buffer
+    # only when data is there. Other backends and older kernels make the call again and again. Each method yields until
+    # the block breaks, the input ends or the call fails, which raises. Without a block it returns an Enumerator.
+    # +timeout+ is in seconds between two results: the method raises IO::TimeoutError when it passes.
     #
-    # What came before the block broke and was not yielded is lost, or closed when it is a connection. At most 256 of
-    # them are taken from the kernel ahead of the block.
+    # The ring takes at most 256 results from the kernel ahead of the block. When the block breaks, the ring drops those
+    # that it has not yielded, and closes them if they are connections.
     module Streams
-      # Connections, as Operations#accept (multishot: Linux 5.19).
-      # @yieldparam descriptor [Integer] close-on-exec, and the block's to close: Socket.for_fd makes a Socket of it
+      # Yields connections, as Operations#accept (multishot: Linux 5.19).
+      # @yieldparam descriptor [Integer] close-on-exec; the block has to close it: Socket.for_fd makes a Socket of it
       def accept_each(io, timeout: nil, &block)
         return enum_for(:accept_each, io, timeout:) unless block
 
@@ -21,7 +21,7 @@ module UringIO
         repeat(block) { accept(io, timeout:) }
       end
 
-      # What a socket receives, in pieces of up to 16 KiB (multishot: Linux 6.0).
+      # Yields the bytes that a socket receives, in pieces of up to 16 KiB (multishot: Linux 6.0).
       # @yieldparam bytes [String] in binary
       # @return [nil] at the end
       def recv_each(io, flags = 0, timeout: nil, &block)
@@ -33,7 +33,7 @@ module UringIO
         repeat(block) { recv(io, PIECE, flags, timeout:) }
       end
 
-      # What can be read, in pieces of up to 16 KiB (multishot: Linux 6.7, for what can be waited for).
+      # Yields the bytes that it reads, in pieces of up to 16 KiB (multishot: Linux 6.7, not for regular files).
       # @yieldparam bytes [String] in binary
       # @return [nil] at the end
       def read_each(io, timeout: nil, &block)
@@ -45,10 +45,10 @@ module UringIO
         repeat(block) { read(io, PIECE, timeout:) }
       end
 
-      # What a descriptor is ready for (multishot: Linux 5.13). On io_uring once for what is ready at the start, then
-      # each time that something new comes; elsewhere as long as it is ready.
+      # Yields what a descriptor is ready for (multishot: Linux 5.13). io_uring reports events that are there at the
+      # start once, and then each new one. The other backends report events again as long as they are there.
       # @param events [Integer] a sum of IO::READABLE, IO::PRIORITY and IO::WRITABLE
-      # @yieldparam events [Integer] those that are there
+      # @yieldparam events [Integer] the events that are there
       def poll_each(io, events, timeout: nil, &block)
         return enum_for(:poll_each, io, events, timeout:) unless block
 
@@ -63,11 +63,11 @@ module UringIO
 
       private
 
-      # Reading over and over is for what can be waited for (io_uring/rw.c, io_read_mshot).
+      # The kernel reads over and over only from files that poll(2) can wait for (io_uring/rw.c, io_read_mshot).
       def pollable?(descriptor)
         !stat(descriptor).file?
       rescue UnsupportedError
-        false # under a scheduler with restrict:, which has neither
+        false # A scheduler with restrict: allows neither #stat nor multishot reads.
       end
 
       def repeat(block)

@@ -233,7 +233,7 @@ RSpec.describe UringIO::Ring do
         read = nil
         sender.write("x")
         ring.chain { |c| read = c.recv(receiver, 1) }
-        message = "#{read.inspect} reads nothing that could be written"
+        message = "#{read.inspect} reads no bytes for this chain: give an earlier step that does"
         error = raised { ring.chain { |c| c.send(sender, read) } }
         expect(error).to be_a(ArgumentError).and(have_attributes(message:))
       end
