@@ -1,9 +1,13 @@
 # frozen_string_literal: true
 
 # Looks at the pages for what a machine can see of how this project writes: their form, their links, the index of docs/,
-# the words that docs/words.md replaces, and sentences that a reader has to decode.
+# the words that docs/words.md replaces, and sentences that a reader has to decode. In comments it looks for those
+# sentences only.
 class Prose
   PAGES = "{*.md,bench/*.md,docs/**/*.md}"
+  COMMENTS = "lib/**/*.rb"
+  # Comments that still have such sentences.
+  NOT_YET = %r{\Alib/uring_io/(?:trace/|ladder)}
   INDEX = "docs/README.md"
   WORDS = "docs/words.md"
   WIDTH_MAX = 120
@@ -61,16 +65,26 @@ class Prose
     end
   end
 
+  # The comments of a program. All its other lines are empty here, so that each keeps its number.
+  class Comments < Page
+    def initialize(root, name)
+      super
+      @text = lines.map { |line| "#{line[/^\s*#\s?(.*)/, 1]}\n" }.join
+    end
+  end
+
   def initialize(root)
     @root = root
     @pages = Dir.glob(PAGES, base: root).sort.to_h { |name| [name, Page.new(root, name)] }
+    @comments = Dir.glob(COMMENTS, base: root).sort.grep_v(NOT_YET).map { |name| Comments.new(root, name) }
   end
 
   # @return [Array<String>] "FILE:LINE: what is wrong and what to do"
   def faults
-    @pages.each_value.flat_map do |page|
+    of_pages = @pages.each_value.flat_map do |page|
       [*wide(page), *titles(page), *dead_links(page), *unlisted(page), *words(page), *sentences(page)]
     end
+    of_pages + @comments.flat_map { |comments| sentences(comments) }
   end
 
   private

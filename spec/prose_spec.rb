@@ -4,7 +4,7 @@ require "tmpdir"
 require_relative "../rakelib/prose"
 
 # Only reads files: `rspec -O /dev/null spec/prose_spec.rb` needs nothing compiled.
-RSpec.describe "The check of the pages" do
+RSpec.describe "The check of the pages and comments" do
   # What it says of a page, with an index and words beside it.
   def faults(text, name: "README.md", index: "# The pages\n")
     Dir.mktmpdir do |root|
@@ -20,6 +20,7 @@ RSpec.describe "The check of the pages" do
         | syscall | system call |
         | fd, file handle | descriptor |
       TEXT
+      FileUtils.mkdir_p(File.dirname(File.join(root, name)))
       File.write(File.join(root, name), text)
       Prose.new(root).faults.grep(/\A#{name}:/)
     end
@@ -82,7 +83,13 @@ RSpec.describe "The check of the pages" do
     TEXT
   end
 
-  it "has nothing to say of the pages that are here" do
+  it "finds sentences in the comments of lib/, and nothing in its code" do
+    text = "# It waits.\n  # What is queued is\n  # kept.\nputs \"What is queued is kept.\"\n"
+    expect(faults(text, name: "lib/ring.rb"))
+      .to contain_exactly(start_with('lib/ring.rb:2: "What is queued is kept."'))
+  end
+
+  it "has nothing to say of the pages and comments that are here" do
     expect(Prose.new(File.expand_path("..", __dir__)).faults).to eq([])
   end
 end

@@ -37,7 +37,7 @@ module UringIO
       def within_execution
         return yield unless @executor
 
-        # Rails.error is told of all that leaves the executor, and a shutdown is no fault of the fiber.
+        # The executor reports every exception that leaves it to Rails.error, and a shutdown is no fault of the fiber.
         shutdown = nil
         @executor.wrap do
           begin_execution
