@@ -50,8 +50,9 @@ RSpec.describe UringIO::Ring do
       it "come to nothing at the end" do
         everywhere do |ring|
           file = closing(File.open(file_with("x")))
+          expect(ring.splice(file, pipe.last, 9, from_offset: 1)).to eq(0)
+          # A kernel thread may hold on to the pipe of the splice before, which has then not come to its end.
           reader, writer = pipe
-          expect(ring.splice(file, writer, 9, from_offset: 1)).to eq(0)
           writer.close
           expect(ring.splice(reader, pipe.last, 9)).to eq(0)
         end
