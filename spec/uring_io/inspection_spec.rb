@@ -4,6 +4,7 @@ require "json"
 require "rbconfig"
 require "uring_io/command_line"
 require "uring_io/inspection/question"
+require "uring_io/inspection/report"
 
 # uring_io fibers, and the socket of the programs that it asks.
 RSpec.describe "The fibers of another program" do
@@ -54,6 +55,26 @@ RSpec.describe "The fibers of another program" do
         expect(text).not_to include("suspended by something else")
       end
     end
+  end
+
+  it "are told of a program that has only just been started" do
+    child("UringIO.run { sleep }", env: environment, limit: 60) do |program|
+      # Until then it has the environment of whoever started it.
+      eventually { File.read("/proc/#{program.pid}/environ").include?("URING_IO_INSPECT") }
+      expect(fibers("--pid", program.pid)).to match([0, start_with("Process #{program.pid}: "), ""])
+      program.signal(:KILL)
+    end
+  end
+
+  it "are told with the lines of the program itself, however deep they are below those of libraries" do
+    library = Array.new(20) { |number| "/usr/lib/ruby/3.3.0/net/http.rb:#{number}:in `get'" }
+    backtrace = [*library, "/srv/app/fetch.rb:7:in `fetch'", *library.first(3), "/srv/app/fetch.rb:12:in `each'"]
+    wait = { text: "it waits", backtrace:, ready: false, hook: "io_wait", calls: [] }
+    found = { pid: 1, program: "x", ruby: "3.3", uring_io: "0.1", threads: [], others: [],
+              loops: [{ name: "it", backend: "epoll", waits: [wait] }] }
+    lines = UringIO.const_get(:Inspection)::Report.new(found).to_s.lines.grep(/^    /).map(&:strip)
+    expect(lines.first(5)).to eq(library.first(5))
+    expect(lines.drop(5)).to eq(["... 15 more", backtrace[20], "... 3 more", backtrace.last])
   end
 
   it "are told as JSON, with threads, and with fibers that no scheduler knows" do

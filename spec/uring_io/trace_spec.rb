@@ -297,6 +297,12 @@ RSpec.describe "A trace" do
       expect_nested(File.read(path))
     end
 
+    it "leaves no file of a program that records nothing" do
+      path = free_path("trace.json")
+      expect(trace("-o", path, "--", "true").status).to be_success
+      expect(File).not_to exist(path)
+    end
+
     it "says what is wrong" do
       path = free_path("trace.json")
       expect(trace("-o", path, "--", "/no/such").then { |it| [it.status.exitstatus, it.stderr] })

@@ -2,12 +2,19 @@
 #![cfg(target_os = "linux")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uring_io_core::ladder::{measure, Cause, Measurement, Outcome, Rung};
 use uring_io_core::support::Support;
 
 const SHORT: Duration = Duration::from_millis(20);
+
+/// One test at a time: all of them use the descriptors of this process, of which select can only take the first ones.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a rung comes to; none where this machine does not have it, which is said.
 fn measured(rung: Rung, connections: usize) -> Option<Measurement> {
@@ -32,6 +39,7 @@ fn descriptors() -> usize {
 
 #[test]
 fn every_rung_answers_every_request_by_its_own_calls() {
+    let _alone = alone();
     for rung in Rung::ALL {
         let Some(found) = measured(rung, 300) else {
             continue;
@@ -63,6 +71,7 @@ fn every_rung_answers_every_request_by_its_own_calls() {
 
 #[test]
 fn rings_end_when_more_clients_hang_up_at_once_than_their_queue_holds() {
+    let _alone = alone();
     for rung in [Rung::Uring, Rung::Sqpoll] {
         if let Some(found) = measured(rung, 3000) {
             assert_eq!(found.connections, 3000);
@@ -72,6 +81,7 @@ fn rings_end_when_more_clients_hang_up_at_once_than_their_queue_holds() {
 
 #[test]
 fn steps_are_in_order_and_of_one_exchange() {
+    let _alone = alone();
     for rung in Rung::ALL {
         let Some(found) = measured(rung, 1) else {
             continue;
@@ -100,6 +110,7 @@ fn steps_are_in_order_and_of_one_exchange() {
 
 #[test]
 fn select_is_cut_by_its_set_and_says_so() {
+    let _alone = alone();
     let Some(found) = measured(Rung::Select, 1024) else {
         panic!("select is there");
     };
@@ -116,6 +127,7 @@ fn select_is_cut_by_its_set_and_says_so() {
 
 #[test]
 fn stopping_ends_every_rung_soon_and_leaves_nothing() {
+    let _alone = alone();
     for rung in Rung::ALL {
         let before = descriptors();
         let stop = AtomicBool::new(false);

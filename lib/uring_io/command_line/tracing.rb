@@ -33,14 +33,20 @@ module UringIO
         return [0, parser.to_s] if @help
         raise ArgumentError, "a command is missing" if command.empty?
 
-        # Before the work, and not after it.
-        File.open(@output, "a").close
+        check
         start(command)
       rescue OptionParser::ParseError => error
         raise ArgumentError, error.message
       end
 
       private
+
+      # Before the work, and not after it. A program that records nothing leaves no file.
+      def check
+        is_new = !File.exist?(@output)
+        File.open(@output, "a").close
+        File.unlink(@output) if is_new
+      end
 
       def start(command)
         # Never by a shell: its words are whole.

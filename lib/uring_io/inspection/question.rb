@@ -11,7 +11,10 @@ module UringIO
     class Question
       # Seconds until we say that no answer comes.
       PATIENCE = 30
-      private_constant :PATIENCE
+      # Seconds that a program has to load uring_io, which opens the socket, and how often we look.
+      START = 5
+      LOOK = 0.05
+      private_constant :PATIENCE, :START, :LOOK
 
       def initialize(pid, patience: PATIENCE)
         @pid = pid
@@ -75,11 +78,11 @@ module UringIO
         return "it is stopped (SIGSTOP, or a debugger)" if status[/^State:\s*([tT])/]
 
         "native code that keeps Ruby's lock (the GVL) lets no thread run, so the process cannot answer; " \
-          "`gdb -p #{@pid}` tells where it is"
+          "`gdb -p #{@pid}` tells where it is, and `uring_io trace --html FILE -- COMMAND` in which fiber"
       end
 
       def connected
-        path = paths.find { |name| File.socket?(name) }
+        path = found
         raise Error, without_socket unless path
 
         check_owner(path)
@@ -93,6 +96,17 @@ module UringIO
                      "or an earlier process of that number left the file behind"
       rescue Errno::EACCES
         raise Error, "this user may not use #{path}: ask as the user of process #{@pid}, or as root"
+      end
+
+      # The name of the socket. A program that was started with the variable may be about to open it.
+      def found
+        limit = now + START
+        loop do
+          path = paths.find { |name| File.socket?(name) }
+          return path if path || now > limit || !alive? || environment&.fetch("URING_IO_INSPECT", nil) != "1"
+
+          sleep(LOOK)
+        end
       end
 
       # Another user may have made a file of that name.

@@ -6,11 +6,15 @@ module UringIO
     class Report
       # Frames of each backtrace that are printed.
       FRAMES = 12
+      # How many of these are the topmost ones at least, where there are more.
+      TOP = 5
+      # A frame of Ruby's own library, or of a gem.
+      LIBRARY = %r{\A<internal:|/gems/[^/]+-\d|/ruby/\d+\.\d+\.\d+/|/(?:vendor|site)_ruby/|/lib/uring_io/}
       UNSEEN = <<~TEXT
         Not to be seen: what native code waits for that does not ask a scheduler, and fibers that have not begun. A fiber
         that Async itself keeps (sleep, Condition, Semaphore) is among the others.
       TEXT
-      private_constant :FRAMES, :UNSEEN
+      private_constant :FRAMES, :TOP, :LIBRARY, :UNSEEN
 
       # @param answer [Hash] of Snapshot
       def initialize(answer)
@@ -67,10 +71,15 @@ module UringIO
 
       def count(list, one, several) = "#{list.size} #{list.size == 1 ? one : several}"
 
+      # Of a long backtrace the top, and those of the program itself.
       def frames(backtrace)
-        shown = backtrace.first(FRAMES).map { |frame| "    #{line(frame)}\n" }
-        hidden = backtrace.size - FRAMES
-        hidden.positive? ? "#{shown.join}    ... #{hidden} more\n" : shown.join
+        return backtrace.map { |frame| "    #{line(frame)}\n" }.join if backtrace.size <= FRAMES
+
+        chosen = backtrace.each_index.select { |index| index < TOP || !LIBRARY.match?(backtrace[index]) }.first(FRAMES)
+        gaps = [*chosen, backtrace.size].each_cons(2).map { |index, following| following - index - 1 }
+        chosen.zip(gaps).map do |index, hidden|
+          "    #{line(backtrace[index])}\n#{"    ... #{hidden} more\n" if hidden.positive?}"
+        end.join
       end
 
       # Nothing that a terminal would obey.

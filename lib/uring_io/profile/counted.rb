@@ -36,7 +36,10 @@ module UringIO
         waits = waits().select { |wait| OUTSIDE.include?(wait[:kind]) }
         seconds = waits.sum { |wait| wait[:seconds] }
         outside = @shares.of(*OUTSIDE.map(&:to_sym))
-        outside.positive? ? seconds / outside : 0.0
+        return 0.0 unless outside.positive?
+
+        # Fibers go on waiting while the thread computes, which is no time in which the program waits for the outside.
+        [seconds / outside, @agents.sum { |agent| agent[:fibers][:at_most] }].min
       end
 
       private

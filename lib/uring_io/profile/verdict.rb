@@ -139,7 +139,7 @@ module UringIO
         row = @shares.largest(kind)
         words = "It is #{@shares.label(row)} for #{seconds(share(row.seconds))} of each busy second"
         words << ", #{seconds(share(row.serial))} of that while the process does nothing else" if row.serial.positive?
-        "#{words}. #{advice(row)}"
+        [words, advice(row)].compact.join(". ").delete_suffix(".").concat(".")
       end
 
       def advice(row)
@@ -147,7 +147,7 @@ module UringIO
         when /\A(postgresql|mysql|mongodb)/ then "Look at the queries first: how many, and how long each takes (N+1?)."
         when /\A(redis|memcached)/ then "Look first at how many calls there are that one could do (MGET, pipelining)."
         when /\A(http|https)/ then "Requests that do not need each other's answers can be made at the same time."
-        else "Waits that do not need each other can overlap."
+        else "Waits that do not need each other can overlap" unless overlapped?
         end
       end
 
@@ -173,8 +173,8 @@ module UringIO
 
       def overlapped
         "Overlapping waits: its fibers overlap them already, #{format('%.1f', @overlapping)} at the same time. For " \
-          "#{seconds(overlap_at_most)} of each busy second all of them wait, so more fibers can save " \
-          "#{percent(overlap_at_most)} at most."
+          "#{seconds(overlap_at_most)} of each busy second all of them wait, so doing more at once can " \
+          "save #{percent(overlap_at_most)} at most."
       end
 
       def second(*kinds) = seconds(share(@shares.of(*kinds)))
