@@ -173,8 +173,8 @@ RSpec.describe "The examples" do
   end
 
   # Those of docs/ that tell how it is made, and not how it is used, have none.
-  without_examples = %w[README.md architecture.md development.md visual.md words.md reliability.md debugging.md
-                        performance.md].map { |name| File.join(root, "docs", name) }
+  without_examples = %w[README.md architecture.md development.md words.md reliability.md debugging.md performance.md]
+                     .map { |name| File.join(root, "docs", name) }
   need_none = %w[CHANGELOG.md CONTRIBUTING.md SECURITY.md].map { |name| File.join(root, name) }
 
   [File.join(root, "README.md"), *need_none, *Dir[File.join(root, "docs/**/*.md")]].each do |path|
