@@ -165,7 +165,7 @@ mod floor {
             }
         }
 
-        /// Until it is killed. Whoever reads the figures looks at the counter next.
+        /// Counts until somebody kills it. The reader of the figures looks at the counter next.
         pub fn count_in(&mut self, path: &str, figures: &str) -> ! {
             let counter = shared_number(path);
             // SAFETY: the page stays mapped until the process ends, and only this thread writes to it.

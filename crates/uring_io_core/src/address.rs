@@ -27,7 +27,7 @@ impl Address {
         })
     }
 
-    /// Whom a socket is connected to; `None` when it is not, or the descriptor is no socket.
+    /// The peer of a socket; `None` when it is not connected, or when the descriptor is no socket.
     pub fn of_peer(fd: RawFd) -> Option<Self> {
         Self::told_by(fd, libc::getpeername)
     }

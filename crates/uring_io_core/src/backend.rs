@@ -20,7 +20,7 @@ use crate::waker::Waker;
 pub(crate) enum Backend {
     Uring(Box<Ring>),
     Readiness(Box<Readiness>),
-    /// It was closed.
+    /// Somebody has closed it.
     Closed,
 }
 
@@ -59,7 +59,7 @@ impl Backend {
         }
     }
 
-    /// Does an operation at once where that is how this backend begins. None when it must be started.
+    /// Does an operation at once if this backend begins in that way. None when the caller must start it.
     pub fn attempt(&mut self, operation: &Operation, counts: &Counts) -> Option<i32> {
         match (self, operation) {
             (Self::Readiness(_), Operation::Transfer(transfer)) if transfer.target.is_file() => {
@@ -139,8 +139,8 @@ impl Backend {
         }
     }
 
-    /// Sees to it that nothing is carried out on another file that gets the number of this descriptor. False
-    /// when that is to be tried again.
+    /// Makes sure that no operation runs on another file that gets the number of this descriptor. False when
+    /// the caller has to try that again.
     pub fn before_close(
         &mut self,
         fd: RawFd,
@@ -189,8 +189,7 @@ impl Backend {
         }
     }
 
-    /// Lets go of what the backend itself keeps in flight, and of its descriptors. It takes no
-    /// operation any more.
+    /// Ends the backend's own operations and closes its descriptors. From then on it takes no operation.
     pub fn close(&mut self, counts: &Counts) {
         if let Self::Uring(ring) = self {
             ring.close(counts);

@@ -6,9 +6,9 @@ use std::str::FromStr;
 /// A way to carry out operations, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BackendKind {
-    /// io_uring: operations are submitted, completions come back (Linux 5.6).
+    /// io_uring: the driver submits operations, and completions come back (Linux 5.6).
     IoUring,
-    /// epoll(7): readiness is awaited, then the call is made (Linux).
+    /// epoll(7): the driver waits for readiness and then makes the call (Linux).
     Epoll,
     /// kqueue(2): the same on macOS and BSD.
     Kqueue,
@@ -46,7 +46,7 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// The name given is not that of a backend.
+/// The name is not that of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownBackend;
 

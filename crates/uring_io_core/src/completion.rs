@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::operation::Transfer;
 
-/// What becomes of an operation that was started.
+/// The state of an operation after its start.
 pub(crate) enum Started {
     /// It is over: its result. No completion comes.
     Done(i32),
@@ -14,7 +14,7 @@ pub(crate) enum Started {
     Blocking(Transfer),
 }
 
-/// What becomes of a call that was started.
+/// The state of a call after its start.
 pub(crate) enum StartedCall {
     /// It is over: its result. No completion comes.
     Done(i32),
@@ -26,7 +26,7 @@ pub(crate) enum StartedCall {
     Timer(Duration),
 }
 
-/// What the backend says of an operation.
+/// The message of the backend about an operation.
 #[derive(Debug)]
 pub(crate) struct Completion {
     /// Bytes, events, a descriptor, or a negative errno.

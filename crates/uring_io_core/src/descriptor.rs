@@ -22,14 +22,14 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
-/// Closes a descriptor that nobody else owns any more. The descriptor is gone whatever close(2)
+/// Closes a descriptor that nobody else owns any longer. The descriptor is gone whatever close(2)
 /// answers, so there is nothing to do about a failure.
 pub fn close_descriptor(fd: RawFd) {
     // SAFETY: the caller gives up the descriptor; closing a wrong number is an error, not unsound.
     unsafe { libc::close(fd) };
 }
 
-/// Type and permissions of the file that a descriptor is of; None when it is closed.
+/// Type and permissions of a descriptor's file; None when the descriptor is closed.
 pub(crate) fn mode_of(fd: RawFd) -> Option<libc::mode_t> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: fstat fills the structure when it returns 0, and only then is it read.
@@ -43,7 +43,7 @@ pub(crate) fn may_wait_in_open(mode: libc::mode_t) -> bool {
     !never.contains(&(mode & libc::S_IFMT))
 }
 
-/// What kind of file a descriptor is, or the errno of fstat(2).
+/// The kind of file of a descriptor, or the errno of fstat(2).
 pub fn target_of(fd: RawFd) -> Result<Target> {
     let Some(mode) = mode_of(fd) else {
         return Err(Error::last("fstat"));
@@ -62,8 +62,8 @@ pub fn is_nonblocking(fd: RawFd) -> bool {
     flags >= 0 && flags & libc::O_NONBLOCK != 0
 }
 
-/// Whether the file has a position, or the errno of lseek(2): `ESPIPE` for pipes, sockets and
-/// terminals. io_uring ignores a position they are asked to be read at.
+/// Succeeds when the file has a position; otherwise the errno of lseek(2), `ESPIPE` for pipes, sockets and
+/// terminals. io_uring ignores the position of a read from one of these.
 pub fn check_seekable(fd: RawFd) -> Result<()> {
     // SAFETY: asks for the position and changes nothing.
     if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } < 0 {

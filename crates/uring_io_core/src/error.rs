@@ -12,22 +12,22 @@ pub struct Error {
     pub call: &'static str,
     /// Positive errno, see errno(3).
     pub errno: i32,
-    /// What is lacking where the call cannot be made at all.
+    /// The lack that makes the call impossible here, if there is one.
     pub lack: Option<Lack>,
 }
 
-/// Why a call cannot be made here.
+/// Why nobody can make a call here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
     /// The kernel is older than the first release (major, minor) that has it.
     Kernel(u32, u32),
     /// Only io_uring can make it, and the backend is another one.
     Ring,
-    /// The ring is restricted to what a scheduler submits itself.
+    /// The kernel restricts the ring to the operations that a scheduler submits itself.
     Restriction,
     /// A filter on the process refuses this operation to its rings.
     Denied(&'static str),
-    /// A thread of the kernel would make it with the credentials that the ring was made with, and this
+    /// A thread of the kernel would make it with the credentials that the process had when it made the ring. The
     /// process has others by now.
     Credentials,
 }
@@ -61,7 +61,7 @@ impl Error {
         }
     }
 
-    /// `call` is none that a restricted ring makes (`EACCES`, as the kernel would say).
+    /// A restricted ring does not make `call` (`EACCES`, as the kernel would say).
     pub(crate) fn restricted(call: &'static str) -> Self {
         Self {
             lack: Some(Lack::Restriction),
@@ -77,7 +77,7 @@ impl Error {
         }
     }
 
-    /// `call` would be made with credentials that this process has no more (`EPERM`).
+    /// The kernel would make `call` with credentials that this process no longer has (`EPERM`).
     pub(crate) fn of_another_user(call: &'static str) -> Self {
         Self {
             lack: Some(Lack::Credentials),
@@ -110,8 +110,8 @@ pub(crate) fn or_errno(result: i32) -> i32 {
     }
 }
 
-/// Whether a result says that an operation was ended before it came to anything: `-ECANCELED`, or `-EINTR`
-/// of a worker of the ring that was told to end.
+/// Whether a result says that an operation ended before it did anything: `-ECANCELED`, or `-EINTR` of a worker
+/// of the ring whose work somebody cancelled.
 pub fn is_cancellation(result: i32) -> bool {
     [-libc::ECANCELED, -libc::EINTR].contains(&result)
 }

@@ -1,9 +1,9 @@
-//! What the system's resolver has said about names of /etc/hosts, for a second.
+//! Keeps the resolver's answers about names of /etc/hosts, for a second.
 //!
-//! getaddrinfo(3) opens and reads that file, and asks the kernel how each address is reached, for every question: in a
-//! thread of its own this takes longer than anything else a program does with `localhost`. The answer is always the
-//! resolver's. It is kept only for a name that the file has, where nsswitch.conf(5) names `files` first, and while both
-//! files stay as they were. A second ends it as well, as the order of the addresses depends on the network.
+//! For every question getaddrinfo(3) opens and reads that file, and asks the kernel how to reach each address. In a
+//! thread of its own this takes longer than anything else a program does with `localhost`. All answers come from the
+//! resolver. We keep one only for a name that the file has, if nsswitch.conf(5) names `files` first, and while both
+//! files stay as they were. It ends after a second as well, because the order of the addresses depends on the network.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 
 /// How long an answer is kept.
 const AGE: Duration = Duration::from_secs(1);
-/// Names that are kept; programs ask for a few.
+/// The most names that we keep; programs ask for a few.
 const MOST: usize = 256;
-/// Whether names are looked up by nsswitch.conf(5): musl looks at /etc/hosts first, always.
+/// Whether the resolver follows nsswitch.conf(5): musl always looks at /etc/hosts first.
 const SWITCHED: bool = cfg!(not(target_env = "musl"));
 
 /// Device, number, size, change of content and of the file's properties: another file is never the same.
 type Identity = (u64, u64, u64, (i64, i64), (i64, i64));
 
-/// Which files an answer was made from; `None` for one that is missing.
+/// The files that an answer comes from; `None` for one that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source([Option<Identity>; 2]);
 
@@ -67,7 +67,7 @@ impl Hosts {
         known.then_some(&answer.addresses)
     }
 
-    /// Keeps what the resolver has answered. `source` is of before it was asked.
+    /// Keeps an answer of the resolver. The caller has taken `source` before it asked the resolver.
     pub(crate) fn keep(&mut self, name: &[u8], addresses: &[String], source: Source) {
         if !self.lists(name) || self.source() != source {
             return;
@@ -83,7 +83,7 @@ impl Hosts {
         self.answers.insert(name.to_vec(), answer);
     }
 
-    /// Whether the resolver is sure to find the name in the file. In doubt it is asked each time.
+    /// Whether the resolver is sure to find the name in the file. In doubt we ask the resolver each time.
     fn lists(&self, name: &[u8]) -> bool {
         let first = !SWITCHED || fs::read(&self.switch).is_ok_and(|text| files_first(&text));
         first && fs::read(&self.hosts).is_ok_and(|text| lines(&text).any(|line| gives(line, name)))
@@ -115,14 +115,14 @@ fn gives(line: &[u8], name: &[u8]) -> bool {
         && words.any(|word| word.eq_ignore_ascii_case(name))
 }
 
-/// Whether nsswitch.conf(5) asks /etc/hosts before anything else, and stops at what is found there.
+/// Whether nsswitch.conf(5) asks /etc/hosts before anything else, and stops when that has the name.
 fn files_first(text: &[u8]) -> bool {
     let mut of_hosts = lines(text).filter_map(|line| line.trim_ascii().strip_prefix(b"hosts:"));
     let Some(services) = of_hosts.next() else {
         return false;
     };
     let mut words = words(services);
-    // What is in brackets says what else to do when a name was found.
+    // Brackets hold another action for a name that was found.
     words.next() == Some(b"files")
         && words.next().is_none_or(|word| !word.starts_with(b"["))
         && of_hosts.next().is_none()

@@ -35,11 +35,11 @@
 //!
 //! A bar parts those that do not import each other.
 //!
-//! `elsewhere/` has a file in the place of each that not every system can have: `elsewhere/epoll.rs` is compiled
-//! for macOS and BSD, `elsewhere/kqueue.rs` for Linux. The `mod` line of the file chooses.
+//! Some files need a certain system. On the others a file of the same name in `elsewhere/` takes their place: macOS
+//! and BSD compile `elsewhere/epoll.rs`, Linux compiles `elsewhere/kqueue.rs`. The `mod` line of the file chooses.
 
 #![warn(missing_docs)]
-// What only the Linux backends use is compiled elsewhere too, so that it stays correct.
+// Other systems compile the code that only the Linux backends use as well, so that it stays correct.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 mod address;

@@ -9,16 +9,16 @@ use crate::operation::LentBuffer;
 
 /// Memory of a transfer.
 pub enum Memory {
-    /// The call's own.
+    /// Memory that the call owns.
     Owned(Vec<u8>),
-    /// That of a chain, where one call reads into it and a later one writes from it.
+    /// Memory of a chain: one call reads into it, and a later one writes from it.
     Shared(Arc<SharedMemory>),
-    /// Somebody else's.
+    /// Memory of somebody else, lent until the completion.
     Lent(LentBuffer),
 }
 
 impl Memory {
-    /// Where it is and how much, at most what one system call takes.
+    /// Its place and size, at most as much as one system call takes.
     pub(crate) fn lend(&self) -> LentBuffer {
         match self {
             Self::Owned(bytes) => LentBuffer::of(bytes),
@@ -94,7 +94,7 @@ impl Segment {
 
 /// Several pieces of memory, filled or written out one after the other.
 pub struct Vectors {
-    /// What the segments lead into.
+    /// The memory that the segments point to.
     #[expect(dead_code, reason = "kept while the kernel uses it")]
     memories: Vec<Memory>,
     segments: Vec<Segment>,
@@ -184,7 +184,7 @@ impl Message {
         &raw mut self.header
     }
 
-    /// What was sent or received.
+    /// The memory of the message's data.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
@@ -212,7 +212,7 @@ impl Message {
             while let Some(found) = control.as_ref() {
                 let data = libc::CMSG_DATA(control);
                 let begins = data as usize - self.header.msg_control as usize;
-                // What did not fit was cut off by the kernel, in the length as well.
+                // The kernel has cut off the data that did not fit, and does not count it in the length.
                 let left = self.control_length.saturating_sub(begins);
                 let header = data as usize - control as usize;
                 let length = (found.cmsg_len as usize).saturating_sub(header);

@@ -1,8 +1,7 @@
-//! The vocabulary: what a backend can be asked to do.
+//! The vocabulary of backends: operations and their arguments.
 //!
-//! An operation names descriptors and lent memory only. How it is carried out is the backend's
-//! matter: `uring` turns it into a submission queue entry, `readiness` into a system call made
-//! when the descriptor is ready.
+//! An operation names descriptors and lent memory only. Each backend carries it out in its own way: `uring` turns it
+//! into a submission queue entry, `readiness` into a system call when the descriptor is ready.
 
 use std::os::fd::RawFd;
 
@@ -14,7 +13,7 @@ pub enum Operation {
     Poll {
         /// The descriptor.
         fd: RawFd,
-        /// What to wait for.
+        /// The events to wait for.
         interest: Interest,
     },
     /// Wait until a child changes its state, without reaping it. The result is 0. io_uring only
@@ -26,7 +25,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The descriptor it is about, where it is about one.
+    /// The descriptor that it uses, if it uses one.
     pub fn fd(&self) -> Option<RawFd> {
         match self {
             Self::Poll { fd, .. } => Some(*fd),
@@ -35,7 +34,7 @@ impl Operation {
         }
     }
 
-    /// Whether the descriptor that it is about is none: no backend gets to see such an operation.
+    /// Whether its descriptor is negative. No backend gets to see such an operation.
     #[inline]
     pub(crate) fn is_on_none(&self) -> bool {
         self.fd().is_some_and(|fd| fd < 0)
@@ -81,15 +80,15 @@ pub struct Transfer {
     pub direction: Direction,
     /// The descriptor.
     pub fd: RawFd,
-    /// What kind of file the descriptor is: it decides how waiting for it works.
+    /// The kind of file of the descriptor: it decides how waiting for it works.
     pub target: Target,
     /// The memory, lent until the completion.
     pub buffer: LentBuffer,
 }
 
 impl Transfer {
-    /// Whether this result is worth telling when the transfer was to be ended meanwhile: some input, or
-    /// all of the output.
+    /// Whether the caller gets this result although it has cancelled the transfer meanwhile: some input, or all
+    /// of the output.
     pub fn is_enough(&self, result: i32) -> bool {
         match self.direction {
             Direction::Read => result > 0,
@@ -108,7 +107,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// What a transfer that would wait waits for.
+    /// The interest that a transfer waits for when it has to wait.
     pub const fn interest(self) -> Interest {
         match self {
             Self::Read => Interest::READABLE,
@@ -122,11 +121,11 @@ impl Direction {
 pub enum Target {
     /// A socket: recv(2) and send(2).
     Socket,
-    /// A socket that may keep messages apart, as those of datagrams, for writing: a send(2) that comes to `EAGAIN`
-    /// instead of waiting for room. When one of io_uring's waits, newer kernels (seen on Linux 6.18) go on after the
+    /// A socket that may keep messages apart, as sockets of datagrams do, for writing: a send(2) that comes to `EAGAIN`
+    /// instead of waiting for room. When a send of io_uring waits, newer kernels (seen on Linux 6.18) go on after the
     /// bytes that they took at the first try, and the peer of a UNIX socket gets an empty message.
     SocketAtOnce,
-    /// A pipe, terminal or device: read(2) and write(2), and it may have to be waited for.
+    /// A pipe, terminal or device: read(2) and write(2), which may have to wait.
     Stream {
         /// Whether its calls answer `EAGAIN` instead of waiting (`O_NONBLOCK`).
         nonblocking: bool,
@@ -139,7 +138,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Whether nobody waits for its readiness: it is always ready, and a transfer takes as long as the disk.
+    /// Whether it is always ready, so that nobody waits for it: a transfer takes as long as the disk.
     pub(crate) const fn is_file(self) -> bool {
         match self {
             Self::File { .. } => true,
@@ -147,7 +146,7 @@ impl Target {
         }
     }
 
-    /// The position to transfer at; `None` for the file's own, and for what has none.
+    /// The position to transfer at; `None` for the file's own position, and for files without positions.
     pub(crate) const fn offset(self) -> Option<u64> {
         match self {
             Self::File { offset } => offset,
@@ -168,9 +167,9 @@ impl LentBuffer {
     ///
     /// # Safety
     ///
-    /// From the moment it is submitted until the completion of that operation has been taken from
-    /// the driver (or the driver is closed), the memory must stay allocated, nobody may free or
-    /// move it, and when the transfer reads into it nobody else may use it.
+    /// The memory must stay allocated from the submission until the caller has taken the completion from the
+    /// driver, or has closed the driver. Nobody may free or move it in that time. When the transfer reads into
+    /// it, nobody else may use it either.
     #[allow(unsafe_code)]
     pub unsafe fn new(address: *mut u8, length: usize) -> Self {
         Self {
@@ -184,7 +183,7 @@ impl LentBuffer {
         Self::at(bytes.as_ptr().cast_mut(), bytes.len())
     }
 
-    /// So many bytes at an address that whoever makes the call knows to stay valid until it is over.
+    /// So many bytes at an address that stays valid until the call is over, as its maker knows.
     pub(crate) fn at(address: *mut u8, length: usize) -> Self {
         Self {
             address: address as usize,
@@ -212,7 +211,7 @@ impl Interest {
     pub const READABLE: Self = Self(1);
     /// Urgent data is there.
     pub const PRIORITY: Self = Self(2);
-    /// Output would not wait.
+    /// There is room for output.
     pub const WRITABLE: Self = Self(4);
 
     /// The interest with these bits, unless there are none or unknown ones.
@@ -247,9 +246,8 @@ impl Interest {
         self.0 & Self::PRIORITY.0 != 0
     }
 
-    /// Whether the poll(2) events that an operation found say something of this interest. io_uring
-    /// wakes everybody when the peer of a socket has closed its sending side (`IO_POLL_UNMASK`,
-    /// io_uring/poll.c).
+    /// Whether the poll(2) events of an operation are about this interest. io_uring wakes everybody when the
+    /// peer of a socket has closed its sending side (`IO_POLL_UNMASK`, io_uring/poll.c).
     pub fn is_settled_by(self, found: i32) -> bool {
         let known = self.poll_events() | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         found as i16 & known != 0
@@ -262,8 +260,8 @@ impl Interest {
         Self::told_by(found).is_some_and(|told| told.0 & self.0 != 0)
     }
 
-    /// What these poll(2) events mean, whatever was asked for, as select(2) and Ruby (thread.c,
-    /// rb_thread_wait_for_single_fd) take them. `None` when they mean nothing of the three.
+    /// The meaning of these poll(2) events, whatever the caller waits for, as select(2) and Ruby (thread.c,
+    /// rb_thread_wait_for_single_fd) read them. `None` when they mean none of the three.
     pub fn told_by(found: i32) -> Option<Self> {
         let found = found as i16;
         let kinds = [
@@ -275,10 +273,10 @@ impl Interest {
         Self::from_bits(told.fold(0, |bits, (kind, _)| bits | kind.bits()))
     }
 
-    /// What of this interest the poll(2) events `found` satisfy.
+    /// The part of this interest that the poll(2) events `found` satisfy.
     ///
-    /// An error on the descriptor satisfies everything: the next call on it will tell. A hang-up
-    /// satisfies readers, and everybody when it is all that was found: nothing else will come.
+    /// An error on the descriptor satisfies everything: the next call on it will report it. A hang-up satisfies
+    /// readers. When poll(2) finds nothing else, it satisfies everybody, because nothing else will come.
     pub fn satisfied_by(self, found: i32) -> Interest {
         let found = found as i16;
         let mut ready = 0;

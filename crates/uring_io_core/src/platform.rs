@@ -1,5 +1,5 @@
-//! What among the system calls is Linux's alone, or has another form there than on other systems, where
-//! `elsewhere/platform.rs` is in its place.
+//! System calls that only Linux has, or that have another form on Linux. On other systems `elsewhere/platform.rs`
+//! takes the place of this file.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -19,7 +19,7 @@ pub mod numbers {
     };
 }
 
-/// Reader and, where it is a descriptor of its own, writer of a waker.
+/// The reader of a waker, and its writer if that is another descriptor.
 pub(crate) fn wake_descriptors() -> Result<(OwnedFd, Option<OwnedFd>)> {
     // SAFETY: takes two numbers and returns a new descriptor.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
@@ -49,14 +49,14 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> i32 {
     }
 }
 
-/// A descriptor that is readable while one of these is ready for what is asked of it: an epoll set.
-/// Files that cannot be waited for are left out.
+/// A descriptor that is readable while one of these is ready for its interest: an epoll set. It leaves out files
+/// that epoll cannot wait for.
 pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     set_of(watched, 0)
 }
 
-/// A descriptor that becomes readable when something happens to one of these from now on, which may be what
-/// is asked of it. It says nothing of what they are ready for already, such as a hang-up that stays.
+/// A descriptor that becomes readable when something happens to one of these from now on, whether or not that is
+/// in its interest. It does not report what they are ready for already, such as a hang-up that stays.
 pub fn watch_changes(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     let set = set_of(watched, libc::EPOLLET as u32)?;
     let mut found = Vec::with_capacity(watched.len());
@@ -155,7 +155,7 @@ pub(crate) fn is_in_memory(fd: RawFd) -> bool {
     [libc::TMPFS_MAGIC as i64, RAMFS_MAGIC].contains(&(kind as i64))
 }
 
-/// Whether this kernel's pipes can be asked by [`nowait`].
+/// Whether [`nowait`] works on pipes of this kernel.
 pub(crate) fn pipes_can_nowait() -> bool {
     let mut fds = [-1; 2];
     // SAFETY: the array outlives the call, which fills both places or none.
@@ -212,7 +212,7 @@ pub(crate) mod epoll {
         Ok(())
     }
 
-    /// Waits, and fills `events` with what was found.
+    /// Waits, and fills `events`.
     pub(crate) fn wait(
         set: &OwnedFd,
         events: &mut Vec<libc::epoll_event>,

@@ -1,5 +1,5 @@
-//! System calls that every system has, of the readiness backends, the waker and the worker pool, each with
-//! its errno. `platform.rs` has those that differ; io_uring's own are made by the `io-uring` crate.
+//! System calls that every system has, for the readiness backends, the waker and the worker pool, each with
+//! its errno. `platform.rs` has those that differ; the crate `io-uring` makes those of io_uring.
 #![allow(unsafe_code)]
 
 use std::os::fd::RawFd;
@@ -50,7 +50,7 @@ fn look(fds: &mut [libc::pollfd]) -> Result<()> {
     }
 }
 
-/// What one descriptor is ready for now, as poll(2) events; 0 when for nothing.
+/// The poll(2) events that are there now on one descriptor; 0 for none.
 pub(crate) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     if fd < 0 {
         // poll(2) leaves these out, and would never find anything.
@@ -65,8 +65,8 @@ pub(crate) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     Ok(fds[0].revents)
 }
 
-/// What poll(2) finds on a descriptor at this moment when asked for `interest`; None when nothing.
-/// Fails with `EBADF` when it is not open.
+/// The events that poll(2) finds now for `interest` on a descriptor; None when there are none. Fails with
+/// `EBADF` when it is not open.
 pub fn found_now(fd: RawFd, interest: Interest) -> Result<Option<i32>> {
     match poll_now(fd, interest.poll_events())? {
         0 => Ok(None),
@@ -75,14 +75,14 @@ pub fn found_now(fd: RawFd, interest: Interest) -> Result<Option<i32>> {
     }
 }
 
-/// What of `interest` a descriptor is ready for at this moment; None when for nothing. Fails with
+/// The part of `interest` that a descriptor is ready for now; None when it is ready for no part. Fails with
 /// `EBADF` when it is not open.
 pub fn readiness_now(fd: RawFd, interest: Interest) -> Result<Option<Interest>> {
     Ok(found_now(fd, interest)?.map(|found| interest.satisfied_by(found)))
 }
 
-/// Which of these descriptors select(2) would find ready at this moment for what is asked of each.
-/// Fails with `EBADF` when one of them is not open.
+/// Which of these descriptors select(2) would find ready now for their interests. Fails with `EBADF` when one of
+/// them is not open.
 pub fn ready_now(watched: &[(RawFd, Interest)]) -> Result<Vec<bool>> {
     let entry = |&(fd, interest): &(RawFd, Interest)| libc::pollfd {
         fd,
@@ -179,8 +179,8 @@ fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer, offset: i64) -> i
     unsafe { platform::nowait(fd, direction, &vector, 1, offset) }
 }
 
-/// As [`transfer_now`], on a descriptor whose kind nobody has asked for, which saves a call for
-/// pipes. `None`: the kind must be asked for first. A regular file may answer `-EAGAIN`, too.
+/// As [`transfer_now`], on a descriptor of unknown kind, which saves a call for pipes. `None` when the caller
+/// must find out the kind first. A regular file may answer `-EAGAIN`, too.
 pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> Option<i32> {
     static PIPES_CAN: OnceLock<bool> = OnceLock::new();
     // Not get_or_init: nobody may wait for whoever makes it, who may be missing in a forked child.
@@ -196,10 +196,9 @@ pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> 
     (![-libc::EOPNOTSUPP, -libc::ENOSYS, -libc::EINTR].contains(&result)).then_some(result)
 }
 
-/// A read of a file, at a position or its own, as far as it is in the page cache, by
-/// `RWF_NOWAIT`. `-EAGAIN` where nothing of it is, `-EOPNOTSUPP` where that cannot be told (systems
-/// other than Linux, Linux before 4.14, some filesystems, `O_DIRECT`, which would have the thread wait for
-/// the disk).
+/// Reads from a file, at a position or at its own, as far as the bytes are in the page cache, by `RWF_NOWAIT`.
+/// `-EAGAIN` when none of them are. `-EOPNOTSUPP` when the system cannot tell: systems other than Linux, Linux
+/// before 4.14, some filesystems, and `O_DIRECT`, which would make the thread wait for the disk.
 pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
     match platform::bypasses_cache(fd) {
         Ok(false) => {}
@@ -267,7 +266,7 @@ pub(crate) fn thread_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// As whom this thread does what it does: the effective user and group.
+/// The effective user and group of this thread.
 pub(crate) fn user_and_group() -> (libc::uid_t, libc::gid_t) {
     // SAFETY: neither call takes an argument or can fail.
     unsafe { (libc::geteuid(), libc::getegid()) }
@@ -285,7 +284,7 @@ pub(crate) fn open_files_limit() -> u64 {
     limit.rlim_cur as u64
 }
 
-/// What waitid(2) fills in, empty.
+/// An empty structure for waitid(2) to fill in.
 pub fn empty_child() -> libc::siginfo_t {
     // SAFETY: it consists of integers and unions of them, for which all zeros are values.
     unsafe { std::mem::zeroed() }
@@ -331,7 +330,7 @@ fn socket_option(fd: RawFd, option: i32) -> std::result::Result<i32, i32> {
     }
 }
 
-/// Nanoseconds of the clock that nobody sets.
+/// Nanoseconds of the monotonic clock.
 pub(crate) fn monotonic() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -342,8 +341,8 @@ pub(crate) fn monotonic() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// How many forks lie between the process that first asked and this one. What a process has in
-/// flight is not its children's, so they compare the number with the one that they remember.
+/// How many forks lie between the first process that called this and the present one. Operations in flight belong
+/// to one process and not to its children, so objects compare this number with the one that they remember.
 pub fn forks() -> u32 {
     static FORKS: AtomicU32 = AtomicU32::new(0);
     static COUNTING: Once = Once::new();
@@ -370,8 +369,8 @@ pub(crate) fn block_signals() {
     }
 }
 
-/// A signal that does nothing but to end what a thread waits for in the kernel (`EINTR`): one that
-/// the process has left alone. None when there is none.
+/// A signal whose only effect is to end a thread's wait in the kernel (`EINTR`): one that the process does not use.
+/// None when there is none.
 fn interrupting_signal() -> Option<i32> {
     static SIGNAL: OnceLock<Option<i32>> = OnceLock::new();
 
@@ -409,7 +408,7 @@ pub(crate) fn interruptible_thread() -> libc::pthread_t {
     unsafe { libc::pthread_self() }
 }
 
-/// Ends what a thread waits for in the kernel at this moment, with `EINTR`.
+/// Ends the present wait of a thread in the kernel, with `EINTR`.
 ///
 /// # Safety
 ///

@@ -8,14 +8,15 @@ use std::sync::{Mutex, MutexGuard};
 use crate::hosts::Hosts;
 use crate::platform::numbers;
 
-/// `None` until somebody asks. Whoever finds it taken does without: a forked child may have got it taken for good.
+/// `None` until the first call. A caller that finds it locked does without: in a forked child it may stay locked for
+/// good.
 static HOSTS: Mutex<Option<Hosts>> = Mutex::new(None);
 
 fn hosts() -> Option<MutexGuard<'static, Option<Hosts>>> {
     HOSTS.try_lock().ok()
 }
 
-/// What [`resolve`] said about a host less than a second ago, when its name is in /etc/hosts: at once.
+/// The answer of [`resolve`] about a host less than a second ago, when its name is in /etc/hosts. It does not wait.
 pub fn resolved(host: &CStr) -> Option<Vec<String>> {
     let hosts = hosts()?;
     Some(hosts.as_ref()?.answer(host.to_bytes())?.to_vec())
@@ -26,7 +27,7 @@ pub fn resolved(host: &CStr) -> Option<Vec<String>> {
 pub struct ResolveError {
     /// `EAI_NONAME`, `EAI_AGAIN`, ...
     pub code: i32,
-    /// What gai_strerror(3) says.
+    /// The text of gai_strerror(3).
     pub message: String,
 }
 

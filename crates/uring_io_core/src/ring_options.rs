@@ -11,13 +11,13 @@ pub struct Options {
     pub entries: u32,
     /// Let a kernel thread take submissions off the queue.
     pub sqpoll: Option<Sqpoll>,
-    /// Whether the ring is used by any thread of the kernel, one at a time, and not by that which makes it alone.
+    /// Whether any thread may use the ring, one at a time, and not only the thread that makes it.
     pub any_thread: bool,
-    /// Have the kernel refuse what a scheduler does not submit itself: see `uring::submission::OPCODES`.
+    /// Make the kernel refuse operations that a scheduler does not submit itself: see `uring::submission::OPCODES`.
     pub restrict: bool,
-    /// What to pretend that the kernel lacks. Tests only; the default hides nothing.
+    /// Abilities of the kernel to hide. Tests only; the default hides nothing.
     pub limits: Mask,
-    /// What to have the kernel answer to submissions. Tests only; the default lets it speak for itself.
+    /// Answers to submissions in place of the kernel's. Tests only; by default the kernel answers.
     pub intake: Option<Intake>,
 }
 
@@ -46,9 +46,9 @@ pub struct Sqpoll {
     pub cpu: Option<u32>,
 }
 
-/// What a test pretends that the kernel lacks.
+/// Abilities of the kernel that a test hides.
 ///
-/// It only ever takes away: what the real kernel lacks stays absent.
+/// It only takes away: an ability that the real kernel lacks stays absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
     /// `IORING_SETUP_*` bits that are answered with `EINVAL`, as an older kernel does.
@@ -57,8 +57,8 @@ pub struct Mask {
     pub features: u32,
     /// Operations that count as unsupported, bit *n* for opcode *n*.
     pub operations: u128,
-    /// Operations that the kernel refuses with `EACCES`, bit *n* for opcode *n*, as a filter does. Of restricted rings
-    /// only, whose restrictions leave these out.
+    /// Operations that the kernel refuses with `EACCES`, bit *n* for opcode *n*, as a filter does. It works for
+    /// restricted rings only, whose restrictions leave these out.
     pub denied: u128,
     /// Larger rings are answered with `ENOMEM`, as under a tight `RLIMIT_MEMLOCK`.
     pub entries_max: Option<u32>,
@@ -90,14 +90,14 @@ impl Mask {
     }
 }
 
-/// How many of so many queued entries `io_uring_enter` takes, or the errno with which it takes none and
-/// does nothing else either: what a test makes of each call. That it takes fewer is a call that does not
-/// wait, as with the kernel itself.
+/// A test's answer to each call of `io_uring_enter`: how many of so many queued entries it takes, or the errno with
+/// which it takes none and does nothing else either. A call that takes fewer entries does not wait, as with the
+/// kernel itself.
 #[derive(Clone)]
 pub struct Intake(Arc<dyn Fn(u32) -> Result<u32, i32> + Send + Sync>);
 
 impl Intake {
-    /// Asked at each call, with the number of entries that are queued for it.
+    /// The function that gives the answer, with the number of queued entries.
     pub fn new(answer: impl Fn(u32) -> Result<u32, i32> + Send + Sync + 'static) -> Self {
         Self(Arc::new(answer))
     }

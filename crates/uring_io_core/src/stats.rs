@@ -39,17 +39,17 @@ impl Counts {
     }
 }
 
-/// What a driver has done since it was made.
+/// Counts of a driver since it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Stats {
     /// Calls of the backend's own wait or submit call: `io_uring_enter`, `epoll_wait`, `poll`,
     /// `select`.
     pub enters: u64,
-    /// Operations handed to the backend, requests to cancel included.
+    /// Operations handed to the backend, including requests to cancel.
     pub submissions: u64,
-    /// Completions taken from the backend, those of cancel requests included.
+    /// Completions taken from the backend, including those of requests to cancel.
     pub completions: u64,
-    /// Other system calls made on behalf of operations: `recv`, `send`, `epoll_ctl`, `fstat`, ...
+    /// Other system calls for operations: `recv`, `send`, `epoll_ctl`, `fstat`, ...
     pub direct_calls: u64,
     /// Time spent in waits.
     pub waiting: Duration,

@@ -29,7 +29,7 @@ impl Timers {
         self.heap.push(Reverse((deadline, token)));
     }
 
-    /// Tells that one armed timer is live no longer.
+    /// Notes that one armed timer is no longer live.
     pub fn cancel(&mut self, is_live: impl Fn(Token, Instant) -> bool) {
         self.cancelled += 1;
         if self.cancelled > Self::SWEEP_MIN && self.cancelled > self.heap.len() / 2 {

@@ -10,7 +10,7 @@ pub struct Token(u64);
 impl Token {
     /// The read of the waker's eventfd that is always in flight on io_uring.
     pub(crate) const WAKER: Self = Self::reserved(0);
-    /// Requests to cancel: their own completions say nothing that the target's do not.
+    /// Requests to cancel: their own completions say no more than those of their targets.
     pub(crate) const CANCEL: Self = Self::reserved(1);
 
     const RESERVED_SLOT: u32 = u32::MAX;
@@ -26,12 +26,12 @@ impl Token {
         Self((generation as u64) << 32 | slot as u64)
     }
 
-    /// The token as a number, for those who cannot keep it as it is.
+    /// The token as a number, for callers that cannot keep it as it is.
     pub fn to_bits(self) -> u64 {
         self.0
     }
 
-    /// The token of that number. One that is nobody's wakes nobody.
+    /// The token of that number. A number that belongs to no park wakes nobody.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }

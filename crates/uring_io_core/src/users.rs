@@ -1,7 +1,7 @@
-//! Which places of the in-flight table are about which descriptor.
+//! The slots of the in-flight table that use each descriptor.
 //!
-//! Closing a descriptor asks this: everything that is under way on it must end first. Each descriptor
-//! has a list through the places, so that noting one costs a few stores and no allocation.
+//! A close needs them, because it ends all operations on the descriptor first. Each descriptor has a list
+//! through the slots, so that adding one costs a few stores and no allocation.
 
 use std::os::fd::RawFd;
 
@@ -59,8 +59,8 @@ impl Default for Users {
 }
 
 impl Users {
-    /// Notes that a slot is about a descriptor. A number that is none is about nothing: making room for
-    /// it could take more memory than there is.
+    /// Notes that a slot uses a descriptor. It ignores a number that is no descriptor: making room for it
+    /// could take more memory than there is.
     pub fn add(&mut self, slot: usize, fd: RawFd) {
         if fd as usize >= self.first.len() && !self.make_room(fd) {
             return;
@@ -145,7 +145,7 @@ impl Users {
         }
     }
 
-    /// The slots that are about a descriptor, the latest first.
+    /// The slots that use a descriptor, the latest first.
     pub fn of(&self, fd: RawFd) -> impl Iterator<Item = usize> + '_ {
         let number = usize::try_from(fd).ok();
         let first = number.and_then(|number| self.first.get(number).copied());
@@ -153,7 +153,7 @@ impl Users {
         nodes.map(|node| node.slot as usize)
     }
 
-    /// The descriptors that a slot is about.
+    /// The descriptors that a slot uses.
     pub fn descriptors(&self, slot: usize) -> impl Iterator<Item = RawFd> + '_ {
         let known = if slot < self.nodes.len() {
             slot as u32

@@ -30,7 +30,7 @@ impl Waker {
         })
     }
 
-    /// Makes the present or next wait return. Safe in a signal handler; errno is left alone.
+    /// Makes the present or next wait return. Safe in a signal handler: it leaves errno alone.
     pub fn wake(&self) {
         let writer = self.writer.load(Ordering::Relaxed);
         let fd = if writer == NONE { self.fd() } else { writer };
@@ -48,8 +48,8 @@ impl Waker {
         self.reader.load(Ordering::Relaxed)
     }
 
-    /// Gives the descriptors back. Only when nobody can be inside [`wake`](Self::wake): a number
-    /// that is closed may be another file's the next moment.
+    /// Closes the descriptors. Call it only when nobody can be inside [`wake`](Self::wake): the number of a
+    /// closed descriptor may belong to another file the next moment.
     pub(crate) fn close(&self) {
         for end in [&self.reader, &self.writer] {
             let fd = end.swap(NONE, Ordering::Relaxed);

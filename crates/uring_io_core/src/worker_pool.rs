@@ -1,5 +1,4 @@
-//! A few threads for what can only be done by blocking: name resolution, and file transfers
-//! where there is no io_uring.
+//! A few threads for work that can only be done by blocking: name resolution, and file transfers without io_uring.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,8 +15,8 @@ use crate::waker::Waker;
 /// Work for the pool; what it returns becomes the result of the completion.
 pub type Job = Box<dyn FnOnce() -> i32 + Send>;
 
-/// Threads that are started when work comes and end after a while without any, or with the pool.
-/// Dropping the pool waits for nobody: a job that runs ends by itself and is heard no more.
+/// Threads that start when work comes, and end after a while without any, or with the pool. Dropping the pool
+/// waits for nobody: a running job ends by itself, and nobody hears of it.
 pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
     /// The process that has the threads: a forked child has none of them.
@@ -31,10 +30,10 @@ struct Shared {
     threads_max: usize,
 }
 
-/// An open that was queued and is not over. Of a FIFO it waits for somebody who opens the other end.
+/// An open that is queued or runs. For a FIFO it waits until somebody opens the other end.
 #[derive(Default)]
 struct Opening {
-    /// Whether it is to end without.
+    /// Whether it has to end without success.
     ended: bool,
     /// The thread that is in it, when it may wait for ever.
     thread: Option<libc::pthread_t>,
@@ -95,7 +94,7 @@ impl WorkerPool {
         }
     }
 
-    /// Queues a job. Fails when there is no thread and none can be started (`EAGAIN`).
+    /// Queues a job. Fails when there is no thread and the pool cannot start one (`EAGAIN`).
     pub fn submit(&self, token: Token, job: Job) -> Result<()> {
         let mut state = self.shared.lock();
         if state.idle <= state.jobs.len() {
@@ -187,7 +186,7 @@ impl Shared {
             }
             state.threads -= 1;
             if state.idle < state.jobs.len() {
-                // What is queued has to wait where there can be no other thread.
+                // When there can be no other thread, the queued jobs have to wait.
                 let _ = self.add_thread(&mut state);
             }
         }

@@ -379,7 +379,7 @@ fn a_transfer_that_must_wait_is_tried_once() {
         assert_eq!(driver.attempt(&operation), None);
         let (token, started) = start(&driver, 1, &operation);
         assert_eq!(started, None);
-        // select(2) is asked beforehand whether it is open.
+        // The select backend first asks the kernel whether the descriptor is open.
         let looked = u64::from(driver.backend() == BackendKind::Select);
         assert_eq!(driver.stats().direct_calls - before, 1 + looked);
         drop(theirs);

@@ -41,7 +41,7 @@ fn ring_that(
     }
 }
 
-/// What the kernel answers, to be changed while the ring is used; and how often it was asked.
+/// The kernel's answer, which a test changes while it uses the ring; and how often the ring has asked.
 #[derive(Default)]
 struct Answer {
     errno: AtomicI32,
@@ -60,7 +60,7 @@ impl Answer {
     }
 }
 
-/// A ring whose kernel takes everything until it is told to refuse what is submitted.
+/// A ring whose kernel takes every submission until the test makes it refuse them.
 fn refusing(entries: u32, limits: Mask) -> Option<(Driver<u32>, Arc<Answer>)> {
     let answer = Arc::new(Answer::default());
     let theirs = Arc::clone(&answer);
@@ -91,7 +91,7 @@ impl Random {
     }
 }
 
-/// What an operation must come to.
+/// The result that an operation must have.
 enum Due {
     /// The eight bytes at this place of the file.
     Word(u64, Box<[u8; 8]>),
@@ -410,8 +410,8 @@ fn what_is_done_is_told_while_nothing_can_be_submitted() {
     }
 }
 
-/// Asks a thousand times for something while the kernel refuses everything that is submitted: how often
-/// it was asked in a tenth of a second.
+/// Submits a thousand operations while the kernel refuses them all. Returns how often the ring has asked the
+/// kernel in a tenth of a second.
 fn asked_in_vain(limits: Mask, errno: i32, refuses_all: bool) -> Option<u64> {
     let answer = Arc::new(Answer::default());
     let theirs = Arc::clone(&answer);

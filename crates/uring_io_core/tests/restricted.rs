@@ -76,7 +76,7 @@ fn what_is_waited_for_is_cancelled_and_the_driver_woken_and_closed() {
     driver.leave(token);
 }
 
-/// What the kernel says to an `IORING_REGISTER_PROBE` without a place for the answer.
+/// The kernel's answer to an `IORING_REGISTER_PROBE` without a place for the result.
 #[allow(unsafe_code)]
 fn asked_for_a_probe(driver: &Driver<u32>) -> i32 {
     const PROBE: i32 = 8;

@@ -15,11 +15,11 @@ use uring_io_core::{
     Wakeup,
 };
 
-/// What came with direct descriptors, registered buffers and `AcceptEach`, of which the probe does not tell.
+/// An operation as old as direct descriptors, registered buffers and `AcceptEach`, which the probe does not report.
 const LINUX_5_19: &str = "socket";
-/// What came with zero copies and `RecvEach`.
+/// An operation as old as sends without a copy and `RecvEach`.
 const LINUX_6_0: &str = "send_zc";
-/// What came with commands for options of sockets.
+/// An operation as old as the commands for options of sockets.
 const LINUX_6_7: &str = "waitid";
 
 fn any_ring() -> Option<Closing> {
@@ -165,7 +165,7 @@ fn slots_are_taken_all_or_none_and_closed_when_they_are_given_back_open() {
     assert!(writer.write(&[0]).is_err());
 }
 
-/// What a stream brings until it has ended or brought `count`.
+/// The shots of a stream until it has ended or brought `count`.
 fn shots(driver: &Driver<u32>, token: Token, count: usize) -> Vec<(i32, Vec<u8>)> {
     let mut shots = Vec::new();
     while shots.len() < count {
@@ -414,7 +414,7 @@ fn the_end_of_a_time_is_a_success_in_a_chain() {
     assert_eq!(results, [-libc::ETIME, 0]);
 }
 
-/// What the process has under a number.
+/// The file that the process has under a number.
 fn behind(number: RawFd) -> Option<std::path::PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{number}")).ok()
 }
@@ -498,7 +498,7 @@ fn calls_on_direct_descriptors_are_not_those_of_the_process_that_have_the_number
     assert_eq!(driver.cancel_on(slot as RawFd), Ok(0));
     let mut results = Vec::new();
     while results.len() < 3 {
-        // One that has not begun does not know that it was told to end.
+        // A call that has not begun has not seen the first cancellation.
         driver.cancel_on(fd(&reader)).unwrap();
         results.extend(next_within(&driver, std::time::Duration::from_millis(5)));
     }

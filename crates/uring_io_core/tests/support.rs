@@ -320,8 +320,8 @@ mod linux {
         unavailable
     }
 
-    /// What a thread detects under a filter that answers `errno` to `calls`. A filter belongs to
-    /// the thread that installed it and ends with it.
+    /// The findings of a thread under a filter that answers `errno` to `calls`. A filter belongs to the
+    /// thread that installed it and ends with it.
     fn detect_without(calls: Vec<c_long>, errno: i32) -> Support {
         let detection = thread::spawn(move || {
             deny(&calls, errno);

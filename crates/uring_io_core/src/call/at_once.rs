@@ -1,8 +1,9 @@
 //! Sends that io_uring does not wait with.
 //!
 //! A send of io_uring's that waits for room goes on after the bytes that it took at the first try (seen on Linux 6.18).
-//! The peer of a UNIX socket of datagrams, whose queue was full, gets an empty message then, and the send answers 0. So
-//! whoever may send a message has the kernel answer `EAGAIN`, waits for room, and sends it again from its beginning.
+//! When the queue of a UNIX socket of datagrams was full, its peer then gets an empty message, and the send answers 0.
+//! So a caller that may send a message makes the kernel answer `EAGAIN`, waits for room, and sends it again from its
+//! beginning.
 
 use std::os::fd::RawFd;
 
@@ -10,16 +11,16 @@ use super::Call;
 use crate::posix::keeps_messages;
 
 impl Call {
-    /// Has io_uring answer `EAGAIN` where this is a send that would wait. Backends without io_uring wait as ever.
+    /// Makes io_uring answer `EAGAIN` if this is a send that would wait. Other backends wait as ever.
     pub fn try_at_once(&mut self) {
         if let Some((_, flags, at_once)) = self.sent() {
             *at_once = flags & libc::MSG_DONTWAIT == 0;
         }
     }
 
-    /// As [`try_at_once`](Self::try_at_once), for whoever asks what the socket is when it has no room
-    /// ([`wait_in_stream`](Self::wait_in_stream)). A send that is to send all the bytes would come to a part of them,
-    /// of a stream: its socket is asked here. Whether it was.
+    /// As [`try_at_once`](Self::try_at_once), for a caller that asks for the kind of the socket only when it has no
+    /// room ([`wait_in_stream`](Self::wait_in_stream)). On a stream, a send that must send all its bytes would then
+    /// send a part of them: for such a send this asks at once. Returns whether it has asked.
     pub fn send_at_once(&mut self) -> bool {
         self.try_at_once();
         let sends_all =

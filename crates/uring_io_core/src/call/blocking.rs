@@ -61,7 +61,7 @@ impl PinnedCall {
 }
 
 impl PinnedCall {
-    /// What a call that is ended comes to: what it has transferred so far, or `-ECANCELED`.
+    /// The result of an ended call: the bytes that it has transferred so far, or `-ECANCELED`.
     pub fn ended(&self) -> i32 {
         // SAFETY: what is ended has not completed.
         match unsafe { &*self.0 } {

@@ -3,7 +3,7 @@
 use super::Call;
 use crate::platform::numbers;
 
-/// What a call is to move.
+/// The bytes that a call moves.
 enum Bytes {
     None,
     /// So many: fewer break a chain.
@@ -33,7 +33,7 @@ impl Call {
             | Self::SendMessage { message, flags, .. } => {
                 Bytes::ByFlags(message.memory().lend().length(), *flags)
             }
-            // What these move is of no length that was asked for, or can be asked for again.
+            // The caller gives these no length that they must move, or they cannot go on where they stopped.
             #[rustfmt::skip]
             Self::RecvEach { .. } | Self::ReadEach { .. } | Self::GetAttribute { .. } | Self::SetAttribute { .. }
             // These move none.

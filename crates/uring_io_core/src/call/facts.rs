@@ -28,7 +28,7 @@ enum Credentials {
     Unasked,
 }
 
-/// What the failure of the call does to the chain that it is in.
+/// The effect of the call's failure on its chain.
 enum Failure {
     /// The kernel ends the chain.
     Breaks,
@@ -45,7 +45,7 @@ enum Course {
     Stream,
 }
 
-/// Which descriptors the call brings. Whoever abandons it closes them.
+/// The descriptors that the call brings. A caller that abandons the call closes them.
 enum Opens<'a> {
     Nothing,
     /// One, by a path. It may become a direct descriptor of a chain.
@@ -155,7 +155,7 @@ impl Call {
             Self::SetOption { .. }     => row("setsockopt",      Asked,   Breaks,    Once,   Nothing,       Made),
             Self::Shutdown { .. }      => row("shutdown",        Unasked, Breaks,    Once,   Nothing,       Made),
 
-            // What is waited for.
+            // Waits.
             Self::Poll { .. }          => row("poll",            Unasked, Breaks,    Once,   Nothing,       Made),
             Self::Timeout { .. }       => row("timeout",         Unasked, Breaks,    Once,   Nothing,       Made),
             // A descriptor stands for one process only.
@@ -203,8 +203,7 @@ impl Call {
         }
     }
 
-    /// Takes back what a call did whose caller does not want it any more: descriptors that nobody
-    /// will ever learn of.
+    /// Undoes a call that its caller no longer wants: closes descriptors that nobody will ever learn of.
     pub fn undo(&self, result: i32) {
         if result < 0 {
             return;
@@ -225,7 +224,7 @@ impl Call {
         }
     }
 
-    /// What it names, where it opens a path.
+    /// The path that it opens, if it opens one.
     pub(crate) fn opening(&self) -> Option<Opening<'_>> {
         match self.facts().opens {
             Opens::Path(opening) => Some(opening),

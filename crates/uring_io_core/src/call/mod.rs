@@ -1,8 +1,8 @@
 //! Calls: operations on files, names and sockets that bring their arguments along.
 //!
-//! A call owns everything that the kernel reads or writes for it, but for memory that is lent. The
-//! in-flight table keeps it, at one place, from its start to its completion, so nothing of it can be
-//! freed or moved while the kernel may use it, whatever becomes of the party.
+//! A call owns everything that the kernel reads or writes for it, except lent memory. The in-flight table
+//! keeps the call at one place from its start to its completion. So nobody can free or move any of it while
+//! the kernel may use it, whatever happens to the party.
 
 mod at_once;
 pub(crate) mod blocking;
@@ -253,7 +253,7 @@ pub enum Call {
         id: libc::id_t,
         options: i32,
         found: Box<libc::siginfo_t>,
-        /// What a readiness backend waits for.
+        /// The descriptor that a readiness backend waits for.
         pidfd: Option<OwnedFd>,
     },
     /// futex(2), to wait while a word has this value: 0 when woken, `-EAGAIN` when it has another.
@@ -272,10 +272,10 @@ pub enum Call {
     PollEach { fd: RawFd, interest: Interest },
 }
 
-/// What statx(2) fills in.
+/// The structure that statx(2) fills in.
 pub type FileStatus = numbers::FileStatus;
 
-/// What openat2(2) takes, as `struct open_how` has it.
+/// The arguments of openat2(2), laid out as `struct open_how`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct OpenHow {

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 
 use crate::descriptor::may_wait_in_open;
 
-/// What an open names.
+/// The path and flags of an open.
 pub(crate) struct Opening<'a> {
     pub directory: RawFd,
     pub path: &'a CString,

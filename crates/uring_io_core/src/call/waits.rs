@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::operation::{Direction, Interest, Target};
 use crate::platform;
 
-/// The descriptors of the process that a call uses, folders that paths begin at included. Whoever closes
+/// The descriptors of the process that a call uses, including the folders that its paths begin at. A close of
 /// one of them waits until the call is over.
 enum Uses {
     Nothing,
@@ -122,8 +122,8 @@ impl Call {
         }
     }
 
-    /// What a readiness backend waits for before it makes the call; `None` for a call that does not
-    /// wait for readiness.
+    /// The descriptor and interest that a readiness backend waits for before it makes the call; `None` for a
+    /// call that does not wait for readiness.
     pub(crate) fn interest(&self) -> Option<(RawFd, Interest)> {
         match self.uses() {
             Uses::Waits(fd, interest) => interest.map(|interest| (fd, interest)),

@@ -16,9 +16,9 @@ use crate::operation::{Interest, LentBuffer, Operation};
 use crate::token::Token;
 
 impl<P> Driver<P> {
-    /// Starts a call for a parked party; it is woken by [`Wakeup::Completed`], and gets the call back
-    /// from [`take_call`](Self::take_call). A party that leaves first abandons it: what it opens is
-    /// closed again.
+    /// Starts a call for a parked party. [`Wakeup::Completed`] wakes the party, which gets the call back from
+    /// [`take_call`](Self::take_call). A party that leaves first abandons the call: the driver then closes the
+    /// descriptors that it opens.
     pub fn call(&self, token: Token, call: Call) -> Result<()> {
         self.submitted.set(true);
         if self.recorder.is_on() {
@@ -70,8 +70,8 @@ impl<P> Driver<P> {
         Ok(())
     }
 
-    /// Polls for a party in the place of its call on `fd`, which it makes again afterwards: that descriptor itself, or
-    /// `set`, a set of [`watch`](crate::watch) with it. Completes as a poll.
+    /// Polls for a party in the place of its call on `fd`, which it makes again afterwards. It polls that descriptor
+    /// itself, or `set`, a set of [`watch`](crate::watch) with it. Completes as a poll.
     pub fn poll_for(
         &self,
         token: Token,
@@ -99,7 +99,7 @@ impl<P> Driver<P> {
         Ok(())
     }
 
-    /// As [`poll_for`](Self::poll_for), and lets some time pass: completes with `-ETIME`.
+    /// As [`poll_for`](Self::poll_for), but it lets some time pass: completes with `-ETIME`.
     pub fn pause_for(&self, token: Token, fd: RawFd, length: Duration) {
         let mut parks = self.parks.borrow_mut();
         parks.in_flight.stand_in(token, fd);
@@ -113,7 +113,7 @@ impl<P> Driver<P> {
         parks.set_deadline(token, deadline);
     }
 
-    /// Starts a stream again that was ended for the time being.
+    /// Starts a stream again that the driver had cancelled for now.
     pub(super) fn start_again(
         &self,
         parks: &mut Parks<P>,
@@ -188,7 +188,7 @@ impl<P> Driver<P> {
         self.kind == BackendKind::IoUring
     }
 
-    /// Whether what follows this call in a chain must wait until its result is known: the kernel does not notice
+    /// Whether the rest of a chain must wait until the result of this call is known: the kernel does not notice
     /// that it has failed, or takes the end of a timeout for a failure.
     pub fn chain_must_look(&self, call: &Call) -> bool {
         let mut backend = self.backend.borrow_mut();
@@ -196,7 +196,7 @@ impl<P> Driver<P> {
         call.fails_unnoticed() || matches!(call, Call::Timeout { .. }) && !succeeds()
     }
 
-    /// The most calls that a chain has: the entries of the ring, or those that were asked for.
+    /// The most calls that a chain may have: as many as the ring, or its options, have entries.
     pub fn chain_length_max(&self) -> usize {
         let mut backend = self.backend.borrow_mut();
         let asked = self.entries.next_power_of_two() as usize;
@@ -231,19 +231,18 @@ impl<P> Driver<P> {
         backend.ring().is_ok_and(|ring| ring.can_stream(call))
     }
 
-    /// The next of what a stream under `token` has brought. Its party is woken by [`Wakeup::Woken`] when
-    /// there is more.
+    /// The next shot of the stream under `token`. [`Wakeup::Woken`] wakes its party when there are more.
     pub fn take_shot(&self, token: Token) -> Option<Shot> {
         self.parks.borrow_mut().in_flight.take_shot(token)
     }
 
-    /// How much a stream has brought that was not taken.
+    /// How many shots of a stream nobody has taken yet.
     pub fn shots_waiting(&self, token: Token) -> usize {
         self.parks.borrow().in_flight.shots_waiting(token)
     }
 
-    /// Tokens of calls whose party left while the kernel still used memory lent to them, and that it is
-    /// done with since.
+    /// Tokens of calls whose party left while the kernel still used memory lent to them. The kernel is done
+    /// with that memory now.
     pub fn take_released(&self) -> Vec<Token> {
         self.parks.borrow_mut().in_flight.take_released()
     }
@@ -269,10 +268,10 @@ impl<P> Driver<P> {
         Ok(about_to.len() + waiting.len())
     }
 
-    /// To be called before a descriptor is closed that somebody may have started an operation on, so that
-    /// it is not carried out on whatever has the number then. On io_uring it goes to the kernel, which
-    /// holds the file from there on; a readiness backend ends it with `-EBADF`. False when the kernel takes
-    /// nothing now, by `EAGAIN`, `EBUSY` or `ENOMEM`: to be called again then.
+    /// Call this before closing a descriptor that somebody may have started an operation on, so that the
+    /// operation does not run on another file that gets the number. io_uring hands the operation to the
+    /// kernel, which holds the file from then on; a readiness backend ends it with `-EBADF`. False when the
+    /// kernel takes nothing now (`EAGAIN`, `EBUSY` or `ENOMEM`): call it again then.
     pub fn before_close(&self, fd: RawFd) -> Result<bool> {
         let mut parks = self.parks.borrow_mut();
         let take = |token, completion| parks.complete(token, completion);
@@ -280,16 +279,16 @@ impl<P> Driver<P> {
         backend.before_close(fd, &self.counts, take)
     }
 
-    /// Says how many completions the next wait is for, so that one system call brings them where that
-    /// takes no longer than a moment.
+    /// Says how many completions the next wait is for, so that one system call brings them if they come within
+    /// a moment.
     pub fn want(&self, completions: usize) {
         if let Ok(ring) = self.backend.borrow_mut().ring() {
             ring.want(completions);
         }
     }
 
-    /// Looks for completions for a moment without a system call, where the kernel has a thread that
-    /// brings them. Whether there are some.
+    /// Looks for completions for a moment without a system call, if the kernel has a thread that brings them.
+    /// Returns whether there are some.
     pub fn spin(&self, most: Duration) -> bool {
         let mut backend = self.backend.borrow_mut();
         backend.ring().is_ok_and(|ring| ring.spin(most))

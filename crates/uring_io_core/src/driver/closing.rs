@@ -1,8 +1,8 @@
-//! Ending what is under way on a descriptor before that is closed.
+//! Ending the operations on a descriptor before somebody closes it.
 //!
-//! Whoever closes begins (from then on nothing new is started on the descriptor), tells what is under way
-//! to end, and waits until nobody is about the descriptor any more. All of it is for any thread, as
-//! [`Driver::wake`]: the operations themselves are cancelled by the owner when it looks for completions.
+//! The closing thread begins: from then on no new operation starts on the descriptor. It marks the present
+//! operations as ended, and waits until nobody uses the descriptor any longer. Any thread may do all of that,
+//! as [`Driver::wake`]. The owner itself cancels the ended operations when it looks for completions.
 
 use std::os::fd::RawFd;
 
@@ -12,7 +12,7 @@ use crate::in_flight::Wakeup;
 use crate::token::Token;
 
 impl<P> Parks<P> {
-    /// Notes that a party is about a descriptor. One that is about to be closed takes nothing new.
+    /// Notes that a party uses a descriptor. A descriptor that somebody is closing takes no new operation.
     pub(super) fn is_about(&mut self, token: Token, fd: RawFd) {
         if fd < 0 {
             return;
@@ -38,22 +38,22 @@ impl<P> Driver<P> {
         self.parks.borrow_mut().is_about(token, fd);
     }
 
-    /// Completes what was not started, because its descriptor is about to be closed.
+    /// Completes an operation without starting it, because somebody closes its descriptor.
     pub(super) fn refuse(&self, token: Token) {
         let mut parks = self.parks.borrow_mut();
         parks.in_flight.submitted(token, true);
         parks.fire(token, Wakeup::Completed(-libc::ECANCELED));
     }
 
-    /// Refuses whatever is to be started on a descriptor from now on, until
-    /// [`end_close`](Self::end_close): it completes with `ECANCELED`, and [`is_ended`](Self::is_ended).
-    /// Several may be about to close it, each with a number of its own.
+    /// Refuses new operations on a descriptor from now on, until [`end_close`](Self::end_close): they complete
+    /// with `ECANCELED`, and count as [ended](Self::is_ended). Several may close it at the same time, each with
+    /// a number of its own.
     pub fn begin_close(&self, fd: RawFd, by: u64) {
         self.parks.borrow_mut().closing.push((fd, by));
         self.closes.set(true);
     }
 
-    /// The descriptor was closed, or is not going to be: by this one, or by anybody.
+    /// The close is over, or given up: that of this number, or those of all.
     pub fn end_close(&self, fd: RawFd, by: Option<u64>) {
         let closing = &mut self.parks.borrow_mut().closing;
         closing.retain(|(closed, number)| *closed != fd || by.is_some_and(|by| by != *number));
@@ -65,8 +65,8 @@ impl<P> Driver<P> {
         self.parks.borrow().in_flight.users(fd).next().is_some()
     }
 
-    /// Whether something is under way on a descriptor: a party that has not left, other than those that
-    /// `left_out` says so of, or an operation whose completion is due, or the guard of a stream.
+    /// Whether somebody uses a descriptor: a party that has not left (except those for which `left_out` is
+    /// true), an operation whose completion has yet to come, or the guard of a stream.
     pub fn is_used(&self, fd: RawFd, left_out: impl Fn(&P) -> bool) -> bool {
         let parks = self.parks.borrow();
         let mut users = parks.in_flight.users(fd);
@@ -77,8 +77,8 @@ impl<P> Driver<P> {
         })
     }
 
-    /// Tells everything that is under way on a descriptor to end. A party that waits for nothing yet goes
-    /// on; an operation is cancelled when its owner next looks.
+    /// Ends all operations on a descriptor. A party that waits for no operation yet goes on; the owner cancels
+    /// an operation when it next looks.
     pub fn end_all_on(&self, fd: RawFd) {
         let mut parks = self.parks.borrow_mut();
         let tokens: Vec<Token> = parks.in_flight.users(fd).map(|(token, _)| token).collect();
@@ -98,7 +98,7 @@ impl<P> Driver<P> {
         }
     }
 
-    /// Whether the party of `token` was told to end because its descriptor is about to be closed.
+    /// Whether the party of `token` has to end because somebody closes its descriptor.
     pub fn is_ended(&self, token: Token) -> bool {
         self.parks.borrow().in_flight.is_ended(token)
     }
@@ -110,7 +110,7 @@ impl<P> Driver<P> {
         backend.ring().is_ok_and(|ring| ring.has_queued(fd))
     }
 
-    /// Cancels what was told to end.
+    /// Cancels the ended operations.
     pub(super) fn cancel_ending(&self) {
         if self.parks.borrow().ending.is_empty() {
             return;

@@ -17,8 +17,8 @@ const OFTEN: usize = 64;
 pub(super) struct Lead {
     count: usize,
     since: Instant,
-    /// What the thread had worked when that time was over. From there on its work counts, which costs a system call
-    /// to know: on a busy machine the time may have passed without any.
+    /// The thread's processor time when that time was over. From then on its own work counts, because on a busy
+    /// machine the time may have passed without any work. To know that costs a system call.
     worked: Option<Duration>,
 }
 

@@ -49,14 +49,14 @@ pub struct Options {
     pub backend: BackendKind,
     /// Ring size and mode; the readiness backends ignore it.
     pub ring: RingOptions,
-    /// Most threads that blocking work may use at once.
+    /// The most threads that blocking work may use at once.
     pub workers_max: usize,
 }
 
-/// What the owner should do next.
+/// The owner's next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Run what [`Driver::next_ready`] hands out.
+    /// Run the parties that [`Driver::next_ready`] hands out.
     Ready,
     /// Nothing can run: call [`Driver::wait`] with this timeout (`None` for ever).
     Idle(Option<Duration>),
@@ -65,7 +65,7 @@ pub enum Turn {
 /// Operations, timers and wakeups of one thread. `P` is what the owner keeps with each party.
 pub struct Driver<P> {
     kind: BackendKind,
-    /// What was asked for: the ring may have more.
+    /// The number of entries that the options ask for: the ring may have more.
     entries: u32,
     ring_descriptor: Option<RawFd>,
     parks: RefCell<Parks<P>>,
@@ -81,7 +81,7 @@ pub struct Driver<P> {
     back: Cell<u64>,
     /// Whether a descriptor is about to be closed.
     closes: Cell<bool>,
-    /// Whether an operation was started since the backend was last looked at.
+    /// Whether an operation has started since the driver last looked at the backend.
     submitted: Cell<bool>,
     /// Entries handed out since then.
     served: Cell<usize>,
@@ -148,7 +148,7 @@ impl<P> Driver<P> {
         Arc::clone(&self.waker)
     }
 
-    /// What was done so far.
+    /// Counts since the driver was made.
     pub fn stats(&self) -> Stats {
         self.counts.snapshot()
     }
@@ -166,18 +166,18 @@ impl<P> Driver<P> {
             .park(payload, self.back.get())
     }
 
-    /// Gives the place back and returns the payload; `None` when it was given back before.
+    /// Gives the place back and returns the payload; `None` when the caller has given it back before.
     ///
-    /// An operation still under way is abandoned: its completion is dropped. Memory lent to it
-    /// stays lent until then, so take the completion first where memory is lent.
+    /// This abandons an operation in flight: the driver drops its completion. Memory lent to it stays lent
+    /// until then, so take the completion first when the operation uses lent memory.
     pub fn leave(&self, token: Token) -> Option<P> {
         let mut parks = self.parks.borrow_mut();
         parks.set_deadline(token, None);
         parks.in_flight.leave(token)
     }
 
-    /// Does an operation before its party parks, where the backend can and others have had their turn.
-    /// `None` when it is to be submitted.
+    /// Does an operation before its party parks, if the backend can and others have had their turn. `None` when
+    /// the caller has to submit it.
     #[inline]
     pub fn attempt(&self, operation: &Operation) -> Option<i32> {
         if self.is_row_over() || operation.is_on_none() {
@@ -191,8 +191,8 @@ impl<P> Driver<P> {
         Some(result)
     }
 
-    /// Starts an operation for a parked party. `Some` is its result, with no completion to come;
-    /// `None` means that the party is woken by [`Wakeup::Completed`].
+    /// Starts an operation for a parked party. `Some` is its result, and no completion comes; with `None`
+    /// [`Wakeup::Completed`] wakes the party.
     pub fn submit(&self, token: Token, operation: &Operation) -> Result<Option<i32>> {
         if operation.is_on_none() {
             return Ok(Some(-libc::EBADF));
@@ -226,13 +226,14 @@ impl<P> Driver<P> {
         Ok(None)
     }
 
-    /// Has a worker thread do `job` for a parked party. Its result completes the token. A party
-    /// that leaves, or a close, does not wait for it: the job owns what it uses.
+    /// Makes a worker thread do `job` for a parked party. Its result completes the token. A party that leaves,
+    /// or a close, does not wait for it: the job owns everything that it uses.
     pub fn offload(&self, token: Token, job: Job) -> Result<()> {
         self.run_job(token, job, false)
     }
 
-    /// Has a worker thread do a transfer for a parked party, as [`submit`](Self::submit) where the backend does not.
+    /// Makes a worker thread do a transfer for a parked party, as [`submit`](Self::submit) does when the backend
+    /// cannot.
     pub fn work(&self, token: Token, transfer: Transfer) -> Result<()> {
         self.run_job(token, blocking(transfer), true)
     }
@@ -255,8 +256,8 @@ impl<P> Driver<P> {
         Ok(())
     }
 
-    /// Asks for the operation of `token` to end. Its completion still comes, and may say that it
-    /// had succeeded already. What a worker thread has begun is not interrupted, but for an open that waits.
+    /// Asks for the operation of `token` to end. Its completion still comes, and may say that it has
+    /// succeeded already. Work that a worker thread has begun goes on, except an open that waits.
     pub fn cancel(&self, token: Token) -> Result<()> {
         if !self.parks.borrow().in_flight.is_submitted(token) {
             return Ok(());
@@ -283,9 +284,9 @@ impl<P> Driver<P> {
         self.backend.borrow_mut().cancel(token, &self.counts)
     }
 
-    /// Asks for the operation of `token` to end, as [`cancel`](Self::cancel), and takes its
-    /// completion if it comes without waiting, as it does for all that waits for a descriptor.
-    /// `None`: the party must park until it comes.
+    /// Asks for the operation of `token` to end, as [`cancel`](Self::cancel), and takes its completion if that
+    /// comes without waiting, as it does for all operations that wait for a descriptor. `None` when the party
+    /// must park until it comes.
     pub fn cancel_now(&self, token: Token) -> Result<Option<Wakeup>> {
         // Submitting runs the cancel; what it ended is reported by deferred work, one more look.
         const LOOKS_MAX: usize = 3;
@@ -335,7 +336,7 @@ impl<P> Driver<P> {
         }
     }
 
-    /// Queues the party of `token` again, first in line, if it was handed out and has not taken its
+    /// Queues the party of `token` again, first in line, if the driver has handed it out and it has not taken its
     /// wakeup: for a party that waited for something else when its turn came.
     pub fn requeue(&self, token: Token) {
         let mut parks = self.parks.borrow_mut();
@@ -344,8 +345,8 @@ impl<P> Driver<P> {
         }
     }
 
-    /// Takes the reason why the party of `token` may go on; `None` while it may not, or has not
-    /// been handed out by [`next_ready`](Self::next_ready).
+    /// Takes the reason why the party of `token` may go on; `None` while it may not, or before
+    /// [`next_ready`](Self::next_ready) has handed it out.
     pub fn take_wakeup(&self, token: Token) -> Option<Wakeup> {
         self.parks.borrow_mut().in_flight.take_wakeup(token)
     }
@@ -374,19 +375,19 @@ impl<P> Driver<P> {
             .for_each(|(token, payload)| look(token, payload));
     }
 
-    /// What is known of the park of `token`; `None` when its party has left. Any thread, as [`wake`](Self::wake).
+    /// The facts about the park of `token`; `None` when its party has left. Any thread may call it, as
+    /// [`wake`](Self::wake).
     pub fn look_at(&self, token: Token) -> Option<Look> {
         self.parks.borrow().in_flight.look_at(token, self.origin)
     }
 
-    /// Notes that a completion for `token` is to come from elsewhere: see
-    /// [`complete`](Self::complete).
+    /// Notes that a completion for `token` will come from elsewhere: see [`complete`](Self::complete).
     pub fn expect_completion(&self, token: Token) {
         self.parks.borrow_mut().in_flight.submitted(token, true);
     }
 
-    /// Completes what [`expect_completion`](Self::expect_completion) was called for. Any thread,
-    /// as [`wake`](Self::wake).
+    /// Completes a token after [`expect_completion`](Self::expect_completion). Any thread may call it, as
+    /// [`wake`](Self::wake).
     pub fn complete(&self, token: Token, result: i32) {
         self.parks
             .borrow_mut()
@@ -414,16 +415,17 @@ impl<P> Driver<P> {
         self.parks.borrow().in_flight.awaited_count() == 0
     }
 
-    /// Whether the kernel goes on sending from memory although the call is over. Its peer may put the end of that
-    /// off for ever.
+    /// Whether the kernel still sends from memory although the call is over. The peer may put the end of that off
+    /// for ever.
     pub fn lends(&self) -> bool {
         self.collect();
         self.parks.borrow().in_flight.lingering_count() > 0
     }
 
-    /// Ends every operation, waits until memory lent to them is free (but for what it still [`lends`](Self::lends),
-    /// which is never freed), and gives back every descriptor. Parties that are parked stay parked and see nothing of
-    /// it; operations fail with `ESHUTDOWN` from now on. Wakers that were given out must not be used any more.
+    /// Ends every operation, waits until the kernel no longer uses the memory lent to them, and closes every
+    /// descriptor. Memory that it still [`lends`](Self::lends) after that is never freed. Parked parties stay parked
+    /// and notice nothing. From now on operations fail with `ESHUTDOWN`, and nobody may use the wakers of this driver
+    /// any longer.
     pub fn close(&self) -> Result<()> {
         self.cancel_all()?;
         while !self.is_idle() {
@@ -437,7 +439,8 @@ impl<P> Driver<P> {
 }
 
 impl<P> Drop for Driver<P> {
-    /// What was not closed gives its buffers back all the same, unless something may still fill them.
+    /// A driver that nobody has closed frees its buffers all the same, unless the kernel or a worker may still fill
+    /// them.
     fn drop(&mut self) {
         if self.parks.get_mut().in_flight.awaited_count() == 0 {
             if let Ok(ring) = self.backend.get_mut().ring() {

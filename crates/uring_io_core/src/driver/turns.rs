@@ -11,11 +11,11 @@ use crate::platform;
 use crate::recorder::Event;
 use crate::token::Token;
 
-/// Entries served from the ready queue before a backend whose look costs a system call is asked.
+/// Entries of the ready queue that the driver serves before it looks at a backend whose look costs a system call.
 const SERVED_MAX: usize = 64;
 
-/// Operations that may complete at once before one is made to wait its turn, so that a party
-/// whose input never runs dry cannot keep others from running.
+/// Operations that may complete at once before one has to wait its turn, so that a party whose input never runs
+/// dry cannot keep others from running.
 const DONE_AT_ONCE_MAX: usize = 256;
 
 impl<P> Driver<P> {
@@ -46,8 +46,8 @@ impl<P> Driver<P> {
         self.done_in_a_row.set(0);
     }
 
-    /// Whether a party that gives control away may have it back before everybody else. False when it has had it
-    /// for long since the backend was last looked at; then the backend is looked at before its next turn.
+    /// Whether a party that gives control away may have it back before everybody else. False when it has had control
+    /// for long since the driver last looked at the backend; the driver then looks at it before the party's next turn.
     pub fn may_stay_first(&self) -> bool {
         let mut lead = self.lead.get().unwrap_or_else(Lead::new);
         let may = lead.goes_on();
@@ -130,8 +130,8 @@ impl<P> Driver<P> {
         result
     }
 
-    /// Says whether the owner is about to be, or is, in [`wait`](Self::wait), so that `wake` from
-    /// another thread must reach into the kernel. Set before other threads can run.
+    /// Says whether the owner is in [`wait`](Self::wait) or about to be, so that `wake` from another thread must
+    /// reach into the kernel. Set it before other threads can run.
     pub fn set_waiting(&self, waiting: bool) {
         self.waiting.set(waiting);
     }
@@ -141,8 +141,8 @@ impl<P> Driver<P> {
         self.waiting.get()
     }
 
-    /// Fires the deadlines that have passed. What is ready by now counts as in time, so the
-    /// backend is looked at first, unless that was just done.
+    /// Fires the deadlines that have passed. An event that is there by now counts as in time, so this looks at
+    /// the backend first, unless the driver has just done that.
     fn expire(&self) -> Result<()> {
         let now = Instant::now();
         if !self.parks.borrow_mut().is_due(now) {

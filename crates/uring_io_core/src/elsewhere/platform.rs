@@ -31,7 +31,7 @@ pub mod numbers {
     pub const STATX_BASIC_STATS: u32 = 0;
     pub const STATX_BTIME: u32 = 0;
 
-    /// What statx(2) would fill in, as far as stat(2) has it.
+    /// The fields of statx(2), as far as stat(2) has them.
     #[derive(Debug)]
     pub struct FileStatus {
         pub stx_dev_major: u32,
@@ -91,8 +91,8 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> i32 {
     unsafe { libc::poll(fds.as_mut_ptr(), count, milliseconds(timeout)) }
 }
 
-/// A descriptor that is readable while one of these is ready for what is asked of it: a kqueue(2). It cannot
-/// tell of urgent input alone (`ENOSYS`).
+/// A descriptor that is readable while one of these is ready for its interest: a kqueue(2). It cannot report
+/// urgent input alone (`ENOSYS`).
 pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     if watched.iter().any(|(_, interest)| interest.is_urgent()) {
         return Err(Error::new("kevent", libc::ENOSYS));
@@ -108,7 +108,7 @@ pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     Ok(queue)
 }
 
-/// As [`watch`]: what the descriptors are ready for already is told again.
+/// As [`watch`]: it also reports what the descriptors are ready for already.
 pub fn watch_changes(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     watch(watched)
 }
@@ -270,7 +270,7 @@ pub(crate) mod kqueue {
         Ok(())
     }
 
-    /// What an event is about: the descriptor, the filter, whether an error was found with it, and the mark.
+    /// The meaning of an event: the descriptor, the filter, whether it reports an error, and the mark.
     pub(crate) fn meaning(event: &Event) -> (RawFd, i16, bool, u32) {
         let is_read = event.filter == libc::EVFILT_READ;
         let filter = if is_read { libc::POLLIN } else { libc::POLLOUT };

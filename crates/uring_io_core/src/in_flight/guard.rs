@@ -15,26 +15,26 @@ use super::InFlight;
 use crate::call::Call;
 use crate::token::Token;
 
-/// What is known of the peer of a stream.
+/// The state of a stream's guard, and what it tells about the peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Guard {
-    /// Nothing, and nobody asks.
+    /// There is no guard.
     #[default]
     Absent,
-    /// The guard waits for its end.
+    /// The guard waits until the peer has gone.
     Armed,
-    /// The guard was cancelled, and has yet to complete.
+    /// The ring has cancelled the guard, whose completion has yet to come.
     Ending,
-    /// It has gone: nothing new can come.
+    /// The peer has gone: nothing new can come.
     HungUp,
 }
 
-/// What becomes of a stream for the time being.
+/// The next step for a stream that pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turnabout {
-    /// It is to be cancelled.
+    /// The driver cancels it for now.
     End,
-    /// It was, and is to be started again.
+    /// The driver starts it again.
     Start,
 }
 

@@ -8,7 +8,7 @@ use super::InFlight;
 use crate::token::Token;
 
 impl<P> InFlight<P> {
-    /// Number of calls that are over but for the notice.
+    /// Number of calls that are over except for their notice.
     pub fn lingering_count(&self) -> usize {
         self.lingering
     }

@@ -23,7 +23,7 @@ pub struct Look {
 }
 
 impl<P> InFlight<P> {
-    /// What is known of a park; `None` when its party has left. `origin` is what its nanoseconds count from.
+    /// The facts about a park; `None` when its party has left. Its nanoseconds count from `origin`.
     pub fn look_at(&self, token: Token, origin: Instant) -> Option<Look> {
         let slot = self.slot(token).filter(|slot| slot.payload.is_some())?;
         Some(Look {

@@ -32,18 +32,18 @@ pub(crate) struct InFlight<P> {
     free: Vec<u32>,
     /// Operations whose completion must be awaited before everything can be closed.
     awaited: usize,
-    /// Calls that are over but for the notice: their peer may put that off for ever.
+    /// Calls that are over except for their notice, which their peer may put off for ever.
     lingering: usize,
-    /// Places of calls that had gone on using lent memory after their party had left, and do no more.
+    /// Places of calls that used lent memory after their party had left, and no longer do.
     released: Vec<Token>,
-    /// Calls that go on and are to be ended for the time being, or started again.
+    /// Streams that the driver has to cancel for now, or to start again.
     turnabouts: Vec<(Token, Turnabout)>,
     /// Which slots are about which descriptor, from the park to the end of both.
     users: Users,
 }
 
-/// How many completions of a call that goes on may wait to be taken before it is ended for the time
-/// being: a party that is slower than its peer must not make us keep all that the peer sends.
+/// How many shots of a stream may wait for its party before the driver cancels the stream for now: a party that is
+/// slower than its peer must not make us keep everything that the peer sends.
 const SHOTS_MAX: usize = 256;
 
 impl<P> Default for InFlight<P> {
@@ -99,7 +99,7 @@ impl<P> InFlight<P> {
         }
     }
 
-    /// Whoever is about a descriptor: parties that have not left, and operations whose completion is due.
+    /// The users of a descriptor: parties that have not left, and operations whose completion has yet to come.
     pub fn users(&self, fd: RawFd) -> impl Iterator<Item = (Token, Option<&P>)> {
         self.users.of(fd).map(|number| {
             let slot = &self.slots[number];
@@ -108,8 +108,8 @@ impl<P> InFlight<P> {
         })
     }
 
-    /// Notes that a slot was told to end because its descriptor is about to be closed. Whether its
-    /// operation is to be cancelled for that.
+    /// Marks a slot as ended because somebody closes its descriptor. Returns whether the caller has to cancel
+    /// its operation.
     pub fn end(&mut self, token: Token) -> bool {
         self.slot_mut(token).is_some_and(|slot| {
             slot.ended = true;
@@ -117,7 +117,7 @@ impl<P> InFlight<P> {
         })
     }
 
-    /// Whether a slot was told so.
+    /// Whether a slot is marked as ended.
     pub fn is_ended(&self, token: Token) -> bool {
         self.slot(token).is_some_and(|slot| slot.ended)
     }
@@ -173,12 +173,12 @@ impl<P> InFlight<P> {
         Some(slot.call.insert(Box::new(call)))
     }
 
-    /// Takes the next of what a call that goes on has brought.
+    /// Takes the next shot of a stream.
     pub fn take_shot(&mut self, token: Token) -> Option<Shot> {
         self.slot_mut(token)?.shots.as_mut()?.pop_front()
     }
 
-    /// How much of that nobody has taken.
+    /// How many of its shots nobody has taken yet.
     pub fn shots_waiting(&self, token: Token) -> usize {
         let shots = self.slot(token).and_then(|slot| slot.shots.as_ref());
         shots.map_or(0, VecDeque::len)
@@ -274,7 +274,7 @@ impl<P> InFlight<P> {
         must_queue
     }
 
-    /// Notes that a token came out of the ready queue. False when it is of no use any more.
+    /// Notes that a token came out of the ready queue. False when it is of no use any longer.
     pub fn dequeued(&mut self, token: Token) -> bool {
         self.slot_mut(token)
             .is_some_and(|slot| std::mem::take(&mut slot.queued))
@@ -370,7 +370,7 @@ impl<P> InFlight<P> {
 }
 
 impl<P> Drop for InFlight<P> {
-    /// What the kernel or a worker may still use, because nobody waited for it, is never freed.
+    /// Never frees memory that the kernel or a worker may still use because nobody has waited for the end.
     fn drop(&mut self) {
         let in_use = |slot: &&mut Slot<P>| slot.submitted && slot.awaited;
         for slot in self.slots.iter_mut().filter(in_use) {

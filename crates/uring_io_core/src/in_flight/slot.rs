@@ -21,7 +21,7 @@ pub enum Wakeup {
 /// One of the completions of a call that goes on: see [`Call::is_stream`].
 #[derive(Debug)]
 pub struct Shot {
-    /// What it came to: a descriptor, events, a number of bytes, or a negative errno.
+    /// The result: a descriptor, events, a number of bytes, or a negative errno.
     pub result: i32,
     /// The bytes, where it brought some.
     pub bytes: Vec<u8>,
@@ -49,11 +49,11 @@ pub(super) struct Slot<P> {
     pub call: Option<Box<Call>>,
     /// How that is one of a chain.
     pub link: Link,
-    /// What a call that goes on has brought and nobody has taken. Present for such calls only.
+    /// The shots of a stream that nobody has taken yet. Present for streams only.
     pub shots: Option<VecDeque<Shot>>,
-    /// Whether such a call was told to end because it has brought too much that nobody takes.
+    /// Whether the driver has cancelled the stream because nobody takes its many shots.
     pub crowded: bool,
-    /// What is known of the peer of such a call.
+    /// The guard of the stream.
     pub guard: Guard,
     /// Whether the deadline is the operation itself, and not a limit to it.
     pub alarm: bool,
@@ -61,13 +61,13 @@ pub(super) struct Slot<P> {
     pub limited: bool,
     /// The descriptor of the call that its operation stands in for.
     pub stands_for: Option<RawFd>,
-    /// Whether it was told to end because its descriptor is about to be closed.
+    /// Whether it has to end because somebody closes its descriptor.
     pub ended: bool,
 }
 
 impl<P> Slot<P> {
-    /// Takes back what the call did. What it has opened as a direct descriptor is the chain's, and its
-    /// result is no descriptor of the process.
+    /// Undoes the call. A direct descriptor that it has opened belongs to the chain: its result is no descriptor
+    /// of the process.
     pub fn undo(&self, result: i32) {
         if let (Some(call), None) = (&self.call, self.link.into) {
             call.undo(result);

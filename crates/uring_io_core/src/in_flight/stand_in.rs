@@ -16,12 +16,12 @@ impl<P> InFlight<P> {
         }
     }
 
-    /// What waits for a descriptor of the process: calls on it that are in flight, and what stands in for them.
+    /// The operations that wait for a descriptor of the process: calls in flight on it, and their stand-ins.
     pub fn waiting_on(&self, fd: RawFd) -> Vec<Token> {
         self.tokens(|slot| slot.submitted && slot.is_on(fd))
     }
 
-    /// What has waited for a descriptor, and is to wait on as soon as its party runs.
+    /// The calls that have waited for a descriptor, and that wait on as soon as their party runs.
     pub fn about_to_wait_on(&self, fd: RawFd) -> Vec<Token> {
         self.tokens(|slot| !slot.submitted && slot.is_on(fd) && slot.waits_on())
     }

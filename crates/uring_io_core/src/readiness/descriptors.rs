@@ -1,11 +1,11 @@
-//! What waits for which descriptor.
+//! The operations that wait for each descriptor.
 
 use std::os::fd::RawFd;
 
 use super::waiting::Waiting;
 use crate::token::Token;
 
-/// Reads that are made only when the descriptor is said to be ready, after one that found nothing.
+/// After a read that found nothing, so many reads wait until the descriptor is reported ready.
 const PATIENT_READS: u8 = 16;
 
 /// One descriptor: the operations that wait for it, and what is known of its input.
@@ -13,8 +13,8 @@ const PATIENT_READS: u8 = 16;
 struct Descriptor {
     /// Emptied, it keeps its memory for the next ones.
     waiting: Vec<Waiting>,
-    /// How many reads are still to wait without being tried first. A guess: a read that waits for
-    /// input that is there is told so at once.
+    /// How many of the next reads wait without a try. This is a guess: when input is there already, the wait
+    /// reports it at once.
     patience: u8,
 }
 

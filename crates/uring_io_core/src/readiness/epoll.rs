@@ -18,7 +18,7 @@ pub(super) struct Epoll {
     waker: RawFd,
 }
 
-/// What is known of the entry of a descriptor.
+/// The facts about the entry of a descriptor.
 #[derive(Clone, Copy, Default)]
 struct Entry {
     /// Whether it was added. The kernel drops it with its file, so this is a guess: `watch` corrects it.

@@ -10,14 +10,14 @@ use crate::error::{Error, Result};
 /// A filter for input, and one for output.
 const FILTERS: [i16; 2] = [libc::POLLIN, libc::POLLOUT];
 
-/// What kevent(2) refuses a filter with that would have nothing to wait for: kinds of files without one
+/// The errors of kevent(2) for a filter that would have nothing to wait for: kinds of files without such a filter
 /// (`EINVAL`, `ENODEV`, `ENOTSUP`), and a pipe whose reader is gone (`EPIPE`).
 const ALWAYS_READY: [i32; 4] = [libc::EINVAL, libc::ENODEV, libc::ENOTSUP, libc::EPIPE];
 
-/// What is to become of a filter.
+/// A change of a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It is to report once.
+    /// It shall report once.
     Arm,
     /// It is armed already. `ENOENT` tells when it is gone.
     Keep,
@@ -120,7 +120,7 @@ mod tests {
 
     const FD: RawFd = 5;
 
-    /// What a kernel has of one descriptor: its filters with their marks, and the changes that it was asked for.
+    /// The kernel's side of one descriptor: its filters with their marks, and the changes that it got.
     #[derive(Default)]
     struct Kernel {
         armed: BTreeMap<i16, u32>,

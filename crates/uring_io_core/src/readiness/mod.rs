@@ -44,7 +44,7 @@ enum Waiter {
 }
 
 impl Waiter {
-    /// Whether the kernel keeps what is watched. The others are told of it at each wait.
+    /// Whether the kernel remembers the watched descriptors. Other backends list them at each wait.
     fn keeps_watches(&self) -> bool {
         match self {
             Self::Epoll(_) | Self::Kqueue(_) => true,
@@ -70,9 +70,9 @@ pub(crate) struct Readiness {
     descriptors: Descriptors,
     /// Descriptors whose watched events must be set before the next wait.
     changed: Vec<RawFd>,
-    /// What was tried last and must wait: it is not tried again when it is started.
+    /// The transfer that the last try found not ready: its start does not try it again.
     tried: Option<(RawFd, Direction)>,
-    /// What the last wait found.
+    /// The events that the last wait found.
     found: Vec<(RawFd, i16)>,
     completed: VecDeque<(Token, i32)>,
 }
@@ -214,7 +214,7 @@ impl Readiness {
 
     /// Ends the wait of `token`: its completion is `-ECANCELED`, or what was transferred so far.
     pub fn cancel(&mut self, token: Token) {
-        // What is still armed reports once and finds nobody.
+        // A watch that is still armed reports once and finds nobody.
         if let Some(waiting) = self.descriptors.remove(token) {
             let result = match &waiting.attempt {
                 Attempt::Call(call) => call.ended(),
@@ -251,7 +251,7 @@ impl Readiness {
         }
     }
 
-    /// Tells epoll or kqueue what to watch; poll and select are told at each wait.
+    /// Tells epoll or kqueue what to watch; poll and select get the list at each wait.
     fn arm(&mut self, counts: &Counts) {
         let mut changed = std::mem::take(&mut self.changed);
         if self.waiter.keeps_watches() {

@@ -16,16 +16,16 @@ pub(super) struct Waiting {
     pub attempt: Attempt,
 }
 
-/// What to do when the descriptor is ready.
+/// The action for when the descriptor is ready.
 pub(super) enum Attempt {
-    /// Nothing: its readiness was all that was asked for.
+    /// None: the operation waits for the readiness itself.
     Report,
     Transfer(Transfer),
     Call(PinnedCall),
 }
 
 impl Waiting {
-    /// What the operation comes to now that `found` is reported; None when it must wait on.
+    /// The result of the operation now that the backend reports `found`; None when it must wait on.
     pub fn attempt(&self, found: i16, counts: &Counts) -> Option<i32> {
         if found & libc::POLLNVAL != 0 {
             return Some(-libc::EBADF);
@@ -38,7 +38,7 @@ impl Waiting {
             Attempt::Transfer(transfer) => posix::transfer_now(transfer),
             Attempt::Call(call) => {
                 let result = call.attempt();
-                // Whoever made it knows how to wait for what is ready all the time.
+                // The maker of the call knows how to wait for a descriptor that is ready all the time.
                 if result == -libc::EAGAIN && call.may_wait_in_vain() {
                     return Some(result);
                 }

@@ -16,7 +16,7 @@ pub fn diagnose(error: &Error) -> Unavailable {
     Circumstances::of(error).explain(error)
 }
 
-/// What surrounds a refusal and tells its cause.
+/// The circumstances of a refusal, which tell its cause.
 #[derive(Clone)]
 pub(super) struct Circumstances {
     pub kernel: Kernel,
@@ -126,7 +126,7 @@ impl Circumstances {
         }
     }
 
-    /// What holds for any call.
+    /// The explanation for any call.
     fn explain_call(&self, error: &Error) -> Explanation {
         let call = error.call;
         match error.errno {
@@ -140,12 +140,13 @@ impl Circumstances {
             libc::EPERM | libc::EACCES => self.security_module(call),
             libc::ENOMEM => (
                 Reason::Other,
-                "The kernel, or the memory cgroup of this process, had no memory for it.".into(),
+                "The kernel, or the memory cgroup of this process, had no memory for the call."
+                    .into(),
                 "Free memory, or raise the limit of the container or service.".into(),
             ),
             _ => (
                 Reason::Other,
-                format!("Nothing that is known to forbid {call} was found."),
+                format!("None of the known causes explains why {call} failed."),
                 format!(
                     "Look this error up in {call}(2) and in the kernel's log. Until then another \
                      backend does the same work."

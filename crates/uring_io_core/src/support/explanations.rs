@@ -15,7 +15,7 @@ impl Circumstances {
                  denies its rings the operation {operation}, and no scheduler can do without that one."
             ),
             format!(
-                "Have whoever starts this process allow nop, poll_add, async_cancel, read, write, send, \
+                "Start this process with a filter that allows nop, poll_add, async_cancel, read, write, send, \
                  recv and waitid to its rings. {USE_EPOLL}"
             ),
         )
@@ -28,7 +28,8 @@ impl Circumstances {
                 "io_uring and epoll are calls of Linux; this is {}.",
                 self.kernel.sysname
             ),
-            "Use the kqueue backend, or ask for none: then it is the best that works here.".into(),
+            "Use the kqueue backend, or name none, which gives the best one that works here."
+                .into(),
         )
     }
 
@@ -39,7 +40,7 @@ impl Circumstances {
                 "kqueue is a call of macOS and BSD; this is {}.",
                 self.kernel.sysname
             ),
-            "Use the epoll backend, or ask for none: then it is the best that works here.".into(),
+            "Use the epoll backend, or name none, which gives the best one that works here.".into(),
         )
     }
 
@@ -83,8 +84,8 @@ impl Circumstances {
                 "This kernel is {}; restricting a ring (restrict) needs Linux {major}.{minor}.",
                 self.kernel.release
             ),
-            "Make the ring without restrict, which works here, or ask for no backend: then it is \
-             epoll, which has nothing to restrict."
+            "Make the ring without restrict, which works here, or name no backend: the scheduler \
+             then uses epoll, which has nothing to restrict."
                 .into(),
         )
     }
@@ -137,9 +138,9 @@ impl Circumstances {
                 format!(
                     "The sysctl kernel.io_uring_disabled is 1: only processes with CAP_SYS_ADMIN \
                      or in the group of kernel.io_uring_group, now {group}, may make a ring, and \
-                     this process is neither."
+                     this process has neither."
                 ),
-                "Have the administrator set kernel.io_uring_group to a group of this process \
+                "Ask the administrator to set kernel.io_uring_group to a group of this process \
                  (sysctl -w kernel.io_uring_group=GID), or kernel.io_uring_disabled to 0.",
             )
         } else {
@@ -149,7 +150,7 @@ impl Circumstances {
                     "The sysctl kernel.io_uring_disabled is {value}: no process of this machine, \
                      privileged or not, may make a ring."
                 ),
-                "Have the administrator set it to 0 (sysctl -w kernel.io_uring_disabled=0), or \
+                "Ask the administrator to set it to 0 (sysctl -w kernel.io_uring_disabled=0), or \
                  to 1 with kernel.io_uring_group set to a group of this process.",
             )
         };
@@ -187,8 +188,8 @@ impl Circumstances {
         (
             Reason::SecurityModule,
             format!("A security module such as SELinux or AppArmor refused {call}{filter}."),
-            "Look for the denial in the audit log (ausearch -m avc, journalctl -k) and have the \
-             policy allow it. Until then another backend does the same work."
+            "Look for the denial in the audit log (ausearch -m avc, journalctl -k) and change the \
+             policy to allow it. Until then another backend does the same work."
                 .into(),
         )
     }
@@ -198,9 +199,9 @@ impl Circumstances {
             Reason::Other,
             format!(
                 "A seccomp filter, a sysctl, a security module or the kernel's build refused \
-                 {call}; which of them cannot be told, because /proc cannot be read."
+                 {call}. Nobody can tell which of them, because this process cannot read /proc."
             ),
-            "Make all of /proc visible to this process and ask again. Until then another backend \
+            "Make all of /proc visible to this process and look again. Until then another backend \
              does the same work."
                 .into(),
         )
@@ -235,9 +236,9 @@ impl Circumstances {
         };
         (
             Reason::DescriptorLimit,
-            format!("All descriptors the process may have are open: RLIMIT_NOFILE is {limit}."),
+            format!("This process has all the descriptors open that it may have: RLIMIT_NOFILE is {limit}."),
             "Raise it (ulimit -n, LimitNOFILE= in a systemd unit, docker run --ulimit \
-             nofile=NUMBER), or find what leaves descriptors open."
+             nofile=NUMBER), or find the code that leaves descriptors open."
                 .into(),
         )
     }

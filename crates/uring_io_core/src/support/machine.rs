@@ -26,12 +26,12 @@ pub struct Kernel {
 pub struct Limits {
     /// Descriptors the process may have open (`RLIMIT_NOFILE`, `ulimit -n`); None is unlimited.
     pub open_files_soft: Option<u64>,
-    /// What the process may raise the soft limit to; None is unlimited.
+    /// The most that the process may raise the soft limit to; None is unlimited.
     pub open_files_hard: Option<u64>,
     /// Bytes of locked memory (`RLIMIT_MEMLOCK`, `ulimit -l`); None is unlimited. For io_uring
     /// they are counted over all processes of the user, and not at all with `CAP_IPC_LOCK`.
     pub memlock_soft: Option<u64>,
-    /// What the process may raise the soft limit to; None is unlimited.
+    /// The most that the process may raise the soft limit to; None is unlimited.
     pub memlock_hard: Option<u64>,
     /// CPUs this process may use at once, by affinity and cgroup quota; at least 1.
     pub cpus: usize,

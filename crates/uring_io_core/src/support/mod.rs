@@ -19,7 +19,7 @@ use trials::{
     first_releases, try_epoll, try_io_uring, try_kqueue, try_poll, try_select, Inventory,
 };
 
-/// What the kernel of this machine offers to this process.
+/// The backends and operations that the kernel of this machine has for this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Support {
     /// The kernel that runs.
@@ -105,7 +105,7 @@ impl Support {
         }
     }
 
-    /// What was found out about `kind`.
+    /// The facts about `kind`.
     pub fn backend(&self, kind: BackendKind) -> &BackendSupport {
         &self.backends[kind as usize]
     }

@@ -7,7 +7,7 @@ use crate::error::Error;
 /// Why a backend cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
-    /// What kind of cause it is.
+    /// The kind of the cause.
     pub reason: Reason,
     /// System call that failed.
     pub call: &'static str,
@@ -15,7 +15,7 @@ pub struct Unavailable {
     pub errno: i32,
     /// The cause, in sentences that name the sysctl, profile or limit.
     pub cause: String,
-    /// What can be done about it, in sentences.
+    /// The cure, in sentences.
     pub remedy: String,
 }
 

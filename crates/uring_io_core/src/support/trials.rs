@@ -15,7 +15,7 @@ use crate::{
     uring::{releases, setup, trial},
 };
 
-/// What a working ring told about its kernel.
+/// The facts about the kernel that a working ring has told.
 #[derive(Clone, Default)]
 pub(super) struct Inventory {
     pub operations: Vec<(&'static str, bool)>,

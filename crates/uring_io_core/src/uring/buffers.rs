@@ -1,9 +1,9 @@
 //! Buffers that the kernel takes from when data comes (`IORING_REGISTER_PBUF_RING`, Linux 5.19), so
 //! that a connection which waits holds none.
 //!
-//! There is one group per ring. What a completion brought is copied out at once and the buffer given
-//! back, so the group is empty only while one call into the kernel fills all of it: then receiving
-//! ends with `ENOBUFS`, loses nothing, and is started again.
+//! Each ring has one group. The ring copies the bytes of a completion at once and gives the buffer back. So
+//! the group is empty only while one call into the kernel fills all of it. Receiving then ends with
+//! `ENOBUFS`, loses nothing, and the ring starts it again.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -102,8 +102,8 @@ impl BufferGroup {
     /// Copies what a completion brought out of its buffer, which goes back to the kernel.
     pub(super) fn take(&mut self, number: u16, length: usize) -> Vec<u8> {
         let number = number & (COUNT - 1);
-        // SAFETY: the completion gave this buffer back, so the kernel writes to it no more; it has
-        // filled `length` bytes, and the mapping was made of zeros in any case.
+        // SAFETY: the completion gave this buffer back, so the kernel no longer writes to it. The kernel has
+        // filled `length` bytes, and the mapping had zeros from the start in any case.
         let bytes = unsafe { std::slice::from_raw_parts(self.buffer(number), length.min(SIZE)) };
         let bytes = bytes.to_vec();
         self.give(number);

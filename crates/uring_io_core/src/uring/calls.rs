@@ -20,8 +20,8 @@ use crate::stats::Counts;
 use crate::token::Token;
 
 impl Ring {
-    /// Queues a call, which stays where it is until its completion; but for an open that may wait
-    /// for ever, which would keep one of the few workers of the ring from anything else.
+    /// Queues a call, which stays where it is until its completion. An open that may wait for ever is left to the
+    /// caller (`Blocking`): it would keep one of the few workers of the ring from anything else.
     pub fn start_call(
         &mut self,
         token: Token,
@@ -208,9 +208,9 @@ impl Ring {
     }
 }
 
-/// What a call opens, where that may have to wait, as a FIFO does for its other end. The kernel tries every
-/// open with `O_NONBLOCK` first, and that opens a FIFO without waiting, or fails (`io_openat2`,
-/// io_uring/openclose.c). `IOSQE_ASYNC` leaves the try out, at the price of a worker's turn.
+/// The path that a call opens, if the open may have to wait, as a FIFO does for its other end. The kernel tries every
+/// open with `O_NONBLOCK` first. That opens a FIFO without waiting, or fails (`io_openat2`, io_uring/openclose.c).
+/// `IOSQE_ASYNC` leaves the try out, and costs a worker's turn.
 fn patient_opening(call: &Call) -> Option<Opening<'_>> {
     const NEVER_WAITS: i32 = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY;
     call.opening()

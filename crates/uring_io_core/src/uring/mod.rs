@@ -1,8 +1,8 @@
 //! The io_uring backend: operations become submissions, completions come back.
 //!
-//! One ring belongs to one thread (`IORING_SETUP_SINGLE_ISSUER`). Entries are queued during a turn
-//! and submitted by the one call that waits. What does not fit the submission queue is kept in a
-//! backlog, in order, so that a full queue is never an error.
+//! One ring belongs to one thread (`IORING_SETUP_SINGLE_ISSUER`). The ring queues entries during a turn, and
+//! the one call that waits submits them. A backlog keeps the entries that do not fit the submission queue, in
+//! order, so that a full queue is never an error.
 
 mod buffers;
 mod calls;
@@ -51,11 +51,11 @@ pub(crate) struct Ring {
     /// As whom a thread of the kernel makes the calls, where there is one: it keeps the user and group
     /// that made the ring.
     maker: Option<(libc::uid_t, libc::gid_t)>,
-    /// What the kernel can do, less what a test hides.
+    /// The operations of the kernel, without those that a test hides.
     operations: Operations,
-    /// What of that a filter refuses.
+    /// Those of them that a filter refuses.
     denied: Operations,
-    /// Whether the kernel makes what a scheduler submits itself and nothing else.
+    /// Whether the kernel allows only the operations that a scheduler submits itself.
     restricted: bool,
     limits: Mask,
     intake: Option<Intake>,
@@ -218,7 +218,7 @@ impl Ring {
             return Ok(());
         }
         if let Err(error) = self.enter(Want::NOTHING, counts) {
-            // Whoever is refused frees what the entry points to.
+            // After a refusal the caller frees the memory that the entry points to.
             self.backlog.pop_back();
             return Err(error);
         }
@@ -278,7 +278,7 @@ impl Ring {
         if timeout.is_some() && !self.timed_enter {
             self.enter(Want::NOTHING, counts)?;
             if !self.ring.submission().is_empty() {
-                // What the kernel has not taken would wait for the whole of the timeout.
+                // Entries that the kernel has not taken would wait until the timeout passes.
                 return Ok(());
             }
             return self.poll(timeout.unwrap_or_default(), counts);
@@ -416,7 +416,7 @@ impl Drop for Ring {
 
 /// Why io_uring_enter(2) failed.
 enum Refusal {
-    /// It waited, and does no more. Whoever waits looks around.
+    /// It waited, and its wait is over. The caller looks again.
     EndOfWait,
     /// It may succeed soon.
     ForNow,

@@ -54,8 +54,8 @@ mod tests {
         Some((ring, operations))
     }
 
-    /// What the kernel says to an entry of this operation and these flags that is all zeros but for its
-    /// descriptor, which is none.
+    /// The kernel's answer to an entry of this operation and these flags. Its descriptor is invalid, and the rest of
+    /// it is zeros.
     #[allow(unsafe_code)]
     fn answer(ring: &mut IoUring, code: u8, flags: u8) -> i32 {
         let mut bytes = [0_u8; 64];

@@ -1,6 +1,6 @@
 //! Making a ring: setup flags from the newest kernel down to Linux 5.6, and the checks that it works.
 //!
-//! What a refusal means is for `support` to say.
+//! The module `support` explains refusals.
 #![allow(unsafe_code)]
 
 use io_uring::{IoUring, Parameters, Probe};
@@ -31,7 +31,7 @@ const LADDER: [u32; 6] = [
 /// `EINVAL` next to `SQPOLL`: a polling thread runs its own task work.
 const REFUSED_WITH_SQPOLL: u32 = COOP_TASKRUN | TASKRUN_FLAG | DEFER_TASKRUN;
 
-/// What binds a ring, or the end of its operations, to the thread that submits.
+/// The flags that bind a ring, or the end of its operations, to the thread that submits.
 const OF_ONE_THREAD: u32 = SINGLE_ISSUER | DEFER_TASKRUN | COOP_TASKRUN | TASKRUN_FLAG;
 
 /// No ring smaller than this is tried when memory is short.
@@ -42,7 +42,7 @@ const ENTRIES_MIN: u32 = 8;
 /// The calling thread becomes the only one that may submit (`SINGLE_ISSUER`). A forked child has
 /// the descriptor but not the memory of the ring. Look at `params()` for the size obtained.
 ///
-/// Fails with what `io_uring_setup` said to the last attempt; `support::diagnose` explains it. The
+/// Fails with the error of the last `io_uring_setup`; `support::diagnose` explains it. The
 /// crate maps the ring's memory in the same step, so the errno can be that of mmap(2) as well.
 /// `EOPNOTSUPP` is ours: before Linux 5.11 a polling thread takes no ordinary descriptor. So is `ENOSYS`
 /// with a release: that of restrictions.

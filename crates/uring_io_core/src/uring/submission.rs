@@ -96,7 +96,7 @@ pub(super) fn push_all(ring: &mut IoUring, entries: &[Entry]) -> bool {
     unsafe { ring.submission().push_multiple(entries) }.is_ok()
 }
 
-/// What an enter waits for.
+/// The completions and the time that an enter waits for.
 #[derive(Clone, Copy)]
 pub(super) struct Want<'a> {
     /// Completions; 0 for none.

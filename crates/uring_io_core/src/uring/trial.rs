@@ -93,7 +93,7 @@ mod tests {
     use crate::uring::setup::tests::{has_io_uring, kernel_has, PLAIN, POLLED};
     use crate::uring::setup::{create, probe};
 
-    /// What a trial says to a ring that is refused these operations; None without restrictions.
+    /// The result of a trial with a ring that refuses these operations; None without restrictions.
     fn trial(options: Options, refused: &[u8]) -> Option<Result<Operations>> {
         if !has_io_uring("a trial of operations") || !kernel_has((5, 13)) {
             return None;

@@ -64,7 +64,7 @@ impl Closing {
     }
 }
 
-/// What the probe of io_uring says about an operation, feature or setup flag.
+/// Whether io_uring's probe reports an operation, feature or setup flag.
 pub fn kernel_has(name: &str) -> bool {
     static SUPPORT: OnceLock<Support> = OnceLock::new();
     let support = SUPPORT.get_or_init(Support::detect);

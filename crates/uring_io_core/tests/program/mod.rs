@@ -45,7 +45,7 @@ impl Choices<'_> {
     }
 }
 
-/// What nobody writes to is full of these.
+/// Memory that nobody writes to is full of these.
 const UNTOUCHED: u8 = 0xaa;
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -65,7 +65,7 @@ struct Channel {
     /// Whether somebody reads or writes. One at a time, so that the order is known.
     reading: bool,
     writing: bool,
-    /// Whether the model does not know any more what is in it.
+    /// Whether the model no longer knows its content.
     lost: bool,
 }
 
@@ -128,7 +128,7 @@ impl Channel {
 
 type Shared = Rc<RefCell<Channel>>;
 
-/// What a party has started and heard nothing of.
+/// An operation that a party has started and that has not completed.
 enum Doing {
     Poll(Shared, Interest),
     /// Memory that is lent, and how much of it.
@@ -536,7 +536,7 @@ impl World {
             Some(Doing::Elsewhere(_)) => return self.owed.push(token),
             _ => return,
         };
-        // What it may still move is nobody's: its channel serves no more, and stays open.
+        // Nobody gets the bytes that it may still move: the test no longer uses its channel, which stays open.
         channel.borrow_mut().lost = true;
         let number = self
             .channels
