@@ -222,7 +222,7 @@ RSpec.describe UringIO, "in Ractors" do
         refused = ways.map do |way|
           way.call(object)
         rescue TypeError, Ractor::Error => error
-          error.message[/\A(a \S+ cannot be copied, nor sent to another Ractor|can not \w+)/]
+          error.message[/\A(a \S+ cannot be copied or sent to another Ractor|can not \w+)/]
         end
         p refused
       end
@@ -231,7 +231,7 @@ RSpec.describe UringIO, "in Ractors" do
     RUBY
     expect(result.stderr).to eq("")
     copied = %w[Ring Scheduler Selector Ring::Batch].map do |name|
-      "a UringIO::#{name} cannot be copied, nor sent to another Ractor"
+      "a UringIO::#{name} cannot be copied or sent to another Ractor"
     end
     expect(result.stdout.lines(chomp: true))
       .to eq(copied.map { |it| [it, it, it, "can not move", "can not make"].inspect })

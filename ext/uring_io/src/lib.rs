@@ -1,9 +1,9 @@
 //! The Ruby face of `uring_io_core`, in floors: each imports those below it only.
 //!
-//! `classes` has the Ruby classes; `hooks` what several of them do when Ruby calls; `engine` the fibers on
-//! a driver; `memory` what of Ruby's the kernel uses; `ruby` CRuby's own ways. The binding owns everything
-//! that is Ruby's: fibers and their marking, IO::Buffer locks, the GVL, errors. What an operation is and how it
-//! is done belongs to the core.
+//! `classes` has the Ruby classes; `hooks` the hooks that several of them share; `engine` the fibers on a driver;
+//! `memory` the memory of Ruby that the kernel uses; `ruby` the ways of CRuby. The binding owns everything that is
+//! Ruby's: fibers and their marking, IO::Buffer locks, the GVL, errors. The core defines the operations and makes
+//! them.
 
 mod classes;
 mod engine;

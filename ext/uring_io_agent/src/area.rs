@@ -12,7 +12,7 @@ pub const THREADS: usize = 512;
 pub const WAITS: usize = 128;
 const MAGIC: u64 = u64::from_ne_bytes(*b"uringio1");
 
-/// What is known of the whole process. All times are nanoseconds.
+/// Facts about the whole process. All times are nanoseconds.
 #[repr(C)]
 pub struct Head {
     magic: AtomicU64,
@@ -30,7 +30,7 @@ pub struct Head {
     /// Fibers that wait now, and most that did at the same time.
     pub fibers: AtomicU64,
     pub fibers_most: AtomicU64,
-    /// What our scheduler counts (Scheduler#stats), in the order in which its documentation has it.
+    /// The counts of our scheduler (Scheduler#stats), in the order of its documentation.
     pub stats: [AtomicU64; 7],
     unused: [AtomicU64; 4],
     /// The class of the scheduler.
@@ -63,7 +63,7 @@ pub struct Thread {
     unused: [AtomicU64; 2],
 }
 
-/// What fibers have waited for.
+/// Waits of fibers for one thing.
 #[repr(C)]
 pub struct Wait {
     /// 0 where nothing is.
@@ -164,7 +164,7 @@ unsafe fn begin(address: *mut Area) {
 /// A new file: FOLDER/PID.N, as a process that execs another Ruby has several.
 unsafe fn create() -> i32 {
     let mut path = [0_u8; 512];
-    // SAFETY: the folder is not written any more, and ends in a zero after 400 bytes at most.
+    // SAFETY: nobody writes the folder any longer, and it ends in a zero after 400 bytes at most.
     unsafe {
         path.as_mut_ptr()
             .copy_from_nonoverlapping((&raw const FOLDER).cast::<u8>(), 512)

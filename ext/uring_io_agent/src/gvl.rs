@@ -33,7 +33,7 @@ extern "C" fn hook(event: u32, data: *const EventData, _: *mut c_void) {
         return;
     };
     match event {
-        // Who is ready waits since the first time.
+        // A thread that is ready has waited since the first time.
         READY => drop(place.ready.compare_exchange(0, now(), Relaxed, Relaxed)),
         RESUMED => {
             let since = place.ready.swap(0, Relaxed);
@@ -76,7 +76,7 @@ fn place(area: &'static Area, thread: Value) -> Option<&'static Thread> {
     area.threads.get(place)
 }
 
-/// The place of a thread that has ended. What it waited goes to the sum of those before.
+/// The place of a thread that has ended. Its waits go to the sum of those before.
 fn reused(area: &Area) -> Option<usize> {
     let found = area
         .threads

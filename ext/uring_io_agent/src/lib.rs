@@ -30,7 +30,7 @@ static WAITS: AtomicUsize = AtomicUsize::new(0);
 static ASKED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// What the scheduler of this thread had counted when it was last asked.
+    /// The counts of this thread's scheduler when we last asked for them.
     static LAST: Cell<[u64; 7]> = const { Cell::new([0; 7]) };
 }
 
@@ -114,7 +114,7 @@ fn descriptor(io: Value) -> Option<c_int> {
         fixnum(unsafe { rb_io_descriptor(io) } as u64)
     }
     let mut state = 0;
-    // SAFETY: with the GVL; the IO stays on the caller's stack. What was raised before stays what it was.
+    // SAFETY: with the GVL; the IO stays on the caller's stack. An exception from before stays in place.
     unsafe {
         let error = rb_errinfo();
         let found = rb_protect(ask, io, &raw mut state);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::area::{area, Area, WAITS};
 
-/// What is waited for, as `lib/uring_io/profile/agents.rb` has it.
+/// The kinds of waits, as `lib/uring_io/profile/agents.rb` has them.
 pub const SOCKET: u64 = 1;
 const CLIENTS: u64 = 2;
 const PIPE: u64 = 3;
@@ -116,13 +116,13 @@ pub fn of_file(area: &Area, file: i32) -> usize {
     }
 }
 
-/// Whom a socket is connected to: a server, or a client of ours.
+/// The peer of a socket: a server, or a client of ours.
 fn described(area: &Area, file: i32, peer: &Address) -> (u64, String, u16) {
     let Ok(local) = Address::of(file, libc::getsockname) else {
         return (SOCKET, peer.name(), 0);
     };
     let Some(socket) = local.socket() else {
-        // Who connects a UNIX socket has seldom a name.
+        // The connecting end of a UNIX socket seldom has a name.
         return match (peer.name(), local.name()) {
             (name, local) if name.is_empty() && !local.is_empty() => (CLIENTS, local, 0),
             (name, _) => (SOCKET, name, 0),
@@ -147,7 +147,7 @@ fn is_listening(file: i32) -> bool {
     failed == 0 && answer != 0
 }
 
-/// What a descriptor is that is no socket.
+/// The kind of a descriptor that is no socket.
 fn mode(file: i32) -> u64 {
     // SAFETY: zeros are a stat; the kernel fills it.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };

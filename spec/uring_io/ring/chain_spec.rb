@@ -218,7 +218,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "breaks at a step that transfers less than it was asked for, and tells what that was",
+      it "breaks at a step that transfers less than it should, and tells how much that was",
          needs: :direct_descriptors do
         everywhere do |ring|
           path = file_with("short")
@@ -237,7 +237,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "goes on after a short transfer with hardlink, and sends all that was asked for", needs: :direct_descriptors do
+      it "goes on after a short transfer with hardlink, and sends the full length", needs: :direct_descriptors do
         everywhere do |ring|
           path = file_with("short")
           receiver, sender = unix_pair
@@ -365,7 +365,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "is told apart from the process's descriptors when calls on one of these are cancelled",
+      it "differs from the process's descriptors when a cancel names one of these",
          needs: :direct_descriptors do
         scheduled do
           with_ring do |ring|
@@ -447,7 +447,7 @@ RSpec.describe UringIO::Ring do
             end
           end
           error = raised(&long)
-          expect([error.class, error.message]).to match([ArgumentError, /at most 4 steps.*13 were given/])
+          expect([error.class, error.message]).to match([ArgumentError, /at most 4 steps.*this one has 13/])
           expect([File.exist?(path), buffer.locked?]).to eq([false, false])
           expect(ring.chain { |steps| 4.times { steps.nop } }).to eq([nil] * 4)
         end

@@ -46,7 +46,7 @@ RSpec.describe UringIO::Ring do
             read = nil
             Fiber.schedule { read = ring.read_fixed(reader, registered, 4) }
             error = raised { registered.release }
-            expect([error.class, error.message]).to match([UringIO::Error, /in use by 1/])
+            expect([error.class, error.message]).to match([UringIO::Error, /1 calls use this buffer/])
             writer.write("late")
             eventually { read }
             registered.release

@@ -12,7 +12,8 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "sqpoll: true" do
-      it "refuses what its polling thread would do as the user that the process is no more", needs: :setsockopt do
+      it "refuses calls that its polling thread would make as a user that the process no longer is",
+         needs: :setsockopt do
         skip "only root may become somebody else" unless Process.euid.zero?
 
         result = child(<<~RUBY, file_with("secret").tap { |path| File.chmod(0o600, path) })
@@ -34,8 +35,8 @@ RSpec.describe UringIO::Ring do
           end
         RUBY
         expect(result.stderr).to eq("")
-        refused = [/openat would be made with the user .*sqpoll/] * 3
-        options = [/setsockopt would be made with the user .*sqpoll/, /Operation not permitted/]
+        refused = [/openat would run as the user .*sqpoll/] * 3
+        options = [/setsockopt would run as the user .*sqpoll/, /Operation not permitted/]
         expect(result.stdout.lines(chomp: true)).to match(["secret", *refused, /Permission denied/, *options])
       end
 

@@ -27,7 +27,7 @@ fn reopen(ruby: &Ruby, this: Value, arguments: &[Value]) -> Result<Value, Error>
 
 /// Calls the method of the same name further up with arguments as they came, keywords as keywords.
 fn call_super_with(arguments: &[Value]) -> Result<Value, Error> {
-    // SAFETY: in a method's own frame; the arguments are on the stack of its caller. What raises is caught.
+    // SAFETY: in a method's own frame; the arguments are on the stack of its caller. `protect` catches exceptions.
     let value = magnus::rb_sys::protect(|| unsafe {
         rb_sys::rb_call_super_kw(
             arguments.len() as i32,

@@ -63,8 +63,7 @@ pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<B
     if let (Some(kind), true) = (asked, ring.sqpoll.is_some()) {
         if kind != BackendKind::IoUring {
             let message = format!(
-                "sqpoll: is for io_uring alone, and the backend is {kind}: leave it out, or ask for \
-                 backend: :io_uring"
+                "sqpoll: needs io_uring, and the backend is {kind}: leave sqpoll: out, or give backend: :io_uring"
             );
             return Err(errors::unsupported(ruby, message));
         }
@@ -81,7 +80,7 @@ pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<B
     })
 }
 
-/// What sqpoll:, sqpoll_idle: in seconds and sqpoll_cpu: ask for.
+/// The polling thread that sqpoll:, sqpoll_idle: (in seconds) and sqpoll_cpu: ask for.
 fn polling_thread(
     ruby: &Ruby,
     wanted: bool,
@@ -118,7 +117,7 @@ fn warn_of_few_cpus(ruby: &Ruby) -> Result<(), Error> {
     if cpus <= 2 {
         let message = format!(
             "uring_io: sqpoll: true keeps one CPU busy while there is IO, and this machine has {cpus}: \
-             it is likely to be slower than without"
+             it is probably slower than without sqpoll:"
         );
         let kernel: Value = ruby.module_kernel().as_value();
         kernel.funcall::<_, _, Value>("warn", (message,))?;
@@ -166,7 +165,7 @@ fn asked_for(ruby: &Ruby, backend: Option<Value>) -> Result<Option<BackendKind>,
         let names = BackendKind::ALL.map(|kind| format!(":{kind}")).join(", ");
         errors::argument(
             ruby,
-            format!("{source} names no backend: {name:?}; there are {names}"),
+            format!("{source} names no backend: {name:?}; use one of {names}"),
         )
     })
 }

@@ -36,7 +36,7 @@ pub struct Poller {
 
 struct State {
     kind: BackendKind,
-    /// Absent when nothing was armed since the last one was given up. Whoever waits has a share of it.
+    /// Absent until the first watch is armed after the poller gave the last ones up. The waiting thread shares them.
     watches: RefCell<Option<Rc<Watches>>>,
     /// Whether the present or next wait is to end at once.
     woken: Cell<bool>,
@@ -56,12 +56,12 @@ struct Watches {
     ended: RefCell<Vec<Token>>,
 }
 
-/// Who is told of a poll.
+/// The object that a poll reports to.
 struct Watch {
     object: Opaque<Value>,
     fd: RawFd,
     interest: Interest,
-    /// What is polled in place of the descriptor: an epoll set with it.
+    /// An epoll set with the descriptor, when the driver polls that in the descriptor's place.
     set: Option<OwnedFd>,
 }
 
@@ -122,8 +122,8 @@ impl Poller {
         Err(errors::beyond_select(ruby, fd))
     }
 
-    /// Makes it the calling thread's, until `detach`. With another result than the last time nothing is
-    /// armed any more.
+    /// Gives the poller to the calling thread until `detach`. When the result differs from that of the last
+    /// time, the poller has forgotten all armed watches.
     fn attach(ruby: &Ruby, this: Obj<Self>) -> Hook<u32> {
         let state = this.made(ruby)?;
         if state.closed.get() {
@@ -346,8 +346,8 @@ impl Watches {
         ended.into_iter().try_for_each(|token| self.end(token))
     }
 
-    /// Adds object and events, object and events, of the watches that are over: IO::READABLE,
-    /// IO::WRITABLE or both; 0 for what is not ready any more; nil for what must be watched by a set; a
+    /// Adds object and events, object and events, of the watches that are over. Events are IO::READABLE,
+    /// IO::WRITABLE or both; 0 when the descriptor is no longer ready; nil when only a set can watch it; or a
     /// negative errno.
     fn take_found(&self, ruby: &Ruby, found: RArray, verify: bool) -> Hook<()> {
         let driver = &self.driver;
@@ -373,7 +373,7 @@ impl Watches {
 }
 
 impl Watch {
-    /// What a poll that came to `result` says.
+    /// The events of a poll that came to `result`.
     fn events(&self, result: i32, verify: bool) -> Option<i32> {
         if result < 0 {
             return Some(result);

@@ -81,7 +81,7 @@ impl Selector {
         Ok(())
     }
 
-    /// What was recorded so far: see [`trace::recorded`]. Any thread.
+    /// The records so far: see [`trace::recorded`]. Any thread may call it.
     fn recorded(ruby: &Ruby, this: Obj<Self>) -> Hook<Option<RArray>> {
         trace::recorded(ruby, this.home.get().map(|home| &home.engine))
     }
@@ -115,7 +115,7 @@ impl Selector {
         Ok(!this.made(ruby)?.ready.is_empty())
     }
 
-    /// What each parked fiber waits for: see [`waits::of`]. Any thread.
+    /// The waits of all parked fibers: see [`waits::of`]. Any thread may call it.
     fn waits(ruby: &Ruby, this: Obj<Self>) -> Hook<RArray> {
         waits::of(ruby, this.home.get().map(|home| &home.engine))
     }
@@ -176,7 +176,8 @@ impl Selector {
             None => None,
         };
         if !home.is_at_home(ruby) {
-            let message = "select is for the selector's loop fiber";
+            let message =
+                "only the selector's loop fiber may call select, and this is another fiber";
             let class = ruby
                 .class_object()
                 .const_get::<_, ExceptionClass>("FiberError")?;
@@ -231,7 +232,7 @@ impl Selector {
         let Some((&fiber, arguments)) = arguments.split_first() else {
             return Err(errors::argument(
                 ruby,
-                "a fiber, an IO, a buffer, a length and an offset are needed".to_owned(),
+                "the first argument is missing: give the current fiber".to_owned(),
             ));
         };
         let home = self.waiting_home(ruby, fiber)?;
@@ -286,7 +287,7 @@ impl Selector {
         }
         Err(errors::argument(
             ruby,
-            "the fiber given is not the one that calls: a fiber can only wait for itself"
+            "the first argument must be the current fiber, as a fiber can only wait for itself"
                 .to_owned(),
         ))
     }
@@ -296,7 +297,10 @@ impl Selector {
 fn fiber_and_arguments<'a>(ruby: &Ruby, arguments: &'a [Value]) -> Hook<(Fiber, &'a [Value])> {
     match arguments.split_first() {
         Some((&fiber, rest)) => Ok((Fiber::try_convert(fiber)?, rest)),
-        None => Err(errors::argument(ruby, "a fiber is needed".to_owned())),
+        None => Err(errors::argument(
+            ruby,
+            "the first argument is missing: give a fiber".to_owned(),
+        )),
     }
 }
 

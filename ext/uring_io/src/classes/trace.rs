@@ -24,7 +24,7 @@ fn end(ruby: &Ruby) -> Result<RArray, Error> {
     Ok(found)
 }
 
-/// What was recorded of an engine so far, as a row; nil when nothing is recorded.
+/// The records of an engine so far, as a row; nil when nobody records it.
 pub fn recorded(ruby: &Ruby, engine: Option<&Engine>) -> Result<Option<RArray>, Error> {
     let Some(engine) = engine else {
         return Ok(None);

@@ -8,7 +8,7 @@ use crate::classes::options::{self, Backing};
 use crate::engine::{Engine, Flow, Party};
 use crate::ruby::owner::Owner;
 
-/// What `new` has made.
+/// The driver that `new` has made, before its first use.
 pub struct Unused {
     driver: Driver<Party>,
     options: Options,

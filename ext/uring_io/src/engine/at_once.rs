@@ -1,9 +1,9 @@
-//! What a fiber does at once, without a wait, and for how long it may go on with that while others are ready.
+//! Operations that a fiber does at once, without a wait, and the row of them that it may do while others are ready.
 
 use super::Engine;
 
 impl Engine {
-    /// Counts a system call that was made outside of the driver.
+    /// Counts a system call that somebody made outside of the driver.
     pub fn count_direct_call(&self) {
         self.driver.count_direct_call();
     }
@@ -18,7 +18,7 @@ impl Engine {
         self.driver.is_row_over()
     }
 
-    /// Lets the fiber that runs begin anew: it was its turn, or nobody may run in the middle of what it does.
+    /// Lets the fiber that runs begin a new row: it had its turn, or nobody may run in the middle of its work.
     pub fn begin_row(&self) {
         self.driver.begin_row();
     }

@@ -35,7 +35,7 @@ impl Engine {
         self.call_before(ruby, call, timeout, held, &[])
     }
 
-    /// As [`call`](Self::call), for one that is followed by calls on these descriptors.
+    /// As [`call`](Self::call), for a call that is followed by calls on these descriptors.
     pub(super) fn call_before(
         &self,
         ruby: &Ruby,
@@ -82,7 +82,7 @@ impl Engine {
         held: &Held,
         later: &[RawFd],
     ) -> Result<Option<Outcome>, Error> {
-        // Whoever closes what the calls after this one are on waits for this place, too.
+        // An IO#close of a descriptor that only later calls of the chain use waits for this place, too.
         let whole = self.place_on(ruby, Purpose::Operation, later.iter().copied());
         let mut parts = Parts::new(self, ruby, whole.token, 1);
         parts.resume(came_to, timeout);
@@ -133,7 +133,7 @@ impl Engine {
         }
         self.release_held(ruby);
         let completed = completed?;
-        // What was found out about a descriptor is of no use when it is another file's by now.
+        // Facts about a descriptor are of no use when its number belongs to another file by now.
         let is_news = |result: i32| result >= 0 && !transfers && !opens;
         if completed.is_some_and(is_news) && self.driver.is_ended(token) {
             return Err(errors::stream_closed(ruby));
@@ -141,9 +141,10 @@ impl Engine {
         Ok(completed.map(|result| Outcome::of(result, self.driver.take_call(token))))
     }
 
-    /// Makes several calls at the same time, in no order: the outcome of each. Returns when all are
-    /// over, also when an exception is raised into the fiber: then what they opened is closed again.
-    /// `held` takes what the call of a number uses of Ruby's, where the kernel goes on using it.
+    /// Makes several calls at the same time, in no order, and returns the outcome of each. It returns when all
+    /// are over. When somebody raises in the fiber, it waits as well, and then closes the descriptors that they
+    /// opened. `held` gives the objects of Ruby that the call of a number uses, in case the kernel goes on using
+    /// them.
     pub fn calls(
         &self,
         ruby: &Ruby,
@@ -181,7 +182,7 @@ impl Engine {
         parts.into_outcomes().map(|(outcomes, _)| outcomes)
     }
 
-    /// Lets others run, or waits where there are none: why this fiber goes on, if that is for it.
+    /// Lets others run, or waits when there are none. Returns why this fiber goes on, if the wakeup is for it.
     pub(super) fn turn(&self, ruby: &Ruby, whole: Token) -> Result<Option<Wakeup>, Error> {
         match self.flow {
             Flow::Nobody => {
@@ -192,8 +193,8 @@ impl Engine {
         }
     }
 
-    /// Waits until all parts are over. When an exception is raised into the fiber, or the timeout
-    /// passes, they are told to end. Fails only when there is nothing to wait for any more.
+    /// Waits until all parts are over. When somebody raises in the fiber, or when the timeout passes, it cancels
+    /// them and waits on. It fails only when there is nothing left to wait for.
     pub(super) fn await_parts(
         &self,
         ruby: &Ruby,
@@ -201,7 +202,7 @@ impl Engine {
         parts: &mut Parts,
         timeout: Option<Duration>,
     ) -> Result<(), Error> {
-        /// A call of a chain that begins after it was told to end does not know that.
+        /// A call of a chain that begins after the cancellation has not seen it, so we cancel again.
         const AGAIN: Duration = Duration::from_millis(5);
         self.driver.set_timeout(whole, timeout);
         let mut also_raised = None;

@@ -1,4 +1,4 @@
-//! Chains: calls that follow each other, made by the kernel in one submission where it can.
+//! Chains: calls that follow each other. If the kernel can, it makes them from one submission.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -40,11 +40,11 @@ pub struct Chain {
     pub timeout: Option<Duration>,
 }
 
-/// What became of a chain.
+/// The result of a chain.
 pub struct ChainOutcome {
     pub outcomes: Vec<Outcome>,
-    /// Which of them ended the chain: the first that failed, or moved fewer bytes than it was asked for; of a
-    /// chain that goes on after a failure the first that failed.
+    /// The step that ended the chain: the first that failed or moved fewer bytes than it should. In a chain that
+    /// goes on after a failure it is the first that failed.
     pub broken_at: Option<usize>,
     pub timed_out: bool,
 }
@@ -57,9 +57,9 @@ impl ChainOutcome {
 }
 
 impl Engine {
-    /// Makes calls that follow each other: what became of each. On io_uring the kernel does that by
-    /// itself, in one submission; elsewhere they are made one after the other. The chain's own
-    /// descriptors are closed in the end. `held` as for [`calls`](Self::calls).
+    /// Makes calls that follow each other, and returns the outcome of each. io_uring makes them by itself, from
+    /// one submission; on other backends the engine makes one after the other. In the end it closes the chain's
+    /// own descriptors. `held` as for [`calls`](Self::calls).
     pub fn chain(
         &self,
         ruby: &Ruby,
@@ -71,8 +71,8 @@ impl Engine {
         let most = self.driver.chain_length_max();
         if chain.steps.len() > most {
             let message = format!(
-                "a chain has at most {most} steps, the entries of the ring, and {} were given: make a \
-                 ring with more entries",
+                "a chain of this ring has at most {most} steps, as many as the ring has entries, and this one \
+                 has {}: make a ring with more entries",
                 chain.steps.len()
             );
             return Err(errors::argument(ruby, message));
@@ -115,9 +115,9 @@ impl Engine {
         Ok(made.into_outcome(chain.hard))
     }
 
-    /// Settles which sends the kernel does not wait with: those that may be of messages were given as such. On a
-    /// descriptor of the process that is asked of its socket. What the chain opens has no number to ask by: a socket
-    /// is what it is opened as, and with anything else the kernel waits.
+    /// Decides with which sends the kernel must not wait. The caller has marked those that may go to a socket of
+    /// messages. For a descriptor of the process we ask its socket. A descriptor that the chain opens has no number to
+    /// ask by: for a socket its opening step tells, and with anything else the kernel waits.
     fn settle_sends(&self, steps: &mut [Step]) {
         const MODES: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         let mut keeping = Vec::new();
@@ -141,8 +141,8 @@ impl Engine {
         }
     }
 
-    /// The steps that are linked, in one submission each. Where the kernel does not know whether a step has
-    /// failed, what follows it waits until we have looked. A message is sent alone, as often as that takes.
+    /// Splits the steps into groups of linked ones, one submission each. When the kernel does not notice that a
+    /// step has failed, the steps after it wait until we have looked. A message goes alone, as often as needed.
     fn runs(&self, steps: Vec<Step>, hard: bool) -> Vec<Vec<Step>> {
         let mut runs = vec![Vec::new()];
         for step in steps {
@@ -162,8 +162,8 @@ impl Engine {
         runs
     }
 
-    /// Makes steps in one submission: what became of each, and what ended them before their time. `used` are
-    /// the descriptors that they and the steps after them are on: none begins when one of these is closed.
+    /// Makes steps in one submission. Returns the outcome of each, and why they ended early, if they did. They and
+    /// the steps after them use the descriptors `used`: none begins when one of these is closed.
     fn linked(
         &self,
         ruby: &Ruby,
@@ -200,7 +200,7 @@ impl Engine {
         if let Ok((outcomes, _)) = &outcomes {
             slots.note(outcomes, &shape);
         } else {
-            // Which are open is of no interest: closing an empty one is nothing.
+            // It does not matter which are open: closing an empty one does nothing.
             slots.open = (0..slots.slots.len()).collect();
         }
         outcomes
@@ -278,7 +278,7 @@ fn descriptors(steps: &mut [Step]) -> Vec<RawFd> {
     found
 }
 
-/// How far a chain has come: what became of its steps so far. Taken back when it is dropped before the chain has ended.
+/// The progress of a chain: the outcomes of its steps so far. A drop before the chain has ended undoes them.
 #[derive(Default)]
 struct Progress {
     outcomes: Vec<Outcome>,
@@ -324,8 +324,7 @@ impl Drop for Progress {
     }
 }
 
-/// What a step does with the chain's descriptors: which it opens, whether it closes one, and which it is
-/// on.
+/// How a step uses the chain's descriptors: the one that it opens, whether it closes one, and those that it works on.
 type Shape = (Option<usize>, bool, Vec<Option<usize>>);
 
 /// Direct descriptors of a chain, given back when dropped.

@@ -1,11 +1,11 @@
-//! Nothing outlives its IO: what is under way on a descriptor ends before Ruby lets go of it.
+//! No operation outlives its IO: the operations on a descriptor end before Ruby lets go of it.
 //!
-//! Ruby below 4.0 tells no scheduler of a close, and later ones tell of some: so the methods of IO that
+//! Ruby below 4.0 tells no scheduler of a close, and later Rubies tell of some. So the methods of IO that
 //! close a descriptor, or give it another file, come here first (`lib/uring_io/core_ext/close.rb`).
-//! Every scheduler, selector and ring of the Ractor is asked whether it uses the descriptor. As a rule
-//! none does, which takes nanoseconds. Otherwise all that is under way on it is told to end, by an
-//! IOError in whoever waits, nothing new is begun on it, and whoever closes waits until the last of them
-//! has left.
+//! They ask every scheduler, selector and ring of the Ractor whether it uses the descriptor. As a rule
+//! none does, which takes nanoseconds to find out. Otherwise they end all operations on it, by an IOError
+//! in the fibers that wait, and let no new operation begin on it. The closing fiber waits until the last of
+//! them has left.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -23,7 +23,7 @@ use crate::ruby::io::{Descriptors, OpenIo};
 use crate::ruby::ractors::Local;
 use crate::ruby::{closers, collector, gvl};
 
-/// Who uses descriptors. Selectors have more than an engine: a list of others who are to run.
+/// A user of descriptors. A selector has more than an engine: a list of others to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum User {
     Engine(*const Engine),
@@ -48,12 +48,12 @@ impl User {
 /// The schedulers, selectors and rings of one Ractor. Its threads take turns by its GVL.
 #[derive(Default)]
 pub struct Registry {
-    /// Not held while Ruby is called. The collector takes engines off the list, maybe in a thread of another
+    /// Nobody holds it while calling Ruby. The collector takes engines off the list, maybe in a thread of another
     /// Ractor.
     users: Mutex<Vec<User>>,
-    /// How often something that was in use was closed.
+    /// How many closes have hit a descriptor in use.
     closings: Cell<u64>,
-    /// What is recorded of them.
+    /// The records of them.
     recordings: Recordings,
 }
 
@@ -88,8 +88,8 @@ impl Registry {
 
     /// Takes an engine off the list. The collector calls this, maybe in a thread of another Ractor.
     ///
-    /// In a forked child, whose other Ractors have gone, nobody may ever let go of the list of one of these; nobody
-    /// reads it either.
+    /// In a forked child the other Ractors are gone. The lock of such a Ractor's list may stay held for ever, and
+    /// nobody reads that list either.
     pub fn remove(&self, engine: &Engine) {
         let users = if engine.is_inherited() {
             self.users.try_lock().ok()
@@ -105,7 +105,7 @@ impl Registry {
         });
     }
 
-    /// Calls `look` with every engine that is in use. It must not call Ruby: the collector frees engines.
+    /// Calls `look` with every engine in use. `look` must not call Ruby, as the collector frees engines.
     fn each(&self, mut look: impl FnMut(&Engine)) {
         for user in self.users().iter() {
             // SAFETY: it is in the list, and stays there while Ruby is not called.
@@ -116,7 +116,7 @@ impl Registry {
         }
     }
 
-    /// Begins to record all engines, so many records of each. False when that is being done already.
+    /// Begins to record all engines, so many records of each. False when somebody records them already.
     pub fn begin_recording(&self, ruby: &Ruby, most: usize) -> Result<bool, Error> {
         let begins = self.recordings.begin(most);
         if begins {
@@ -142,7 +142,7 @@ impl Registry {
         }
     }
 
-    /// Ends that: what was recorded in this process.
+    /// Ends to record. Returns the records of this process.
     pub fn end_recording(&self, ruby: &Ruby) -> Result<Vec<Recording>, Error> {
         collector::forget(ruby)?;
         for user in self.users().iter() {
@@ -163,7 +163,7 @@ impl Registry {
         }
     }
 
-    /// Tells all users of these descriptors to end. Those of the calling thread are cancelled right here.
+    /// Makes all users of these descriptors end. It cancels those of the calling thread right here.
     fn end_all_on(&self, ruby: &Ruby, fds: &[RawFd], first: bool) {
         let mut own: Vec<*const Engine> = Vec::new();
         self.each(|engine| {
@@ -179,7 +179,7 @@ impl Registry {
         }
     }
 
-    /// Cancels what was told to end at an engine of the calling thread.
+    /// Cancels the ended operations at an engine of the calling thread.
     fn cancel_ended(&self, engine: *const Engine, fds: &[RawFd], first: bool) {
         // A ring with nobody in it may be collected during a pause.
         let is_there = |engine: *const Engine| {
@@ -227,16 +227,16 @@ struct Closing<'a> {
     fds: Vec<RawFd>,
     /// Tells several that close the same descriptor apart.
     number: u64,
-    /// Whether a trap handler closes: no other fiber may run in the middle of that. Those of its thread hear
-    /// of it afterwards, when their operations are over.
+    /// Whether a trap handler closes. No other fiber may run in the middle of a handler: those of its thread
+    /// notice the close afterwards, when their operations are over.
     in_trap: bool,
 }
 
-/// How long whoever closes waits between two looks, where nobody tells it to go on.
+/// How long the closing fiber waits between two looks, when nobody wakes it.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// After this time it goes on without those whose threads are busy elsewhere, and so may be waiting for it:
-/// their operations are over, or have memory of their own.
+/// After this time it no longer waits for users whose threads are busy elsewhere, because these threads may be
+/// waiting for it. Their operations are over, or have memory of their own.
 const LONGEST: Duration = Duration::from_secs(1);
 
 impl<'a> Closing<'a> {
@@ -282,8 +282,8 @@ impl<'a> Closing<'a> {
         found
     }
 
-    /// Ends what is under way, and waits until it is over. What killed the fiber meanwhile: it goes on
-    /// with that when it has closed.
+    /// Ends the operations and waits until they are over. Returns the exception that killed the fiber
+    /// meanwhile: the fiber raises it when it has closed.
     fn end_all(&self, ruby: &Ruby) -> Result<Option<Error>, Error> {
         let mut killed = None;
         let start = Instant::now();
@@ -316,8 +316,8 @@ impl<'a> Closing<'a> {
         Ok(killed)
     }
 
-    /// Whether it would be wrong to go on: somebody of this thread has not left, or an operation waits to go
-    /// to the kernel, and would find another file by then.
+    /// Whether it would be wrong to go on: a user of this thread has not left, or an operation has yet to go to the
+    /// kernel, and would find another file by then.
     fn must_be_awaited(&self, ruby: &Ruby) -> bool {
         let mut found = false;
         self.registry.each(|engine| {
@@ -329,7 +329,7 @@ impl<'a> Closing<'a> {
         found
     }
 
-    /// Lets those run who are to end.
+    /// Lets the fibers run that have to end.
     fn wait(&self, ruby: &Ruby, look: u32) -> Result<(), Error> {
         let most = if look == 0 { None } else { Some(MOMENT) };
         match self.registry.own(ruby, &self.fds) {
@@ -372,8 +372,8 @@ impl Drop for Closing<'_> {
 }
 
 impl Engine {
-    /// Whether something of others than the calling fiber is under way on a descriptor, or an operation
-    /// of its own: a trap handler may close what the fiber that it interrupted waits for.
+    /// Whether others than the calling fiber use a descriptor, or an operation of the fiber itself does: a trap
+    /// handler may close a descriptor that the interrupted fiber waits for.
     ///
     /// It allocates nothing, see [`Registry::each`]: Ruby makes the object of a thread's first fiber when it is
     /// asked for, and the thread of an engine with parties has it.
@@ -387,11 +387,11 @@ impl Engine {
         })
     }
 
-    /// Cancels what was told to end, for the thread that owns the engine. False when the kernel takes nothing
-    /// now.
+    /// Cancels the ended operations, for the thread that owns the engine. False when the kernel takes no
+    /// submissions now.
     fn cancel_ended(&self, fds: &[RawFd], first: bool) -> bool {
         const LOOKS: usize = 3;
-        // A ring that fails here says so to whoever waits for it.
+        // A ring that fails here reports it to the fiber that waits for it.
         if fds
             .iter()
             .any(|fd| self.driver.before_close(*fd) == Ok(false))
@@ -413,7 +413,7 @@ impl Engine {
     }
 }
 
-/// Ends what is under way on the descriptors of an IO, then does the rest.
+/// Ends the operations on the descriptors of an IO, then does the rest of the close.
 pub fn ending(
     ruby: &Ruby,
     io: Value,
@@ -425,7 +425,7 @@ pub fn ending(
         let kill = closing.end_all(ruby)?;
         killed = killed.or(kill);
         drop(closing);
-        // The rest would write first, and let others begin something while it waits for room.
+        // The rest would flush first, and others could begin operations while it waits for room.
         if !OpenIo::has_flushed(ruby, io)? {
             break;
         }
@@ -437,8 +437,8 @@ pub fn ending(
     }
 }
 
-/// Ends what is under way on a descriptor that is about to be closed, without waiting for whoever uses it.
-/// Ruby 4.0 has waited for those that use the IO.
+/// Ends the operations on a descriptor before its close, without waiting for its users. Ruby 4.0 has already waited
+/// for the users of the IO.
 pub fn tell_of_close(ruby: &Ruby, fd: RawFd) {
     REGISTRY.of(ruby).end_all_on(ruby, &[fd], true);
 }

@@ -31,7 +31,7 @@ impl Hasher for AddressHasher {
     }
 }
 
-/// What is known of fibers, by their addresses.
+/// Facts about fibers, by their addresses.
 pub(super) type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
 
 impl Engine {

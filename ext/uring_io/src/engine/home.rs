@@ -1,4 +1,4 @@
-//! A loop fiber that others give control to while they wait: what a selector has besides its engine.
+//! The loop fiber of a selector, which gets control while the other fibers wait.
 //!
 //! Two queues say who runs: the ready list, with fibers and other objects that were pushed, and the driver's,
 //! with those whose operation is over.
@@ -72,7 +72,7 @@ impl Home {
         ruby.get_inner(self.fiber).transfer(())
     }
 
-    /// Gives control away with the current fiber queued; its entry goes however it comes back.
+    /// Queues the current fiber and gives control away. Its entry leaves the queue however control comes back.
     pub fn queued(
         &self,
         ruby: &Ruby,
@@ -102,8 +102,8 @@ impl Home {
         self.dispatch(ruby)
     }
 
-    /// Runs what the ready list holds now; what comes meanwhile is for the next time. Whether there
-    /// was anything.
+    /// Runs the present entries of the ready list; entries that come meanwhile run the next time. Returns whether
+    /// there were any.
     fn flush(&self, ruby: &Ruby) -> Result<bool, Error> {
         let mut left = self.ready.len();
         let mut ran = false;
@@ -138,7 +138,7 @@ impl Home {
         }
     }
 
-    /// Looks at the backend without waiting. While more is ready to run, that is put off for a moment.
+    /// Looks at the backend without waiting. While more is ready to run, it puts that off for a moment.
     fn look(&self, timeout: Option<Duration>) -> uring_io_core::Result<()> {
         let now = Instant::now();
         let busy = timeout != Some(Duration::ZERO) && !self.ready.is_empty();

@@ -16,7 +16,7 @@ use crate::ruby::errors;
 /// Interrupts that have not been raised.
 #[derive(Default)]
 pub struct Interrupts {
-    /// What is to be raised in which fiber at its next park.
+    /// The exceptions that fibers raise at their next park.
     pending: RefCell<Vec<(Opaque<Fiber>, Interrupt)>>,
     /// Objects that stand for a wait, and the exceptions that they are to raise in it.
     proxies: RefCell<Vec<(Opaque<Value>, Opaque<Value>)>>,
@@ -42,13 +42,13 @@ impl Interrupts {
         }
     }
 
-    /// Has a fiber raise something at its next park.
+    /// Makes a fiber raise an exception at its next park.
     pub fn add(&self, fiber: Fiber, interrupt: Interrupt) {
         let entry = (Opaque::from(fiber), interrupt);
         self.pending.borrow_mut().push(entry);
     }
 
-    /// Raises what is pending for the current fiber, and tells what it was.
+    /// Takes the pending interrupt of the current fiber and fails with it. Succeeds when there is none.
     pub fn take(&self, ruby: &Ruby) -> Result<(), Raised> {
         if self.pending.borrow().is_empty() {
             return Ok(());
@@ -78,7 +78,7 @@ impl Interrupts {
         let Some(timeout) = timeouts.get(&deadline) else {
             return Err(errors::base(
                 ruby,
-                "a timeout fired after its block had ended",
+                "a timeout came after its block had ended",
             ));
         };
         let exception = ruby.get_inner(timeout.exception);
@@ -87,7 +87,7 @@ impl Interrupts {
         made_exception(ruby, exception, message)
     }
 
-    /// Has an object that stands for a wait raise an exception in it.
+    /// Makes an object that stands for a wait raise an exception in it.
     pub fn add_proxy(&self, proxy: Value, exception: Value) {
         let entry = (Opaque::from(proxy), Opaque::from(exception));
         self.proxies.borrow_mut().push(entry);
@@ -106,7 +106,7 @@ impl Interrupts {
         Ok(true)
     }
 
-    /// Says what the deadline of this token raises.
+    /// Sets the exception of the deadline of this token.
     pub fn begin_timeout(&self, token: Token, timeout: Timeout) {
         self.timeouts.borrow_mut().insert(token, timeout);
     }
@@ -119,7 +119,7 @@ impl Interrupts {
     }
 }
 
-/// What a timeout raises: `exception` itself, or a new one of that class with `message`.
+/// The exception of a timeout: `exception` itself, or a new one of that class with `message`.
 fn made_exception(ruby: &Ruby, exception: Value, message: Value) -> Result<Exception, Error> {
     if let Some(exception) = Exception::from_value(exception) {
         return Ok(exception);

@@ -1,4 +1,5 @@
-//! What each parked fiber waits for, for whoever looks: all of it is what the engine keeps for the waits themselves.
+//! The waits of parked fibers, for somebody who looks. Everything here comes from the state that the engine keeps for
+//! the waits themselves.
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
@@ -13,15 +14,15 @@ use uring_io_core::Token;
 use super::party::Purpose;
 use super::Engine;
 
-/// What a parked fiber waits for.
+/// The wait of a parked fiber.
 pub struct FiberLook {
     pub fiber: Opaque<Fiber>,
-    /// What is to unblock it, where that is known.
+    /// The object that it waits for, if we know it.
     pub blocker: Option<Opaque<Value>>,
     /// The calls of a ring that it waits for.
     pub calls: Vec<&'static str>,
     pub descriptors: Vec<RawFd>,
-    /// When its wait is over in any case, or a timeout around it.
+    /// When its wait ends in any case, by its own timeout or by one around it.
     pub deadline: Option<Instant>,
     /// An instant before the wait began, as close as it is known.
     pub since: Option<Instant>,
@@ -32,8 +33,8 @@ pub struct FiberLook {
 }
 
 impl Engine {
-    /// What each parked fiber waits for, the longest waits first. Any thread that holds the GVL. The collector must
-    /// mark the engine until the last use of what is returned.
+    /// The waits of all parked fibers, the longest first. Any thread that holds the GVL may call it. The caller must
+    /// keep the engine marked until its last use of the result.
     pub fn looks(&self, ruby: &Ruby) -> Vec<FiberLook> {
         if self.is_closed() {
             return Vec::new();

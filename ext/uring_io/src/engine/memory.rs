@@ -1,4 +1,4 @@
-//! Memory that the kernel uses beyond a call: of sendings without a copy, and what is registered.
+//! Memory that the kernel uses beyond a call: that of sends without a copy, and registered memory.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::memory::registered::Registration;
 use crate::ruby::errors;
 
 impl Engine {
-    /// Holds what the kernel goes on using although the call is over.
+    /// Holds objects that the kernel goes on using although the call is over.
     pub(super) fn keep(&self, ruby: &Ruby, token: Token, held: Held) {
         self.held.borrow_mut().insert(token, Kept::new(held));
         if let Some(kept) = self.held.borrow().get(&token) {
@@ -19,7 +19,7 @@ impl Engine {
         }
     }
 
-    /// Releases what the kernel has finished with since.
+    /// Releases the objects that the kernel no longer uses.
     pub(super) fn release_held(&self, ruby: &Ruby) {
         if self.held.borrow().is_empty() {
             return;
@@ -32,7 +32,7 @@ impl Engine {
         }
     }
 
-    /// What tells this engine from others that are there at the same time.
+    /// Tells this engine from others that exist at the same time.
     pub fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
@@ -69,8 +69,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets go of everything: the ring is closed. What the kernel goes on sending from is kept for good, as
-    /// nobody will hear of its end.
+    /// Lets go of everything: the ring is closed. It never frees memory that the kernel still sends from, as
+    /// nobody will hear of the end of that send.
     pub(super) fn release_memory(&self, ruby: &Ruby) {
         self.release_held(ruby);
         // Dropped without a release it stays alive.

@@ -1,10 +1,10 @@
 //! Fibers on a driver: parking them, running the next one, and handing interrupts over.
 //!
-//! There is no loop fiber, but for a selector (`home.rs`). A fiber that parks runs the next ready fiber itself by
-//! transferring to it; only when none is ready does it wait in the kernel, and when what arrives is its own it
-//! just returns. The thread's root fiber is one more parked party. Control can come back to a
-//! parked fiber without its wakeup, because Ruby returns there when a transferred fiber ends: it
-//! then goes on choosing who runs.
+//! Only a selector has a loop fiber (`home.rs`). Elsewhere a fiber that parks switches to the next ready fiber
+//! itself. When none is ready it waits in the kernel, and when the wakeup that arrives is its own it just
+//! returns. The thread's root fiber is one more parked party. Control can come back to a parked fiber without
+//! its wakeup, because Ruby returns there when a transferred fiber ends. The parked fiber then chooses the
+//! next fiber again.
 
 mod at_once;
 pub mod calls;
@@ -51,7 +51,8 @@ use crate::ruby::io::OpenIo;
 use crate::ruby::owner::Owner;
 use crate::ruby::{errors, gvl};
 
-/// How long a close waits for peers to take what was sent without a copy: those that read at all do so by then.
+/// How long a close waits for peers to take data that was sent without a copy. A peer that reads at all has read it by
+/// then.
 const NOTICES: Duration = Duration::from_secs(1);
 
 /// The fibers of one thread.
@@ -70,7 +71,7 @@ pub struct Engine {
     interrupted: Cell<bool>,
     /// The fiber that ran last, as far as the engine knows: not the ones that fibers resume.
     running: Cell<Option<Opaque<Fiber>>>,
-    /// The main flow, when it runs in a fiber that Ruby would not lead to: see [`land_here`](Self::land_here).
+    /// The main flow, when it runs in a fiber that Ruby would not return to: see [`land_here`](Self::land_here).
     landing: Cell<Option<Opaque<Fiber>>>,
     /// A fiber that ends at once, for the next hand-over.
     spare: Cell<Option<Opaque<Fiber>>>,
@@ -80,7 +81,7 @@ pub struct Engine {
     closed: Cell<bool>,
     pub flow: Flow,
     pub switches: Cell<u64>,
-    /// What the kernel goes on using after the call is over, by the place of the call.
+    /// Objects that the kernel still uses after their call is over, by the place of the call.
     held: RefCell<HashMap<Token, Kept>>,
     /// Buffers that are registered with the ring, by their number there.
     registered: RefCell<HashMap<u16, (Held, Arc<Registration>)>>,
@@ -142,12 +143,12 @@ impl Engine {
         }
     }
 
-    /// What operations are done by.
+    /// The backend of the driver.
     pub fn backend(&self) -> BackendKind {
         self.driver.backend()
     }
 
-    /// What was done so far.
+    /// Counts since the driver was made.
     pub fn stats(&self) -> Stats {
         self.driver.stats()
     }
@@ -183,8 +184,8 @@ impl Engine {
         Ok(self)
     }
 
-    /// The longest that one wait for this IO may take. With a loop fiber it is the business of
-    /// whoever runs that.
+    /// The longest that one wait for this IO may take. With a loop fiber the program that runs the loop handles
+    /// that.
     pub fn timeout_of(&self, ruby: &Ruby, io: OpenIo) -> Result<Option<Duration>, Error> {
         match self.flow {
             Flow::Home(_) => Ok(None),
@@ -233,8 +234,8 @@ impl Engine {
         errors::refusal(ruby, error, fd)
     }
 
-    /// Notes that the backend has failed for good, when that is why it did not start something. Not for
-    /// want of memory or threads: the rest goes on.
+    /// Notes that the backend has failed for good, if that is the reason why it did not start an operation. A lack
+    /// of memory or threads is no such reason: the rest goes on.
     pub fn note_failure(&self, error: uring_io_core::Error) {
         let of_one = ["select", "io_uring_register", "pthread_create"];
         if error.lack.is_none() && !of_one.contains(&error.call) {

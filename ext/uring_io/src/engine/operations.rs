@@ -53,7 +53,7 @@ impl Engine {
         about: impl IntoIterator<Item = RawFd>,
         timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
-        // Before the operation is started: it may succeed at once, and would put off what is pending again.
+        // Before the operation starts: it may succeed at once, which would put off a pending exception again.
         self.raise_pending(ruby)?;
         if let Some(result) = self.driver.attempt(operation) {
             return Ok(Some(result));
@@ -76,8 +76,8 @@ impl Engine {
         Ok(result)
     }
 
-    /// Fails where something was found out about a descriptor that is closed by now, or about to be: its
-    /// number may be another file's. Who closes in a trap handler waits for no fiber of the same thread.
+    /// Fails when a poll has reported a descriptor that is closed by now, or about to be: its number may belong
+    /// to another file. A close in a trap handler waits for no fiber of the same thread.
     fn check_found(&self, ruby: &Ruby, token: Token, operation: &Operation) -> Result<(), Error> {
         if matches!(operation, Operation::Poll { .. }) && self.driver.is_ended(token) {
             return Err(errors::stream_closed(ruby));
@@ -85,9 +85,8 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`perform`](Self::perform), for an operation without lent memory: whatever ends the wait
-    /// leaves it to end by itself, and nobody hears of its completion. `None` when that was no
-    /// completion.
+    /// As [`perform`](Self::perform), for an operation without lent memory. When the wait ends without a
+    /// completion, the operation ends by itself and nobody hears of it; the result is then `None`.
     pub(super) fn perform_abandonable(
         &self,
         ruby: &Ruby,
@@ -135,10 +134,10 @@ impl Engine {
         started.map_err(|error| self.refusal(ruby, error, fd))
     }
 
-    /// Parks until the operation of `token` is over, also when an exception is raised into the fiber or
-    /// the timeout passes: then it is told to end, by `cancel` too. The result; `None` when it was ended
-    /// by the timeout. Where a result `counts`, it is returned although an exception was raised, and the
-    /// exception is raised at the fiber's next park. So is one that comes after another.
+    /// Parks until the operation of `token` is over. When somebody raises in the fiber, or when the timeout
+    /// passes, it cancels the operation (and calls `cancel`), and still waits for its end. Returns the result,
+    /// or `None` when the timeout has ended the operation. When a result `counts`, it returns that in spite of
+    /// an exception; the fiber raises the exception at its next park. It does the same with a second exception.
     pub fn await_completion(
         &self,
         ruby: &Ruby,
@@ -191,14 +190,14 @@ impl Engine {
                 Err(raised.error)
             }
             None if self.is_closed_under(token, result) => Err(errors::stream_closed(ruby)),
-            // A worker of the ring that was told to end says EINTR.
+            // A worker of the ring answers EINTR when we cancel its work.
             None if timed_out && is_cancellation(result) => Ok(None),
             None => Ok(Some(result)),
         }
     }
 
-    /// Whether an operation came to this because its descriptor is about to be closed, or did nothing and must not be
-    /// made again for that reason: its number may be another file's by now.
+    /// Whether an operation has this result because somebody closes its descriptor, or did nothing and must not run
+    /// again for that reason: its number may belong to another file by now.
     pub fn is_closed_under(&self, token: Token, result: i32) -> bool {
         let nothing_done =
             is_cancellation(result) || [-libc::EBADF, -libc::EAGAIN].contains(&result);
@@ -211,14 +210,14 @@ impl Engine {
         self.driver.complete(token, 0);
     }
 
-    /// Tells every call on this descriptor to end: how many there were.
+    /// Cancels every call on this descriptor, and returns how many there were.
     pub fn cancel_on(&self, ruby: &Ruby, fd: RawFd) -> Result<usize, Error> {
         let cancelled = self.driver.cancel_on(fd);
         cancelled.map_err(|error| self.failure(ruby, error))
     }
 
-    /// Has a worker thread do `job` for the current fiber. The job owns what it uses: a fiber
-    /// that is interrupted does not wait for it.
+    /// Makes a worker thread do `job` for the current fiber. The job owns everything that it uses, so an interrupted
+    /// fiber does not wait for it.
     pub fn offload(&self, ruby: &Ruby, job: uring_io_core::Job) -> Result<i32, Error> {
         let place = self.place(ruby, Purpose::Operation);
         self.driver
@@ -231,9 +230,9 @@ impl Engine {
         }
     }
 
-    /// Parks until somebody calls [`Driver::complete`] for the token that `start` is given.
-    /// Returns only then, whatever is raised into the fiber meanwhile (`cancel` is called once when
-    /// something is), or when `start` fails: then it must not have started anything.
+    /// Parks until somebody calls [`Driver::complete`] for the token that `start` gets. An exception in the fiber
+    /// does not end this wait; it makes the engine call `cancel` once. When `start` fails, it must not have started
+    /// anything, and this returns at once.
     pub fn await_elsewhere(
         &self,
         ruby: &Ruby,

@@ -1,20 +1,20 @@
-//! What calls come to.
+//! Outcomes of calls.
 
 use std::os::fd::RawFd;
 
 use uring_io_core::Call;
 
-/// What a call came to.
+/// The outcome of a call.
 pub struct Outcome {
     /// Its result, or a negative errno.
     pub result: i32,
     /// The call with what the kernel filled in; `None` where the kernel still uses its memory.
     pub call: Option<Box<Call>>,
-    /// Whether it was ended because its own time was over.
+    /// Whether it ended because its own time was over.
     pub timed_out: bool,
-    /// Whether it was ended because a descriptor of it was about to be closed.
+    /// Whether it ended because somebody closed a descriptor of it.
     pub closed: bool,
-    /// Why it was not made at all.
+    /// The reason why nobody has made it at all.
     pub refused: Option<Refusal>,
 }
 

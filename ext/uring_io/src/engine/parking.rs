@@ -33,7 +33,7 @@ impl Engine {
         }
     }
 
-    /// As [`place`](Self::place), for a fiber that uses these descriptors: who closes one waits for it.
+    /// As [`place`](Self::place), for a fiber that uses these descriptors: a close of one waits for it.
     pub fn place_on(
         &self,
         ruby: &Ruby,
@@ -62,8 +62,8 @@ impl Engine {
         token
     }
 
-    /// Parks the current fiber until its wakeup comes, and returns it. Raises what was raised
-    /// into the fiber meanwhile, with the party left: for waits that nothing must be awaited for.
+    /// Parks the current fiber until its wakeup comes, and returns that. When somebody raises in the fiber, the
+    /// party leaves and the exception comes out here: for waits without an operation that must end first.
     pub fn park(
         &self,
         ruby: &Ruby,
@@ -170,7 +170,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the wakeup of a party is for an exception. It is not any more.
+    /// Whether the wakeup of a party is for an exception. Clears that mark.
     pub(super) fn take_interrupted(&self, token: Token) -> bool {
         self.driver
             .with_payload(token, |party| party.interrupted.replace(false))

@@ -12,11 +12,11 @@ use super::party::{Purpose, Raised};
 use super::Engine;
 use crate::memory::held::Held;
 
-/// Why calls are told to end.
+/// Why the calls must end.
 pub(super) enum End {
     Raised(Error),
     TimedOut,
-    /// A descriptor that they are on, or were to be, is about to be closed.
+    /// Somebody closes a descriptor that they use or would use.
     Closed,
 }
 
@@ -28,27 +28,27 @@ struct Waiting {
     until: Until,
 }
 
-/// What a call waits for before it is made again.
+/// The event that a call waits for before we make it again.
 enum Until {
-    /// That a poll says its descriptor is ready.
+    /// A poll reports its descriptor ready.
     Ready,
-    /// That this set says so, where a poll of the descriptor itself tells nothing: see `Engine::watch`.
+    /// This set reports it, because a poll of the descriptor itself reports nothing: see `Engine::watch`.
     Set(OwnedFd),
-    /// Some time, where the descriptor is ready and the call would wait all the same.
+    /// A pause passes, because the descriptor is ready and the call would wait all the same.
     Paused,
 }
 
 /// The first pause, and the longest: each is twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(32)];
 
-/// What a call has come to, and the call itself.
+/// The result of a call, and the call itself.
 type Over = (i32, Option<Box<Call>>);
 
 /// Calls that are under way for one party.
 pub(super) struct Parts<'a> {
     engine: &'a Engine,
     pub(super) tokens: Vec<Token>,
-    /// How many of them were started.
+    /// How many of them have started.
     pub(super) started: usize,
     outcomes: Vec<Option<Outcome>>,
     timed_out: Vec<bool>,
@@ -56,7 +56,7 @@ pub(super) struct Parts<'a> {
     waiting: Vec<Option<Waiting>>,
     /// The next pause of those that have waited for their descriptor.
     pauses: Vec<Option<Duration>>,
-    /// Whether those that came to `EAGAIN` are made again when their descriptor is ready.
+    /// Whether to make calls that came to `EAGAIN` again when their descriptor is ready.
     pub(super) again: bool,
     /// Which of them open a direct descriptor: their result is none of the process.
     pub(super) direct: Vec<bool>,
@@ -188,8 +188,8 @@ impl<'a> Parts<'a> {
         self.completed += 1;
     }
 
-    /// Waits for the descriptor of a call that came to `EAGAIN`, or makes the call again when the wait is over. What
-    /// the call has come to, where that is the end of it.
+    /// Waits for the descriptor of a call that came to `EAGAIN`, or makes the call again when that wait is over.
+    /// Returns the result of the call when the call is over.
     fn go_on(
         &mut self,
         number: usize,

@@ -8,7 +8,7 @@ use magnus::value::Opaque;
 use magnus::{gc, Error, Exception, Value};
 use uring_io_core::Token;
 
-/// Who is parked under a token, and what for.
+/// The fiber that is parked under a token, and its purpose.
 pub struct Party {
     pub fiber: Opaque<Fiber>,
     pub purpose: Purpose,
@@ -33,7 +33,7 @@ impl Party {
     }
 }
 
-/// What a party waits for.
+/// The purpose of a wait.
 pub enum Purpose {
     /// An `unblock`, or a deadline: what is waited for, where that is known.
     Unblock(Option<Opaque<Value>>),
@@ -54,10 +54,10 @@ pub enum Purpose {
     Return,
 }
 
-/// What is to be raised in a fiber at its wait.
+/// An exception to raise in a fiber at its wait.
 #[derive(Clone, Copy)]
 pub enum Interrupt {
-    /// What the timeout under this token asks for.
+    /// The exception of the timeout under this token.
     Deadline(Token),
     /// This exception.
     Exception(Opaque<Exception>),
@@ -66,7 +66,7 @@ pub enum Interrupt {
 /// Why a wait is over before its time.
 pub struct Raised {
     pub(super) error: Error,
-    /// What asked for it, where that was ours.
+    /// The interrupt that it comes from, if it comes from one of ours.
     pub(super) interrupt: Option<Interrupt>,
 }
 
@@ -79,13 +79,13 @@ impl From<Error> for Raised {
     }
 }
 
-/// What the end of a timeout raises.
+/// The exception of a timeout.
 pub struct Timeout {
     pub exception: Opaque<Value>,
     pub message: Opaque<Value>,
 }
 
-/// Who runs while a fiber waits.
+/// The rule for who runs while a fiber waits.
 pub enum Flow {
     /// The next fiber that can, which the waiting one chooses.
     Next,

@@ -45,7 +45,7 @@ impl Engine {
                 return Ok(Some(found));
             }
         } else if let Some(found) = found_now()? {
-            // A file, for one, which no set takes. Others have their turn as at any wait.
+            // For example a file, which no set takes. Other fibers have their turn as at any wait.
             self.yield_turn_on(ruby, fd)?;
             return Ok(Some(found));
         }
@@ -119,7 +119,7 @@ impl Engine {
         }
     }
 
-    /// Waits until one of these is ready, or something else makes it worth looking. Whether the timeout
+    /// Waits until one of these is ready, or until another event makes a look worth it. Returns whether the timeout
     /// passed first.
     pub fn poll_any(
         &self,
@@ -137,7 +137,7 @@ impl Engine {
         drop(polls);
         let wakeup = wakeup?;
         if ended {
-            // Whoever closes waits for the polls only: their numbers may be others' by now.
+            // The closing fiber waits for the polls only: by now their numbers may belong to other files.
             return Err(errors::stream_closed(ruby));
         }
         Ok(wakeup == Wakeup::TimedOut)
@@ -174,7 +174,7 @@ impl<'a> Polls<'a> {
         Ok(polls)
     }
 
-    /// Whether one of them was told to end because its descriptor is about to be closed.
+    /// Whether one of them has to end because somebody closes its descriptor.
     fn are_ended(&self) -> bool {
         let is_ended = |token: &Token| self.engine.driver.is_ended(*token);
         self.tokens.iter().any(is_ended)

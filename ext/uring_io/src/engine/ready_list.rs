@@ -6,11 +6,10 @@ use std::collections::VecDeque;
 use magnus::value::Opaque;
 use magnus::{gc, Value};
 
-/// Who is to be transferred to, first in first out: fibers, and whatever has `alive?` and
-/// `transfer`.
+/// The fibers to transfer to, first in first out, and other objects that have `alive?` and `transfer`.
 #[derive(Default)]
 pub struct ReadyList {
-    /// An entry that was taken back leaves its place empty.
+    /// An entry that its owner took back leaves its place empty.
     entries: RefCell<VecDeque<Option<Opaque<Value>>>>,
     /// Number of the first entry; they are counted through.
     first: Cell<u64>,

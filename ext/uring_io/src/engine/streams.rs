@@ -1,4 +1,4 @@
-//! Streams: calls that go on, and bring something over and over.
+//! Streams: calls that go on, and bring shot after shot.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -16,9 +16,9 @@ impl Engine {
         self.driver.can_stream(call)
     }
 
-    /// Makes a call that goes on, and gives each of what it brings to `each`, until that says false or
-    /// fails, or the call has ended: with nothing more to come, or with a failure, which is raised.
-    /// Fails with `waited` when nothing comes for the length of the timeout.
+    /// Makes a stream, and gives each of its shots to `each`, until that says false or fails, or until the stream
+    /// ends: with no more to come, or with a failure, which it raises. Fails with `waited` when no shot comes for
+    /// the length of the timeout.
     pub fn stream(
         &self,
         ruby: &Ruby,
@@ -45,7 +45,7 @@ impl Engine {
             self.engine_open(ruby)?;
             self.check_stream(ruby, token)?;
             if !self.driver.is_submitted(token) {
-                // For the first time, or because the kernel has ended it by itself.
+                // It starts for the first time, or the kernel has ended it by itself.
                 let Some(call) = call.again() else {
                     return Ok(());
                 };
@@ -81,7 +81,7 @@ impl Engine {
     }
 }
 
-/// A call that goes on, ended when dropped.
+/// A stream. A drop ends it.
 struct Stream<'a> {
     engine: &'a Engine,
     token: Token,

@@ -52,7 +52,7 @@ impl Engine {
         let before = self.running.take();
         self.begun(ruby);
         if let (Err(_), Some(before)) = (&result, before) {
-            // A fiber that could not be started has raised nothing.
+            // A fiber that did not start has raised nothing.
             if !unborn() {
                 self.queue_raiser(ruby, ruby.get_inner(before));
             }
@@ -67,9 +67,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The current fiber was raised into. If it was by a fiber that ran, and not by one that is
-    /// parked or has ended, that one must get control back: Ruby has transferred here and would
-    /// not return to it.
+    /// Somebody has raised in the current fiber. If that was a running fiber, and not one that is parked or has
+    /// ended, it must get control back: Ruby has transferred here and would not return to it.
     fn queue_raiser(&self, ruby: &Ruby, raiser: Fiber) {
         let address = raiser.as_raw();
         let parked = self.parked.borrow().contains_key(&address);
@@ -119,8 +118,8 @@ impl Engine {
         self.landing.set(Some(Opaque::from(ruby.fiber_current())));
     }
 
-    /// What [`land_here`](Self::land_here) was called in. A fiber that is started then needs another one
-    /// that resumes it, and goes on there when it ends.
+    /// The fiber that called [`land_here`](Self::land_here). A fiber that starts then needs another one
+    /// that resumes it, and that goes on to the landing when it ends.
     pub fn landing(&self, ruby: &Ruby) -> Option<Fiber> {
         self.landing.get().map(|fiber| ruby.get_inner(fiber))
     }

@@ -1,4 +1,4 @@
-//! Turns: whoever waits runs the next fiber, and waits in the kernel when there is none. One way for each flow.
+//! Turns: a waiting fiber runs the next one, and waits in the kernel when there is none. One way for each flow.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Engine {
                 let fiber = ruby.get_inner(fiber);
                 self.driver.leave(next);
                 if !fiber.is_alive() {
-                    // A close has ended it since.
+                    // A close has ended it meanwhile.
                     return Ok(());
                 }
                 self.switch_to(ruby, fiber, ()).or_else(ignore_refusal)
@@ -109,8 +109,7 @@ impl Engine {
         Ok(())
     }
 
-    /// One turn of a thread that has nobody else to run. Those whose wakeup has come take it
-    /// themselves.
+    /// One turn of a thread that has nobody else to run. Parties whose wakeup has come take it themselves.
     pub fn run_nobody(&self, ruby: &Ruby) -> Result<(), Error> {
         if self.is_inherited() {
             // A handler of a signal has forked, and this is the child.

@@ -59,9 +59,9 @@ impl Engine {
     /// Wakes a fiber that waits for an `unblock`. False when it does not wait for one. Any thread that
     /// holds the GVL.
     ///
-    /// One that is about to raise something at that wait goes on instead, and raises it at its next one: CRuby
-    /// wakes one waiter of a queue or condition variable (thread_sync.c, wakeup_one), and what that was woken for
-    /// would be nobody's.
+    /// A fiber that is about to raise an exception at that wait goes on instead, and raises at its next wait. CRuby
+    /// wakes only one waiter of a queue or condition variable (thread_sync.c, wakeup_one), so otherwise nobody would
+    /// take the object.
     pub fn unblock(&self, fiber: Fiber) -> bool {
         let Some(token) = self.parked_token(fiber) else {
             return false;
@@ -80,8 +80,8 @@ impl Engine {
         true
     }
 
-    /// Begins a timeout of a fiber: when this length has passed, what it says is raised at whatever the
-    /// fiber waits for. Until [`end_timeout`](Self::end_timeout) for the token.
+    /// Begins a timeout of a fiber: when this length has passed, the fiber raises its exception at its wait. It lasts
+    /// until [`end_timeout`](Self::end_timeout) for the token.
     pub fn begin_timeout(&self, fiber: Fiber, length: Duration, timeout: Timeout) -> Token {
         let token = self.park_beside(fiber, Purpose::Deadline);
         self.interrupts.begin_timeout(token, timeout);
@@ -95,8 +95,8 @@ impl Engine {
         self.interrupts.end_timeout(token);
     }
 
-    /// Has a fiber raise what the deadline of `deadline` asks for: at its park, or at its next one
-    /// if it is about to go on, so that what it was woken for is not lost.
+    /// Makes a fiber raise the exception of the deadline `deadline` at its park. A fiber that is about to go on
+    /// raises it at its next park, so that the object of its wakeup is not lost.
     pub(super) fn expire(&self, ruby: &Ruby, fiber: Fiber, deadline: Token) -> Result<(), Error> {
         let interrupt = Interrupt::Deadline(deadline);
         let Some(token) = self.parked_token(fiber) else {
@@ -109,8 +109,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Has a fiber raise an exception at what it waits for; nothing happens when it is about to
-    /// go on, or waits for nothing. Any thread that holds the GVL.
+    /// Makes a fiber raise an exception at its wait; nothing happens when it is about to go on, or does not wait.
+    /// Any thread that holds the GVL may call it.
     pub fn interrupt_wait(&self, fiber: Fiber, exception: Exception) {
         let Some(token) = self.parked_token(fiber) else {
             return;
@@ -122,8 +122,8 @@ impl Engine {
         }
     }
 
-    /// Has something that stands for a wait raise an exception: `proxy.raise(exception)` on the
-    /// owner's thread. Any thread that holds the GVL.
+    /// Makes a proxy, which stands for a wait, raise an exception: `proxy.raise(exception)` on the owner's thread.
+    /// Any thread that holds the GVL may call it.
     pub fn interrupt_proxy(&self, proxy: Value, exception: Value) {
         self.interrupts.add_proxy(proxy, exception);
         if self.driver.is_waiting() {
@@ -131,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// Wakes a party to raise what is pending for it, unless it was woken already.
+    /// Wakes a party to raise its pending exception, unless it has a wakeup already.
     fn wake_to_raise(&self, token: Token) {
         if !self.driver.has_wakeup(token) {
             self.driver
@@ -147,12 +147,12 @@ impl Engine {
         self.parked.borrow().get(&fiber.as_raw()).copied()
     }
 
-    /// Raises what is pending for the current fiber.
+    /// Raises the pending exception of the current fiber.
     pub fn raise_pending(&self, ruby: &Ruby) -> Result<(), Error> {
         self.interrupts.take(ruby).map_err(|raised| raised.error)
     }
 
-    /// Has the current fiber raise at its next park what came too late for this one.
+    /// Makes the current fiber raise at its next park an exception that came too late for this one.
     pub fn postpone(&self, ruby: &Ruby, raised: &Raised) {
         let exception = || Exception::from_value(raised.error.value()?).map(Opaque::from);
         let interrupt = raised.interrupt;

@@ -1,8 +1,7 @@
 //! Work that Ruby hands over to be done without the GVL: `Fiber::Scheduler#blocking_operation_wait`.
 //!
-//! From Ruby 4.0 on such work has an interface of its own (include/ruby/fiber/scheduler.h), by
-//! which it can be told to end. It must be executed by a Ruby thread: the function that would end
-//! it is looked up in the calling one.
+//! From Ruby 4.0 on such work has an interface of its own (include/ruby/fiber/scheduler.h), which can also end
+//! it. A Ruby thread must execute it: Ruby looks up the function that ends it in the calling thread.
 #![allow(unsafe_code)]
 
 use magnus::{prelude::*, Error, Ruby, Value};
@@ -46,7 +45,7 @@ mod operation {
 
     use crate::ruby::ractors::Local;
 
-    /// How many threads of the Ractor are about to tell work to end.
+    /// How many threads of the Ractor are about to cancel work.
     pub static CANCELLING: Local<AtomicU32> = Local::new();
 
     #[repr(C)]
@@ -87,16 +86,17 @@ mod operation {
                 let Execution(operation, cancelling) = unsafe { &*execution.cast() };
                 // SAFETY: the handle is alive, see `Handle`, and this is a Ruby thread.
                 unsafe { rb_fiber_scheduler_blocking_operation_execute(*operation) };
-                // Who cancels puts this thread on the list of those that are sent signals until they
-                // come back (thread_pthread.c, ubf_select). Ruby takes it off when it leaves here: it
-                // must be on it by then, or it stays on it beyond its end, and Ruby crashes.
+                // The cancelling thread puts this thread on the list of threads that get signals until they
+                // come back (thread_pthread.c, ubf_select). Ruby takes this thread off the list when it leaves
+                // here. It must be on the list by then: added later, it would stay there beyond its end, and
+                // Ruby would crash.
                 while cancelling.load(Ordering::SeqCst) > 0 {
                     std::thread::yield_now();
                 }
                 execution
             }
 
-            // Whoever cancels this work is of the same Ractor.
+            // Only threads of the same Ractor cancel this work.
             let mut execution = Execution(self.0, CANCELLING.of(ruby));
             // SAFETY: `enter` is given a local that outlives the call. There is no function to unblock it with: this
             // thread is interrupted only when its pool is given up.

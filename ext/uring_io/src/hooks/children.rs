@@ -8,7 +8,7 @@ use uring_io_core::{pidfd_open, Children, Interest, Operation};
 use crate::engine::Engine;
 use crate::ruby::gvl;
 
-/// What the kernel says to a wait for children that it does not know, or that a filter denies.
+/// The errors of a kernel that lacks the wait for children, or of a filter that denies it.
 const CANNOT: [i32; 3] = [libc::EINVAL, libc::ENOSYS, libc::EACCES];
 
 /// Waits until a child of those that `pid` and `flags` mean (waitpid(2)) changes its state. True

@@ -26,7 +26,7 @@ pub fn raise_at_wait(
         (None, _) => {
             return Err(errors::wrong_type(
                 ruby,
-                "a Fiber is needed to interrupt".to_owned(),
+                format!("{} given where a Fiber is needed", target.class()),
             ));
         }
     }

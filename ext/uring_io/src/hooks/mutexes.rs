@@ -1,4 +1,4 @@
-//! What a fiber does that stops waiting for a Mutex.
+//! The duty of a fiber that stops waiting for a Mutex.
 #![allow(unsafe_code)]
 
 use magnus::rb_sys::{protect, AsRawValue};
@@ -7,9 +7,9 @@ use magnus::{prelude::*, Error, RClass, Ruby, Value};
 use crate::hooks::remembered;
 use crate::ruby::closers;
 
-/// Has the next fiber or thread in line try for a Mutex that is free. The caller gives up waiting for
-/// it, maybe after it was woken to take it; Ruby wakes one of them only (thread_sync.c,
-/// rb_mutex_unlock_th), and the others would wait for ever.
+/// Makes the next fiber or thread in line try for a free Mutex. The caller gives up waiting for it, maybe after
+/// Ruby has woken it to take the Mutex. Ruby wakes only one waiter (thread_sync.c, rb_mutex_unlock_th), and the
+/// others would wait for ever.
 pub fn hand_on(ruby: &Ruby, blocker: Value) -> Result<(), Error> {
     let mutex_class: RClass = ruby.class_thread().const_get("Mutex")?;
     if !closers::is_hidden(blocker) && blocker.is_kind_of(mutex_class) {

@@ -48,8 +48,8 @@ pub fn wait(engine: &Engine, ruby: &Ruby, io: Value, events: Value, timeout: Val
 /// How long a send waits that [`waits_in_vain`].
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Whether a send is to wait that would not: its socket is not connected, and is ready however full the queue of its
-/// peer is. Ruby sends again at once, and over and over.
+/// Whether a send must wait although its socket is ready: a socket that is not connected is ready however full the
+/// queue of its peer is. Without the wait Ruby would send again at once, over and over.
 fn waits_in_vain(ruby: &Ruby, engine: &Engine, io: OpenIo) -> Hook<bool> {
     if io.kind(ruby) != Kind::Socket || io.is_tcp(ruby) || !caller::sends() {
         return Ok(false);
@@ -64,9 +64,9 @@ fn waits_in_vain(ruby: &Ruby, engine: &Engine, io: OpenIo) -> Hook<bool> {
     Ok(found.is_some())
 }
 
-/// Whether an IO is ready, without waiting, but for other fibers that can run. Net::HTTP asks before it
-/// uses a connection again, so it must cost no more than one system call; and where others finish with
-/// their answers first, the requests that follow go out together, and wake the server once.
+/// Whether an IO is ready. It does not wait, but it lets other fibers run that can. Net::HTTP asks before it
+/// uses a connection again, so this must cost no more than one system call. When other fibers finish with
+/// their answers first, the requests that follow go out together and wake the server once.
 fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook<Value> {
     if engine.is_busy() || !engine.may_do_at_once() {
         engine.yield_turn_on(ruby, io.fd)?;

@@ -13,7 +13,7 @@ use crate::ruby::{duration, errors};
 /// The IOs of the three arrays. The objects are kept in Ruby arrays, where the GC sees and may
 /// move them, and not in Rust memory.
 struct Watched {
-    /// What the caller gave, and gets back.
+    /// The arguments of the caller, which it gets back.
     objects: RArray,
     /// The IO that each of these is or converts to.
     ios: RArray,
@@ -35,7 +35,7 @@ pub fn select(
     let selected = select_watched(engine, ruby, &watched, timeout);
     let of_kernel = |error: &Error| error.is_kind_of(ruby.exception_system_call_error());
     if selected.as_ref().err().is_none_or(of_kernel) {
-        // What was found out about a descriptor is of no use when it is another file's meanwhile.
+        // The answer is of no use when a number belongs to another file by now.
         watched.check_open(ruby)?;
     }
     selected
@@ -71,8 +71,8 @@ fn select_watched(
     wait_for_changes(engine, ruby, watched, deadline)
 }
 
-/// Waits where polls may be over at once and tell nothing: they report an error or hang-up to
-/// everybody, also to those whom select(2) does not tell of it.
+/// Waits when polls may be over at once and tell nothing: they report an error or hang-up to everybody, also to
+/// waiters to whom select(2) does not report it.
 fn wait_for_changes(
     engine: &Engine,
     ruby: &Ruby,
@@ -187,7 +187,7 @@ fn watched(ruby: &Ruby, arrays: [Value; 3]) -> Result<Watched, Error> {
     Ok(watched)
 }
 
-/// What is ready at this moment, as IO.select returns it; None when nothing is.
+/// The IOs that are ready now, as IO.select returns them; None when there are none.
 fn ready_now(engine: &Engine, ruby: &Ruby, watched: &Watched) -> Result<Option<Value>, Error> {
     engine.count_direct_call();
     let ready = uring_io_core::ready_now(&watched.entries);

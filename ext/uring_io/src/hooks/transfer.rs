@@ -20,7 +20,7 @@ use crate::ruby::errors;
 use crate::ruby::gvl;
 use crate::ruby::io::{Kind, OpenIo};
 
-/// What the two numbers after the buffer mean.
+/// The meaning of the two numbers after the buffer.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Contract {
     /// Up to Ruby 4.0.
@@ -109,11 +109,11 @@ struct Span {
     most: usize,
 }
 
-/// What becomes of a length that goes beyond the end of the buffer.
+/// The treatment of a length that goes beyond the end of the buffer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Excess {
     Refused,
-    /// The selectors of io-event transfer what fits, but for a write of more than the whole buffer.
+    /// The selectors of io-event transfer as much as fits, and refuse a write of more than the whole buffer.
     Cut,
 }
 
@@ -183,7 +183,7 @@ fn transfer(
             })
         } else if may_be_cached {
             let position = extent.from.map(|from| from.saturating_add(done as u64));
-            // Nobody may see a program that is half loaded: see `one`.
+            // Nobody may see a half-loaded program: see `one`.
             if engine.is_row_over() && caller::is_loading() {
                 engine.begin_row();
             }
@@ -194,7 +194,7 @@ fn transfer(
         };
         let refused = attempted == Some(-libc::EAGAIN);
         if refused && known.is_none() && extent.from.is_some() {
-            // What is no file has answered otherwise.
+            // Descriptors that are no files have answered otherwise.
             known = Some(Target::File {
                 offset: extent.from,
             });
@@ -250,9 +250,9 @@ fn transfer(
     }
 }
 
-/// The answer to a range that is not inside the buffer. IO::Buffer#read and the like ask the scheduler
-/// before they look at their arguments, so what they raise without one is ours to raise (io_buffer.c,
-/// io_buffer_validate_range). A selector answers as io-event's do.
+/// The answer to a range that is not inside the buffer. IO::Buffer#read and the like call the scheduler before
+/// they look at their arguments, so we raise the exception that they raise without a scheduler (io_buffer.c,
+/// io_buffer_validate_range). A selector answers as those of io-event do.
 fn out_of_range(engine: &Engine, ruby: &Ruby) -> Result<i64, Error> {
     match engine.flow {
         Flow::Home(_) => Ok(-i64::from(libc::EINVAL)),
@@ -273,7 +273,8 @@ fn target(
 ) -> Result<Target, uring_io_core::Error> {
     let Some(offset) = from else {
         let sends = kind == Kind::Socket && direction == Direction::Write;
-        // A TCPSocket, as most are, has a stream of bytes. Others are asked when they have no room.
+        // A TCPSocket, as most sockets are, has a stream of bytes. We ask the kernel about other sockets when they
+        // have no room.
         if sends && engine.backend() == BackendKind::IoUring && !io.is_tcp(ruby) {
             return Ok(Target::SocketAtOnce);
         }
@@ -289,10 +290,10 @@ fn target(
     })
 }
 
-/// One transfer. `tries` says that nothing has to be transferred: then a read that would wait for a
-/// pipe, terminal or device asks who called the hook, because `read_nonblock` looks like any other read
-/// here, and must get `-EAGAIN`. A pipe rarely makes anybody wait, so it is read without waiting first;
-/// `refused` says that this was just done, and it would wait.
+/// One transfer. With `tries` the transfer need not move any bytes. A read that would wait for a pipe, terminal
+/// or device then asks who called the hook, because `read_nonblock` looks like any other read here, and must get
+/// `-EAGAIN`. A pipe rarely makes anybody wait, so we first read it without waiting; `refused` says that this
+/// read has just come to `-EAGAIN`.
 fn one(
     engine: &Engine,
     ruby: &Ruby,
@@ -328,8 +329,8 @@ fn one(
     loop {
         match engine.perform(ruby, &Operation::Transfer(step), timeout)? {
             Some(result) if result >= 0 => return Ok(result),
-            // A socket has no room. Of a stream of bytes the kernel waits until all is sent; but first, whoever ran
-            // meanwhile may have closed it.
+            // A socket has no room. On a stream of bytes the kernel waits until it has sent everything. But a fiber
+            // that ran meanwhile may have closed the socket, so look first.
             Some(result) if result == -libc::EAGAIN && step.target == Target::SocketAtOnce => {
                 io.check_open(ruby)?;
                 engine.count_direct_call();
@@ -355,8 +356,8 @@ fn one(
     }
 }
 
-/// One transfer that the ring has refused: a filter may deny it the operation (Linux 7.0). If it was the file that
-/// refused, it does so again.
+/// One transfer that the ring has refused: a filter may deny it the operation (Linux 7.0). If the file itself has
+/// refused it, the file does so again.
 fn without_ring(
     engine: &Engine,
     ruby: &Ruby,
@@ -385,8 +386,8 @@ fn without_ring(
 /// The most bytes that are copied from the page cache by the thread that has the GVL: some 10 us.
 const CACHED_MOST: usize = 64 * 1024;
 
-/// Reads what is in the page cache, which takes less than a worker thread. None where it cannot be told
-/// whether it is there.
+/// Reads from the page cache, which takes less time than a worker thread. None when the system cannot tell whether
+/// the bytes are there.
 fn from_cache(
     engine: &Engine,
     fd: i32,
@@ -430,7 +431,7 @@ fn at_once(engine: &Engine, attempt: impl FnOnce() -> Option<i32>) -> Option<i32
     result
 }
 
-/// What Ruby says when an IO's timeout passes (io.c, rb_io_timeout_error callers).
+/// Ruby's message when an IO's timeout passes (io.c, rb_io_timeout_error callers).
 pub fn timeout_message(interest: Interest) -> &'static str {
     match interest {
         Interest::READABLE => "Timed out waiting for IO to become readable!",

@@ -209,9 +209,9 @@ fn memory(ruby: &Ruby, buffer: Value, direction: Direction) -> Result<(*mut u8, 
     Ok((base.cast_mut().cast(), size as usize))
 }
 
-/// What Ruby tells about a buffer without raising.
+/// The facts about a buffer that Ruby tells without raising.
 struct Known {
-    /// Null when there is none, or it is not valid any more.
+    /// Null when there is none, or when it is no longer valid.
     base: *mut u8,
     size: usize,
     is_locked: bool,

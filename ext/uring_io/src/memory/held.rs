@@ -16,7 +16,7 @@ use crate::memory::buffer::BufferMemory;
 use crate::memory::registered::Registered;
 use crate::ruby::errors;
 
-/// What a call holds on to, in the order in which its arguments came.
+/// The objects that a call holds on to, in the order of its arguments.
 #[derive(Default)]
 pub struct Held(RefCell<Pieces>);
 
@@ -116,7 +116,7 @@ impl Held {
     ) -> Result<Memory, Error> {
         let memory = BufferMemory::new(ruby, buffer, direction)?;
         if memory.is_null() {
-            let message = "the buffer has no memory: it was freed, or made with a size of 0";
+            let message = "the buffer has no memory: somebody has freed it, or it has a size of 0";
             return Err(errors::buffer_unallocated(ruby, message.to_owned()));
         }
         if memory.is_own() {
@@ -164,7 +164,8 @@ impl Held {
     /// Keeps a buffer locked.
     pub fn lock(&self, ruby: &Ruby, buffer: Value, memory: BufferMemory) -> Result<(), Error> {
         if !memory.keep_locked() {
-            let message = "the buffer is locked, by IO#read or a block of IO::Buffer#locked";
+            let message =
+                "the buffer is locked by IO#read or IO::Buffer#locked: use it after these";
             return Err(errors::buffer_locked(ruby, message.to_owned()));
         }
         self.add(Piece::Locked(Opaque::from(buffer)));
@@ -210,8 +211,8 @@ impl Held {
         let memory = BufferMemory::new(ruby, buffer, Direction::Read)?;
         if memory.size() < read.len() {
             let message = format!(
-                "the buffer has {} bytes left, too few for the {} that were read into it: it was \
-                 resized or freed meanwhile",
+                "the buffer has {} bytes left, and the call has read {}: somebody has resized or \
+                 freed it meanwhile",
                 memory.size(),
                 read.len()
             );
@@ -261,8 +262,8 @@ impl Held {
     }
 }
 
-/// What the kernel goes on using although the call is over. Until it is released it lives, whatever
-/// becomes of the ring: one that was collected does not hear any more when the kernel is done.
+/// Objects that the kernel still uses although the call is over. They live until they are released, whatever
+/// happens to the ring: a collected ring no longer hears when the kernel is done.
 pub struct Kept {
     held: Held,
     roots: ManuallyDrop<OnceCell<Vec<BoxValue<Value>>>>,

@@ -80,7 +80,10 @@ impl Registered {
     pub fn begin_use(&self, ruby: &Ruby) -> Result<(u16, Value), Error> {
         let registration = &self.registration;
         if registration.is_released() {
-            return Err(errors::base(ruby, "this buffer was released"));
+            return Err(errors::base(
+                ruby,
+                "this RegisteredBuffer is released: register the buffer again",
+            ));
         }
         registration.uses.fetch_add(1, Ordering::Relaxed);
         Ok((registration.number, ruby.get_inner(self.buffer)))

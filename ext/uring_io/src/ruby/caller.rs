@@ -11,9 +11,9 @@ use rb_sys::{
 /// Frames that are looked at. A scheduler above ours may pass the hook on through some of its own.
 const FRAMES: usize = 8;
 
-/// Whether the method that called the scheduler's `io_read` is one of IO's that are native, such as
-/// IO#gets and IO#sysread: they have nothing else to do than to wait. IO#read_nonblock, whose hook
-/// looks the same, is Ruby code (io.rb), ARGF's is not IO's, and IO::Buffer#read reports what it is told.
+/// Whether a native method of IO called the scheduler's `io_read`, such as IO#gets and IO#sysread: these have to
+/// wait in any case. IO#read_nonblock calls the hook in the same way, but it is Ruby code (io.rb). ARGF's method
+/// is not IO's, and IO::Buffer#read reports the result of the hook as it is.
 pub fn waits() -> bool {
     let mut frames = [0; FRAMES];
     let mut frames = frames_of(&mut frames).iter().copied();
@@ -41,7 +41,7 @@ pub fn loads() -> bool {
     caller.is_some_and(is_load)
 }
 
-/// Who hands work over by `blocking_operation_wait`.
+/// The method that hands work over by `blocking_operation_wait`.
 pub enum Handing {
     /// IO#close.
     Close,

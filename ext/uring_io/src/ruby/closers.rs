@@ -71,12 +71,12 @@ pub fn before_block(ruby: &Ruby, blocker: Value) {
     }
 }
 
-/// A fiber of another thread was told to go on. Where that is in IO#close, it waits for the calling thread, which
-/// Ruby has interrupted by an IOError in a system call on the descriptor.
+/// The calling thread has unblocked a fiber of another thread. If that fiber is in IO#close, it waits for the calling
+/// thread, which Ruby has interrupted by an IOError in a system call on the descriptor.
 ///
 /// Up to Ruby 3.4 the calling thread has a Mutex locked by now, which the fiber needs next, and raises the IOError
 /// before it unlocks that (thread.c, thread_io_wake_pending_closer; scheduler.c, rb_fiber_scheduler_unblock):
-/// nobody ever would. So it is unlocked here, as soon as the fiber says which one it is.
+/// nobody else ever unlocks it. So this function does, as soon as the fiber says which Mutex it is.
 #[cfg(ruby_lt_4_0)]
 pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
     let known = CLOSERS.of(ruby);

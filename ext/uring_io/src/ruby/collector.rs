@@ -21,7 +21,7 @@ pub type Told = fn(&Ruby, Duration);
 
 type Hook = unsafe extern "C" fn(VALUE, *mut c_void);
 
-/// What each Ractor has of it.
+/// The part of each Ractor.
 #[derive(Default)]
 struct Events {
     /// Made when they are first asked for, and kept for as long as the process lives.

@@ -9,8 +9,8 @@ use rb_sys::rb_time_timespec_interval;
 
 use magnus::value::ReprValue;
 
-/// Seconds as a duration; nil is `None`. What is not a number raises TypeError, what is negative
-/// ArgumentError, with Ruby's own words.
+/// Seconds as a duration; nil is `None`. It raises TypeError for an object that is no number, and ArgumentError
+/// for a negative number, with Ruby's own words.
 pub fn optional(ruby: &Ruby, seconds: Value) -> Result<Option<Duration>, Error> {
     if seconds.is_nil() {
         return Ok(None);

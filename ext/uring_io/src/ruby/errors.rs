@@ -8,21 +8,22 @@ use magnus::{prelude::*, Error, Exception, ExceptionClass, RClass, RModule, Ruby
 use uring_io_core::support::Unavailable;
 use uring_io_core::Lack;
 
-/// The `Errno::*` exception of a core error, with the name of the call as its message; what is raised from
-/// outside while it is made takes its place.
+/// The `Errno::*` exception of a core error, with the name of the call as its message. When somebody raises from
+/// outside meanwhile, it is that exception instead.
 pub fn errno(ruby: &Ruby, error: uring_io_core::Error) -> Error {
     made_errno(ruby, error).unwrap_or_else(|raised| raised)
 }
 
-/// As [`errno`](self::errno), and fails with what is raised from outside: Ruby looks for that where a method
-/// of its own returns to us, so whoever makes an exception only to hand it out must tell the two apart.
+/// As [`errno`](self::errno), but fails with an exception that somebody raises from outside: Ruby looks for these
+/// when one of its methods returns to us. A caller that makes an exception only to hand it out must tell the two
+/// apart.
 pub fn made_errno(ruby: &Ruby, error: uring_io_core::Error) -> Result<Error, Error> {
     let class = ruby.exception_system_call_error();
     let exception = class.new_instance((error.call, error.errno))?;
     Ok(exception.into())
 }
 
-/// An error as an exception that is not raised. Fails with what is raised from outside meanwhile.
+/// An error as an exception that is not raised. Fails when somebody raises from outside meanwhile.
 pub fn exception(error: Error) -> Result<Exception, Error> {
     match error.error_type() {
         ErrorType::Error(class, message) => class.new_instance((message.as_ref(),)),
@@ -60,12 +61,12 @@ pub fn wrong_thread(ruby: &Ruby, what: &str) -> Error {
     Error::new(ruby.exception_thread_error(), message)
 }
 
-/// What was asked for cannot work here.
+/// This machine or object cannot do what the caller wants.
 pub fn unsupported(ruby: &Ruby, message: String) -> Error {
     own(ruby, "UnsupportedError", message)
 }
 
-/// A backend that was asked for does not work here: why, and what helps.
+/// The backend of the caller does not work here: why, and what helps.
 pub fn backend_unavailable(ruby: &Ruby, backend: &str, why: &Unavailable) -> Error {
     unsupported(
         ruby,
@@ -76,7 +77,7 @@ pub fn backend_unavailable(ruby: &Ruby, backend: &str, why: &Unavailable) -> Err
     )
 }
 
-/// A call that cannot be made here: what it takes.
+/// A ring cannot make a call here: what the call needs.
 pub fn lack(ruby: &Ruby, call: &str, lack: Lack) -> Error {
     let message = match lack {
         Lack::Kernel(major, minor) => format!(
@@ -84,33 +85,33 @@ pub fn lack(ruby: &Ruby, call: &str, lack: Lack) -> Error {
              UringIO.support.operations tells what it has"
         ),
         Lack::Ring => format!(
-            "{call} is for io_uring alone, and this is another backend: \
+            "{call} needs io_uring, and this is another backend: \
              UringIO.support.reason(:io_uring) tells why, and `uring_io doctor` what helps"
         ),
         Lack::Restriction => format!(
-            "{call} is refused here, because the ring of this scheduler is restricted (restrict:) to what the \
-             scheduler does itself: call it on a UringIO::Ring in a thread, or make the scheduler without \
+            "{call} is not allowed here: with restrict: the ring of a scheduler makes only the operations that the \
+             scheduler itself needs. Call it on a UringIO::Ring in another thread, or make the scheduler without \
              restrict:"
         ),
         Lack::Denied(operation) => format!(
-            "{call} is denied here: a filter that this process was started with refuses the operation {operation} \
-             to its rings. Make the call without the ring, or start the process with a filter that allows it; \
-             `uring_io doctor` lists what is denied"
+            "{call} is denied here: a filter on this process refuses the operation {operation} to its rings. Make \
+             the call without the ring, or start the process with a filter that allows the operation; \
+             `uring_io doctor` lists the denied operations"
         ),
         Lack::Credentials => format!(
-            "{call} would be made with the user and group that made this ring, whose polling thread (sqpoll:) \
-             keeps them, and this process has others by now: make another ring after changing them"
+            "{call} would run as the user and group that made this ring, because its polling thread (sqpoll:) keeps \
+             them, and this process has others by now: make another ring after changing them"
         ),
     };
     unsupported(ruby, message)
 }
 
-/// What could not be begun, on this descriptor where it is on one.
+/// An operation could not begin; `fd` is its descriptor, if it has one.
 pub fn refusal(ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> Error {
     made_refusal(ruby, error, fd).unwrap_or_else(|raised| raised)
 }
 
-/// As [`refusal`](self::refusal), and fails with what is raised from outside: see [`made_errno`].
+/// As [`refusal`](self::refusal), but fails with an exception from outside: see [`made_errno`].
 pub fn made_refusal(
     ruby: &Ruby,
     error: uring_io_core::Error,
@@ -128,7 +129,7 @@ pub fn made_refusal(
 /// select(2) cannot watch this descriptor.
 pub fn beyond_select(ruby: &Ruby, fd: RawFd) -> Error {
     let message = format!(
-        "descriptor {fd} is beyond what select(2) can watch (0 to {}): \
+        "select(2) cannot watch descriptor {fd}, only those from 0 to {}: \
          use backend :io_uring, :epoll or :poll",
         libc::FD_SETSIZE - 1
     );

@@ -59,8 +59,8 @@ pub fn wait<P>(driver: &Driver<P>, timeout: Option<Duration>) -> Option<Result<(
     wait.result
 }
 
-/// Sleeps for a millisecond, so that other threads run in any case. What is raised into the thread meanwhile.
-/// Other fibers do not run: Ruby asks no scheduler for this.
+/// Sleeps for a millisecond, so that other threads run in any case. Fails with an exception that somebody raises in
+/// the thread meanwhile. Other fibers do not run: Ruby calls no scheduler for this.
 pub fn sleep() -> std::result::Result<(), magnus::Error> {
     let length = rb_sys::timeval {
         tv_sec: 0,
@@ -74,8 +74,8 @@ pub fn sleep() -> std::result::Result<(), magnus::Error> {
     .map(|_| ())
 }
 
-/// Sleeps for a millisecond, so that other threads run, but for when an interrupt is pending: that can be the end of
-/// the thread's time slice, so do not call this in a loop without asking for interrupts. Raises nothing.
+/// Sleeps for a millisecond, so that other threads run. It returns at once when an interrupt is pending. That can be
+/// the end of the thread's time slice, so do not call it in a loop without checking for interrupts. Raises nothing.
 pub fn pause() {
     const LENGTH: Duration = Duration::from_millis(1);
 

@@ -15,7 +15,7 @@ use uring_io_core::{Error as CoreError, Interest, Target};
 
 use crate::ruby::{duration, errors};
 
-/// What Ruby takes an IO for, by its class.
+/// The kind of an IO, by its class.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A BasicSocket.
@@ -174,9 +174,9 @@ impl OpenIo {
         }
     }
 
-    /// What Ruby takes it for.
+    /// The kind of the IO.
     pub fn kind(&self, ruby: &Ruby) -> Kind {
-        // What IO.pipe returns.
+        // IO.pipe returns such objects.
         if self.value.class().as_raw() == ruby.class_io().as_raw() {
             Kind::Other
         } else if self.value.is_kind_of(ruby.get_inner(&SOCKET)) {
@@ -193,8 +193,8 @@ impl OpenIo {
         self.value.class().as_raw() == ruby.get_inner(&TCP_SOCKET).as_raw()
     }
 
-    /// What kind of file the descriptor is. Asks the kernel for all but sockets, and then tells
-    /// so by `asked`.
+    /// The kind of file of the descriptor. Asks the kernel, except for sockets, and calls `asked`
+    /// when it does.
     pub fn target(&self, kind: Kind, asked: impl Fn()) -> Result<Target, CoreError> {
         if kind == Kind::Socket {
             return Ok(Target::Socket);
@@ -267,12 +267,12 @@ pub fn interest(ruby: &Ruby, events: Value) -> Result<Interest, Error> {
     })
 }
 
-/// What an IO is ready for, as `io_wait` answers it.
+/// The events that an IO is ready for, as `io_wait` returns them.
 pub fn events(ruby: &Ruby, ready: Interest) -> Value {
     ruby.integer_from_u64(ready.bits().into()).as_value()
 }
 
-/// What `io_wait` answers for these poll(2) events: what Ruby itself makes of them without a scheduler.
+/// The result of `io_wait` for these poll(2) events, as Ruby itself reads them without a scheduler.
 pub fn told(ruby: &Ruby, found: i32) -> Value {
     match Interest::told_by(found) {
         Some(told) => events(ruby, told),

@@ -1,13 +1,13 @@
-//! What Ractors have in common: this library, and nothing in it that one of them could wait for.
+//! Ractors share this library, and nothing in it that one of them could wait for.
 //!
 //! Each Ractor has a GVL of its own, so holding one keeps no other Ractor away. It need not: schedulers,
 //! selectors, rings and their calls cannot be shared, copied or moved, and no method of another Ractor
 //! reaches them. Garbage is collected with all Ractors stopped or without their GVL, which is what
 //! happens to the threads of one; freeing touches the object alone.
 //!
-//! What is left is static. Nobody may wait for it, or run Ruby in the middle of making it: the one that
-//! makes it may be stopped for the garbage collector, which waits for all, or be missing in a forked
-//! child. So everything is made when the library is loaded, or is of the Ractor: see [`Local`].
+//! Static values are shared. Nobody may wait for one, or run Ruby in the middle of making it: the garbage
+//! collector, which waits for all Ractors, may stop the maker, or the maker may be missing in a forked
+//! child. So this library makes them when Ruby loads it, or for each Ractor: see [`Local`].
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -27,7 +27,7 @@ use crate::ruby::errors;
 /// its own, made at its first use.
 pub struct Local<T> {
     key: OnceLock<Key>,
-    /// What Ruby does with a value: Ruby keeps the address.
+    /// How Ruby treats a value; Ruby keeps the address of this.
     kind: rb_ractor_local_storage_type,
     value: PhantomData<fn() -> T>,
 }
@@ -71,9 +71,9 @@ impl<T: Default> Local<T> {
     /// The value of the calling thread's Ractor. The thread holds the GVL, or lets go of it only while this
     /// is borrowed.
     pub fn of<'a>(&self, _ruby: &'a Ruby) -> &'a T {
-        // SAFETY: the key was made by `init`. What is kept under it is a T, which is freed after the last
-        // thread of its Ractor. That `Ruby` is at hand means that the GVL was, so nobody else makes one for
-        // the same Ractor in between.
+        // SAFETY: `init` has made the key. The value under it is a T, which Ruby frees after the last thread of
+        // its Ractor. The caller has a `Ruby`, so it holds the GVL, and nobody else makes a value for the same
+        // Ractor in between.
         unsafe {
             let Some(key) = self.key.get() else {
                 unreachable!("init has made the key");
@@ -96,13 +96,13 @@ pub fn init() {
     uring_io_core::forks();
 }
 
-/// Has objects of a class refuse to be copied, which is what Ractors do to what is sent: the copy would have
-/// nothing behind it. Ruby itself refuses to share them.
+/// Makes objects of a class raise when somebody copies them, as Ractors do with objects that they send: the copy
+/// would have nothing behind it. Ruby itself refuses to share them.
 pub fn refuse_copies(class: RClass) -> Result<(), Error> {
     fn refuse(ruby: &Ruby, this: Value, _original: Value) -> Result<Value, Error> {
         let class = this.class();
         let message = format!(
-            "a {class} cannot be copied, nor sent to another Ractor: make one in each thread that uses it"
+            "a {class} cannot be copied or sent to another Ractor: make one in each thread that uses it"
         );
         Err(errors::wrong_type(ruby, message))
     }

@@ -9,8 +9,8 @@ use magnus::fiber::Fiber;
 use magnus::rb_sys::{self, protect, resume_error, AsRawValue, FromRawValue};
 use magnus::{prelude::*, Error, Ruby, Value};
 
-/// Transfers to the fibers that `next` names, one after the other, until it names none. What is
-/// raised in one of them ends it.
+/// Transfers to the fibers that `next` names, one after the other, until it names none. An exception in one of
+/// them ends it.
 pub fn transfer_each(ruby: &Ruby, mut next: impl FnMut() -> Option<Fiber>) -> Result<(), Error> {
     let mut panicked = None;
     // A raise jumps out of this closure, which owns nothing. A panic must not leave it, as the

@@ -52,7 +52,7 @@ pub fn vectors(
     const VECTORS_MAX: usize = 1024;
     if array.is_empty() || array.len() > VECTORS_MAX {
         let message = format!(
-            "there must be from 1 to {VECTORS_MAX} pieces of memory, {} given",
+            "the array must have from 1 to {VECTORS_MAX} buffers or Strings, {} given",
             array.len()
         );
         return Err(errors::argument(ruby, message));
@@ -70,8 +70,10 @@ pub fn own_memory(ruby: &Ruby, buffer: Value, what: &str) -> Result<BufferMemory
     if memory.is_own() {
         return Ok(memory);
     }
-    let message =
-        format!("{what} an IO::Buffer that owns its memory, and this is a slice or a string's");
+    let message = format!(
+        "{what} needs an IO::Buffer that owns its memory, and this is a slice or a String's: use IO::Buffer.new \
+         or IO::Buffer.map"
+    );
     Err(errors::argument(ruby, message))
 }
 
@@ -79,7 +81,7 @@ pub fn own_memory(ruby: &Ruby, buffer: Value, what: &str) -> Result<BufferMemory
 pub fn word_of(ruby: &Ruby, memory: &BufferMemory, at: usize) -> Result<LentBuffer, Error> {
     if at % 4 != 0 || at.checked_add(4).is_none_or(|end| end > memory.size()) {
         let message = format!(
-            "a futex is 4 bytes at a multiple of 4 inside the buffer of {} bytes, {at} given",
+            "at: must be a multiple of 4 with 4 bytes after it in the buffer of {} bytes, {at} given",
             memory.size()
         );
         return Err(errors::argument(ruby, message));

@@ -29,9 +29,9 @@ use crate::ruby::{duration, errors, ractors};
 #[derive(TypedData, Default)]
 #[magnus(class = "UringIO::Ring::Batch", mark, size, free_immediately)]
 pub struct Batch {
-    /// Not borrowed while anything is allocated or anybody else runs, but for reading.
+    /// While anything is allocated, or while anybody else runs, it is borrowed at most for reading.
     entries: RefCell<Vec<Entry>>,
-    /// Whether its calls were made, or are being made.
+    /// Whether its calls have begun.
     made: Cell<bool>,
 }
 
@@ -47,8 +47,7 @@ struct Entry {
     io: Opaque<Value>,
 }
 
-// SAFETY: used by whichever thread of its Ractor holds the GVL, one at a time. What its calls hold points nowhere but
-// to memory that `held` keeps.
+// SAFETY: only the thread of its Ractor that holds the GVL uses it. Its calls point only to memory that `held` keeps.
 unsafe impl Send for Batch {}
 
 impl DataTypeFunctions for Batch {
@@ -68,7 +67,7 @@ impl Batch {
     fn push(&self, ruby: &Ruby, entry: Entry) -> Result<usize, Error> {
         if self.made.get() {
             entry.held.release(ruby);
-            let message = "this batch was made already: calls are added to it in its block";
+            let message = "this batch has run already: add calls to it inside its block";
             return Err(errors::base(ruby, message));
         }
         let mut entries = self.entries.borrow_mut();
@@ -192,7 +191,7 @@ impl Batch {
     /// Makes the calls on an engine: what they came to, in their order.
     pub fn make(ruby: &Ruby, this: Obj<Self>, engine: &Engine) -> Result<RArray, Error> {
         if this.made.replace(true) {
-            return Err(errors::base(ruby, "this batch was made already"));
+            return Err(errors::base(ruby, "this batch has run already"));
         }
         let made = Self::made(ruby, this, engine);
         this.let_go(ruby, made.is_err() && engine.is_lost());

@@ -48,8 +48,8 @@ impl RingCall {
                     return Ok(memory);
                 }
                 let message =
-                    "a slice, or a buffer over a string, cannot be read into together with \
-                               others: read into the buffer that it is a part of";
+                    "readv needs buffers that own their memory, and this is a slice or a String's: \
+                               give the buffer that the slice is part of";
                 Err(errors::argument(ruby, message.to_owned()))
             })?;
             Ok(Call::ReadVectors {
@@ -85,7 +85,7 @@ impl RingCall {
             let (index, memory) = held.registered(ruby, registered)?;
             if at > memory.size() || length > memory.size() - at {
                 let message = format!(
-                    "{length} bytes from {at} on are not inside the buffer of {} bytes",
+                    "at: {at} and length: {length} must lie in the buffer of {} bytes",
                     memory.size()
                 );
                 return Err(errors::argument(ruby, message));
@@ -130,8 +130,8 @@ impl RingCall {
                 return Ok(Call::SendZeroCopy { fd, buffer, flags });
             }
             let message =
-                "only a frozen String or an IO::Buffer that is no slice can be sent without \
-                           a copy: freeze the String, or use send";
+                "send_zc needs a frozen String, or an IO::Buffer that owns its memory: freeze the \
+                           String, or use send";
             Err(errors::argument(ruby, message.to_owned()))
         })
     }
@@ -264,7 +264,7 @@ impl RingCall {
         advice: i32,
     ) -> Constructed {
         Self::holding(ruby, |held| {
-            let buffer_memory = own_memory(ruby, buffer, "advice is for")?;
+            let buffer_memory = own_memory(ruby, buffer, "madvise")?;
             let size = buffer_memory.size();
             let length = match length {
                 Some(length) => length as usize,
@@ -452,7 +452,7 @@ impl RingCall {
 
     fn futex_wait(ruby: &Ruby, buffer: Value, at: usize, expected: u32) -> Constructed {
         Self::holding(ruby, |held| {
-            let memory = own_memory(ruby, buffer, "a futex must be in")?;
+            let memory = own_memory(ruby, buffer, "a futex")?;
             let word = word_of(ruby, &memory, at)?;
             held.lock(ruby, buffer, memory)?;
             Ok(Call::FutexWait { word, expected })
@@ -461,7 +461,7 @@ impl RingCall {
 
     fn futex_wake(ruby: &Ruby, buffer: Value, at: usize, count: u32) -> Constructed {
         Self::holding(ruby, |held| {
-            let memory = own_memory(ruby, buffer, "a futex must be in")?;
+            let memory = own_memory(ruby, buffer, "a futex")?;
             let word = word_of(ruby, &memory, at)?;
             held.lock(ruby, buffer, memory)?;
             Ok(Call::FutexWake { word, count })

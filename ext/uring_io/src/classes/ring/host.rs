@@ -15,8 +15,8 @@ pub enum Host {
 }
 
 impl Host {
-    /// What has the engine, as `value` gave it. Raises nothing inside, not even to be caught here: that
-    /// would take the place of a kill that is on its way.
+    /// The owner of the engine, from what `value` returned. It raises nothing inside, not even an exception that it
+    /// catches itself: that would replace a kill that is on its way.
     pub fn of(value: Value) -> Option<Self> {
         if value.is_kind_of(Ring::class(&Ruby::get_with(value))) {
             return Obj::try_convert(value).ok().map(Self::Own);

@@ -34,7 +34,8 @@ impl ChainMemory {
     /// The memory, for one more call.
     pub fn share(&self, ruby: &Ruby) -> Result<Memory, Error> {
         let shared = self.0.borrow().clone();
-        let message = "this memory was that of a chain which is over";
+        let message =
+            "the chain of this step is over: its bytes are for later steps of the same chain";
         shared
             .map(Memory::Shared)
             .ok_or_else(|| errors::base(ruby, message))

@@ -77,8 +77,8 @@ impl Ring {
             return Err(errors::base(ruby, "this ring is initialized already"));
         }
         if arguments.keywords.get(ruby.to_symbol("restrict")).is_some() {
-            let message = "restrict: is for UringIO::Scheduler and UringIO::Selector: what it refuses is what a \
-                           ring is for";
+            let message = "a UringIO::Ring takes no restrict:, because it would have few operations left: give it to \
+                           UringIO::Scheduler or UringIO::Selector";
             return Err(errors::argument(ruby, message.to_owned()));
         }
         let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 256)?;
@@ -123,7 +123,7 @@ impl Ring {
         this.own_engine(ruby)?.close(ruby)
     }
 
-    /// What was recorded so far: see [`trace::recorded`]. Any thread.
+    /// The records so far: see [`trace::recorded`]. Any thread may call it.
     fn recorded(ruby: &Ruby, this: Obj<Self>) -> Hook<Option<RArray>> {
         trace::recorded(ruby, this.engine.get())
     }
@@ -218,7 +218,7 @@ impl Ring {
                 && on.iter().chain([&into]).all(inside);
             if !fits {
                 let message = format!(
-                    "{} takes no descriptor that a step of the chain opens",
+                    "{} cannot use a descriptor that a step of the chain opens: give it one of the process",
                     call.name()
                 );
                 return Err(errors::argument(ruby, message));

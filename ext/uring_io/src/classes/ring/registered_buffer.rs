@@ -14,8 +14,9 @@ pub fn register(ruby: &Ruby, host: &Host, buffer: Value) -> Result<Registered, E
     let engine = host.engine(ruby)?;
     let held = Held::default();
     let Memory::Lent(memory) = held.buffer(ruby, buffer, Direction::Read)? else {
-        let message = "only an IO::Buffer that owns its memory can be registered, and this is a \
-                       slice or a string's";
+        let message =
+            "register needs an IO::Buffer that owns its memory, and this is a slice or a \
+                       String's: use IO::Buffer.new or IO::Buffer.map";
         return Err(errors::argument(ruby, message.to_owned()));
     };
     Ok(Registered {
@@ -41,7 +42,7 @@ fn release(ruby: &Ruby, this: Obj<Registered>) -> Result<(), Error> {
     }
     if registration.uses() > 0 {
         let message = format!(
-            "this buffer is in use by {} calls: wait for them, or cancel them",
+            "{} calls use this buffer: wait for them, or cancel them",
             registration.uses()
         );
         return Err(errors::base(ruby, &message));

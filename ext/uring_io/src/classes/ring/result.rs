@@ -9,9 +9,9 @@ use crate::engine::outcome::Outcome;
 use crate::memory::held::Held;
 use crate::ruby::{errors, io};
 
-/// What a call came to: nothing, its result, a String for what it read or nil at the end, an Array for
-/// what the kernel filled in; or else the exception of one that failed. Fails with what is raised from outside
-/// meanwhile, which is no outcome of the call.
+/// The result of a call for Ruby: nil, a number, a String of the bytes that it read (nil at the end), or an Array of
+/// the numbers that the kernel filled in. For a call that failed it is the exception. Fails when somebody raises from
+/// outside meanwhile, which is no result of the call.
 pub fn value(
     ruby: &Ruby,
     outcome: &Outcome,

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::memory::held::Held;
 use crate::ruby::errors;
 
-/// What a constructor that holds on to something comes to.
+/// The result of a constructor whose call holds on to objects.
 pub type Constructed = Result<Obj<RingCall>, Error>;
 
 /// Memory behind a UringIO::Ring::Call.
@@ -23,8 +23,7 @@ pub struct RingCall {
     pub held: Held,
 }
 
-// SAFETY: used by whichever thread of its Ractor holds the GVL, one at a time. What it holds points nowhere but to
-// memory that `held` keeps.
+// SAFETY: only the thread of its Ractor that holds the GVL uses it. The call points only to memory that `held` keeps.
 unsafe impl Send for RingCall {}
 
 impl DataTypeFunctions for RingCall {
@@ -67,7 +66,7 @@ impl RingCall {
     pub fn take(&self, ruby: &Ruby) -> Result<Call, Error> {
         self.call
             .take()
-            .ok_or_else(|| errors::base(ruby, "this call was made already"))
+            .ok_or_else(|| errors::base(ruby, "this call has run already"))
     }
 
     /// The call, to be made by this engine.
@@ -112,7 +111,8 @@ impl RingCall {
 
 /// A call uses memory that another ring knows.
 pub fn registered_elsewhere(ruby: &Ruby) -> Error {
-    let message = "this buffer is registered with another ring: inside of a fiber that is its \
-                   scheduler's, elsewhere the ring itself";
+    let message =
+        "this buffer is registered with another ring. In a fiber, calls use the scheduler's \
+                   ring: register the buffer there";
     errors::base(ruby, message)
 }

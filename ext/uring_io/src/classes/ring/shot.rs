@@ -7,7 +7,7 @@ use crate::ruby::{errors, io};
 
 type Hook<T> = Result<T, Error>;
 
-/// What a stream brings.
+/// The kinds of results that streams bring.
 #[derive(Clone, Copy)]
 pub enum Kind {
     Descriptors,

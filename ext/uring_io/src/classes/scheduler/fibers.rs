@@ -39,8 +39,8 @@ impl Scheduler {
     }
 }
 
-/// Body of every scheduled fiber: runs the block, and reports what it dies of as Ruby does for
-/// threads. What is meant for the whole thread or program goes on to the thread's main flow.
+/// Body of every scheduled fiber: runs the block, and reports an exception that ends it as Ruby does for
+/// threads. An exception that is meant for the whole thread or program goes on to the thread's main flow.
 fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> {
     let this = Obj::<Scheduler>::try_convert(arguments[0])?;
     let block = Proc::from_value(arguments[1])
@@ -55,7 +55,7 @@ fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> 
     } else {
         call_with_keywords(block, splat, keywords)
     };
-    // What came too late for its last wait is not lost with it.
+    // An exception that came too late for the fiber's last wait is not lost with the fiber.
     let pending = || {
         this.engine
             .get()
@@ -133,6 +133,6 @@ pub fn check_outside(ruby: &Ruby, engine: &Engine) -> Hook<()> {
     Err(Error::new(
         ruby.class_object()
             .const_get::<_, ExceptionClass>("FiberError")?,
-        "a fiber of the scheduler cannot wait for all of them to end, itself among them",
+        "a fiber of this scheduler cannot wait for all its fibers, as it is one of them: call this outside of them",
     ))
 }

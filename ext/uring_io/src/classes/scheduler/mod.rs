@@ -1,7 +1,7 @@
 //! Class UringIO::Scheduler: the hooks that CRuby calls (scheduler.c), one method each.
 //!
 //! A hook checks whose scheduler it is, converts its arguments, makes one call on the engine and
-//! converts the result. What is cold (`process_wait`, `close`) is in `lib/uring_io/scheduler.rb`.
+//! converts the result. The hooks that run seldom (`process_wait`, `close`) are in `lib/uring_io/scheduler.rb`.
 
 mod fibers;
 mod stats;
@@ -45,7 +45,7 @@ use crate::ruby::{caller, duration, errors, ractors};
 pub struct Scheduler {
     /// Absent until the first use, whose thread it belongs to.
     engine: OnceCell<Engine>,
-    /// What `initialize` has made, until the first use or the end.
+    /// The driver that `initialize` has made, until the first use or the end.
     unused: RefCell<Option<Unused>>,
     backend: Cell<Option<BackendKind>>,
     /// When it was made.
@@ -113,7 +113,7 @@ impl Scheduler {
             .map(|options| unused::make(ruby, options))
             .transpose()?;
         let Some(unused) = self.unused.take() else {
-            // Ruby was asked, and may have let another thread come first.
+            // The call into Ruby may have let another thread come first.
             let made = self.engine.get();
             return made.ok_or_else(|| errors::closed(ruby, "scheduler"));
         };
@@ -232,8 +232,8 @@ impl Scheduler {
         readiness::wait(this.engine(ruby)?, ruby, io, events, timeout)
     }
 
-    /// Whether the caller is a thread of a worker pool. What a thread of ours does for a fiber may
-    /// call that fiber's scheduler (io.c, nogvl_wait_for), and has to wait where it is.
+    /// Whether the caller is a thread of a worker pool. Work that a thread of ours does for a fiber may
+    /// call that fiber's scheduler (io.c, nogvl_wait_for), and has to wait in its own thread.
     fn is_foreign_worker(&self, ruby: &Ruby) -> Hook<bool> {
         if self.engine.get().is_none_or(|engine| engine.is_owner(ruby)) {
             return Ok(false);
@@ -378,7 +378,7 @@ impl Scheduler {
             .await_elsewhere(ruby, submit, || blocking::cancel(work))
     }
 
-    /// Who called the hook `blocking_operation_wait`: `:close`, `:copy` or `:other`.
+    /// The caller of the hook `blocking_operation_wait`: `:close`, `:copy` or `:other`.
     fn handed_by(ruby: &Ruby, _: Value) -> Symbol {
         ruby.to_symbol(match caller::handing() {
             caller::Handing::Close => "close",

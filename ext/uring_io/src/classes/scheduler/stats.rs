@@ -10,12 +10,12 @@ use crate::hooks::waits;
 use crate::ruby::errors;
 
 impl Scheduler {
-    /// What each parked fiber waits for: see [`waits::of`]. Any thread.
+    /// The waits of all parked fibers: see [`waits::of`]. Any thread may call it.
     pub fn waits(ruby: &Ruby, this: Obj<Self>) -> Result<RArray, Error> {
         waits::of(ruby, this.engine.get())
     }
 
-    /// What was recorded so far: see [`trace::recorded`]. Any thread.
+    /// The records so far: see [`trace::recorded`]. Any thread may call it.
     pub fn recorded(ruby: &Ruby, this: Obj<Self>) -> Result<Option<RArray>, Error> {
         trace::recorded(ruby, this.engine.get())
     }
