@@ -9,7 +9,7 @@ require_relative "targets"
 module Bench
   # Why a target cannot run here.
   module Availability
-    # What is without these would measure something else under their name.
+    # A target without these would measure something else under its name.
     NATIVE = {
       "async-uring" => "require 'io/event'; IO::Event::Selector.const_defined?(:URing)",
       "carbon_fiber" => "require 'carbon_fiber'; CarbonFiber::Native.available?"

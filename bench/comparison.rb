@@ -4,7 +4,7 @@ require "json"
 require_relative "table"
 
 module Bench
-  # What has become slower or faster since other figures were kept (--json).
+  # The workloads that have become slower or faster than in kept figures (--json).
   class Comparison
     # A part of the rate that is worth a word.
     WORTH = 0.15

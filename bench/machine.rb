@@ -4,7 +4,7 @@ require "etc"
 require "time"
 
 module Bench
-  # What it was measured on.
+  # The machine and the versions of a measurement.
   module Machine
     GEMS = %w[async io-event async-http pg redis-client uringmachine carbon_fiber itsi-scheduler libev_scheduler].freeze
 

@@ -7,11 +7,10 @@ require_relative "system_calls"
 module Bench
   # One run of a program on a target, in a process group of its own that has ended when this is over.
   class Measurement
-    # The program's figures, or why there are none. What +failed+ should have worked.
+    # The program's figures, or why there are none. A measurement that +failed+ should have worked.
     Outcome = Data.define(:figures, :note, :failed)
 
-    # The line of an output that says what was wrong: the first exception. What follows may be others' that it brought
-    # down with it.
+    # The line of an output that says what was wrong: the first exception. Later ones may be mere consequences.
     def self.reason(output)
       lines = output.lines(chomp: true).reject(&:empty?)
       said = lines.find { |line| line.match?(/\([A-Z][\w:]*\)|panicked|\[BUG\]/) } || lines.last
@@ -55,7 +54,7 @@ module Bench
       output&.close
     end
 
-    # What it says within its time; nil when that has passed, and an empty text when it has ended without a word.
+    # The line that it prints within its time; nil when that has passed, and an empty text when it has ended silently.
     def line(output)
       deadline = now + @limit
       said = +""

@@ -9,7 +9,7 @@ require_relative "workloads"
 module Bench
   # Which programs are run on what, how often, for how long, and in which order.
   class Plan
-    # What a measurement takes besides its own seconds, and the counting of system calls once for each cell.
+    # Seconds that a measurement takes besides its own, and those of counting system calls, once for each cell.
     START_SECONDS = 0.3
     COUNTING_SECONDS = 0.5
     TRACER_SECONDS = 0.2
@@ -44,8 +44,8 @@ module Bench
       end
     end
 
-    # What is measured in a round: each begins in turn, and every other round goes backwards, so that what one leaves to
-    # the machine meets all of them.
+    # The cells of a round: each begins in turn, and every other round goes backwards, so that the traces which one
+    # leaves on the machine meet all of them.
     def round(workload, number)
       some = cells(workload).reject(&:refusal)
       number.odd? ? some.rotate(number).reverse : some.rotate(number)

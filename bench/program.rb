@@ -101,7 +101,7 @@ module Bench
       sleep(Bench.warm_up(connections))
       figures = measure
       counting = ENV.fetch("BENCH_COUNTER", nil)
-      # Whoever reads the figures looks at the counter next.
+      # The reader of the figures looks at the counter next.
       count(counting) if counting
       Bench.say(figures)
       sleep if counting

@@ -27,7 +27,7 @@ module Bench
 
     def say(cell, round)
       left = @plan.estimate - @done
-      # What it really took so far says more about the machine than the plan does.
+      # The real time so far says more about the machine than the plan does.
       left *= (now - @begun) / @done if @done > 10
       if $stderr.tty?
         $stderr.write("\r\e[K#{head(cell, round)}, #{cell.target.name}; #{time(left)} to go")

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # What came of the runs of a cell.
+  # The outcome of the runs of a cell.
   class Result
     attr_reader :cell
 

@@ -7,7 +7,7 @@ require_relative "result"
 module Bench
   # Goes through a plan.
   class Runner
-    # What a program may need beyond its time where the machine is busy.
+    # Seconds that a program may need beyond its time when the machine is busy.
     GRACE_SECONDS = 30
 
     # Hashes, as the table and the report want them.

@@ -6,7 +6,7 @@ require_relative "../spec/support/postgresql"
 require_relative "../spec/support/redis"
 
 module Bench
-  # What programs need besides themselves: started when it is first asked for, once for all runs.
+  # Services that programs need. Each starts at its first use, once for all runs.
   class Services
     FILE_BYTES = 64 << 20
 
@@ -22,7 +22,7 @@ module Bench
       @stops = []
     end
 
-    # What tells a program where it is.
+    # Environment variables that tell a program where the service is.
     def env(service)
       @env ||= {}
       @env[service] ||= service ? start(service) : {}
@@ -56,7 +56,7 @@ module Bench
       File.join(folder, "data").tap do |path|
         File.open(path, "wb") do |file|
           file.write(Random.bytes(FILE_BYTES))
-          # What is not on the disk yet cannot be forgotten.
+          # The kernel cannot drop pages that are not on the disk yet.
           file.fsync
         end
       end

@@ -46,7 +46,7 @@ module Bench
       output.close
       return unless input.wait_readable(ATTACH_SECONDS) && input.readpartial(4096).include?("attached")
 
-      # Whatever else it has to say must not stop it.
+      # strace must not block at a full pipe, whatever else it prints.
       Thread.new { input.read }
       before = operations
       sleep(seconds)

@@ -8,9 +8,9 @@ module Bench
   # The target that the others are compared with.
   BASELINE = "async"
 
-  # What a program runs on. Known to the runner, and to the programs, which enter it.
+  # A scheduler, or threads, that a program runs on. The runner knows all targets, and programs enter them.
   #
-  # +gem+ is what has to be installed; +options+ and +env+ are for the Ruby that runs the program; +entry+ calls the
+  # +gem+ is the gem that it needs; +options+ and +env+ are for the Ruby that runs the program; +entry+ calls the
   # program's main flow, in a fiber that does not block, or not.
   Target = Data.define(:name, :title, :gem, :options, :env, :entry) do
     def initialize(name:, title:, entry:, gem: nil, options: [], env: {})
@@ -46,7 +46,7 @@ module Bench
           Fiber.set_scheduler(yield)
           Fiber.schedule do
             main.call
-            # UringMachine's waits only for the fibers that are there when it is told to close.
+            # The scheduler of UringMachine waits only for the fibers that are there when its close begins.
             Queue.new.pop
           end
           Fiber.set_scheduler(nil)

@@ -4,8 +4,8 @@
 #
 #   ruby -Ilib examples/http_server.rb [--port N] [--backend io_uring|epoll|poll|select]
 #
-# GET / says hello; GET /sleep/MS does so after MS milliseconds. Ctrl-C or SIGTERM ends it when what was asked until
-# then is answered; a second one ends it at once.
+# GET / says hello; GET /sleep/MS does so after MS milliseconds. At Ctrl-C or SIGTERM it answers the requests that it
+# has, and then ends; a second one ends it at once.
 
 require "optparse"
 require "socket"
@@ -50,7 +50,7 @@ def answer(verb, path)
   [200, "Slept for #{milliseconds} ms\n"]
 end
 
-# Takes connections from a listening socket until it is told to end.
+# Takes connections from a listening socket until somebody stops it.
 class Server
   attr_reader :served
 
@@ -83,7 +83,7 @@ class Server
 
   private
 
-  # What has come before is still read, and then the end.
+  # The fiber still reads the input that has come before, and then sees the end.
   def shut(client)
     client.shutdown(:RD)
   rescue Errno::ENOTCONN

@@ -26,7 +26,7 @@ require "uring_io"
 # Each fiber has its own connection while it needs one. With Rails: config.active_support.isolation_level = :fiber.
 ActiveSupport::IsolatedExecutionState.isolation_level = :fiber
 
-# What ends the stream of a cancelled job.
+# Raised to end the stream of a cancelled job.
 Cancelled = Class.new(StandardError)
 
 # A row of the table.
@@ -125,7 +125,7 @@ class Run
   end
 end
 
-# Performs so many jobs at a time until it is told to stop.
+# Performs so many jobs at a time until somebody stops it.
 class Worker
   POLL_SECONDS = 0.1
 

@@ -5,7 +5,7 @@ require "socket"
 require "timeout"
 require "uring_io"
 
-# What every case of bin/soak does: it works for a time, counts, and notes what must not happen.
+# The frame of every case of bin/soak: the case works for a time, counts, and notes violations.
 #
 #   ruby -Ilib soak/cases/NAME.rb BACKEND SECONDS SEED [LIMIT]
 #
@@ -89,7 +89,7 @@ class Case
     Thread.new { UringIO.run(backend:, **, &) }.value
   end
 
-  # Descriptors of this process, but for the one that looks.
+  # Descriptors of this process, except the one that lists them.
   def descriptors = Dir.children("/proc/self/fd").size - 1
 
   # KiB of memory that are resident.

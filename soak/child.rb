@@ -8,9 +8,9 @@ module Child
   LIB = File.expand_path("../lib", __dir__)
   LIMIT_SECONDS = 60
 
-  # What it wrote, and its status.
+  # The output of a child, and its status.
   Ended = Struct.new(:output, :errors, :status) do
-    # What is wrong with it; nil when nothing is.
+    # The fault of the child; nil when there is none.
     def trouble
       return if status.success? && errors.empty?
 

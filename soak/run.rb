@@ -13,13 +13,13 @@ module Soak
   LIB = File.expand_path("../lib", FOLDER)
   CASES = Dir.glob("*.rb", base: File.join(FOLDER, "cases")).map { |file| File.basename(file, ".rb") }.sort.freeze
   BACKENDS = %w[io_uring epoll].freeze
-  # What a case may need beyond its time: to start, to end, and where the machine is busy.
+  # Seconds that a case may need beyond its time: to start, to end, and when the machine is busy.
   GRACE_SECONDS = 60
   # The long form: how long a case works at least, and at most where it does not reach its goals.
   FULL_SECONDS = Hash.new(120).update("load" => 600).freeze
   FULL_LIMIT_SECONDS = 3600
 
-  # What came of a case on a backend.
+  # The outcome of a case on a backend.
   Outcome = Struct.new(:name, :backend, :operations, :faults, :violations) do
     def to_s
       [name.ljust(12), backend.ljust(10), operations.to_s.rjust(12), faults.to_s.rjust(16),
@@ -62,7 +62,7 @@ module Soak
       Outcome.new(name, backend, 0, 0, ["it said #{output.inspect}\n#{errors.last(15).join}"])
     end
 
-    # What a command writes, the lines of its standard error as they come, and how it ended.
+    # Runs a command. Returns its output, the lines of its standard error, which it prints as they come, and its status.
     def said(*command)
       Open3.popen3(*command) do |input, output, errors, waiter|
         input.close

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
 # Started by bench/falcon/run and bench/rails/run: Falcon where it is installed, and async-http's own server otherwise,
-# in this process or in so many workers, on whatever selector this process has. Says where it listens; SIGTERM and
-# Ctrl-C end it when what was asked is answered.
+# in this process or in so many workers, on whatever selector this process has. It prints where it listens. At SIGTERM
+# and Ctrl-C it answers the requests that it has, and ends.
 #
 #   ruby bench/falcon/server.rb [CONFIG.RU [WORKERS]]
 
@@ -54,7 +54,7 @@ if workers.zero?
     bound.close
   end
 else
-  # The workers end when nobody has the other end of this pipe any more, however that comes.
+  # The workers end when nobody has the other end of this pipe any longer, however that comes.
   reader, writer = IO.pipe
   workers.times do
     fork do

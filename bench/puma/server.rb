@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 # Started by bench/puma/run and bench/rails/run: Puma with so many threads, in this process or in so many workers, on
-# whatever NIO this process has. Says where it listens; SIGTERM ends it when what was asked is answered.
+# whatever NIO this process has. It prints where it listens. At SIGTERM it answers the requests that it has, and ends.
 #
 #   ruby bench/puma/server.rb THREADS [WORKERS [CONFIG.RU]]
 

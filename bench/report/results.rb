@@ -3,7 +3,7 @@
 require "json"
 
 module Bench
-  # What a run of the benchmarks found: the hash of the result file, with questions that the page asks of it.
+  # The results of a run of the benchmarks: the hash of the result file, with methods for the page.
   class Results
     # One target on one workload.
     class Cell
@@ -80,7 +80,7 @@ module Bench
 
     private
 
-    # What the results name and the lists do not is shown under its bare name.
+    # An entry that the results name and the lists do not appears under its bare name.
     def named(list, used)
       list = Array(list)
       list + (used.uniq - list.map { |item| item["name"] }).map { |name| { "name" => name } }

@@ -8,7 +8,7 @@ module Bench
     include Numbers
 
     SUBJECT = "io_uring"
-    # What no scheduler can be faster than.
+    # No scheduler can be faster than this.
     FLOOR = "floor"
     # These are on io_uring too: one of them being faster does not say that io_uring is no help.
     ON_RING = [SUBJECT, "sqpoll", "async-uring", "async+uring_io", "uringmachine"].freeze
@@ -31,7 +31,7 @@ module Bench
       @rivals = [results.baseline, "epoll", "threads"].compact.uniq - [SUBJECT]
     end
 
-    # What the page begins with.
+    # The beginning of the page.
     def summary
       return ["#{SUBJECT} has no result here#{because(target_note(SUBJECT))}."] if subject_workloads.empty?
 
@@ -64,7 +64,7 @@ module Bench
       @results.missing.map { |target| "#{target['name']}: #{target['note'] || 'no result, and no reason was given'}" }
     end
 
-    # What the reader had better know of the runs.
+    # Warnings for the reader about the runs.
     def cautions
       single = @results.cells.select { |cell| cell.run? && cell.rates.size < 2 }
       [*(once if single.any?), *unsteady]
@@ -195,7 +195,7 @@ module Bench
       "The highest median is that of #{best.target}: #{number(best.median)} #{per_second(workload)}."
     end
 
-    # Cells without a result, by the reason. Targets that have none anywhere are told of once for all.
+    # Cells without a result, by the reason. The page names targets that have no result at all only once.
     def not_run(name)
       gone = @results.missing.map { |target| target["name"] }
       cells = @results.cells_of(name).reject { |cell| cell.run? || gone.include?(cell.target) }

@@ -77,7 +77,7 @@ module Programs
       end
     end
 
-    # What another process sends in pieces of 1 KB.
+    # Receives bytes that another process sends in pieces of 1 KB.
     def receive(target, _folder)
       server = TCPServer.new("127.0.0.1", 0)
       client(server, 1) do |address|

@@ -15,7 +15,7 @@ class WebApp
   REDIS_CONNECTIONS = 16
   REDIS_TIMEOUT = 60
 
-  # What is right for GET.
+  # The right answer to a GET.
   def self.body(route)
     case route
     when "hello" then GREETING

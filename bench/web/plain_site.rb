@@ -4,7 +4,7 @@ require_relative "../../spec/support/redis"
 require_relative "app"
 
 module WebBench
-  # What bench/puma and bench/falcon ask for: the Rack app of app.rb, with a Redis where a route needs one.
+  # The site of bench/puma and bench/falcon: the Rack app of app.rb, with a Redis where a route needs one.
   class PlainSite
     ABOUT = {
       "hello" => "19 bytes: all that is measured is the server", "json" => "1.5 KB of JSON, made for each request",

@@ -7,7 +7,7 @@ require_relative "../../spec/support/postgresql"
 require_relative "server"
 
 module WebBench
-  # What bench/rails asks for: the Rails app of rails_app.rb, with a PostgreSQL, another web server and a file.
+  # The site of bench/rails: the Rails app of rails_app.rb, with a PostgreSQL, another web server and a file.
   class RailsSite
     ABOUT = {
       "queries" => "three queries of PostgreSQL by ActiveRecord, and JSON", "pg_sleep" => "a query that takes 50 ms",

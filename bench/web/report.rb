@@ -4,7 +4,7 @@ require "etc"
 require "json"
 
 module WebBench
-  # What came of a target in a workload.
+  # The outcome of a target in a workload.
   class Result
     attr_reader :workload, :target, :calls
 

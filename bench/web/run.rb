@@ -7,7 +7,7 @@ require_relative "../support/signals"
 require_relative "report"
 require_relative "server"
 
-# What bench/puma/run and bench/falcon/run have in common: wrk asks a server for a route, over so many connections, for
+# The common part of bench/puma/run and bench/falcon/run: wrk asks a server for a route, over so many connections, for
 # each of the targets in turn.
 module WebBench
   LIB = File.expand_path("../../lib", __dir__)
@@ -32,7 +32,7 @@ module WebBench
     end
   end
 
-  # What is asked for, and the arguments of the servers for it.
+  # A route to ask for, and the arguments of the servers for it.
   Workload = Data.define(:name, :title, :about, :group, :route, :connections, :arguments) do
     def to_json_hash = { name:, title:, unit: "requests", about:, group:, connections: }
   end

@@ -8,7 +8,7 @@ require "tempfile"
 module WebBench
   Failed = Class.new(StandardError)
 
-  # What one run of wrk on a fresh server came to. Times are in microseconds, memory is in KB.
+  # The figures of one run of wrk on a fresh server. Times are in microseconds, memory is in KB.
   Measurement = Data.define(:rate, :median, :slow, :processor, :memory)
 
   # Programs that end with this one, however that is.
@@ -100,7 +100,7 @@ module WebBench
       raise Failed, "GET #{path}: #{error.message} (#{error.class}) #{said}"
     end
 
-    # Whether it ended by itself when it was told to. Repeatable.
+    # Ends the server. Returns whether it ended by itself at the signal. Repeatable.
     def close
       return @ended if @closed
 

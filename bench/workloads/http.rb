@@ -18,7 +18,7 @@ def answer(socket)
   socket.write(RESPONSE)
 end
 
-# A server in plain Ruby, which wrk asks over kept connections. What an operation takes is from one answer to the next
+# A server in plain Ruby, which wrk asks over kept connections. The time of an operation is from one answer to the next
 # on the same connection, so wrk's own time is part of it.
 Bench.missing("wrk is not installed") unless Bench.executable?("wrk")
 Bench.program do |b|

@@ -19,7 +19,7 @@ require_relative "closes/monitors"
 
 # Runs one child after the other, and adds up what they tell.
 module Closes
-  # What each part of the case runs in its child, and its share of the time.
+  # The share of time of each part of the case, and the code that it runs in its child.
   PARTS = {
     "alone" => [3, ->(stint) { Party.new(stint, lanes: 1, actions: true).run_here }],
     "parties" => [4, ->(stint) { Party.together(stint) }],

@@ -5,9 +5,9 @@ require_relative "../case"
 require_relative "../child"
 require_relative "../../spec/support/seccomp"
 
-# Sockets, pipes and listeners are born, and die in every way there is: reset, half closed, closed under who waits,
-# their numbers taken at once by others, inherited, their peer killed. Whoever waits must get the exception that the
-# kernel means for him. Numbered streams beside them must not notice, and nothing may be left open.
+# Sockets, pipes and listeners are born, and die in every way there is: reset, half closed, closed under a waiter,
+# their numbers taken at once by others, inherited, their peer killed. A waiter must get the exception that the
+# kernel means for it. Numbered streams beside them must not notice, and nothing may stay open.
 
 Late = Class.new(StandardError)
 Interrupted = Class.new(StandardError)
@@ -58,8 +58,8 @@ class Flow
   end
 end
 
-# A server for so many clients that has few descriptors. What it says: its port, how often it had none left, and how
-# many are open that were not before.
+# A server for so many clients that has few descriptors. It prints its port, how often it had no descriptor left, and
+# how many descriptors are open that were not open before.
 SHORT_OF_DESCRIPTORS = <<~'RUBY'
   require "socket"
   require "uring_io"
@@ -209,8 +209,8 @@ Case.run do
     fault
     same.call("reading what is shut down", one.pop, EOFError)
   end
-  # The waiter is told to end while the number is somebody else's, who must not notice: before or after that one gets
-  # what the waiter must not take.
+  # The waiter ends while somebody else has the number. The new owner must not notice: he gets his bytes before or after
+  # that, and the waiter must not take them.
   actions[:closed_under_who_waits] = lambda do |open|
     here, peer = keep.call(open, pairs.values.sample(random:).call)
     waits = [-> { here.readpartial(10) }, -> { here.wait_readable }, -> { here.wait(IO::READABLE | IO::PRIORITY, nil) }]

@@ -4,13 +4,13 @@ require "fileutils"
 require "tmpdir"
 require_relative "../case"
 
-# Every public method and hook with random arguments, as a program that has gone wrong would call them. What comes of it
-# must be a value or an exception of the documented classes: no crash, no hang.
+# Calls every public method and hook with random arguments, as a program that has gone wrong would. The result must be a
+# value or an exception of the documented classes: no crash, no hang.
 class Hostile
   Stop = Class.new(StandardError)
   Evil = Class.new(StandardError)
 
-  # What a call may raise.
+  # The exceptions that a call may raise.
   ALLOWED = [ArgumentError, TypeError, RangeError, IOError, SystemCallError, UringIO::Error, ThreadError, FiberError,
              NoMethodError, FrozenError, IO::Buffer::LockedError, IO::Buffer::AccessError, IO::Buffer::AllocationError,
              IO::Buffer::InvalidatedError, IO::Buffer::MaskError, StopIteration, Evil, LocalJumpError,
@@ -47,10 +47,10 @@ class Hostile
     @soak.done
   end
 
-  # What is called, when somebody asks.
+  # The last call, for messages.
   attr_reader :last
 
-  # What is called: made anew now and then, because calls close it.
+  # The objects that it calls. It makes new ones now and then, because calls close them.
   def subjects
     backend = @soak.backend
     if @subjects.nil? || random.rand(200).zero?

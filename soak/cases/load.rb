@@ -4,11 +4,11 @@ require_relative "../case"
 require_relative "../child"
 
 # A server with many keep-alive connections, of which one in a hundred misbehaves: half requests, resets in the middle
-# of a request or an answer, nonsense, one byte a second. Everybody else gets each answer, complete and his own, until
-# the server is told to end; and then those that are under way.
+# of a request or an answer, nonsense, one byte a second. Every other client gets each answer, complete and its own,
+# until somebody stops the server; and then the answers that the server has begun.
 
-# What the server answers to /DELAY/SIZE/TEXT after DELAY milliseconds is SIZE times TEXT. SIGTERM ends it when all that
-# was asked is answered. It says its port, and at the end how much it answered and which descriptors are still open.
+# To /DELAY/SIZE/TEXT the server answers SIZE times TEXT after DELAY milliseconds. At SIGTERM it answers all its
+# requests and ends. It prints its port, and at the end how much it answered and which descriptors are still open.
 SERVER = <<~'RUBY'
   require "socket"
   require "uring_io"
@@ -57,7 +57,7 @@ SERVER = <<~'RUBY'
     told.pop
     ending = true
     server.shutdown(:RD)
-    # What came before is read after it, and the end then.
+    # The fiber reads earlier input after that, and then the end.
     idle.each_key do |client|
       client.shutdown(:RD)
     rescue Errno::ENOTCONN

@@ -2,9 +2,9 @@
 
 require_relative "../case"
 
-# What was done and is over leaves nothing behind: no memory, no descriptor, no thread.
+# Finished work leaves nothing behind: no memory, no descriptor, no thread.
 Case.run(echoes: 10_000_000, fibers: 1_000_000, timers: 1_000_000, connections: 100_000) do
-  # What a round makes of each; a thousandth of what the long form wants.
+  # The numbers of a round: a thousandth of those of the long form.
   counts = { echoes: 10_000, fibers: 1000, timers: 1000, connections: 100 }
 
   # Each exchange is four operations: two writes and two reads.
@@ -81,8 +81,8 @@ Case.run(echoes: 10_000_000, fibers: 1_000_000, timers: 1_000_000, connections: 
   end
   measured << measure.call
   growth = -> { measured.map { |at| at[:memory] }.each_cons(2).map { |earlier, later| later - earlier } }
-  # What leaks does so all the time. In a short run Ruby's heap and the arenas of malloc still grow now and then, and on
-  # a busy machine for some time on end: it takes that time.
+  # A leak grows all the time. In a short run Ruby's heap and the arenas of malloc still grow now and then, and on a
+  # busy machine for some time on end: the case takes that time.
   until full? || growth.call.min <= 256 || measured.size > 4 * parts
     3.times { round.call }
     rounds += 3

@@ -4,10 +4,10 @@ require "fileutils"
 require "tempfile"
 require_relative "../case"
 
-# What is open belongs to this process and this user alone. While schedulers, selectors and rings live and have all
-# sorts of operations in flight, programs that are started look at the descriptors that they have got, forked children
-# use what they have inherited, and others go on as another user. Some schedulers and selectors are restricted: what
-# they do goes on, and nothing else does.
+# Open files belong to this process and this user alone. Schedulers, selectors and rings have all sorts of operations in
+# flight. Meanwhile started programs look at the descriptors that they have got, forked children use the objects that
+# they have inherited, and others go on as another user. Some schedulers and selectors are restricted: they do their own
+# operations, and no others.
 
 NOBODY = 65_534
 SECRET = "for root's eyes only"
@@ -44,7 +44,7 @@ Case.run do
     done
   end
 
-  # What a scheduler that is restricted does not do, whatever it does meanwhile.
+  # Calls that a restricted scheduler does not make, whatever else it does meanwhile.
   outside = { open: ->(ring) { ring.open(secret.path) }, unlink: ->(ring) { ring.unlink(victim) },
               batch: ->(ring) { ring.batch! { |b| b.unlink(victim) } }, socket: ->(ring) { ring.socket(:INET) },
               chain: ->(ring) { ring.chain { |c| c.unlink(victim) } },
@@ -109,7 +109,7 @@ Case.run do
   rescue Errno::EBADF, ArgumentError
     false
   end
-  # What a program has open but for what it opened itself.
+  # Finds descriptors of a started program that it has not opened itself.
   started = lambda do |wrong|
     alive.call(wrong) do
       found = IO.popen(["ls", "-l", "/proc/self/fd"], err: File::NULL).readlines(chomp: true).grep(/ -> /)
@@ -118,7 +118,7 @@ Case.run do
     end
   end
 
-  # What each answers to a child that uses it.
+  # A use of each object in a child.
   uses = { scheduler: ->(it) { it.io_wait($stdin, IO::READABLE, 0) }, selector: ->(it) { it.select(0) },
            ring: :nop.to_proc, batch: ->(it) { it.batch(&:nop) }, stat: ->(it) { it.stat("/") },
            chain: ->(it) { it.chain(&:nop) }, stats: :stats.to_proc }
@@ -156,7 +156,7 @@ Case.run do
     end
   end
 
-  # Who is somebody else by now can open what that one may, and no more, on rings from before, too.
+  # A process that has changed its user can open the files of the new user only, on earlier rings, too.
   dropped = lambda do |wrong|
     attempts = { open: ->(ring) { ring.open(secret.path) }, batch: ->(ring) { ring.batch! { |b| b.open(secret.path) } },
                  chain: ->(ring) { ring.chain { |c| c.open(secret.path) } },

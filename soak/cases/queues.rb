@@ -3,7 +3,7 @@
 require "tempfile"
 require_relative "../case"
 
-# Queues that are far too small for what is asked of them: rings of 1, 2 and 8 entries under thousands of operations,
+# Queues that are far too small for their work: rings of 1, 2 and 8 entries under thousands of operations,
 # batches of hundreds, chains as long as the ring, bursts that the completion queue cannot hold; and signals that keep
 # interrupting every wait. Each operation must be over once, with its own result.
 

@@ -26,7 +26,7 @@ UNLOCKED = [<<~RUBY, nil].freeze
   end
 RUBY
 
-# What every one of the programs does, after its refusal.
+# The work of every program after its refusal.
 PROGRAM = <<~'RUBY'
   require "socket"
   require "tempfile"

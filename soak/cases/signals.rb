@@ -3,8 +3,8 @@
 require "timeout"
 require_relative "../case"
 
-# Deadlines that pass at the moment of the wakeup. What is given to somebody who waits is taken by one, once: nothing
-# stays in a queue, free in a pool or signalled while anybody waits for it, and nobody gets what was not given.
+# Deadlines that pass at the moment of the wakeup. One waiter takes each given object, once: no object stays in a queue,
+# free in a pool or signalled while anybody waits for it, and nobody gets an object that was not given.
 Case.run(operations: 3_000_000) do
   rng = random
 
@@ -18,7 +18,7 @@ Case.run(operations: 3_000_000) do
   # Most deadlines pass while others run, some in the middle of a turn.
   limit = -> { rng.rand(4).zero? ? nil : rng.rand * 0.01 }
 
-  # Waits until the block is true. What is wrong when it is not for long.
+  # Waits until the block is true. Notes a violation when it stays false for long.
   settles = lambda do |text, &settled|
     patience = now + 5
     sleep(0.0005) until settled.call || now > patience

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Closes
-  # What needs a process for itself, or comes seldom: the collector closes, threads wait, children are forked.
+  # Actions that need a process of their own, or that come seldom: the collector closes, threads wait, children fork.
   class Actions
     NAMES = %i[forgotten root blocked_thread forked popen block_form].freeze
 

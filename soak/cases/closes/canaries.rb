@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
 module Closes
-  # Strings that take the place of memory which was freed too early. Whatever writes into them is seen.
+  # Strings that take the place of memory which Ruby has freed too early. They show every write into that memory.
   class Canaries
-    # What malloc is asked for: the buffers of IO#gets and of IO#each_char, of small and large reads.
+    # The sizes that Ruby asks malloc for: the buffers of IO#gets and of IO#each_char, of small and large reads.
     SIZES = [8192, 8192, 1024, 8192, 65_536, 8192, 16_384, 8192, 131_072, 4096].freeze
     WHOLE = SIZES.uniq.to_h { |size| [size, ("v" * (size - 1)).freeze] }.freeze
     KEPT = 200

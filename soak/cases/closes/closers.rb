@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Closes
-  # What Ruby raises in a thread that is in a system call on an IO when another thread closes that.
+  # Ruby's exception in a thread that is in a system call on an IO when another thread closes that IO.
   module ForOthers
     def self.===(error) = error.instance_of?(IOError) && error.message == "stream closed in another thread"
   end
@@ -46,7 +46,7 @@ module Closes
       often || names.size == 1 ? name : (names - SELDOM.keys).sample(random: @stint.random)
     end
 
-    # What the block raises when this one runs it; :late when it does not come back.
+    # The exception of the block when this closer runs it; :late when the block does not come back.
     def run(name, &block)
       outcome = Thread::Queue.new
       job = lambda do

@@ -9,7 +9,7 @@ module Closes
   # +direction+ is :read, :write or :other. +lone+ says that it takes what others would wait for, or writes through
   # Ruby's lock for writers; +ends_only+ that it is for IOs that are closed under it; +ring+ that it needs a ring.
   Kind = Struct.new(:name, :direction, :places, :ring, :lone, :ends_only, :work) do
-    # What a waiter finds there: a ring, and text to be written.
+    # Waits. It gets a ring, and text to write.
     def call(io, ring, text, full) = work.call(io, ring, text, full)
   end
 
@@ -20,7 +20,7 @@ module Closes
       KINDS[name] = Kind.new(name, direction, places, ring, lone, ends_only, work)
     end
 
-    # What the block of a loop breaks with: an IO is what the loop itself returns, at the end.
+    # The value that the block of a loop breaks with. An IO comes from the loop itself, at the end.
     def found(broken) = broken.is_a?(IO) ? nil : broken
   end
 
@@ -62,7 +62,7 @@ module Closes
   kind(:accept, :other, %i[server tcp_server]) { |io| io.accept.close || :ready }
   kind(:connect, :other, %i[connecting], lone: true) { |io, _, _, full| io.connect(full) && :ready }
 
-  # What an integer names is awaited like an IO.
+  # A waiter may give a descriptor's number in place of the IO.
   ring = lambda do |name, direction, places, **options, &work|
     kind(:"ring_#{name}", direction, places, ring: true, **options, &work)
     kind(:"number_#{name}", direction, places, ring: true, **options) do |io, *rest|

@@ -91,7 +91,7 @@ module Closes
       peer.close
     end
 
-    # Those that got something are told of, and nobody else.
+    # The selector reports the monitors that have input, and no others.
     def check(some)
       some.each { |monitor| @peers[monitor].write("here") }
       ready = []

@@ -92,7 +92,7 @@ module Closes
 
     def tcp_server = [TCPServer.new("127.0.0.1", 0), nil, nil]
 
-    # What connects and waits, as nobody accepts.
+    # A socket that connects and waits, as nobody accepts.
     def connecting = [Socket.new(:INET, :STREAM), nil, nil]
 
     private

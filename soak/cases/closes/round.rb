@@ -75,7 +75,7 @@ module Closes
       clean_up
     end
 
-    # What is going on, for whom it may concern.
+    # A title for messages and for the lane's text.
     def title
       more = { "kept by a #{@kept}" => @kept, "ended by #{@abandoned} before" => @abandoned,
                "data before" => @raced, "then #{@taker}" => @taker }.select { |_, so| so }.keys
@@ -198,7 +198,7 @@ module Closes
       @ours.reopen(@other.ours)
     end
 
-    # Whoever has the number now must get what is his, and nothing that is not.
+    # The present owner of the number must get his own bytes, and no others.
     def take(number)
       case @taker
       when :file then file_taker
@@ -260,7 +260,7 @@ module Closes
       nil
     end
 
-    # Who reads what is reopened gets the new file's bytes.
+    # A reader of the reopened IO gets the bytes of the new file.
     def check_reopened
       if @way == :reopen_path
         reopened(Places::FILES["B"].byteslice(0, 4000)) { @ours.read(4000) }
@@ -301,7 +301,7 @@ module Closes
     # Whether it is something that came before the end.
     def due?(what, value)
       return false if what == :late
-      # What is written to a terminal goes on in the background, and makes room.
+      # The terminal takes its bytes in the background, which makes room.
       return true if @name == :written || (@name == :terminal && writes?)
       return value.nil? || value == :ready || value.empty? if HALF_CLOSED.key?(@way)
       return value == :ready || beginning?(value, @place.content) if @name == :disk
@@ -311,7 +311,7 @@ module Closes
 
     def beginning?(value, due) = value.is_a?(String) && !value.empty? && due.start_with?(value)
 
-    # Who is not concerned by the closing gets what is his.
+    # A waiter that the close does not concern gets its own bytes.
     def deliver
       waiter = @waiters.first
       case waiter.kind.direction
@@ -342,7 +342,7 @@ module Closes
       end
     end
 
-    # Who has kept the file gets all that is sent there.
+    # The holder of the kept file gets everything that the peer sends.
     def check_kept
       if @late && @keeper
         found = "".b

@@ -7,7 +7,7 @@ module Closes
     LANES = 24
     WIDTH = 320
     HEAD = COUNTS.size * 8
-    # What a lane's text has room for.
+    # The room for a lane's text.
     ROOM = WIDTH - HEAD
 
     def initialize(file)
@@ -36,7 +36,7 @@ module Closes
 
   # A part of the case, in a child process that may crash.
   class Stint
-    # Who waits must report within this time, and the kernel let go of a file.
+    # A waiter must report within this time, and the kernel must let go of a file.
     PATIENCE = 10
     # Each violation may have cost that time.
     VIOLATIONS_MAX = 4
