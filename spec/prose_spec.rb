@@ -26,7 +26,7 @@ RSpec.describe "The check of the pages and comments" do
     end
   end
 
-  it "finds lines that are too long, but for tables and what cannot be broken" do
+  it "finds lines that are too long, except tables and lines that cannot be broken" do
     expect(faults("# Title\n\n#{'word ' * 25}\n")).to contain_exactly(start_with("README.md:3: 125 characters"))
     expect(faults("# Title\n\n| #{'word ' * 25} |\n#{'a' * 130}\n")).to eq([])
   end

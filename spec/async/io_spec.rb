@@ -131,7 +131,7 @@ RSpec.describe "IO in Async tasks:" do
       end
     end
 
-    it "who waits to write to a full pipe is woken when its reader closes" do
+    it "a writer that waits at a full pipe goes on when the reader closes" do
       skip "io-event's EPoll does not map EPOLLERR to writers, and spins" if selector == :io_event
       reactor do |task|
         reader, writer = pipe
@@ -197,7 +197,7 @@ RSpec.describe "IO in Async tasks:" do
       end
     end
 
-    it "closing an IO that nobody waits for any more lets its descriptor be used again" do
+    it "closing an IO that nobody waits for any longer frees its descriptor for others" do
       reactor do
         200.times do |index|
           near, far = UNIXSocket.pair

@@ -71,7 +71,7 @@ RSpec.describe "require \"uring_io/async\"" do
       .to eq("IO::Event::Debug::Selector\n")
   end
 
-  it "falls back where io_uring is forbidden, and raises where it was asked for" do
+  it "falls back where io_uring is forbidden, and raises where the program names it" do
     skip Seccomp.missing if Seccomp.missing
     lines = [Seccomp.denying_io_uring(Errno::EPERM::Errno), 'require "uring_io/async"', 'require "async"',
              "Sync { print Fiber.scheduler.instance_variable_get(:@selector).backend, \"\n\" }"]

@@ -64,7 +64,7 @@ RSpec.describe "Async tasks" do
       expect(sum).to eq(499_500)
     end
 
-    it "are done before the reactor is, but for transient ones, which are stopped then" do
+    it "end before the reactor does, except transient ones, which the reactor then stops" do
       ended = []
       reactor do |task|
         task.async(transient: true) do

@@ -23,7 +23,7 @@ RSpec.describe "examples/http_server.rb" do
 
   each_backend do |backend|
     %w[INT TERM].each do |signal|
-      it "told to end by #{signal} takes nothing more, ends idle connections, and answers what was asked" do
+      it "at #{signal} takes no more connections, ends idle ones, and answers the requests that it has" do
         result = serving(backend) do |program, port|
           idle = connect(port)
           idle.write(request("/"))

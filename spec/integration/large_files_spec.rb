@@ -212,7 +212,7 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       end
     end
 
-    it "a full disk is told with Errno::ENOSPC by write, flush and close" do
+    it "write, flush and close report a full disk by Errno::ENOSPC" do
       skip "there is no /dev/full" unless File.exist?("/dev/full")
       scheduled do
         expect { File.binwrite("/dev/full", data) }.to raise_error(Errno::ENOSPC)

@@ -198,7 +198,7 @@ RSpec.describe "Child processes of a program on one thread" do
       end
     end
 
-    it "death by a signal is told as such, and $? is nobody else's meanwhile" do
+    it "reports the death by a signal as such, and no other fiber sees $? meanwhile" do
       seen = {}
       scheduled do
         reader, writer = pipe
@@ -332,7 +332,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(received == data).to be(true)
     end
 
-    it "what waits for a child lets sockets, sleeps and other children go on" do
+    it "a wait for a child lets sockets, sleeps and other children go on" do
       scheduled do
         here, there = unix_pair
         reader, writer = pipe

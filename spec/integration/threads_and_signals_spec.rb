@@ -571,7 +571,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect(lines.drop(3)).to contain_exactly("at_exit: nil", "trap EXIT")
       end
 
-      it "goes on when a fiber dies of an exception, which is told on standard error" do
+      it "goes on when a fiber dies of an exception, and reports it on standard error" do
         result = child(<<~RUBY, backend)
           #{prelude}
           scheduled do

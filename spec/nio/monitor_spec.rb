@@ -64,7 +64,7 @@ RSpec.describe "The contract of NIO::Monitor" do
       expect(monitor).to be_readable
     end
 
-    it "closed is deregistered, and takes no interest any more" do
+    it "closed is deregistered, and no longer takes an interest" do
       2.times { expect(monitor.close).to be_nil }
       expect([monitor.closed?, monitor.selector, selector.registered?(sockets.first)]).to eq([true, nil, false])
       [-> { monitor.interests = :w }, -> { monitor.add_interest(:w) }, -> { monitor.remove_interest(:r) }]

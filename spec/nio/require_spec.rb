@@ -56,7 +56,7 @@ RSpec.describe "require \"uring_io/nio\"" do
     end
   end
 
-  it "falls back where io_uring is forbidden, and raises where it was asked for" do
+  it "falls back where io_uring is forbidden, and raises where the program names it" do
     needs_nio4r
     skip Seccomp.missing if Seccomp.missing
     lines = [Seccomp.denying_io_uring(Errno::EPERM::Errno), 'require "uring_io/nio"', "puts NIO::Selector.new.backend"]

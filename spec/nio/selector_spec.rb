@@ -81,7 +81,7 @@ RSpec.describe "The contract of NIO::Selector" do
         end
       end
 
-      it "does not report what was ready before and is not any more" do
+      it "does not report an IO that is no longer ready" do
         monitor, ours, peer = armed
         peer << "x"
         ours.read_nonblock(1)
@@ -110,7 +110,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(monitor).to be_readable
       end
 
-      it "tells writers that nobody reads any more" do
+      it "tells writers that nobody reads any longer" do
         reader, writer = pipe
         fill(writer)
         monitor = selector.register(writer, :w)

@@ -128,7 +128,7 @@ RSpec.describe "examples/job_worker.rb" do
       end
     end
 
-    it "lets jobs end that are under way when it is told to stop, takes no others, and cancels them when told again",
+    it "ends its running jobs at the first SIGTERM and takes no others, and cancels them at the second one",
        limit: 60 do
       held = [*1..10]
       endless = [*11..20]

@@ -181,7 +181,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said).to eq(%(["thread", false]\n[nil, true]\n1\n))
     end
 
-    it "are told to Rails.error when they raise, but not when they are shut down" do
+    it "report their exceptions to Rails.error, but not the end of the scheduler" do
       said = program(<<~RUBY)
         Rails.error.subscribe(Class.new { def report(error, **) = puts(error.message) }.new)
         at_exit { p pool.stat[:busy] }

@@ -64,7 +64,7 @@ RSpec.describe "A Rails program" do
         expect(said).to eq("made\nmade\n")
       end
 
-      it "is told in an initializer that Rails sets the level later" do
+      it "reads in an initializer that Rails sets the level later" do
         said = rails(<<~RUBY, boot: false)
           #{attempt}
           Program.initializer("early") do |app|

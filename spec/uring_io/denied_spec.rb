@@ -104,7 +104,7 @@ RSpec.describe UringIO, "where a filter denies operations of a ring" do
       expect(found).to match([refused, /recv is denied.*filter/, "xyz", refused])
     end
 
-    it "is told by the doctor" do
+    it "is in the doctor's report" do
       found = denied(:send, :recv, <<~RUBY)
         require "uring_io/doctor"
         doctor = UringIO::Doctor.examine

@@ -33,7 +33,7 @@ RSpec.describe "The fibers of another program" do
   def socket_of(pid) = File.join(folder, "uring_io-#{pid}.socket")
 
   each_backend do |backend|
-    it "are told with what they wait for, also while one of them computes" do
+    it "appear with what they wait for, also while one of them computes" do
       asking(<<~RUBY) do |pid|
         queue = Queue.new
         reader, = IO.pipe
@@ -57,7 +57,7 @@ RSpec.describe "The fibers of another program" do
     end
   end
 
-  it "are told of a program that has only just been started" do
+  it "appear for a program that has only just been started" do
     child("UringIO.run { sleep }", env: environment, limit: 60) do |program|
       # Until then it has the environment of whoever started it.
       eventually { File.read("/proc/#{program.pid}/environ").include?("URING_IO_INSPECT") }
@@ -66,7 +66,7 @@ RSpec.describe "The fibers of another program" do
     end
   end
 
-  it "are told with the lines of the program itself, however deep they are below those of libraries" do
+  it "appear with the lines of the program itself, however deep they are below those of libraries" do
     library = Array.new(20) { |number| "/usr/lib/ruby/3.3.0/net/http.rb:#{number}:in `get'" }
     backtrace = [*library, "/srv/app/fetch.rb:7:in `fetch'", *library.first(3), "/srv/app/fetch.rb:12:in `each'"]
     wait = { text: "it waits", backtrace:, ready: false, hook: "io_wait", calls: [] }
@@ -77,7 +77,7 @@ RSpec.describe "The fibers of another program" do
     expect(lines.drop(5)).to eq(["... 15 more", backtrace[20], "... 3 more", backtrace.last])
   end
 
-  it "are told as JSON, with threads, and with fibers that no scheduler knows" do
+  it "appear as JSON, with threads, and with fibers that no scheduler knows" do
     asking(<<~RUBY) do |pid|
       Thread.new { sleep }.name = "sleeper"
       other = Fiber.new { Fiber.yield }

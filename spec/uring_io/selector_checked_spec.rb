@@ -88,7 +88,7 @@ RSpec.describe UringIO::Selector::Checked do
       end
     end
 
-    it "raises ThreadError in other threads, but for what is for them" do
+    it "raises ThreadError in other threads, except in the methods for them" do
       checking do |selector|
         reader, = pipe
         done = false

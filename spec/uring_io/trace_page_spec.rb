@@ -74,7 +74,7 @@ RSpec.describe "The page of a trace" do
               "Fiber 2 ran for 1 ms without a pause. At 3 ms, on io_uring 1"])
   end
 
-  it "says that the kernel was asked late, where the call that hands over came late" do
+  it "says that a system call began late, where the call that hands over came late" do
     write = operation["write", "socket 127.0.0.1:80", 6, 1, 12, 6]
     found = lambda do |*enters|
       waiting = fiber[1, "a.rb:1", [[0, 1], [12.5, 13]], [wait[1, 12.5, operations: [write]]]]

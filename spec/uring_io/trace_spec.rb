@@ -276,7 +276,7 @@ RSpec.describe "A trace" do
     files.each { |name| expect_nested(File.read(File.join(File.dirname(path), name))) }
   end
 
-  it "is told of when it cannot be written" do
+  it "reports on standard error that it cannot write the file" do
     result = child("UringIO.run { puts 1 }", env: { "URING_IO_TRACE" => "/nowhere/trace.json" })
     expect(result.stdout).to eq("1\n")
     expect(result.stderr).to start_with("uring_io: URING_IO_TRACE: /nowhere/trace.json cannot be written: ")

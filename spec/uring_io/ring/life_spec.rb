@@ -14,7 +14,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "lets go of what calls hold that it does not make any more" do
+    it "lets go of the objects of calls that it no longer makes" do
       ring = described_class.new(backend:).tap(&:close)
       buffer = IO::Buffer.new(8)
       raised { ring.read($stdin, buffer) }

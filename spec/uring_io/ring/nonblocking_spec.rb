@@ -116,7 +116,7 @@ RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
       end
     end
 
-    it "waits in a batch for room on a full socket whose peer sends no more" do
+    it "waits in a batch for room on a full socket whose peer has stopped sending" do
       everywhere do |ring|
         input, output = unix_pair
         room = 0

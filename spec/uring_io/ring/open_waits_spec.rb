@@ -80,7 +80,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
       end
     end
 
-    it "waits as well when it is told how to resolve the path, and where that is relative to" do
+    it "waits as well with resolve: and dir:" do
       skip "openat2(2) is missing" unless UringIO.support.operations.include?(:openat2)
       everywhere do |ring|
         path = fifo

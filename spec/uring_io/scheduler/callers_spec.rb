@@ -592,7 +592,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect(hooks.first).to eq(:address_resolve)
       end
 
-      it "what is an address already calls no address_resolve" do
+      it "a name that is an address already calls no address_resolve" do
         hooks = hooks_of(lambda do
           Addrinfo.tcp("127.0.0.1", 80)
           Addrinfo.ip("::1")
@@ -648,7 +648,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
       end
     end
 
-    describe "what blocks" do
+    describe "blocking work" do
       {
         "File.open" => ->(path) { File.open(path, &:itself) },
         "File.stat, .exist? and .size" => ->(path) { [File.stat(path), File.exist?(path), File.size(path)] },

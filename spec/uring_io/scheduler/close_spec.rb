@@ -73,7 +73,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       expect(result.status).to be_success
     end
 
-    it "closes once, however often it is asked to, and by either name" do
+    it "closes once, however often the program calls it, and by either name" do
       scheduler = nil
       ended = 0
       on_root do |current|

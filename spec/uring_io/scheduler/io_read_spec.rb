@@ -52,7 +52,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "asks a pipe for a line once, and has the ring read it" do
+      it "asks a pipe for a line once, and makes the ring read it" do
         skip "other backends ask before and after they wait" unless backend == :io_uring
         scheduled do |scheduler|
           reader, writer = pipe

@@ -56,7 +56,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       expect(order).to eq([:waits, :reads, writable])
     end
 
-    it "answers only with what was asked for and is there" do
+    it "returns only events that the caller waits for and that are there" do
       scheduled do |scheduler|
         socket, peer = unix_pair
         expect(scheduler.io_wait(socket, readable | writable, nil)).to eq(writable)
@@ -205,7 +205,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
         expect(order).to eq([[:reader, IO::READABLE], [:writer, false], [:both, IO::READABLE], [:writer, IO::WRITABLE]])
       end
 
-      it "ends a wait for urgent data that cannot come any more" do
+      it "ends a wait for urgent data that can no longer come" do
         scheduled do |scheduler|
           reader, writer = pipe
           writer.close

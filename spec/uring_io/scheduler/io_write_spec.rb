@@ -79,7 +79,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "answers -EPIPE, and the program lives, when nobody reads any more" do
+    it "returns -EPIPE, and the program lives, when nobody reads any longer" do
       scheduled do |scheduler|
         [pipe, unix_pair].each do |input, output|
           input.close

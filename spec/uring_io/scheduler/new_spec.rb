@@ -24,7 +24,7 @@ RSpec.describe UringIO::Scheduler, ".new" do
       expect(backend_of(backend: backend.to_s)).to eq(backend)
     end
 
-    it "takes the backend from URING_IO_BACKEND unless it is told another" do
+    it "takes the backend from URING_IO_BACKEND unless the program names another" do
       with_environment(backend.to_s) do
         expect(backend_of).to eq(backend)
         expect(backend_of(backend: nil)).to eq(backend)
@@ -51,7 +51,7 @@ RSpec.describe UringIO::Scheduler, ".new" do
     end
   end
 
-  it "takes the best backend that works when none is asked for, also for an empty variable" do
+  it "takes the best backend that works when the program names none, also for an empty variable" do
     [nil, ""].each { |value| with_environment(value) { expect(backend_of).to eq(UringIO.support.best) } }
   end
 
@@ -105,7 +105,7 @@ RSpec.describe UringIO::Scheduler, ".new" do
     expect(polled).to eq("polled")
   end
 
-  it "does not fall back from a polling kernel thread that was asked for" do
+  it "does not fall back when the program wants a polling kernel thread" do
     expect { described_class.new(backend: :epoll, sqpoll: true) }.to raise_error(UringIO::UnsupportedError, /sqpoll/)
     expect { described_class.new(sqpoll: true, sqpoll_idle: -1) }.to raise_error(ArgumentError)
     expect { described_class.new(sqpoll: true, sqpoll_idle: 1e9) }.to raise_error(ArgumentError, /sqpoll_idle/)

@@ -280,7 +280,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
   end
 
   each_own_selector do
-    it "raises what Ruby raises where it is asked whether something is pending" do
+    it "raises an exception that comes while it asks Ruby for pending ones" do
       error = Class.new(StandardError)
       selecting do |selector, _|
         # Ruby looks for exceptions of other threads whenever a method returns to a native one.

@@ -369,7 +369,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       describe "a fiber that is raised into or killed while it reads" do
         { "raised into" => ->(fiber) { fiber.raise(IndexError, "from outside") },
           "killed" => lambda(&:kill) }.each do |how, interrupt|
-          it "ends when it was #{how}; nothing is written to its buffer any more, and the input is the next one's" do
+          it "ends when it was #{how}; nobody writes to its buffer any longer, and the next read gets the input" do
             selecting do |selector, _|
               [pipe, unix_pair, tcp_pair].each do |input, output|
                 buffer = IO::Buffer.new(8)

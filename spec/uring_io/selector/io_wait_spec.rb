@@ -17,7 +17,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
     end
 
     describe "its answer" do
-      it "is what is ready of what was asked for, as an Integer" do
+      it "has the events that are there, of those that the caller waits for, as an Integer" do
         selecting do |selector, _|
           socket, peer = unix_pair
           expect(served(selector) { wait_for(selector, socket, writable) }).to eq(writable)
@@ -32,7 +32,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "tells urgent data only, where it was asked for with what is not there" do
+      it "is urgent data alone when the other events are not there" do
         selecting do |selector, _|
           socket, peer = tcp_pair
           waiter = started { wait_for(selector, socket, readable | priority) }
@@ -606,7 +606,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
       end
     end
 
-    it "finds regular files ready for all that is asked" do
+    it "finds regular files ready for every event" do
       selecting do |selector, _|
         file = closing(File.open(free_path, "w+"))
         [readable, writable, readable | writable].each do |events|

@@ -31,7 +31,7 @@ RSpec.describe "UringIO::Selector.new" do
       expect(backend_of(backend: backend.to_s)).to eq(backend)
     end
 
-    it "takes the backend from URING_IO_BACKEND unless it is told another" do
+    it "takes the backend from URING_IO_BACKEND unless the program names another" do
       with_environment(backend.to_s) do
         expect(backend_of).to eq(backend)
         expect(backend_of(backend: nil)).to eq(backend)
@@ -95,7 +95,7 @@ RSpec.describe "UringIO::Selector.new" do
     end
   end
 
-  it "takes the best backend that works when none is asked for, also for an empty variable" do
+  it "takes the best backend that works when the program names none, also for an empty variable" do
     [nil, ""].each { |value| with_environment(value) { expect(backend_of).to eq(UringIO.support.best) } }
   end
 
@@ -104,7 +104,7 @@ RSpec.describe "UringIO::Selector.new" do
     with_environment("bogus") { expect { backend_of }.to raise_error(ArgumentError, /URING_IO_BACKEND.*"bogus"/) }
   end
 
-  it "raises UnsupportedError for a backend that was asked for and cannot work" do
+  it "raises UnsupportedError when the program names a backend that cannot work" do
     missing = UringIO.support.backends.values.reject(&:available?)
     expect(missing).not_to be_empty # those of other systems, at least
     missing.each do |backend|

@@ -230,7 +230,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "is told also of a wait without limit", io_event: { Select: "measures limited waits only" } do
+      it "counts a wait without limit, too", io_event: { Select: "measures limited waits only" } do
         selecting do |selector, _|
           reader, writer = pipe
           waiter = started { wait_for(selector, reader, IO::READABLE) }

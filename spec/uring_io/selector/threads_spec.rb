@@ -162,7 +162,7 @@ RSpec.describe "UringIO::Selector, several of them" do
   end
 
   each_own_selector do
-    it "refuse to be used by other threads, but for push, wakeup and questions" do
+    it "refuse calls of other threads, except push, wakeup and questions" do
       selecting do |selector, _|
         reader, = pipe
         fiber = parked(selector)
