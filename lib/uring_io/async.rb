@@ -1,27 +1,27 @@
 # frozen_string_literal: true
 
-# Makes UringIO::Selector what io-event, and with it Async, async-http and Falcon, takes for every reactor that this
-# process makes from now on:
+# Makes io-event use UringIO::Selector for every reactor that this process makes from now on. Async, async-http and
+# Falcon use io-event:
 #
 #   require "uring_io/async"
 #
-# It may come before or after `require "async"`; a reactor that runs already keeps its selector. Which backend it is
-# follows URING_IO_BACKEND, and otherwise is the best that works, as for UringIO::Selector.new.
+# It may come before or after `require "async"`; a reactor that runs already keeps its selector. The selector uses the
+# backend of URING_IO_BACKEND, or else the best one that works, as UringIO::Selector.new does.
 #
-# The choice is made inside this process and not by setting ENV["IO_EVENT_SELECTOR"], which every child program would
-# inherit: those that use Async without this gem would not start. Children by fork, and threads, have it.
+# The choice holds inside this process, its threads and its forked children. It does not set ENV["IO_EVENT_SELECTOR"],
+# which every child program would inherit: programs that use Async without this gem would not start.
 #
-# Where the environment has IO_EVENT_SELECTOR, that counts: whoever runs the program asked for a certain selector.
-# EPoll, Select and URing name io-event's own ones; UringIO names ours.
+# When the environment has IO_EVENT_SELECTOR, that counts: the user of the program wants a certain selector. EPoll,
+# Select and URing name those of io-event; UringIO names ours.
 #
-# With URING_IO_CHECKED=1 each selector is watched for wrong use, see UringIO::Selector::Checked.
+# With URING_IO_CHECKED=1 each selector checks its use, see UringIO::Selector::Checked.
 
 require "uring_io"
 
 module UringIO
   # See selector.rb.
   class Selector
-    # The oldest io-event that is known to work with our selectors, as Async 2.46 needs it too.
+    # The oldest io-event that works with our selectors, as far as we know. Async 2.46 needs it too.
     IO_EVENT_NEEDED = "1.21"
     private_constant :IO_EVENT_NEEDED
 
@@ -30,7 +30,7 @@ module UringIO
     # @raise [Error] when it is too old
     # @api private
     def self.load_io_event
-      # The version by itself first: the rest of one that is too old may not even load.
+      # Load the version alone first: the rest of an io-event that is too old may not even load.
       require "io/event/version"
       if (IO::Event::VERSION.split(".").map(&:to_i) <=> IO_EVENT_NEEDED.split(".").map(&:to_i)).negative?
         raise Error, "uring_io/async needs io-event #{IO_EVENT_NEEDED} or newer, and this is #{IO::Event::VERSION}: " \

@@ -1,15 +1,15 @@
 # frozen_string_literal: true
 
-# Makes UringIO::NIO::Selector what nio4r makes for everybody who does not ask for a certain backend:
+# Makes nio4r return a UringIO::NIO::Selector to every program that does not name a backend. For Puma's reactor one line
+# in config/puma.rb is enough:
 #
 #   require "uring_io/nio"
 #
-# in config/puma.rb is all that Puma's reactor takes. It may come before or after `require "nio"`; a selector that was
-# made before stays what it is. Which backend ours waits by follows URING_IO_BACKEND, and otherwise is the best that
-# works.
+# It may come before or after `require "nio"`; selectors from before stay what they are. Ours uses the backend of
+# URING_IO_BACKEND, or else the best one that works.
 #
-# NIO::Selector.new(:epoll), and so `io_selector_backend :epoll` in config/puma.rb, is nio4r's own as before. Ours is
-# also there by the name :uring_io.
+# NIO::Selector.new(:epoll), and so `io_selector_backend :epoll` in config/puma.rb, still returns nio4r's own selector.
+# The name :uring_io stands for ours.
 
 require "uring_io"
 require_relative "nio/selector"

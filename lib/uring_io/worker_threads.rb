@@ -2,8 +2,8 @@
 
 # Worker threads.
 module UringIO
-  # Ruby threads for what blocks without a hook of its own: opening files, Zlib, IO.copy_stream.
-  # They are started when work comes, and end when they are closed.
+  # Ruby threads for blocking work that has no hook of its own: opening files, Zlib, IO.copy_stream. They start when
+  # work comes, and end when the pool closes.
   # @api private
   class WorkerThreads
     # @param size [Integer] most threads at once
@@ -13,9 +13,9 @@ module UringIO
       @threads = []
     end
 
-    # The queue that the threads take jobs from; there is at least one. Only for the thread that
-    # owns the pool.
-    # @raise [ThreadError] when there is no thread and none can be started
+    # The queue that the threads take jobs from. It makes sure that there is at least one thread. Only the owner of the
+    # pool may call it.
+    # @raise [ThreadError] when there is no thread, and Ruby cannot start one
     def queue
       @threads << Thread.new { work } if @jobs.num_waiting <= @jobs.size && @threads.size < @size
       @jobs
@@ -25,7 +25,7 @@ module UringIO
       @jobs
     end
 
-    # Lets the threads end once the work that is queued is done.
+    # Lets the threads end when they have done the queued work.
     def close
       @jobs.close
     end

@@ -1,15 +1,15 @@
 # frozen_string_literal: true
 
-# Nothing outlives its IO. Ruby 3.3 and 3.4 tell no scheduler when an IO is closed, and Ruby 4.0 tells it of some of
-# what is under way only. So the methods that close a descriptor, or give it another file, first end what schedulers,
-# selectors and rings do with it, and wait until that is over: who waited gets IOError, as a thread does
+# No operation outlives its IO. Ruby 3.3 and 3.4 tell no scheduler of a close, and Ruby 4.0 tells it of some operations
+# only. So the methods that close a descriptor, or give it another file, first end the operations of schedulers,
+# selectors and rings on it, and wait until these are over. Fibers that wait get IOError, as threads do
 # (ext/uring_io/src/classes/close.rs).
 module UringIO
   # @!parse
-  #   # What comes before IO#close and IO#reopen.
+  #   # Prepended to IO, before IO#close and IO#reopen.
   #   # @api private
   #   module Close
-  #     # Ends what is under way on an IO that is closed next without a call of its methods.
+  #     # Ends the operations on an IO before the caller closes it without a call of its methods.
   #     # @param io [IO]
   #     # @return [nil]
   #     def self.end_uses(io); end
@@ -19,7 +19,7 @@ module UringIO
   #     # As IO#reopen.
   #     def reopen(*); end
   #   end
-  #   # What comes before IO#close_read and IO#close_write, and those of BasicSocket.
+  #   # Prepended to IO and BasicSocket, before their close_read and close_write.
   #   # @api private
   #   module CloseHalf
   #     # As IO#close_read.

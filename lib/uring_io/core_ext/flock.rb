@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# File#flock waits in flock(2), with the whole thread. A fiber that holds the lock, and lets others run while it reads
-# or writes, would never get to give it back.
+# File#flock waits in flock(2), with the whole thread. A fiber that holds the lock and lets others run while it reads or
+# writes would never run again to give it back.
 module UringIO
   # Lets other fibers run while a fiber waits for a lock.
   #

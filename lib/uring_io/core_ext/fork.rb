@@ -2,9 +2,8 @@
 
 # Forked children.
 module UringIO
-  # Takes the inherited scheduler away from a forked child. It is closed there already: its ring or
-  # epoll set is the parent's, and so are the fibers that are parked. Ruby 4.0 does so by itself
-  # (process.c, rb_fork_ruby).
+  # Takes the inherited scheduler away from a forked child. It counts as closed there already: its ring or epoll set
+  # belongs to the parent, and so do its parked fibers. Ruby 4.0 does this by itself (process.c, rb_fork_ruby).
   # @api private
   module Fork
     # @return [Integer] as Process._fork, which every fork but Process.daemon goes through

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A selector for nio4r's users watches descriptors. On io_uring a watch keeps the file open, so that its peer would see
-# no end: closing an IO ends its watches first. An IO without watches costs one look at an instance variable. Only
+# A selector for nio4r's users watches descriptors. On io_uring a watch keeps the file open, and the peer would see no
+# end. So closing an IO ends its watches first. An IO without watches costs one look at an instance variable. Only
 # nio/watch.rb, which makes the watches, requires this file.
 module UringIO
   # See nio/selector.rb.

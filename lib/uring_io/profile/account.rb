@@ -15,11 +15,11 @@ module UringIO
       # The sums of a thread, in seconds.
       Thread = Struct.new(:id, :name, :seconds, :ran, :delayed, :waits, :timeline)
 
-      # A process that waits for something of the outside and for other things too is taken to wait for the former.
+      # When a process waits for something outside of it and for other things, the former counts.
       OUTSIDE = %i[socket file pipe child].freeze
       ORDER = [[*OUTSIDE, :other], %i[asleep], %i[gvl], %i[idle], %i[lock]].freeze
-      # A thread that sleeps longer than this in a server, or waits for a pipe from its parent, is one for maintenance,
-      # and nobody waits for it.
+      # A thread that sleeps longer than this in a server, or waits for a pipe from its parent, counts as maintenance:
+      # nobody waits for it.
       MAINTENANCE = 1.0
       # So does one that has slept for that part of its time, a little at a time.
       MOSTLY = 0.8

@@ -6,8 +6,8 @@ require_relative "sockets"
 
 module UringIO
   class Profile
-    # The agents in the Rubies that a profiled command starts. Each counts in a file of the folder that is made here: so
-    # its numbers are there also when the process was killed.
+    # The agents in the Rubies that a profiled command starts. Each counts in a file of a folder that this class makes,
+    # so that its numbers survive when something kills the process.
     class Agents
       FOLDER = "URING_IO_PROFILE_AGENT"
       # As ext/uring_io_agent/src/area.rs lays it out: words of 64 bits, and how many of them each part has.

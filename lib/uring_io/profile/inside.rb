@@ -2,9 +2,8 @@
 
 module UringIO
   class Profile
-    # Puts what an agent has counted inside of a process into what was seen of it from outside. Every sum stays what it
-    # was: the garbage collector is taken from what the process computed, and a thread's wait for the GVL from what it
-    # was seen asleep for.
+    # Adds the counts of an agent inside of a process to the samples from outside. The sums stay the same: the time of
+    # the garbage collector comes off the computing time, and a thread's wait for the GVL off its time asleep.
     module Inside
       # The states that a wait for the GVL can look like from outside, the likeliest first.
       SEEN_AS = %w[gvl lock asleep other idle].freeze

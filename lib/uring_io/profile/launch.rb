@@ -19,7 +19,7 @@ module UringIO
       # @return [Array<Integer>] Rubies that the command has started, and that go on
       attr_reader :left
 
-      # Runs the command, and returns when it has ended; after +seconds+ nobody looks any more.
+      # Runs the command, and returns when it has ended; the sampling stops after +seconds+.
       # @param command [Array<String>]
       # @param out [IO] for its standard output
       # @param inside [Boolean] whether an agent is to count inside of the Rubies that it starts
@@ -43,7 +43,7 @@ module UringIO
 
       private
 
-      # Without a place for their files nobody counts inside.
+      # Without a folder for their files the agents do not count.
       def new_agents
         Agents.new
       rescue ArgumentError, SystemCallError

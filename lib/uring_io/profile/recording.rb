@@ -7,7 +7,7 @@ require_relative "watcher"
 
 module UringIO
   class Profile
-    # Makes recordings: the sums that a sampler has seen, and what the machine says to them.
+    # Makes recordings: the sums of a sampler, and facts about the machine.
     module Recording
       CALLS_FOR_COST = 20_000
       RATES = 1..1000

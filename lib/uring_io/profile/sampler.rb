@@ -8,8 +8,8 @@ module UringIO
   class Profile
     # Looks at a process, its threads and its children so many times a second, from outside.
     class Sampler
-      # New threads and children are looked for at most that often, in seconds: to read folders of /proc costs more than
-      # to look at a thread.
+      # The sampler looks for new threads and children at most that often, in seconds: reading folders of /proc costs
+      # more than looking at a thread.
       SEARCH = 0.02
       private_constant :SEARCH
 

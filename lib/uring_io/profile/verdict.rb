@@ -17,7 +17,7 @@ module UringIO
       IDLE_BELOW = 0.02
       # Gains below this share are not worth a change.
       WORTH = 0.1
-      # Fewer looks than that are too few to say more than what was seen.
+      # With fewer samples than that, the verdict only repeats what they show.
       LOOKS = 20
       private_constant :CLASSES, :IDLE_BELOW, :WORTH, :LOOKS
 
