@@ -40,14 +40,14 @@ impl Call {
         }
     }
 
-    /// Has the kernel wait with a send.
+    /// Makes the kernel wait with a send.
     pub fn wait_in_kernel(&mut self) {
         if let Some((_, _, at_once)) = self.sent() {
             *at_once = false;
         }
     }
 
-    /// Has the kernel wait with a send after all, where its socket has a stream of bytes. Whether it has.
+    /// Makes the kernel wait with a send after all, if its socket has a stream of bytes. Returns whether it has one.
     pub fn wait_in_stream(&mut self) -> bool {
         let is_stream = self.sent().is_some_and(|(fd, ..)| !keeps_messages(fd));
         if is_stream {

@@ -1,4 +1,4 @@
-//! The bytes that a call is to move, and what it means when there are fewer.
+//! The bytes that a call has to move, and what it means when it moves fewer.
 
 use super::Call;
 use crate::platform::numbers;
@@ -58,7 +58,7 @@ impl Call {
         }
     }
 
-    /// Whether it is to fail with `EAGAIN` where it would have to wait.
+    /// Whether it has to fail with `EAGAIN` instead of waiting.
     pub fn never_waits(&self) -> bool {
         match self.bytes() {
             Bytes::ByFlags(_, flags) => flags & libc::MSG_DONTWAIT != 0,

@@ -1,4 +1,4 @@
-//! What holds of each call: one row a call, and the questions that the rows answer.
+//! Facts about each call: a row for each, and methods that look them up.
 //!
 //! The match has no wildcard and a row no default. A new call does not compile before somebody has
 //! decided all of it, above all whether it may be made with the credentials of a former user.
@@ -18,11 +18,11 @@ struct Facts<'a> {
     without_ring: WithoutRing,
 }
 
-/// Whether the kernel asks who makes the call. It does for a path or an address, and for options, some of
-/// which need a capability (socket(7), `SO_MARK`). Otherwise whoever has a descriptor open may use it.
+/// Whether the kernel checks the caller's credentials. It does for a path or an address, and for options, some of
+/// which need a capability (socket(7), `SO_MARK`). For other calls an open descriptor is enough.
 ///
-/// A thread of the kernel that polls for submissions makes calls as the user that made the ring. Those
-/// that ask are refused once the process is another user (`Ring::check`).
+/// A thread of the kernel that polls for submissions makes calls as the user that made the ring. After the process
+/// changes its user, the ring refuses calls with such a check (`Ring::check`).
 enum Credentials {
     Asked,
     Unasked,
@@ -67,7 +67,7 @@ enum WithoutRing {
     Refused,
     /// When its descriptor is ready, or in a worker thread, which it does not keep for long.
     Made,
-    /// In a worker thread that does not count as one meanwhile: it may wait for somebody else, for ever.
+    /// In a worker thread that may wait for somebody else for ever, so that it does not count as one meanwhile.
     MayHang,
 }
 

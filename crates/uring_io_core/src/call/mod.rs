@@ -23,8 +23,8 @@ use crate::operation::{Interest, LentBuffer, Target};
 use crate::platform::numbers;
 use crate::token::Token;
 
-/// One call. The fields are the arguments of the system call, see its man page. A target of `None` is
-/// found out where that is needed.
+/// One call. The fields are the arguments of the system call, see its man page. A backend that needs the target finds
+/// it out when it is `None`.
 #[allow(missing_docs)]
 #[derive(Debug)]
 pub enum Call {
@@ -322,7 +322,7 @@ pub enum Subject {
 /// How a call is one of a chain: it begins when the one before has succeeded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Link {
-    /// Whether the calls after it are made also when it fails.
+    /// Whether the chain goes on also when it fails.
     pub hard: bool,
     /// Whether its descriptor is a direct one of the ring: see [`Driver::take_slots`](crate::Driver::take_slots).
     pub direct: bool,
@@ -364,7 +364,7 @@ impl Call {
         }
     }
 
-    /// The same call once more, where that is one that goes on.
+    /// The same call once more, if it is a stream.
     pub fn again(&self) -> Option<Self> {
         match *self {
             Self::AcceptEach { fd, flags } => Some(Self::AcceptEach { fd, flags }),

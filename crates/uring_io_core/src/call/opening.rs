@@ -1,4 +1,4 @@
-//! Opens: what they name, and whether that may make them wait.
+//! Opens: the paths that they name, and whether these may make them wait.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -16,7 +16,7 @@ pub(crate) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Whether what an open names may make it wait; false as well when nothing is there.
+    /// Whether the file that an open names may make it wait; false as well when there is no such file.
     pub fn names_what_waits(&self) -> bool {
         let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
         let flags = match self.flags & libc::O_NOFOLLOW {

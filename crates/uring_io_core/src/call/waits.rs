@@ -1,4 +1,4 @@
-//! Which descriptors a call is about, and what it may have to wait for.
+//! The descriptors that a call uses, and what it may have to wait for.
 
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -23,7 +23,7 @@ enum Uses {
 }
 
 impl Uses {
-    /// That of a transfer. A file is not waited for, and nobody knows of what is not settled.
+    /// The descriptor of a transfer. Nobody waits for a file; a target that is not settled yet is unknown.
     fn transfer(fd: RawFd, direction: Direction, target: Option<Target>) -> Self {
         let waits = target.is_some_and(|target| !target.is_file());
         Self::Moves(fd, direction, waits)
@@ -101,9 +101,9 @@ impl Call {
         }
     }
 
-    /// The descriptors of the process that it is about, folders that paths begin at included: it must be
-    /// over before they are closed. -1 stands for none; that of a call with one comes last. One that closes a
-    /// descriptor is its close.
+    /// The descriptors of the process that it uses, including the folders that paths begin at. The call must be over
+    /// before somebody closes them. -1 stands for none; the descriptor of a call with only one comes last. A call
+    /// that closes a descriptor is itself the close, so that descriptor is not among them.
     pub fn about(&self) -> [RawFd; 2] {
         const NONE: RawFd = -1;
         match self.uses() {
@@ -113,8 +113,8 @@ impl Call {
         }
     }
 
-    /// The descriptor that it is made on, where it may have to wait for that: what
-    /// [`Driver::cancel_on`](crate::Driver::cancel_on) looks for.
+    /// The descriptor that it works on, if it may have to wait for that:
+    /// [`Driver::cancel_on`](crate::Driver::cancel_on) looks for it.
     pub fn waits_on(&self) -> Option<RawFd> {
         match self.uses() {
             Uses::Waits(fd, _) | Uses::Moves(fd, ..) => Some(fd),
@@ -195,7 +195,7 @@ impl Call {
         }
     }
 
-    /// Finds out what it is about where only the caller's descriptor tells: for readiness backends.
+    /// Finds out its target from the caller's descriptor: for readiness backends.
     pub(crate) fn settle(&mut self) -> Result<()> {
         match self {
             Self::Read { fd, target, .. }

@@ -15,9 +15,9 @@ pub(super) struct Parks<P> {
     pub in_flight: InFlight<P>,
     pub timers: Timers,
     pub ready: ReadyQueue,
-    /// Descriptors that are about to be closed, and the number of who does that: see `closing.rs`.
+    /// Descriptors that somebody is closing, each with the number of the close: see `closing.rs`.
     pub closing: Vec<(RawFd, u64)>,
-    /// Operations that are to be cancelled for that.
+    /// Operations that the owner has to cancel for that.
     pub ending: Vec<Token>,
 }
 

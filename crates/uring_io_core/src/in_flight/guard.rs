@@ -1,13 +1,13 @@
 //! Guards: a stream that receives from a socket has a poll beside it that tells when the peer has gone.
 //!
-//! Where bytes and their end wake a multishot receive together, newer kernels look at the socket once. They take the
-//! bytes, trust the socket that nothing is left, and forget that they were woken twice. The receive stays armed for a
-//! wakeup that never comes. Streams on TCP lose a reset like this (seen on Linux 6.16 up, not on 6.12), those on UNIX
+//! When bytes and their end wake a multishot receive together, newer kernels look at the socket once. They take the
+//! bytes, trust the socket that nothing is left, and forget the second wakeup. The receive stays armed for a wakeup
+//! that never comes. Streams on TCP lose a reset like this (seen on Linux 6.16 up, not on 6.12), those on UNIX
 //! sockets their end (6.18 up). The mend of axboe/liburing#1549 makes that rare and does not end it (7.3).
 //!
-//! The guard is woken by nothing but the end: a poll for no events, which a hang-up and an error complete. Then the
-//! receive is cancelled, which loses nothing, and started again. It finds what is left at once, because the kernel
-//! looks at a socket before it waits for it. A poll costs as much as to ask what kind of socket it is.
+//! Only the end wakes the guard: it is a poll for no events, which a hang-up and an error complete. The driver then
+//! cancels the receive, which loses nothing, and starts it again. The receive finds the rest at once, because the
+//! kernel looks at a socket before it waits for it. A poll costs as much as asking for the kind of the socket.
 
 use std::os::fd::RawFd;
 
@@ -57,7 +57,7 @@ impl<P> InFlight<P> {
         slot.is_some_and(|slot| matches!(slot.guard, Guard::Armed | Guard::Ending))
     }
 
-    /// Notes that the guard of a stream is to be cancelled. Whether it is armed.
+    /// Notes that the driver cancels the guard of a stream. Returns whether the guard is armed.
     pub fn end_guard(&mut self, token: Token) -> bool {
         let slot = self.slot_mut(token);
         slot.is_some_and(|slot| {
@@ -84,13 +84,13 @@ impl<P> InFlight<P> {
         }
     }
 
-    /// Takes the streams that are to be ended for the time being, or started again.
+    /// Takes the streams that the driver has to cancel for now, or to start again.
     pub fn take_turnabouts(&mut self) -> Vec<(Token, Turnabout)> {
         std::mem::take(&mut self.turnabouts)
     }
 
-    /// The call of a stream that is to be started again, unless its party has left or its descriptor is about to
-    /// be closed.
+    /// The call of a stream that the driver has to start again, unless its party has left or somebody closes its
+    /// descriptor.
     pub fn call_to_start_again(&mut self, token: Token) -> Option<&mut Call> {
         let slot = self.slot_mut(token)?;
         if slot.submitted || slot.payload.is_none() || slot.ended {

@@ -1,8 +1,8 @@
-//! Calls that linger: a send without a copy has come to its result, and the kernel goes on using the memory.
+//! Calls that linger: a send without a copy has its result, and the kernel still uses the memory.
 //!
-//! The notice that it is done comes when the peer has taken the bytes, which it may put off for ever. So nobody waits
-//! for it who closes the descriptor or the ring. The memory is the call's until then, and for good where nobody hears
-//! of the notice any more.
+//! The notice that the kernel is done comes when the peer has taken the bytes, which the peer may put off for ever. So
+//! a close of the descriptor or the ring does not wait for it. The memory belongs to the call until the notice, and
+//! for good when nobody hears of the notice any longer.
 
 use super::InFlight;
 use crate::token::Token;

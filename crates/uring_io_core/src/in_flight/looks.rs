@@ -1,4 +1,4 @@
-//! What is known of a park, for whoever looks from outside.
+//! Facts about a park, for somebody who looks from outside.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub struct Look {
     pub ready: bool,
     /// The call that is in flight, by its name.
     pub call: Option<&'static str>,
-    /// The descriptors that it is about.
+    /// The descriptors that the party uses.
     pub descriptors: Vec<RawFd>,
 }
 

@@ -8,7 +8,7 @@ use crate::error::is_cancellation;
 use crate::token::Token;
 
 impl<P> InFlight<P> {
-    /// Notes that what is started next under `token` stands in for a call on this descriptor.
+    /// Notes that the next operation under `token` stands in for a call on this descriptor.
     pub fn stand_in(&mut self, token: Token, fd: RawFd) {
         if let Some(slot) = self.slot_mut(token) {
             slot.begin_anew();

@@ -43,8 +43,8 @@ impl Epoll {
         })
     }
 
-    /// Watches `fd` for `events`, once. Whether that took a new entry although there was one: then it
-    /// is another file's descriptor now.
+    /// Watches `fd` for `events`, once. Returns whether that took a new entry although there was one: the
+    /// descriptor then belongs to another file now.
     pub fn watch(&mut self, fd: RawFd, events: i16) -> Result<bool> {
         let events = events as u32 | libc::EPOLLONESHOT as u32;
         let number = fd as usize;

@@ -52,8 +52,8 @@ impl Waiter {
         }
     }
 
-    /// Watches `fd` for `events`, once. Whether `fd` turns out to be another file's than the one that was
-    /// watched last. Fails with `EPERM` for a file that cannot be waited for.
+    /// Watches `fd` for `events`, once. Returns whether `fd` belongs to another file than at the last watch. Fails
+    /// with `EPERM` for a file that nobody can wait for.
     fn watch(&mut self, fd: RawFd, events: i16) -> Result<bool> {
         match self {
             Self::Epoll(epoll) => epoll.watch(fd, events),
@@ -124,7 +124,7 @@ impl Readiness {
         self.watch(token, fd, interest, attempt, counts)
     }
 
-    /// Tries a transfer, unless it is likely to wait. None when it must, and is to be started.
+    /// Tries a transfer, unless it is likely to wait. None when it must wait: the caller then starts it.
     pub fn attempt(&mut self, transfer: &Transfer, counts: &Counts) -> Option<i32> {
         let fd = transfer.fd;
         let may_be_empty =
@@ -224,8 +224,8 @@ impl Readiness {
         }
     }
 
-    /// Ends every wait for a descriptor that is about to be closed: its number may be another's by the time
-    /// that it is ready.
+    /// Ends every wait for a descriptor before its close: by the time that it is ready, its number may belong to
+    /// another file.
     pub fn before_close(&mut self, fd: RawFd) {
         self.complete_all(fd, -libc::EBADF);
     }

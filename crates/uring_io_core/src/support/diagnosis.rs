@@ -1,4 +1,4 @@
-//! Why a backend cannot be used: what surrounds the process, and which cause that makes of an errno.
+//! The reason why a backend does not work: the errno of the failed call, and the circumstances of the process.
 
 use std::fs;
 
@@ -9,9 +9,9 @@ use crate::error::{Error, Lack};
 
 /// Explains a call that a backend needs and that failed with `error`.
 ///
-/// Reads /proc and, where only a trial can tell, makes a small ring; call it once, when a backend
-/// could not be set up, not for the errors of single operations. For a ring that could not be
-/// made, pass what making it returned.
+/// Reads /proc and, when only a trial can tell, makes a small ring. Call it once, when setting up a backend has
+/// failed, and not for the errors of single operations. After a failed setup of a ring, pass the error of that
+/// setup.
 pub fn diagnose(error: &Error) -> Unavailable {
     Circumstances::of(error).explain(error)
 }

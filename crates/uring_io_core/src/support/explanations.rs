@@ -1,4 +1,4 @@
-//! Each cause of a refusal in words, with what can be done about it.
+//! Each cause of a refusal in words, with its cure.
 
 use super::diagnosis::{Circumstances, Explanation};
 use super::refusal::Reason;

@@ -1,9 +1,8 @@
-//! What this machine offers: each backend tried for real and, where one is refused, why.
+//! The backends of this machine: this module really tries each one and, if one is refused, finds the reason.
 //!
-//! An errno does not name its cause: a seccomp profile, a sysctl and a security module all answer
-//! `EPERM`, a missing call and a hidden one both `ENOSYS`. So a refusal is explained by reading
-//! what surrounds the process as well (`Circumstances`), and the explanation is a pure function
-//! of the two. Nothing is cached here.
+//! An errno does not name its cause: a seccomp profile, a sysctl and a security module all answer `EPERM`, a
+//! missing call and a hidden one both answer `ENOSYS`. So the explanation of a refusal also reads the
+//! circumstances of the process (`Circumstances`). It is a pure function of the two. This module caches nothing.
 
 mod diagnosis;
 mod explanations;
@@ -31,8 +30,8 @@ pub struct Support {
     /// All false where io_uring is unavailable; empty where the system is not Linux, as are the
     /// two lists below.
     pub operations: Vec<(&'static str, bool)>,
-    /// Those of a scheduler's operations that a filter on this process refuses to rings with `EACCES`, by name. A
-    /// scheduler does without them.
+    /// Operations of a scheduler that a filter on this process refuses to rings with `EACCES`, by name. A scheduler
+    /// does without them.
     pub denied: Vec<&'static str>,
     /// Features of io_uring by bit, see io_uring_setup(2): `("single_mmap", true)` first.
     pub features: Vec<(&'static str, bool)>,

@@ -1,10 +1,10 @@
-//! That a backend cannot be used, and why.
+//! Refusals: why a backend does not work.
 
 use std::fmt;
 
 use crate::error::Error;
 
-/// Why a backend cannot be used.
+/// The reason why a backend does not work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
     /// The kind of the cause.
@@ -19,7 +19,7 @@ pub struct Unavailable {
     pub remedy: String,
 }
 
-/// Kinds of cause for a backend that cannot be used.
+/// Kinds of cause for a backend that does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The kernel was built without the call, or is an emulation that lacks it.

@@ -120,7 +120,7 @@ impl Ring {
     }
 
     /// Fails when the kernel does not know the operation of an entry, refuses it to this ring, or would do it as
-    /// somebody else.
+    /// another user.
     fn check(&self, entry: &Entry, call: &Call) -> Result<()> {
         // Of commands the probe tells only that there are some; those for options came with this operation.
         const WAITID: u8 = 50;
@@ -145,7 +145,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Fails on a restricted ring, for what takes more than an operation that it makes.
+    /// Fails on a restricted ring, for calls that need more than the operations of a scheduler.
     fn unrestricted(&self, what: &'static str) -> Result<()> {
         if self.restricted {
             return Err(Error::restricted(what));
@@ -153,8 +153,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Whether the kernel goes on with this call after its first completion. The probe tells
-    /// operations and not what they are capable of, but each of these came with an operation.
+    /// Whether the kernel goes on with this call after its first completion. The probe lists operations and not their
+    /// abilities, but each of these abilities came with an operation.
     pub fn can_stream(&self, call: &Call) -> bool {
         const LINKAT: u8 = 39;
         const SOCKET: u8 = 45;

@@ -6,8 +6,8 @@ use io_uring::IoUring;
 use super::releases::Operations;
 use crate::error::{Error, Result};
 
-/// Has the kernel answer `EACCES` to operations other than these, to all flags of entries
-/// (`IOSQE_*`), and to everything that is registered later; then enables the ring. It cannot be taken back.
+/// Makes the kernel answer `EACCES` to operations other than these, to all flags of entries (`IOSQE_*`), and to
+/// every later registration; then enables the ring. Nobody can take that back.
 ///
 /// The calling thread becomes the only one that may submit (`SINGLE_ISSUER`).
 pub(super) fn restrict(ring: &IoUring, opcodes: &[u8], known: Operations) -> Result<()> {

@@ -184,7 +184,7 @@ pub(super) fn enter(
     .map(|_| true)
 }
 
-/// io_uring_enter(2) that submits nothing and does not wait: has the kernel bring what it has deferred.
+/// io_uring_enter(2) that submits nothing and does not wait: it makes the kernel do its deferred work.
 pub(super) fn reap(ring: &IoUring, intake: Option<&Intake>) -> std::io::Result<()> {
     if let Some(intake) = intake {
         taken(intake, 0)?;

@@ -1,4 +1,4 @@
-//! Whether the kernel makes what a scheduler submits: its operations, tried on a ring that nothing else uses yet.
+//! Finds out whether the kernel makes the operations of a scheduler: tries them on a ring that nobody uses yet.
 //!
 //! A process can be started with a filter that refuses single operations to its rings (from Linux 7.0 on: task
 //! restrictions and cBPF, `IORING_REGISTER_RESTRICTIONS` and `IORING_REGISTER_BPF_FILTER` without a ring). It answers
@@ -15,7 +15,7 @@ use super::submission::OPCODES;
 use crate::error::{Error, Result};
 use crate::token::Token;
 
-/// Operations without which no other one can be ended or done without, and nobody can be woken.
+/// Operations that every scheduler needs: without them it cannot end others, replace them, or wake anybody.
 const NEEDED: [u8; 3] = [
     opcode::PollAdd::CODE,
     opcode::AsyncCancel::CODE,

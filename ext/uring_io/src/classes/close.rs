@@ -1,5 +1,5 @@
 //! Modules UringIO::Close and UringIO::CloseHalf: the methods of IO that close a descriptor, or give it another
-//! file. They end what is under way on it first (`engine/closing.rs`).
+//! file. They first end the operations on it (`engine/closing.rs`).
 #![allow(unsafe_code)]
 
 use magnus::rb_sys::FromRawValue;
@@ -39,7 +39,7 @@ fn call_super_with(arguments: &[Value]) -> Result<Value, Error> {
     Ok(unsafe { Value::from_raw(value) })
 }
 
-/// Ends what is under way on an IO that is closed next without a call of its methods.
+/// Ends the operations on an IO before the caller closes it without a call of its methods.
 fn end_uses(ruby: &Ruby, io: Value) -> Result<Value, Error> {
     ending(ruby, io, Descriptors::Both, || Ok(ruby.qnil().as_value()))
 }

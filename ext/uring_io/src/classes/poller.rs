@@ -1,10 +1,10 @@
-//! Class UringIO::Poller: watches descriptors for whoever keeps them by monitors, as nio4r does
-//! (lib/uring_io/nio/selector.rb is its one user).
+//! Class UringIO::Poller: watches descriptors for monitors, as nio4r has them (only lib/uring_io/nio/selector.rb
+//! uses it).
 //!
-//! A watch is one poll. When it has found something it is over, and its owner arms it again: so what is
-//! still ready is reported each time. On io_uring the watches of a turn go to the kernel by the call that
-//! waits. A ring belongs to the thread that made it; when another thread comes to wait, it makes one of
-//! its own, and everything is to be armed again.
+//! A watch is one poll. It is over when it has found an event, and its owner arms it again: so the poller
+//! reports a descriptor each time as long as it is ready. On io_uring the call that waits hands the watches of
+//! a turn to the kernel. A ring belongs to the thread that made it. When another thread comes to wait, it makes
+//! a ring of its own, and the owner has to arm all watches again.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -223,7 +223,7 @@ impl Poller {
             return Ok(());
         }
         if !watches.driver.is_waiting() && watches.serves(ruby) {
-            // A ring that fails here says so to whoever waits.
+            // A ring that fails here reports it to the thread that waits.
             let _ = watches.end(token);
         } else if state.busy.get() || watches.driver.is_waiting() {
             watches.ended.borrow_mut().push(token);

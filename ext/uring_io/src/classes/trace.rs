@@ -9,7 +9,7 @@ use crate::engine::Engine;
 /// Bytes of a record, as `lib/uring_io/trace/reading.rb` unpacks them.
 const SIZE: usize = 37;
 
-/// Begins to record. False when that is being done already.
+/// Begins to record. False when somebody records already.
 fn begin(ruby: &Ruby, most: usize) -> Result<bool, Error> {
     Registry::of(ruby).begin_recording(ruby, most)
 }

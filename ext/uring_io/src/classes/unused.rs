@@ -1,5 +1,5 @@
-//! A scheduler that nobody has used yet. It belongs to no thread, but its backend was made: who asks for
-//! one that cannot be had is to hear of it from `new`.
+//! A scheduler that nobody has used yet. It belongs to no thread, but it has a backend already: `new` has to
+//! raise when the caller names a backend that does not work here.
 
 use magnus::{gc, Error, Ruby};
 use uring_io_core::{Driver, Options};

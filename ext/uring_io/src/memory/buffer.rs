@@ -82,8 +82,8 @@ impl BufferMemory {
         self.base.is_null()
     }
 
-    /// Leaves the buffer locked, until [`unlock`](Self::unlock) was called as often as this. False when
-    /// somebody else has locked it, who will unlock it without asking.
+    /// Leaves the buffer locked, until somebody has called [`unlock`](Self::unlock) as often as this. False when
+    /// somebody else has locked it, who will unlock it without asking us.
     pub fn keep_locked(mut self) -> bool {
         self.locked.take().is_some()
     }

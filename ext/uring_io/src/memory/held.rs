@@ -1,5 +1,5 @@
-//! Ruby's memory behind a call: strings and IO::Buffers that the kernel reads from or writes to, kept
-//! where they are until it is done with them.
+//! Ruby's memory behind a call: strings and IO::Buffers that the kernel reads from or writes to. They stay at their
+//! place until the kernel is done with them.
 #![allow(unsafe_code)]
 
 use std::alloc::{alloc_zeroed, Layout};

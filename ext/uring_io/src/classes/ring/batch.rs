@@ -188,7 +188,7 @@ impl Batch {
         Self::add_transfer(ruby, &this, io, data, timeout, Direction::Write, make)
     }
 
-    /// Makes the calls on an engine: what they came to, in their order.
+    /// Makes the calls on an engine, and returns their results in their order.
     pub fn make(ruby: &Ruby, this: Obj<Self>, engine: &Engine) -> Result<RArray, Error> {
         if this.made.replace(true) {
             return Err(errors::base(ruby, "this batch has run already"));

@@ -1,4 +1,4 @@
-//! Class UringIO::Ring::Memory: what the steps of a chain hand on.
+//! Class UringIO::Ring::Memory: bytes that the steps of a chain hand on.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use uring_io_core::{Memory, SharedMemory};
 use crate::memory::held::LENGTH_MAX;
 use crate::ruby::errors;
 
-/// Memory behind a UringIO::Ring::Memory: what the steps of a chain hand on.
+/// Memory behind a UringIO::Ring::Memory: bytes that the steps of a chain hand on.
 #[derive(TypedData)]
 #[magnus(class = "UringIO::Ring::Memory", size, free_immediately)]
 pub struct ChainMemory(RefCell<Option<Arc<SharedMemory>>>);

@@ -1,4 +1,4 @@
-//! Messages between rings: objects, under the GVL. Only waking whoever waits for one goes through the kernel.
+//! Messages between rings: objects, under the GVL. Only the wakeup of the receiver goes through the kernel.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use crate::ruby::{duration, errors};
 
 type Hook<T> = Result<T, Error>;
 
-/// Objects that were sent to a ring, and who waits for some.
+/// Objects that others have sent to a ring, and the fibers that wait for them.
 #[derive(Default)]
 pub struct Mailbox {
     objects: RefCell<VecDeque<Opaque<Value>>>,
@@ -24,7 +24,7 @@ pub struct Mailbox {
 }
 
 impl Ring {
-    /// Gives an object to another ring, and wakes whoever waits there for one.
+    /// Gives an object to another ring, and wakes a fiber that waits there for one.
     pub fn message(ruby: &Ruby, this: Obj<Self>, other: Obj<Self>, object: Value) -> Hook<()> {
         let host = Self::host(ruby, this)?;
         if other.is_closed() {

@@ -139,7 +139,7 @@ impl Ring {
         ]))
     }
 
-    /// Makes a call: what it came to, see `result::value`.
+    /// Makes a call and returns its result, see `result::value`.
     fn perform(ruby: &Ruby, this: Obj<Self>, call: Obj<RingCall>, timeout: Value) -> Hook<Value> {
         let made = Self::made_call(ruby, this, &call, timeout);
         call.held.release(ruby);
@@ -162,7 +162,7 @@ impl Ring {
         }
     }
 
-    /// Makes the calls of a batch at the same time: what they came to, in their order.
+    /// Makes the calls of a batch at the same time, and returns their results in their order.
     fn perform_all(ruby: &Ruby, this: Obj<Self>, batch: Obj<Batch>) -> Hook<RArray> {
         let host = Self::host(ruby, this);
         let made = host.and_then(|host| Batch::make(ruby, batch, host.engine(ruby)?));
@@ -172,9 +172,9 @@ impl Ring {
         made
     }
 
-    /// Makes a chain: for each step what it came to, then which of them broke it, nil for none, and whether
-    /// the timeout passed. `steps` has for each the call, which of the chain's own descriptors each of its
-    /// descriptors is, and which of them it opens, by number or nil.
+    /// Makes a chain. Returns the result of each step, then the step that broke the chain or nil, and whether the
+    /// timeout passed. `steps` has for each step the call, then for each of its descriptors the chain's own one that
+    /// stands for it, and last the one that the step opens, each by number or nil.
     fn perform_chain(
         ruby: &Ruby,
         this: Obj<Self>,
@@ -254,7 +254,7 @@ impl Ring {
         Ok(values)
     }
 
-    /// Whether the kernel may go on using what the current fiber's calls hold, unheard.
+    /// Whether the kernel may still use the objects of the current fiber's calls while nobody hears of the end.
     fn is_lost(ruby: &Ruby, this: Obj<Self>) -> bool {
         Self::host(ruby, this).is_ok_and(|host| host.engine(ruby).is_ok_and(Engine::is_lost))
     }
@@ -268,8 +268,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Makes a call that goes on, and yields what it brings: bytes, events or a descriptor. False where
-    /// the kernel does not go on by itself: then nothing was done.
+    /// Makes a stream, and yields its shots: bytes, events or a descriptor. False when the kernel does not go on by
+    /// itself: then it has done nothing.
     fn stream(ruby: &Ruby, this: Obj<Self>, call: Obj<RingCall>, limit: Value) -> Hook<bool> {
         let host = Self::host(ruby, this)?;
         let engine = host.engine(ruby)?;
@@ -293,7 +293,7 @@ impl Ring {
         Ok(true)
     }
 
-    /// Tells every call on this descriptor to end: how many there were.
+    /// Cancels every call on this descriptor, and returns how many there were.
     fn cancel_on(ruby: &Ruby, this: Obj<Self>, fd: i32) -> Hook<usize> {
         let host = Self::host(ruby, this)?;
         let engine = host.engine(ruby)?;

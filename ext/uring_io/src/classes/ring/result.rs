@@ -1,4 +1,4 @@
-//! What a call came to, as Ruby has it.
+//! The result of a call as a Ruby value.
 #![allow(unsafe_code)]
 
 use magnus::value::ReprValue;

@@ -1,4 +1,4 @@
-//! What a stream brings, as Ruby has it.
+//! The shots of a stream as Ruby values.
 
 use magnus::{prelude::*, Error, Ruby, Value};
 use uring_io_core::{Call, Shot};

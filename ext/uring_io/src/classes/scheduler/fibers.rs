@@ -1,4 +1,4 @@
-//! Fibers of a scheduler: made, run, and what becomes of what they die of.
+//! Fibers of a scheduler: making them, running them, and handling the exceptions that end them.
 #![allow(unsafe_code)]
 
 use magnus::error::ErrorType;

@@ -359,7 +359,7 @@ impl Scheduler {
         blocking::execute(ruby, work)
     }
 
-    /// Has `job`, which does `work`, called by a thread of the pool, and waits until that is done.
+    /// Makes a thread of the pool call `job`, which does `work`, and waits until that is done.
     fn await_job(
         ruby: &Ruby,
         this: Obj<Self>,
