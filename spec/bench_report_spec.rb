@@ -30,7 +30,7 @@ RSpec.describe Bench::Report do
 
   def text(hash) = text_of(described_class.new(hash).html)
 
-  # What is said in a section, by the id of its element.
+  # The text of a section, by the id of its element.
   def said(hash, section)
     html = described_class.new(hash).html[%r{<section id="#{section}".*?</section>}m]
     html.scan(%r{<li>(.*?)</li>}m).flatten.map { |item| text_of(item) }
@@ -42,7 +42,7 @@ RSpec.describe Bench::Report do
     expect(page).to include("default-src 'none'")
     expect(page[%r{<style>.*?</style>}m]).not_to match(/url\(|@import/)
     expect(page).not_to include("sourceMappingURL")
-    # What a script mentions are the homes of the library, in comments.
+    # The scripts mention only the homes of the library, in comments.
     homes = ["https://www.chartjs.org", "https://github.com/kurkle/color#readme"]
     expect(page.scan(%r{https?://[\w./#-]+})).to match_array(homes)
     expect(page).to include("The MIT License (MIT)", "Chart.js Contributors", "Jukka Kurkela")

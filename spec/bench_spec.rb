@@ -3,7 +3,7 @@
 require "json"
 require_relative "../bench/measurement"
 
-# What is measured is nobody's business here. These need one process, so they are for the one that has epoll.
+# These examples do not look at the measured figures. They need one process, so the one with epoll runs them.
 RSpec.describe "bench" do
   let(:run) { File.expand_path("../bench/run.rb", __dir__) }
   let(:file) { File.join(Dir.mktmpdir, "figures.json") }
@@ -42,7 +42,7 @@ RSpec.describe "bench" do
           "cpu_s_per_mop" => 1.0 }
       end }
     end
-    # What no machine can do, and what any can; a row that overlaps, and one that is not measured again.
+    # Rates that no machine reaches, and rates that any does; a row that overlaps, and one that the run leaves out.
     before = { "epoll" => [1e12, 1e12, 1e12], "threads" => [1, 1, 1], "poll" => [0, 1e12, 1e13], "async" => [1, 1, 1] }
     File.write(file, JSON.generate(figures[before]))
     result = bench("queue", "--with", "threads,epoll,poll", "--runs", 1, "--seconds", 0.05, "--compare", file,

@@ -30,8 +30,8 @@ RSpec.describe "The examples" do
     examples
   end
 
-  # What the pages say is there; everything that a ring does once is done. The first argument is the backend, which is
-  # also the one that programs get which name none.
+  # Sets up the files and servers that the pages mention, and makes the ring do everything that it does once. The first
+  # argument is the backend, which programs that name none get as well.
   let(:before) do
     <<~RUBY
       require "socket"
@@ -128,7 +128,7 @@ RSpec.describe "The examples" do
     RUBY
   end
 
-  # What comments take for granted.
+  # Names that comments take for granted.
   let(:names) do
     <<~RUBY
       require "net/http"
@@ -210,7 +210,7 @@ RSpec.describe "The examples" do
     end
   end
 
-  # Lines of a comment that are indented below an empty one, but for comments within these.
+  # Lines of a comment that are indented below an empty one, except comments within these.
   indented = /^ *#\n( *#   [^\s#].*\n(?: *#   .*\n)*)/
   comments = Dir[File.join(root, "lib/**/*.rb")].flat_map do |path|
     File.read(path).enum_for(:scan, indented).map do

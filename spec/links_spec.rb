@@ -2,7 +2,7 @@
 
 require_relative "support/public_face"
 
-# What the pages name in the code is there. Their links are rake lint's (rakelib/prose.rb).
+# The code has everything that the pages name. `rake lint` checks their links (rakelib/prose.rb).
 RSpec.describe "The pages" do
   root = File.expand_path("..", __dir__)
   # Without what is in fences, where nothing is a name.
@@ -29,7 +29,7 @@ RSpec.describe "The pages" do
   sources = Dir[File.join(root, "{ext,crates}/**/*.rs")]
   rust_text = sources.map { |path| File.read(path) }.join
   folders = %r{\A(?:\.ci|lib|bin|docs|spec|soak|bench|examples|crates|ext|exe|sig)/}
-  # What the fuzzer makes.
+  # Files that the fuzzer makes.
   made = %r{NAME|fuzz/(?:artifacts|corpus)}
 
   Dir[File.join(root, "{*.md,{docs,bench,soak}/**/*.md}")].each do |path|

@@ -5,7 +5,7 @@ require_relative "../rakelib/prose"
 
 # Only reads files: `rspec -O /dev/null spec/prose_spec.rb` needs nothing compiled.
 RSpec.describe "The check of the pages and comments" do
-  # What it says of a page, with an index and words beside it.
+  # The faults of a page or program, with an index and words beside it.
   def faults(text, name: "README.md", index: "# The pages\n")
     Dir.mktmpdir do |root|
       Dir.mkdir(File.join(root, "docs"))

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# How examples are run here: each under a watchdog, with nothing left behind, in random order, and
-# those about schedulers once on every backend. What examples share is in support/.
+# Runs each example under a watchdog, in random order, and checks that it leaves nothing behind. Examples about
+# schedulers run once on every backend. support/ has the parts that examples share.
 #
-# URING_IO_SPEC_BACKENDS=io_uring,epoll restricts the backends; URING_IO_SPEC_LIMIT=5 has examples that hang fail after
-# that many seconds, and more than 20 make all limits longer, for slow machines. URING_IO_SPEC_RESTRICT=1 has schedulers
-# and selectors made with restrict: true. URING_IO_SPEC_GC has the garbage collector at its worst
+# URING_IO_SPEC_BACKENDS=io_uring,epoll restricts the backends. URING_IO_SPEC_LIMIT=5 makes examples that hang fail
+# after that many seconds; more than 20 makes all limits longer, for slow machines. URING_IO_SPEC_RESTRICT=1 makes
+# schedulers and selectors with restrict: true. URING_IO_SPEC_GC runs the garbage collector at its worst
 # (support/collector.rb).
 
 require_relative "support/warnings"

@@ -2,7 +2,7 @@
 
 require_relative "async_helper"
 
-# What is promised of our own scheduler (spec/uring_io/close_under_waiter_spec.rb), in Async's tasks on our selectors.
+# The promises of our own scheduler (spec/uring_io/close_under_waiter_spec.rb), for Async's tasks on our selectors.
 RSpec.describe "An IO that an Async task waits on, and that is closed," do
   # The outcomes of a task that waits, and of whoever closes, as they come.
   def closed_under(task, ours, wait, by: :itself, way: :close.to_proc)

@@ -36,7 +36,7 @@ RSpec.describe "examples/async_http.rb" do
           Process.kill(signal, program.pid)
           expect(program.read).to eq("Ended by a signal\n")
         ensure
-          # What fails above must not be waited for.
+          # After a failure above nobody must wait for the program.
           Process.kill(:KILL, program.pid)
         end
         expect($?).to be_success

@@ -90,7 +90,7 @@ RSpec.describe "async-http" do
 
   def ok(*body) = Protocol::HTTP::Response[200, {}, body]
 
-  # What answers each request by its path and its body.
+  # Answers each request by its path and its body.
   def echo
     ->(request) { ok(request.path, ":", request.read.to_s.reverse) }
   end

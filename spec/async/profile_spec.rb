@@ -6,7 +6,7 @@ require_relative "../support/profiles"
 
 # Programs on Async, async-http and Puma: what the profiler says of each, seen from outside and counted inside.
 RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
-  # Whoever asks gets an answer after a tenth of a second.
+  # A server that answers every client after a tenth of a second.
   def answering
     server = TCPServer.new("127.0.0.1", 0)
     thread = Thread.new do
@@ -49,7 +49,7 @@ RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
     sleep(2)
   end
 
-  # What fibers of all processes waited for, in seconds, by kind and peer.
+  # The waits of the fibers of all processes, in seconds, by kind and peer.
   def fibers(found)
     waits = agents(found).flat_map { |agent| agent[:fibers][:waits] }
     waits.group_by { |wait| wait.values_at(:kind, :peer) }

@@ -4,14 +4,14 @@ require_relative "async_helper"
 require "tmpdir"
 
 RSpec.describe "require \"uring_io/async\"" do
-  # What a reactor made next has for its selector.
+  # Prints the class of the next reactor's selector.
   show = <<~'RUBY'
     def show = Sync { print "#{Fiber.scheduler.instance_variable_get(:@selector).class}\n" }
   RUBY
   own = "UringIO::Selector\n"
   io_event = "IO::Event::Selector::EPoll\n"
 
-  # What a program of these lines writes; nothing must go to its standard error.
+  # The output of a program of these lines; it must write nothing to its standard error.
   define_method(:written_by) do |*lines, env: {}|
     result = child([show, *lines].join("\n"), env:)
     expect(result.stderr).to eq("")

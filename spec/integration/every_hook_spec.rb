@@ -18,7 +18,7 @@ RSpec.describe "A program that uses every hook in three threads and four childre
 
   after(:context) { @programs.each_value(&:stop) }
 
-  # What the program tells, by what it is about; in the order in which it is told.
+  # The lines that the program prints, by their subjects and in their order.
   def report(lines)
     lines.to_h { |line| line.chomp.split(": ", 2) }
   end
@@ -51,7 +51,7 @@ RSpec.describe "A program that uses every hook in three threads and four childre
       expect(told.keys).to eq(["thread 1", "thread 2", "thread 3", "hooks", "collections",
                                "child 1", "child 2", "child 3", "child 4", "never called", "stuck"])
       expect(told.values_at("never called", "stuck")).to eq(%w[none none])
-      # What a child says besides its count is how it ended.
+      # Besides its count, a child's line says how it ended.
       expect((1..4).map { |number| told["child #{number}"][/\D+ \d+\z/] }).to all(eq(" signal 2"))
 
       done = told.slice("thread 1", "thread 2", "thread 3").transform_values { |text| counts(text) }

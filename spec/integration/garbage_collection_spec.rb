@@ -28,7 +28,7 @@ RSpec.describe "The garbage collector" do
   expected = ["socket\n", "pipe\n", :queue, Array, Timeout::Error, "file", 1]
 
   each_backend do |_backend|
-    # Before Ruby 4.0 there is a FiberError where there are no more memory maps.
+    # Before Ruby 4.0 a process without a free memory map gets FiberError.
     it "takes the stacks of fibers that have ended back also where a large heap lets it rest", limit: 60 do
       result = child(<<~RUBY, backend, limit: 50)
         room = Array.new(1_500_000) { [Object.new, "x" * 30] }

@@ -30,7 +30,7 @@ RSpec.describe UringIO, "in Ractors" do
     expect(result.status).to be_success
   end
 
-  # What a scheduler is for, 20 times at once.
+  # The usual work of a scheduler, 20 times at once.
   work = <<~RUBY
     done = Thread::Queue.new
     20.times do |count|

@@ -117,7 +117,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
         socket.close
       } }.each do |way, vanish|
       it "a client that #{way} amid a line raises what it raises without a scheduler; the others are served" do
-        # What the server meets when a client is gone.
+        # The error of the server when a client is gone.
         met = lambda do |connection|
           connection.accept
           raised { connection.readline }

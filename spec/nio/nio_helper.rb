@@ -14,7 +14,7 @@ module NIOSelectors
 
   # Declares the block's examples once per selector.
   #
-  # What nio4r does otherwise is said in the metadata: <tt>nio4r: "..."</tt> leaves the example out.
+  # The metadata says where nio4r differs: <tt>nio4r: "..."</tt> leaves the example out.
   def each_nio_selector(**metadata, &)
     each_own_nio_selector(**metadata, &)
     return unless NIO4R
@@ -62,7 +62,7 @@ module NIOSelectors
       GC.stress = stress
     end
 
-    # What a wakeup makes of select: nio4r takes one that comes early for the end of the time.
+    # The result of select after a wakeup: nio4r takes an early wakeup for the end of the time.
     def be_woken
       eq([]).or be_nil
     end

@@ -3,7 +3,7 @@
 require_relative "nio_helper"
 require "json"
 
-# What the examples run.
+# The programs of the examples.
 module PumaPrograms
   # For the server to serve.
   APP = <<~'RUBY'

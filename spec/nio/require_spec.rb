@@ -7,7 +7,7 @@ RSpec.describe "require \"uring_io/nio\"" do
   own = "UringIO::NIO::Selector\n"
   nio4r = "NIO::Selector\n"
 
-  # What a program of these lines writes; nothing must go to its standard error.
+  # The output of a program of these lines; it must write nothing to its standard error.
   def written_by(*lines, env: {})
     result = child(["def show(selector = NIO::Selector.new) = puts(selector.class)", *lines].join("\n"), env:)
     expect(result.stderr).to eq("")

@@ -2,7 +2,7 @@
 
 require "rubygems"
 
-# What is in the gems. `rake spec:packaging` runs this, and bin/packages --check installs them.
+# The files in the gems. `rake spec:packaging` runs this, and bin/packages --check installs them.
 RSpec.describe "the files of the gem" do
   let(:root) { File.expand_path("../..", __dir__) }
   let(:files) { Dir.chdir(root) { Gem::Specification.load("uring_io.gemspec").files } }

@@ -31,7 +31,7 @@ SECONDS = Float(ARGV.fetch(1))
 
 # A step that takes longer is stuck.
 STUCK = 30
-# What fails so many seconds before Ctrl-C may fail because of that, and is not told.
+# A failure so many seconds before Ctrl-C may come from that, and the program does not report it.
 PATIENCE = 5
 
 def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
@@ -43,7 +43,7 @@ def same!(actual, expected, what)
   raise "#{what}: #{actual.inspect[0, 200]} instead of #{expected.inspect[0, 200]}"
 end
 
-# What the block raises of that class.
+# The exception of that class that the block raises.
 def raised!(expected)
   yield
 rescue expected => error

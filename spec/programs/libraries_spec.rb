@@ -10,7 +10,8 @@ Libraries.load_rows
 # what was seen.
 RSpec.describe "The libraries of docs/libraries.md, used by 20 fibers at once," do
   told = Libraries::Page.rows
-  # What should meet has this long to do so. What should not is given up soon; if it met it would do so at once.
+  # Fibers that should meet have this long to do so. Fibers that should not meet would do so at once, so the example
+  # gives up soon.
   bounds = { "yes" => 20, "no" => 0.5, Libraries::Page::NEITHER => 0.5 }
 
   before(:context) { @servers = Libraries::Servers.new }
@@ -22,7 +23,7 @@ RSpec.describe "The libraries of docs/libraries.md, used by 20 fibers at once," 
     Gem::Specification.find_all_by_name(row.gem).map(&:version).max&.to_s
   end
 
-  # What the process of a row has seen.
+  # The findings of the process of a row.
   def run_row(row, backend, bound, env: {})
     script = <<~RUBY
       require "#{File.expand_path('../support/libraries/work', __dir__)}"

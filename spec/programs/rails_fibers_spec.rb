@@ -3,7 +3,7 @@
 require_relative "../support/postgresql"
 require_relative "../support/rails_program"
 
-# What the fibers of UringIO.run are to Rails: executions of their own, with what they inherit.
+# To Rails the fibers of UringIO.run are executions of their own, with the state that they inherit.
 RSpec.describe "In Rails, fibers of UringIO.run" do
   include RailsProgram
 

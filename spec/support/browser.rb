@@ -5,8 +5,8 @@ require "json"
 require "tmpdir"
 require "fileutils"
 
-# A real Chromium, without a window, driven by the protocol of its developer tools over two pipes: JSON messages, each
-# ended by a NUL. It may not find any other machine. Every wait has an end.
+# Drives a real Chromium without a window by the protocol of its developer tools over two pipes: JSON messages, each
+# with a NUL at its end. It cannot reach any other machine. Every wait has an end.
 class Browser
   NAMES = %w[chromium chromium-browser google-chrome].freeze
   # Without what a browser does besides showing a page.
@@ -18,7 +18,7 @@ class Browser
   # Seconds for an answer, and for the end.
   PATIENCE = 20
   ENDING = 5
-  # What the protocol wants to know of keys that are no letters.
+  # The numbers that the protocol needs for keys that are no letters.
   KEYS = { "Enter" => 13, "Escape" => 27, "Tab" => 9, "ArrowLeft" => 37, "ArrowUp" => 38, "ArrowRight" => 39,
            "ArrowDown" => 40 }.freeze
 

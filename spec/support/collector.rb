@@ -8,7 +8,7 @@
 #
 # The first two last URING_IO_SPEC_GC_SECONDS of each example, so that those which allocate much come to their end, too.
 module Collector
-  # What GC.stress is.
+  # The values of GC.stress.
   STRESS = { "stress" => true, "minor" => 1 }.freeze
   MODE = ENV.fetch("URING_IO_SPEC_GC", nil)
   SECONDS = Float(ENV.fetch("URING_IO_SPEC_GC_SECONDS", "1"))

@@ -3,7 +3,7 @@
 # Skips, on io_uring, what the kernel of this machine lacks: it "...", needs: :ftruncate, or needs(:pipe) inside of one.
 # The probe answers, not the release: distributions take later parts of io_uring into older kernels.
 module KernelNeeds
-  # What the probe does not tell, by the operation that came with it.
+  # Abilities that the probe does not report, by the operation that came with them.
   COMPANIONS = {
     direct_descriptors: :socket, registered_buffers: :socket, accept_each: :socket, recv_each: :send_zc,
     poll_each: :linkat, read_each: :read_multishot, setsockopt: :waitid, install: :fixed_fd_install

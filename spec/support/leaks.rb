@@ -2,9 +2,8 @@
 
 require "stringio"
 
-# What an example group leaves behind fails it: open descriptors, threads, child processes, a
-# scheduler. What an example writes to $stderr without expecting it fails the example: that is how
-# the death of a fiber or thread shows.
+# An example group fails when it leaves anything behind: open descriptors, threads, child processes, a scheduler. An
+# example fails when it writes to $stderr without expecting that: the death of a fiber or thread shows there.
 module Leaks
   State = Struct.new(:descriptors, :threads, :children) do
     def self.now

@@ -6,7 +6,7 @@ module Libraries
   FIBERS = 20
   # A server answers a request with this word only when all the others have asked, too (see Gate).
   GATHER = "gather"
-  # The variable that has the rows run on "async" or "threads" instead, to see whether a fault is ours.
+  # The variable that makes the rows run on "async" or "threads" instead, to see whether a fault is ours.
   ON = "URING_IO_LIBRARIES_ON"
 
   # +name+ is the first cell of the row, +gem+ is nil for what comes with Ruby, +server+ a name of Servers, and

@@ -12,7 +12,7 @@ module Profiles
     child("exec(RbConfig.ruby, \"-W1\", #{executable.dump}, \"profile\", *ARGV)", *arguments, **, &)
   end
 
-  # What it finds out about Ruby with this script.
+  # The profile of a Ruby with this script.
   def recorded(script, *arguments, options: [], limit: 50, **)
     command = [RbConfig.ruby, "-I", ChildProgram::LIB, "-e", script, *arguments]
     result = profile("--json", *options, "--", *command, limit:, **)
@@ -39,7 +39,7 @@ module Profiles
     UringIO::Profile.new(found.merge(processes:)).verdict
   end
 
-  # What was counted inside of the process with this command line.
+  # The counts from inside of the processes.
   def agents(found) = found[:processes].filter_map { |process| process[:agent] }
 
   def expect_sums(found)

@@ -8,7 +8,7 @@ require "uring_io/profile"
 require "uring_io/rails"
 require "uring_io/selector/checked"
 
-# What the loaded gem defines for others: the modules below UringIO that a constant leads to, and what these have.
+# The public part of the loaded gem: the modules below UringIO that a constant leads to, and their members.
 module PublicFace
   class << self
     # @return [Array<Module>]

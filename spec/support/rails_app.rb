@@ -13,7 +13,7 @@ class RailsApp
   PROJECT = File.expand_path("../..", __dir__)
   GENERATE = %w[--skip-bundle --skip-git --skip-javascript --skip-asset-pipeline --skip-test
                 --database=postgresql].freeze
-  # What the generated Gemfile lacks; the first is the project.
+  # Gems that the generated Gemfile lacks; the first is the project.
   GEMS = %w[uring_io async-http protocol-rack falcon].freeze
   # How long a program may take that makes a part of the app.
   LIMIT = 60
@@ -65,7 +65,7 @@ class RailsApp
 
   def balances = query("SELECT balance FROM accounts ORDER BY id").map { |row| row["balance"].to_i }
 
-  # What is in the file that the app sends.
+  # The content of the file that the app sends.
   def large_file
     @large_file ||= Random.new(1).bytes(1_000_000)
   end
@@ -83,7 +83,7 @@ class RailsApp
     number = @version += 1
     %w[controllers/versions_controller.rb models/version.rb].each do |name|
       file = File.join(@path, "app", name)
-      # Whoever reads it meanwhile has either the old or the new text.
+      # A reader gets either the old or the new text.
       File.write("#{file}.new", File.read(file).sub(/NUMBER = \d+/, "NUMBER = #{number}"))
       File.rename("#{file}.new", file)
     end
@@ -132,7 +132,7 @@ class RailsApp
     "gem #{name.dump}, require: false\n" if self.class.installed?(name)
   end
 
-  # What the guides say about fibers, Puma's reactor and Action Cable.
+  # Follows the guides about fibers, Puma's reactor and Action Cable.
   def configure
     change("config/application.rb") do |text|
       isolation = "    config.active_support.isolation_level = ENV.fetch(\"ISOLATION\", \"thread\").to_sym\n"

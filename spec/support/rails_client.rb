@@ -5,7 +5,7 @@ require "socket"
 
 # Asks a server of a Rails app, as a proxy does that has taken TLS off.
 class RailsClient
-  # What a server says of itself, of the connection, or of this very answer.
+  # Headers about the server, the connection, or this very answer.
   OWN = %w[date server connection keep-alive transfer-encoding content-length x-request-id x-runtime set-cookie
            server-timing].freeze
   HEADERS = { "X-Forwarded-Proto" => "https", "Accept-Encoding" => "identity" }.freeze
@@ -38,8 +38,9 @@ class RailsClient
     Net::HTTP.start("127.0.0.1", @port, nil, nil, open_timeout: LIMIT, read_timeout: LIMIT, max_retries: 0, &)
   end
 
-  # Asks again and again in a thread, each time on a connection of its own. A request is asked once more when the server
-  # closes the connection before a word of its answer, as browsers and proxies do: it was not taken.
+  # Sends requests again and again in a thread, each on a connection of its own. When the server closes the connection
+  # before a word of its answer, it has not taken the request. The client sends it once more, as browsers and proxies
+  # do.
   class Asking
     attr_reader :answered, :wrong
 

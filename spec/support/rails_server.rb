@@ -9,7 +9,7 @@ class RailsServer
   # The kernel's numbers of ESTABLISHED and CLOSE_WAIT.
   CONNECTED = %w[01 08].freeze
 
-  # What is served how: a name for the example, and what the program gets.
+  # A way to serve the app: a name for the example, and the arguments and environment of the program.
   Kind = Struct.new(:title, :program, :environment) do
     # Why it cannot run here; nil when it can.
     def missing

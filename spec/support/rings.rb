@@ -20,7 +20,7 @@ module Rings
     scheduled { with_ring(**options, &) }
   end
 
-  # What the block raises when an exception comes while it waits.
+  # The exception of the block when one comes while it waits.
   def ended(&)
     ended_by(Fiber.current_scheduler ? :timeout : :thread_raise, &)
   end
@@ -32,7 +32,7 @@ module Rings
     ENDINGS_ELSEWHERE
   end
 
-  # What the block raises when it is ended in this way while it waits; nil for a fiber that is killed.
+  # The exception of the block when something ends it in this way while it waits; nil for a killed fiber.
   def ended_by(way, &block)
     case way
     when :timeout then raised { Timeout.timeout(0.02, IndexError, &block) }

@@ -68,7 +68,7 @@ class RudeClients
     socket.write("#{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-Proto: https\r\nContent-Length: 0\r\n\r\n")
   end
 
-  # What is on its way is thrown away, and the peer gets an RST.
+  # The kernel drops the bytes on their way, and the peer gets an RST.
   def reset(socket)
     socket.setsockopt(:SOCKET, :LINGER, [1, 0].pack("ii"))
     socket.close

@@ -51,7 +51,7 @@ module Scheduling
   end
   private :joined
 
-  # What the block raises; nil when it raises nothing.
+  # The exception of the block; nil when it raises nothing.
   def raised
     yield
     nil

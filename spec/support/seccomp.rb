@@ -6,7 +6,7 @@ require "etc"
 # into a child program: a filter cannot be taken back.
 module Seccomp
   ARCHITECTURES = { "x86_64" => 0xC000003E, "aarch64" => 0xC00000B7 }.freeze
-  # What the three calls of io_uring are, on every architecture: setup, enter, register.
+  # The numbers of io_uring's three calls, on every architecture: setup, enter, register.
   CALLS = (425..427)
   ACCEPT4 = { "x86_64" => 288, "aarch64" => 242 }.freeze
 

@@ -22,9 +22,9 @@ module Selectors
 
   # Declares the block's examples once per selector. Within them +selector_class+ is its class.
   #
-  # What io-event's selectors do otherwise is said in the example's metadata, as a String for both or by the
-  # selector's name: <tt>io_event: { EPoll: "..." }</tt> expects a failure, <tt>io_event_hangs:</tt> leaves the
-  # example out, also where it fails at times only.
+  # The example's metadata says where io-event's selectors differ, as a String for both or by the selector's
+  # name: <tt>io_event: { EPoll: "..." }</tt> expects a failure, <tt>io_event_hangs:</tt> leaves the example out,
+  # also when it fails at times only.
   def each_selector(**metadata, &)
     each_own_selector(**metadata, &)
     CONTROLS.each do |name|
@@ -47,7 +47,7 @@ module Selectors
     end
   end
 
-  # What io-event does otherwise in this example; nil when it does the same.
+  # The difference of io-event in this example; nil when there is none.
   def self.deviation(metadata, key)
     said = metadata[key]
     said.is_a?(Hash) ? said[metadata[:control]] : said
@@ -77,7 +77,7 @@ module Selectors
       !!@done
     end
 
-    # What the block returned, or raises what it raised.
+    # The value of the block; raises the exception of the block.
     def value
       raise @error if @error
       raise "it goes on waiting" unless @done

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What the files in sig/ say, by the name of the module. Needs the gem rbs.
+# The signatures of the files in sig/, by the name of the module. Needs the gem rbs.
 class Signatures
   FOLDER = File.expand_path("../../sig", __dir__)
 

@@ -5,7 +5,7 @@ require "tempfile"
 
 # Counts system calls with strace(1), which may not be there or not be allowed.
 module SystemCalls
-  # What a program calls before and after the part that counts, and nowhere else.
+  # A program makes this call before and after the part that counts, and nowhere else.
   MARKER = "getpriority"
   # Ruby asks for memory when it needs it, names it (3.4 up), and looks at the clock when it collects garbage.
   MEMORY = %w[brk mmap munmap madvise mprotect mremap prctl clock_gettime].freeze

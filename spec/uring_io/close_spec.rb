@@ -31,7 +31,7 @@ RSpec.describe "IO#close under UringIO::Scheduler" do
       expect { writer.write("x") }.to raise_error(Errno::EPIPE)
     end
 
-    # Somebody reads from it, who is told to end first.
+    # Somebody reads from it, whom the close ends first.
     def close_without_room
       _, sender = unix_pair
       sender.sync = false

@@ -4,10 +4,10 @@ require "io/nonblock"
 require "pty"
 require "io/console"
 
-# Before Ruby frees the descriptor or the buffer of an IO, everything under way on it is ended and awaited. Who waited
-# gets IOError.
+# Before Ruby frees the descriptor or the buffer of an IO, the close ends all operations on it and waits for their end.
+# Fibers that waited get IOError.
 RSpec.describe "An IO that is closed under who waits on it" do
-  # The outcomes of those who wait, and of whoever closes, as they come. A fiber is parked when Fiber.schedule returns.
+  # The outcomes of the waiters and of the closer, as they come. A fiber is parked when Fiber.schedule returns.
   def closed_under(ours, *waits, by: :itself, way: :close.to_proc)
     log = []
     waits.each { |wait| Fiber.schedule { log << outcome_of { wait.call(ours) } } }
@@ -58,7 +58,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
     [closing(File.open(path, File::RDONLY | File::NONBLOCK)), closing(File.open(path, File::WRONLY))]
   end
 
-  # A socket, and the address of one who accepts no more.
+  # A socket, and the address of a server that no longer accepts.
   def unanswered
     server = closing(Socket.new(:INET, :STREAM))
     server.bind(Addrinfo.tcp("127.0.0.1", 0))

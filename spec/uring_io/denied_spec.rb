@@ -5,7 +5,7 @@ require "json"
 # From Linux 7.0 on a process can be started with a filter that refuses its rings single operations (task restrictions).
 # `crates/uring_io_core/src/uring/trial.rs` has the trial of all of them, on every kernel.
 RSpec.describe UringIO, "where a filter denies operations of a ring" do
-  # What a scheduler submits, by the kernel's numbers.
+  # The operations that a scheduler submits, by the kernel's numbers.
   operations = { nop: 0, poll_add: 6, async_cancel: 14, read: 22, write: 23, send: 26, recv: 27, waitid: 50 }
 
   # A script's first lines, which deny it these of them.
@@ -24,7 +24,7 @@ RSpec.describe UringIO, "where a filter denies operations of a ring" do
     RUBY
   end
 
-  # What a script prints that is denied these operations, as JSON.
+  # The output, as JSON, of a script under a filter that denies these operations.
   def denied(*operations, script)
     result = child("#{filter_of(*operations)}\nrequire 'json'\n#{script}", env: { "URING_IO_BACKEND" => nil })
     expect(result.stderr).to eq("")

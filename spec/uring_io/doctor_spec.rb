@@ -282,7 +282,7 @@ RSpec.describe UringIO::Doctor do
     described_class.new(support: support_of(**differences), outcome:)
   end
 
-  # A machine that has everything, but for the differences.
+  # A machine that has everything, except for the differences.
   def support_of(limits: {}, **differences)
     UringIO::Support.new(
       kernel: { name: "Linux", release: "6.18.0", version: [6, 18, 0], machine: "x86_64" },
@@ -295,7 +295,7 @@ RSpec.describe UringIO::Doctor do
   end
 
   describe "colours" do
-    # What the program writes when its standard output is a terminal.
+    # The output of the program when its standard output is a terminal.
     def on_terminal(env)
       terminal, program = PTY.open
       pid = Process.spawn({ "URING_IO_BACKEND" => nil, "NO_COLOR" => nil, "TERM" => "xterm" }.merge(env),

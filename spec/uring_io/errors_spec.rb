@@ -11,7 +11,7 @@ RSpec.describe UringIO::Error do
   end
 
   each_backend do |_backend|
-    # What a foreign caller may pass for any argument.
+    # Values that a foreign caller may pass for any argument.
     nonsense = [nil, true, :symbol, "string", -1, 2**70, 1.5, Float::NAN, [], {}, Object.new, BasicObject.new,
                 Class, Thread.current, IO::Buffer.new(1), "\xff", Float::INFINITY].freeze
 

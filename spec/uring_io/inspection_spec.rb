@@ -158,8 +158,8 @@ RSpec.describe "The fibers of another program" do
     it "it has run another program since" do
       child("puts; $stdout.flush; exec('sleep', '100')", env: environment) do |program|
         program.gets
-        # In the middle of exec a process has its new name, no environment yet, and sockets that are closed when it
-        # runs: who connects until then is told to ask again.
+        # In the middle of exec a process has its new name, no environment yet, and sockets that close when it runs. A
+        # client that connects before that gets the advice to ask again.
         eventually { File.read("/proc/#{program.pid}/comm") == "sleep\n" }
         eventually { File.read("/proc/#{program.pid}/environ").include?("URING_IO_INSPECT") }
         eventually { complaint("--pid", program.pid).include?("nobody listens at #{socket_of(program.pid)}") }

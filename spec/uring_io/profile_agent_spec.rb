@@ -4,7 +4,7 @@ require "fileutils"
 require "uring_io/profile"
 require_relative "../support/profiles"
 
-# What is counted inside of a Ruby that the profiler starts.
+# The counts from inside of a Ruby that the profiler starts.
 RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
   work = "sum = 0; 4_000_000.times { |number| sum += number }"
 

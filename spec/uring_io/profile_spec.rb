@@ -6,8 +6,8 @@ require "uring_io/profile"
 require_relative "../support/postgresql"
 require_relative "../support/profiles"
 
-# Each example profiles a real program. What a busy machine changes, how long a thread waits for a processor, is never
-# asked for.
+# Each example profiles a real program. No example looks at a thread's wait for a processor, which a busy machine
+# changes.
 RSpec.describe UringIO::Profile, :profiles, limit: 60 do
   it "says in one sentence that a program that sleeps has nothing to gain" do
     result = profile("--", RbConfig.ruby, "-e", "sleep 1")
@@ -84,7 +84,7 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
         server = TCPServer.new("127.0.0.1", 0)
         queue = Queue.new
         3.times { Thread.new { queue.pop } }
-        # Who sleeps for longer than a second in a server does so for maintenance.
+        # A thread that sleeps for longer than a second in a server does so for maintenance.
         Thread.new { sleep 5; exit!(0) }
         server.accept
       RUBY

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What a machine can be short of: descriptors, queue entries, completion slots.
+# Resources that may run short: descriptors, queue entries, completion slots.
 RSpec.describe UringIO::Scheduler, "short of something" do
   each_backend do |backend|
     it "loses nothing of 1,000 concurrent operations on a ring of one entry" do

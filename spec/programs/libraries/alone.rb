@@ -2,7 +2,7 @@
 
 require "tmpdir"
 
-# What uses no server: +inside+ counts the fibers that are in the library at one time.
+# Libraries that use no server: +inside+ counts the fibers that are in the library at one time.
 
 Libraries.row "Timeout", gem: nil do
   require "timeout"

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Asks by the block while the connection is held, unless two fibers have the same one at that time. What would go wrong
-# then differs from run to run: other fibers' rows, a standstill, a crash of libpq.
+# Asks by the block while it holds the connection, unless two fibers have the same one at that time. The failure would
+# then differ from run to run: other fibers' rows, a standstill, a crash of libpq.
 held = Hash.new(0).compare_by_identity
 ask_alone = lambda do |connection, &ask|
   held[connection] += 1

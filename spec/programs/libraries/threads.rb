@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What starts threads or processes of its own, for which fibers wait.
+# Libraries that start threads or processes of their own, which fibers wait for.
 
 get = ->(server, word) { Net::HTTP.get(URI("#{server[:url]}/#{word}")) }
 

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What a page says, by one request and by many at once.
+# The pages, by one request and by many at once.
 RSpec.shared_examples "the pages of a Rails app" do
   it "are those of stock Puma: queries, a view, JSON, files, what is not found" do
     %w[/up /accounts /accounts/3 /accounts/99 /none /slow?number=4&seconds=0 /robots.txt /file].each do |path|

@@ -40,7 +40,7 @@ module Libraries
       super
     end
 
-    # Whom the client should trust is the server itself.
+    # The client has to trust the server's own certificate.
     def address
       { host: "localhost", port:, certificate: @context.cert.to_pem }
     end

@@ -5,7 +5,7 @@ require "drb"
 module Libraries
   # An object that others call by DRb.
   class ObjectServer
-    # Answers with what it is asked.
+    # Answers with the words of the request.
     Front = Struct.new(:gate) do
       def echo(word)
         gate.call.pass(word) if word.match?(Gate::WORD)

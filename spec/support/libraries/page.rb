@@ -8,10 +8,10 @@ module Libraries
 
     NEITHER = "–"
 
-    # Cells of a row: its name, the beginning of the version, and "yes" or "no" twice. Of what is not right nobody says
-    # whether it overlaps.
+    # Cells of a row: its name, the beginning of the version, and "yes" or "no" twice. A row that is not right says
+    # nothing about overlap.
     Told = Struct.new(:name, :tried, :right, :overlaps, :line) do
-      # A version is told as far as it matters: "1" or "0.5".
+      # The page gives as much of a version as matters: "1" or "0.5".
       def version?(version)
         version == tried || version.start_with?("#{tried}.")
       end

@@ -39,7 +39,7 @@ module Libraries
       @started = {}
     end
 
-    # What a process needs to reach the server.
+    # The variables that a process needs to reach the server.
     def address(name)
       return {} unless name
 

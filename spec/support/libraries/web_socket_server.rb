@@ -5,7 +5,7 @@ require_relative "threaded_server"
 module Libraries
   # Sends back what comes by WebSocket.
   class WebSocketServer < ThreadedServer
-    # What the driver writes to.
+    # The driver writes to it.
     Connection = Struct.new(:io) do
       def write(bytes) = io.write(bytes)
     end

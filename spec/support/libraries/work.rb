@@ -4,7 +4,7 @@ require "json"
 require_relative "../libraries"
 
 module Libraries
-  # What a row does, in a process of its own.
+  # The work of a row, in a process of its own.
   class Work
     # How often each fiber asks without meeting the others, after the request that meets them.
     REQUESTS = 4

@@ -351,7 +351,7 @@ RSpec.describe UringIO::Ring do
       it "leaves the process's own descriptors alone when it is ended", needs: :direct_descriptors do
         receiver, = unix_pair
         everywhere do |ring|
-          # What a step opens is none of the process, whatever its number.
+          # A step's descriptor does not belong to the process, whatever its number.
           before = Leaks::State.open_descriptors.slice("0", "1", "2")
           ended do
             ring.chain do |steps|

@@ -98,7 +98,8 @@ RSpec.describe "UringIO::Ring, raised into between its own lines" do
       expect(made).to be_a(raised_from_outside)
     end
 
-    # What waits for a call that blocks, as the second of two does that come together when Ruby has raised the first.
+    # An exception that waits for a blocking call: of two that come together, the second one, after Ruby has raised the
+    # first.
     it "raises at once what came before it waits" do
       with_ring do |ring|
         reader, = unix_pair

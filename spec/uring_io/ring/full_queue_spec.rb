@@ -33,7 +33,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
     [ours, theirs, address]
   end
 
-  # What the socket gets besides what it was filled with.
+  # The bytes that the socket gets after the filling.
   def received(theirs)
     got = []
     while (message = theirs.recv_nonblock(100, exception: false)) != :wait_readable

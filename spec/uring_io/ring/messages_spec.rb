@@ -6,7 +6,7 @@ RSpec.describe UringIO::Ring do
       closing(UDPSocket.new).tap { |socket| socket.bind("127.0.0.1", 0) }
     end
 
-    # What two recvmsg calls have in common that is to be the same.
+    # The parts of a message that must be the same for both ways of recvmsg.
     def described(message)
       data, address, flags, *controls = message
       [data, address.afamily, flags, controls.map { |control| [control.level, control.type, control.data] }]

@@ -4,8 +4,8 @@ require "io/console"
 require "io/nonblock"
 require "pty"
 
-# Ruby's pipes and sockets have O_NONBLOCK. Calls of a ring wait for them all the same. io_uring does so by itself, but
-# for a write to a full socket whose peer sends no more: that wakes it so often that it gives up with EAGAIN.
+# Ruby's pipes and sockets have O_NONBLOCK. Calls of a ring wait for them all the same. io_uring does so by itself, with
+# one exception: a write to a full socket whose peer has stopped sending wakes it so often that it gives up with EAGAIN.
 RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
   # A descriptor without input, and who gives it some.
   def self.inputs
@@ -19,7 +19,7 @@ RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
     [slave, master]
   end
 
-  # An IO whose first byte has the block run in a thread.
+  # An IO whose first byte makes the block run in a thread.
   def cue(&block)
     cued, cue = pipe
     thread = Thread.new { cued.read(1) && block.call }

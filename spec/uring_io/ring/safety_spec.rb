@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What must not crash, hang or be forgotten, whatever a program does.
+# Nothing here may crash, hang or get lost, whatever a program does.
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
     def with_ring(**)
@@ -136,7 +136,7 @@ RSpec.describe UringIO::Ring do
           sent[buffer] = true if buffer.locked?
           receiver.read(bytes)
         end
-        # What is left of them on the stacks goes with the threads.
+        # References on the stacks go with the threads.
         30.times { Thread.new(&send).join }
         dropped = sent.size
         4.times { GC.start }

@@ -3,8 +3,8 @@
 # A peer that writes and goes at once wakes a multishot receive twice, and the kernel may forget the second time (seen
 # on Linux 6.18 and 7.3): see in_flight/guard.rs.
 RSpec.describe UringIO::Ring, "streams whose peer goes right after it has written" do
-  # Has a process write to the outputs of the pairs, one after the other, whenever it is told to, and go. Yields what
-  # tells it.
+  # Makes a process write to the outputs of the pairs, one after the other, at each signal, and then end. Yields the
+  # lambda that gives the signal.
   def with_peer(pairs, goes)
     cued, cue = pipe
     pid = fork do
@@ -20,7 +20,7 @@ RSpec.describe UringIO::Ring, "streams whose peer goes right after it has writte
     Process.wait(pid)
   end
 
-  # What becomes of this many streams of a ring.
+  # The outcomes of this many streams of a ring.
   def outcomes(ring, pairs, goes)
     with_peer(pairs, goes) do |tell|
       pairs.map do |input, _|

@@ -250,7 +250,7 @@ RSpec.describe UringIO::Ring do
             each_way(ring) do |each, input, output|
               error = nil
               waiting = Fiber.schedule { error = raised { each.call(input) { nil } } }
-              # What a descriptor is, is asked first.
+              # The ring first asks for the kind of a descriptor.
               eventually { ring.cancel(input) == 1 }
               eventually { !waiting.alive? }
               expect(error).to be_a(Errno::ECANCELED)

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# What the programs in examples/ring cost, counted by strace.
+# The system calls of the programs in examples/ring, counted by strace.
 RSpec.describe "The examples of UringIO::Ring" do
-  # What the example says, and the system calls of its measured part.
+  # The output of the example, and the system calls of its measured part.
   def counted(name, *)
     result, calls = SystemCalls.between_markers("load #{path_of(name).dump}", *, limit: 60)
     expect([result.stderr.lines.grep_v(/this machine has/), result.status]).to match([[], be_success])

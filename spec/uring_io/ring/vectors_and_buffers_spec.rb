@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
-    # What is raised when somebody frees and resizes it.
+    # The exceptions of freeing and resizing it.
     def touched(buffer)
       [raised { buffer.free }, raised { buffer.resize(1 << 20) }].map(&:class)
     end

@@ -15,8 +15,8 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
   flushes_by_hook = closes_by_hook = RUBY_VERSION >= "4.0"
   offers_blocking_operations = RUBY_VERSION >= "3.4"
 
-  # What Ruby calls while the lambda runs in a fiber of its own; +meanwhile+ is called when that waits. An io_close
-  # counts only where it is asked for: the garbage collector may cause one at any time.
+  # The hooks that Ruby calls while the lambda runs in a fiber of its own; +meanwhile+ runs when that waits. An io_close
+  # counts only on demand: the garbage collector may cause one at any time.
   def calls_of(call, meanwhile: nil, but: [:io_close], **options)
     scheduler = recorded(**options) do
       Fiber.schedule(&call)

@@ -293,7 +293,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
               ensure
                 puts "ensure"
               end
-              # Whoever parks last is the one that waits in the kernel: here not the root fiber.
+              # The fiber that parks last waits in the kernel: here that is not the root fiber.
               sleep(0.01)
               puts "ready"
               #{code}

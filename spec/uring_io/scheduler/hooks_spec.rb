@@ -4,7 +4,7 @@ require "timeout"
 
 # Which hooks there are, and with which arguments Ruby calls them: one example for each.
 RSpec.describe UringIO::Scheduler, "hooks:" do
-  # What comes after the buffer, and its values when a method of IO calls.
+  # The arguments after the buffer, and their values when a method of IO calls.
   span = Contract::NUMBERS
   numbers = Contract::OFFSET_FIRST ? [0, 1..] : [0, 0]
 

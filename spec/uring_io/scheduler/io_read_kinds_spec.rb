@@ -5,8 +5,8 @@ require "io/console"
 require "io/nonblock"
 require "pty"
 
-# What IO's methods answer that wait for input or room, for each kind of file that can be waited for: what they answer
-# without a scheduler, while other fibers run.
+# The methods of IO that wait for input or room, for each kind of file that poll(2) can wait for: they return the same
+# as without a scheduler, while other fibers run.
 RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file" do
   def native(name, count)
     Fiddle::Function.new(Fiddle::Handle::DEFAULT[name], [Fiddle::TYPE_VOIDP] * count, Fiddle::TYPE_INT)
@@ -92,14 +92,14 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
     }
   }
 
-  # What a call comes to.
+  # The outcome of a call.
   def outcome
     [:value, yield]
   rescue SystemCallError, IOError => error
     [:error, error.class]
   end
 
-  # What a call comes to in a thread, when it is given what it waits for.
+  # The outcome of a call in a thread that gets the input or room that it waits for.
   def in_a_thread(make, call)
     io, give = instance_exec(&make)
     thread = Thread.new { outcome { call.call(io) } }

@@ -4,7 +4,7 @@ RSpec.describe "UringIO::Selector#io_write" do
   again = -Errno::EAGAIN::Errno
   invalid = -Errno::EINVAL::Errno
 
-  # What comes out of the IO until its end, read by a thread of its own.
+  # The bytes of the IO until its end, read by a thread of its own.
   def received_from(io)
     in_background { io.read.b }
   end

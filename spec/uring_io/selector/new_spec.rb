@@ -9,7 +9,7 @@ RSpec.describe "UringIO::Selector.new" do
     ENV["URING_IO_BACKEND"] = before
   end
 
-  # What a new selector of the class says about its backend.
+  # The backend of a new selector of the class.
   def backend_of(selector_class = UringIO::Selector, **)
     in_thread do
       selector = selector_class.new(Fiber.current, **)

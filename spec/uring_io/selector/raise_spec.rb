@@ -14,7 +14,7 @@ RSpec.describe "UringIO::Selector#raise" do
   end
 
   each_selector do
-    # What arrives in a fiber that waits when +arguments+ are raised in it.
+    # The exception that arrives in a waiting fiber for these arguments of raise.
     def arriving(*, **)
       selecting do |selector, _|
         target = started { selector.transfer }

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe "UringIO::Selector, its ready list" do
-  # What schedulers push besides fibers.
+  # An object that schedulers push besides fibers.
   def entry(alive: true, &block)
     Class.new do
       attr_reader :asked

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Whoever is in the room hears what anybody says there.
+# Everybody in the room hears everything that anybody says there.
 class RoomChannel < ApplicationCable::Channel
   def subscribed
     stream_from "room #{params[:room]}"

@@ -3,7 +3,7 @@
 # Lines of a stream. After the first one it waits until the client has opened its gate, a file: so the client knows
 # that the first has come by itself.
 class GatedLines
-  # Whoever forgets the gate has the rest after so many seconds.
+  # A client that forgets the gate gets the rest after so many seconds.
   LONGEST = 10
 
   def initialize(gate)
