@@ -122,7 +122,9 @@ impl Registry {
         if begins {
             self.each(|engine| self.record_new(engine));
             collector::watch(ruby, |ruby, length| {
-                REGISTRY.of(ruby).collected(ruby, length)
+                if let Some(registry) = REGISTRY.made(ruby) {
+                    registry.collected(ruby, length);
+                }
             })?;
         }
         Ok(begins)

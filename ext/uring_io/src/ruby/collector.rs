@@ -81,13 +81,18 @@ fn each(
 unsafe extern "C" fn enter(_: VALUE, _: *mut c_void) {
     // SAFETY: Ruby calls this in a thread of its own, with the GVL.
     let ruby = unsafe { Ruby::get_unchecked() };
-    EVENTS.of(&ruby).began.set(Some(Instant::now()));
+    // From Ruby 4.0 on a tracepoint of one Ractor hears of the others, too.
+    if let Some(events) = EVENTS.made(&ruby) {
+        events.began.set(Some(Instant::now()));
+    }
 }
 
 unsafe extern "C" fn exit(_: VALUE, _: *mut c_void) {
     // SAFETY: as above.
     let ruby = unsafe { Ruby::get_unchecked() };
-    let events = EVENTS.of(&ruby);
+    let Some(events) = EVENTS.made(&ruby) else {
+        return;
+    };
     if let (Some(began), Some(told)) = (events.began.take(), events.told.get()) {
         told(&ruby, began.elapsed());
     }

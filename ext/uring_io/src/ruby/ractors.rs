@@ -68,6 +68,15 @@ impl<T: Default> Local<T> {
         self.key.get_or_init(name);
     }
 
+    /// The value of the calling thread's Ractor, if it has one already: makes nothing, so that Ruby may call it while it
+    /// collects garbage.
+    pub fn made<'a>(&self, _ruby: &'a Ruby) -> Option<&'a T> {
+        let key = self.key.get()?;
+        // SAFETY: the value under the key is a T, which Ruby frees after the last thread of its Ractor; a null pointer
+        // where none was made. The caller has a `Ruby`, so it holds the GVL.
+        unsafe { rb_ractor_local_storage_ptr(key.0).cast::<T>().as_ref() }
+    }
+
     /// The value of the calling thread's Ractor. The thread holds the GVL, or lets go of it only while this
     /// is borrowed.
     pub fn of<'a>(&self, _ruby: &'a Ruby) -> &'a T {
