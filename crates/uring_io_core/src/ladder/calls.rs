@@ -84,6 +84,12 @@ pub(super) fn leave_table(first: u32) -> Result<()> {
     }
 }
 
+/// Ends a connection for both sides, whoever waits for it: shutdown(2).
+pub(super) fn hang_up(fd: RawFd) {
+    // SAFETY: takes numbers. One that the other side has ended has nothing to end.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+}
+
 /// Lets more connections wait to be accepted.
 pub(super) fn listen(fd: RawFd, backlog: i32) -> Result<()> {
     // SAFETY: takes numbers.

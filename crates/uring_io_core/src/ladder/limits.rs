@@ -1,6 +1,7 @@
 //! What this process and machine allow.
 
 use std::fs;
+use std::sync::{Mutex, PoisonError};
 
 use super::calls::{open_files, set_open_files};
 use super::memory::free;
@@ -14,23 +15,35 @@ const SPARE: usize = 16;
 /// What a thread takes at least: its stack in the kernel, and the pages of its own that it touches.
 const THREAD_BYTES: u64 = 32 * 1024;
 
-/// The soft limit of open files at the hard one, until this is dropped.
-pub(super) struct RaisedFiles(libc::rlimit);
+/// The soft limit of open files at the hard one, until the last of these is dropped: two threads may climb at once.
+pub(super) struct RaisedFiles;
+
+/// How many there are, and what the limits were before the first.
+static RAISED: Mutex<(usize, Option<libc::rlimit>)> = Mutex::new((0, None));
 
 impl RaisedFiles {
     pub(super) fn new() -> Self {
-        let before = open_files();
-        set_open_files(libc::rlimit {
-            rlim_cur: before.rlim_max,
-            ..before
-        });
-        Self(before)
+        let mut raised = RAISED.lock().unwrap_or_else(PoisonError::into_inner);
+        if raised.0 == 0 {
+            let before = open_files();
+            set_open_files(libc::rlimit {
+                rlim_cur: before.rlim_max,
+                ..before
+            });
+            raised.1 = Some(before);
+        }
+        raised.0 += 1;
+        Self
     }
 }
 
 impl Drop for RaisedFiles {
     fn drop(&mut self) {
-        set_open_files(self.0);
+        let mut raised = RAISED.lock().unwrap_or_else(PoisonError::into_inner);
+        raised.0 -= 1;
+        if let (0, Some(before)) = *raised {
+            set_open_files(before);
+        }
     }
 }
 

@@ -4,13 +4,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::answer::{answer, words};
 use super::meter::Meter;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::posix::{select, DescriptorSet};
 
 /// Serves until the client hangs up.
 pub(super) fn serve(connections: &[OwnedFd], meter: &mut Meter) -> Result<()> {
     let numbers: Vec<_> = connections.iter().map(AsRawFd::as_raw_fd).collect();
     let count = numbers.iter().max().map_or(0, |most| most + 1);
+    if count > DescriptorSet::SIZE {
+        // Other threads have opened what was left below that meanwhile.
+        return Err(Error::new("select", libc::EMFILE));
+    }
     let mut all = DescriptorSet::new();
     for number in &numbers {
         all.insert(*number);

@@ -6,6 +6,7 @@ use std::thread::{Builder, ScopedJoinHandle};
 use std::time::Instant;
 
 use super::answer::answer;
+use super::calls::hang_up;
 use super::meter::Meter;
 use crate::error::{Error, Result};
 use crate::posix::block_signals;
@@ -34,8 +35,9 @@ pub(super) fn serve(
             match builder.spawn_scoped(scope, move || one(connection)) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
-                    // The client hangs up then, which ends the threads that there are.
+                    // That ends the client, which may wait for a thread that is not there, and all threads.
                     end.store(true, Ordering::Relaxed);
+                    connections.iter().for_each(|it| hang_up(it.as_raw_fd()));
                     refused = Some((threads.len(), Error::from_io("clone", &error)));
                     break;
                 }
