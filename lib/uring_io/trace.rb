@@ -45,7 +45,7 @@ module UringIO
       def finish(path)
         trace = self.end
         trace.write(path) if trace.engines.any?
-      rescue SystemCallError => error
+      rescue StandardError => error
         warn("uring_io: URING_IO_TRACE: #{path} cannot be written: #{error.message}")
       end
     end

@@ -39,6 +39,16 @@ RSpec.describe "The page of a trace" do
     )
   end
 
+  each_backend do |_backend|
+    it "tells of an operation that was called off before anybody had begun it" do
+      trace = UringIO.trace do
+        scheduled { with_ring { |ring| raised { Timeout.timeout(0.01) { ring.timeout(60) } } } }
+      end
+      expect(trace.html).to include("called off")
+      expect(trace.svg).to start_with("<svg")
+    end
+  end
+
   it "has lengths of time in three digits" do
     found = [0, 850, 1_000, 1_340, 20_400, 99_960, 320_400, 1_300_000, 200_040_000, 1_250_000_000, 61_000_000_000]
             .map { |number| words.duration(number) }

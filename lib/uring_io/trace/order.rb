@@ -12,7 +12,9 @@ module UringIO
 
       # A run that is shorter hides nothing that anybody would notice.
       LONG = 1_000_000
-      private_constant :LONG
+      # Runs that we look at for who kept a fiber waiting: many become ready together, and a page asks for each.
+      LOOKED_AT = 200
+      private_constant :LONG, :LOOKED_AT
 
       # @return [Array<Run>]
       attr_reader :runs
@@ -60,9 +62,10 @@ module UringIO
         return if ready.nil? || ready >= wait.to
 
         index = @runs.bsearch_index { |run| run.to > ready } || @runs.size
+        last = index + LOOKED_AT
         longest = nil
         length = 0
-        while (run = @runs[index]) && run.from < wait.to
+        while index < last && (run = @runs[index]) && run.from < wait.to
           if run.took > length && !run.fiber.equal?(fiber)
             longest = run.fiber
             length = run.took

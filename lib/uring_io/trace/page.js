@@ -126,7 +126,7 @@ const chooseNext = (step) => {
 const lookFor = (text) => {
   const wanted = text.trim().toLowerCase();
   const has = (one) => one.toLowerCase().includes(wanted);
-  found = wanted ? { words: new Set(words.keys().filter((i) => has(words[i]))), hits: [], next: 0 } : null;
+  found = wanted ? { words: new Set([...words.keys()].filter((i) => has(words[i]))), hits: [], next: 0 } : null;
   lanes = engine.lanes;
   if (found) lanes = engine.lanes.filter((lane) => {
     lane.named = has(`${lane.label} ${lane.name}`);

@@ -16,7 +16,7 @@ module UringIO
             when "socket" then "socket #{address([rest.to_s].pack('H*'))}".rstrip
             when "file" then file(rest.to_s)
             else name.scrub
-            end
+            end.gsub(/[[:cntrl:]]/, "?")
           end
         end
 

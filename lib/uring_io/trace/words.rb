@@ -90,6 +90,8 @@ module UringIO
         # What became of an operation, as a clause without its time.
         def outcome(operation)
           result = operation.result
+          # Nobody recorded its end: what waited for it was ended before.
+          return "it was called off" unless result
           return failure(result) if result.negative?
 
           case operation.name

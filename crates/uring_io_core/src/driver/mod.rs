@@ -263,19 +263,26 @@ impl<P> Driver<P> {
             return Ok(());
         }
         if self.parks.borrow().in_flight.is_alarm(token) {
-            let mut parks = self.parks.borrow_mut();
-            parks.set_deadline(token, None);
-            parks.fire(token, Wakeup::Completed(-libc::ECANCELED));
+            self.parks.borrow_mut().set_deadline(token, None);
+            self.call_off(token);
             return Ok(());
         }
         self.end(token)
     }
 
+    /// Completes an operation that nobody has begun.
+    fn call_off(&self, token: Token) {
+        if self.recorder.is_on() {
+            self.record_completed(token, -libc::ECANCELED);
+        }
+        let wakeup = Wakeup::Completed(-libc::ECANCELED);
+        self.parks.borrow_mut().fire(token, wakeup);
+    }
+
     fn end(&self, token: Token) -> Result<()> {
         let workers = self.workers.borrow();
         if workers.as_ref().is_some_and(|it| it.withdraw(token)) {
-            let wakeup = Wakeup::Completed(-libc::ECANCELED);
-            self.parks.borrow_mut().fire(token, wakeup);
+            self.call_off(token);
             return Ok(());
         }
         if workers.as_ref().is_some_and(|it| it.interrupt(token)) {

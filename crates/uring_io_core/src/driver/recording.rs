@@ -12,6 +12,8 @@ use crate::token::Token;
 impl<P> Driver<P> {
     /// Records everything in this log from now on; nothing without one. Returns the log before.
     pub fn record_in(&self, log: Option<Box<Log>>) -> Option<Box<Log>> {
+        let counts = self.counts.snapshot();
+        self.recorded.set((counts.submissions, counts.enters));
         self.recorder.set(log)
     }
 

@@ -122,6 +122,16 @@ impl Log {
         }
     }
 
+    /// Whether nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Gives back the memory that it does not use: its engine is gone, and others may follow.
+    pub fn give_back(&mut self) {
+        self.records.shrink_to_fit();
+    }
+
     fn add(&mut self, event: Event, details: &Details) {
         self.settle();
         let at = self.instant(event);

@@ -37,10 +37,11 @@ impl Recordings {
     }
 
     /// Keeps what an engine has recorded. Not what was inherited by a forked child.
-    pub fn keep(&self, backend: BackendKind, log: Box<Log>) {
-        if log.is_inherited() {
+    pub fn keep(&self, backend: BackendKind, mut log: Box<Log>) {
+        if log.is_inherited() || log.is_empty() {
             return;
         }
+        log.give_back();
         if let Some((_, logs)) = self.get().as_mut() {
             logs.push((backend, log));
         }
