@@ -75,7 +75,8 @@ class Browser
     found = call("Page.navigate", url: "file://#{File.expand_path(path)}")
     raise Failure, "#{path}: #{found['errorText']}" if found["errorText"]
 
-    read until @loaded > before
+    deadline = now + PATIENCE
+    read(deadline) until @loaded > before
     drawn
   end
 
@@ -191,7 +192,10 @@ class Browser
     until (stop = @buffer.index("\0"))
       raise Failure, "no answer within #{PATIENCE} seconds: #{said}" unless @in.wait_readable([deadline - now, 0].max)
 
-      @buffer << (@in.read_nonblock(1 << 20, exception: false) || raise(Failure, "the browser has ended: #{said}"))
+      piece = @in.read_nonblock(1 << 20, exception: false)
+      raise Failure, "the browser has ended: #{said}" unless piece
+
+      @buffer << piece unless piece == :wait_readable
     end
     JSON.parse(@buffer.slice!(0..stop).chomp("\0")).tap { |message| note(message) }
   end
