@@ -38,6 +38,19 @@ RSpec.describe UringIO::Scheduler, "#address_resolve" do
       expect(order).to eq([:resolves, :other, ["127.0.0.1"]])
     end
 
+    it "lets others run between many answers that need no wait" do
+      others = nil
+      scheduled do |scheduler|
+        scheduler.address_resolve("localhost")
+        Fiber.schedule do
+          300.times { scheduler.address_resolve("localhost") }
+          others ||= :waited
+        end
+        others ||= :ran
+      end
+      expect(others).to eq(:ran)
+    end
+
     it "resolves many names at once" do
       results = []
       scheduled do |scheduler|
