@@ -37,8 +37,8 @@ module UringIO
 
         prepare
         ladder = climb
-        File.write(@html, ladder.html) if @html
-        ladder.pictures.each { |name, picture| File.write(File.join(@svg, "#{name}.svg"), picture) } if @svg
+        save(@html, ladder.html) if @html
+        ladder.pictures.each { |name, picture| save(File.join(@svg, "#{name}.svg"), picture) } if @svg
         [0, @json ? ladder.to_json : ladder.to_s(color: @color)]
       rescue OptionParser::ParseError => error
         raise ArgumentError, error.message
@@ -71,6 +71,13 @@ module UringIO
       def prepare
         File.open(@html, "a").close if @html
         FileUtils.mkdir_p(@svg) if @svg
+      end
+
+      # The command prints its figures all the same.
+      def save(file, text)
+        File.write(file, text)
+      rescue SystemCallError => error
+        @err.puts("uring_io: #{file} cannot be written: #{error.class.new.message}")
       end
 
       def climb
