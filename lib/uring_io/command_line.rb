@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "errors"
 require_relative "version"
 
 module UringIO
@@ -58,10 +59,7 @@ module UringIO
     def answer(command = nil, *options)
       case command
       when "doctor" then doctor(options)
-      when "profile" then profile(options)
-      when "fibers" then fibers(options)
-      when "trace" then trace(options)
-      when "ladder" then ladder(options)
+      when "profile", "fibers", "trace", "ladder" then subcommand(command, options)
       when "version", "--version", "-v" then [0, alone("#{VERSION}\n", options)]
       when "help", "--help", "-h" then [0, alone(USAGE, options)]
       when nil then raise WrongUsage, "a command is missing"
@@ -78,38 +76,31 @@ module UringIO
       [report.status, options.include?("--json") ? report.to_json : report.to_s(color: color?)]
     end
 
-    def profile(options)
-      require_relative "profile"
-      Profile.command(options, out: @out, err: @err, color: color?)
+    def subcommand(name, options)
+      result_of(name, options, out: @out, err: @err, color: color?)
     rescue ArgumentError => error
-      raise WrongUsage, "profile: #{error.message}; see uring_io profile --help"
+      raise WrongUsage, "#{name}: #{error.message}; see uring_io #{name} --help"
     rescue Error => error
       complain(error.message)
       [TROUBLE, ""]
     end
 
-    def trace(options)
-      require_relative "command_line/tracing"
-      Tracing.new(options, err: @err).run
-    rescue ArgumentError => error
-      raise WrongUsage, "trace: #{error.message}; see uring_io trace --help"
-    end
-
-    def ladder(options)
-      require_relative "ladder"
-      Ladder.command(options, err: @err, color: color?)
-    rescue ArgumentError => error
-      raise WrongUsage, "ladder: #{error.message}; see uring_io ladder --help"
-    end
-
-    def fibers(options)
-      require_relative "inspection/command"
-      Inspection::Command.new(options).run
-    rescue ArgumentError => error
-      raise WrongUsage, "fibers: #{error.message}; see uring_io fibers --help"
-    rescue Error => error
-      complain(error.message)
-      [TROUBLE, ""]
+    # Each command loads only its own part of the gem.
+    def result_of(name, options, **output)
+      case name
+      when "profile"
+        require_relative "profile"
+        Profile.command(options, **output)
+      when "ladder"
+        require_relative "ladder"
+        Ladder.command(options, **output)
+      when "fibers"
+        require_relative "inspection/command"
+        Inspection::Command.new(options, **output).run
+      when "trace"
+        require_relative "command_line/tracing"
+        Tracing.new(options, **output).run
+      end
     end
 
     def alone(text, options)

@@ -55,7 +55,7 @@ module UringIO
       # @api private
       # @return [Array(Integer, String)] the exit status, and what is to be printed
       # @raise [ArgumentError] for arguments that are not in the usage
-      def command(arguments, err:, color:) = Command.new(arguments, err:, color:).run
+      def command(arguments, out:, err:, color:) = Command.new(arguments, out:, err:, color:).run
 
       private
 

@@ -212,10 +212,13 @@ RSpec.describe "The ladder" do
     end
 
     it "says before the work that a file cannot be written, and what is wrong in its usage" do
-      expect(command("--html", "/no/such/folder/page.html")).to match([2, "", /no such file or directory/i])
+      expect(command("--html", "/no/such/page.html"))
+        .to eq([2, "", "uring_io: --html: /no/such/page.html cannot be written: No such file or directory\n"])
+      expect(command("--svg", "/dev/null"))
+        .to eq([2, "", "uring_io: --svg: /dev/null cannot be made: File exists\n"])
       [[%w[--connections ten], /invalid value/], [%w[--connections 0], /0 is not from 1/],
        [%w[--seconds 0], /0\.0 is not above 0/], [%w[--fast], /invalid option/], [%w[--html], /missing argument/],
-       [%w[extra], /"extra" is not known here/]].each do |arguments, message|
+       [%w[extra], /unknown argument "extra"/]].each do |arguments, message|
         expect(command(*arguments)).to match([2, "", message])
       end
       expect(command("--help")).to match([0, /Usage: uring_io ladder/, ""])

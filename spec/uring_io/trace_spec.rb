@@ -306,8 +306,13 @@ RSpec.describe "A trace" do
     it "says what is wrong" do
       path = free_path("trace.json")
       expect(trace("-o", path, "--", "/no/such").then { |it| [it.status.exitstatus, it.stderr] })
-        .to eq([127, "uring_io: /no/such cannot be started: No such file or directory - /no/such\n"])
-      expect(trace("-o", "/no/such", "true").stderr).to start_with("uring_io: No such file or directory")
+        .to eq([127, "uring_io: /no/such cannot be started: No such file or directory\n"])
+      expect(trace("-o", path, "--", __FILE__).then { |it| [it.status.exitstatus, it.stderr] })
+        .to eq([126, "uring_io: #{__FILE__} cannot be started: Permission denied\n"])
+      expect(trace("-o", "/no/such/file", "true").stderr)
+        .to eq("uring_io: --output: /no/such/file cannot be written: No such file or directory\n")
+      expect(trace("--html", "/tmp/trace.json", "true").stderr)
+        .to start_with("uring_io: trace: --html /tmp/trace.json: the name of a page ends in .html; see ")
       expect(trace.stderr).to start_with("uring_io: trace: a command is missing; see uring_io trace --help\n")
     end
   end

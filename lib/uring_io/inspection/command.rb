@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
-require "optparse"
+require_relative "../command_line/subcommand"
 require_relative "question"
 require_relative "report"
 
 module UringIO
   module Inspection
     # <tt>uring_io fibers</tt>: its options, and what it prints.
-    class Command
+    class Command < Subcommand
       BANNER = <<~TEXT
         Usage: uring_io fibers [--json] --pid PID
 
@@ -18,26 +18,6 @@ module UringIO
       TEXT
       private_constant :BANNER
 
-      def initialize(arguments)
-        @arguments = arguments
-      end
-
-      # @return [Array(Integer, String)] the exit status, and what is to be printed
-      # @raise [ArgumentError] for arguments that are not in the usage
-      # @raise [Error] when there is no answer
-      def run
-        parser = parser()
-        rest = parser.parse(@arguments)
-        return [0, parser.to_s] if @help
-        raise ArgumentError, "unknown argument #{rest.first.inspect}" if rest.any?
-        raise ArgumentError, "--pid is missing" unless @pid
-
-        answer = Question.new(@pid).answer
-        [0, @json ? "#{JSON.pretty_generate(answer)}\n" : Report.new(answer).to_s]
-      rescue OptionParser::ParseError => error
-        raise ArgumentError, error.message
-      end
-
       private
 
       def parser
@@ -45,8 +25,15 @@ module UringIO
           parser.banner = BANNER
           parser.on("--pid PID", Integer, "the number of the program's process") { |pid| @pid = pid }
           parser.on("--json", "prints all of it as JSON") { @json = true }
-          parser.on("-h", "--help", "prints this") { @help = true }
         end
+      end
+
+      def perform(rest)
+        no_more(rest)
+        raise ArgumentError, "--pid is missing" unless @pid
+
+        answer = Question.new(@pid).answer
+        [0, @json ? "#{JSON.pretty_generate(answer)}\n" : Report.new(answer).to_s]
       end
     end
   end

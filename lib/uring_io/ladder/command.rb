@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
 require "fileutils"
-require "optparse"
+require_relative "../command_line/subcommand"
 
 module UringIO
   class Ladder
     # <tt>uring_io ladder</tt>: its options, and what it prints.
-    class Command
+    class Command < Subcommand
       BANNER = <<~TEXT
         Usage: uring_io ladder [OPTION...]
 
@@ -19,37 +19,11 @@ module UringIO
       INTERRUPTED = 128 + Signal.list.fetch("INT")
       private_constant :BANNER, :INTERRUPTED
 
-      def initialize(arguments, err:, color:)
-        @arguments = arguments
-        @err = err
-        @color = color
-        @connections = CONNECTIONS
-        @seconds = SECONDS
-      end
-
-      # @return [Array(Integer, String)] the exit status, and what is to be printed
-      # @raise [ArgumentError] for arguments that are not in the usage
-      def run
-        parser = parser()
-        rest = parser.parse(@arguments)
-        return [0, parser.to_s] if @help
-        raise ArgumentError, "#{rest.first.inspect} is not known here" if rest.any?
-
-        prepare
-        ladder = climb
-        save(@html, ladder.html) if @html
-        ladder.pictures.each { |name, picture| save(File.join(@svg, "#{name}.svg"), picture) } if @svg
-        [0, @json ? ladder.to_json : ladder.to_s(color: @color)]
-      rescue OptionParser::ParseError => error
-        raise ArgumentError, error.message
-      rescue Interrupt
-        @err.puts("uring_io: the ladder was interrupted before all was measured")
-        [INTERRUPTED, ""]
-      end
-
       private
 
       def parser
+        @connections = CONNECTIONS
+        @seconds = SECONDS
         OptionParser.new do |parser|
           parser.banner = BANNER
           parser.on("--connections N,...", Array, "other numbers of connections") do |list|
@@ -63,21 +37,26 @@ module UringIO
             @html = file
           end
           parser.on("--svg DIR", "writes the pictures there, too") { |folder| @svg = folder }
-          parser.on("-h", "--help", "prints this") { @help = true }
         end
       end
 
-      # Before the work, and not after it.
-      def prepare
-        File.open(@html, "a").close if @html
-        FileUtils.mkdir_p(@svg) if @svg
+      def perform(rest)
+        no_more(rest)
+        check_file(:html, @html) if @html
+        make_folder if @svg
+        ladder = climb
+        save(@html, ladder.html) if @html
+        ladder.pictures.each { |name, picture| save(File.join(@svg, "#{name}.svg"), picture) } if @svg
+        [0, @json ? ladder.to_json : ladder.to_s(color: @color)]
+      rescue Interrupt
+        warn_of("the ladder was interrupted before all was measured")
+        [INTERRUPTED, ""]
       end
 
-      # The command prints its figures all the same.
-      def save(file, text)
-        File.write(file, text)
+      def make_folder
+        FileUtils.mkdir_p(@svg)
       rescue SystemCallError => error
-        @err.puts("uring_io: #{file} cannot be written: #{error.class.new.message}")
+        raise Error, "--svg: #{@svg} cannot be made: #{error.class.new.message}"
       end
 
       def climb

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-require "optparse"
+require_relative "../command_line/subcommand"
 require_relative "exact"
 require_relative "launch"
 require_relative "recording"
@@ -8,7 +8,7 @@ require_relative "recording"
 module UringIO
   class Profile
     # <tt>uring_io profile</tt>: its options, and what it prints.
-    class Command
+    class Command < Subcommand
       BANNER = <<~TEXT
         Usage: uring_io profile [OPTION...] [--] COMMAND [ARGUMENT...]
                uring_io profile [OPTION...] --pid PID
@@ -23,36 +23,13 @@ module UringIO
         The profile goes to standard output when the program has ended, or at Ctrl-C. The exit status is the command's
         (128 + N when signal N ended it); with --pid it is 0, and 2 when that process cannot be profiled.
       TEXT
-      # As a shell says.
-      NOT_FOUND = 127
-      NOT_EXECUTABLE = 126
       Options = Struct.new(:seconds, :rate, :pid, :outside, :exact, :json, :html, :trace)
-      private_constant :BANNER, :NOTE, :NOT_FOUND, :NOT_EXECUTABLE, :Options
-
-      def initialize(arguments, out:, err:, color:)
-        @arguments = arguments
-        @out = out
-        @err = err
-        @color = color
-        @options = Options.new(nil, RATE, nil, false, false, false, nil, nil)
-      end
-
-      # @return [Array(Integer, String)] the exit status, and what is to be printed
-      # @raise [ArgumentError] for arguments that are not in the usage
-      def run
-        parser = parser()
-        command = parser.order(@arguments)
-        return [0, parser.to_s + NOTE] if @help
-
-        check(command)
-        @options.pid ? of_pid : of_command(command)
-      rescue OptionParser::ParseError => error
-        raise ArgumentError, error.message
-      end
+      private_constant :BANNER, :NOTE, :Options
 
       private
 
       def parser
+        @options = Options.new(nil, RATE, nil, false, false, false, nil, nil)
         OptionParser.new do |parser|
           parser.banner = BANNER
           parser.on("--pid PID", Integer, "profiles a process that runs") { |pid| @options.pid = pid }
@@ -69,8 +46,14 @@ module UringIO
           parser.on("--trace FILE", "writes a trace there, too: Perfetto and speedscope open it") do |file|
             @options.trace = file
           end
-          parser.on("-h", "--help", "prints this") { @help = true }
         end
+      end
+
+      def note = NOTE
+
+      def perform(command)
+        check(command)
+        @options.pid ? of_pid : of_command(command)
       end
 
       def check(command)
@@ -78,27 +61,15 @@ module UringIO
         raise ArgumentError, "both a command and --pid are given" if command.any? && @options.pid
 
         Recording.check(@options.seconds, @options.rate)
-        # Before the work, and not after it.
-        files.each do |option, file|
-          File.open(file, "a").close
-        rescue SystemCallError => error
-          raise Error, "--#{option}: #{file} cannot be written: #{error.class.new.message}"
-        end
+        files.each { |option, file| check_file(option, file) }
       end
 
       def files = { html: @options.html, trace: @options.trace }.compact
 
       # Writes the files that were asked for.
       def text(profile)
-        files.each { |content, file| write(file, profile.public_send(content)) }
+        files.each { |content, file| save(file, profile.public_send(content)) }
         @options.json ? profile.to_json : profile.to_s(color: @color)
-      end
-
-      # When it cannot write the file, the profile still goes to standard output.
-      def write(file, content)
-        File.write(file, content)
-      rescue SystemCallError => error
-        @err.puts("uring_io: #{file} cannot be written: #{error.class.new.message}")
       end
 
       # Ctrl-C ends the sampling. This program goes on and prints the profile.
@@ -114,27 +85,22 @@ module UringIO
       end
 
       def of_command(command)
-        launch = Launch.new(command, seconds: @options.seconds, rate: @options.rate, inside: !@options.outside,
-                                     out: @options.json ? @err : @out)
-        launch.left.each do |pid|
-          @err.puts("uring_io: process #{pid}, which the command has left behind, goes on and was not looked at any " \
-                    "more: `uring_io profile --pid #{pid}` looks at it")
+        starting(command) do
+          launch = Launch.new(command, seconds: @options.seconds, rate: @options.rate, inside: !@options.outside,
+                                       out: @options.json ? @err : @out)
+          launch.left.each { |pid| tell_of_left(pid) }
+          [launch.status, text(@options.exact ? exact(command, launch.profile) : launch.profile)]
         end
-        [launch.status, text(@options.exact ? exact(command, launch.profile) : launch.profile)]
-      rescue Errno::ENOENT => error
-        not_started(command, error, NOT_FOUND)
-      rescue Errno::EACCES, Errno::ENOEXEC => error
-        not_started(command, error, NOT_EXECUTABLE)
+      end
+
+      def tell_of_left(pid)
+        warn_of("process #{pid}, which the command has left behind, goes on and was not looked at any more: " \
+                "`uring_io profile --pid #{pid}` looks at it")
       end
 
       def exact(command, profile)
         recording = profile.to_h.except(:shares, :verdict)
         Profile.new({ **recording, exact: Exact.of_command(command, recording[:seconds]) })
-      end
-
-      def not_started(command, error, status)
-        @err.puts("uring_io: #{command.first} cannot be started: #{error.message}")
-        [status, ""]
       end
     end
   end
