@@ -5,8 +5,9 @@
 #
 #   require "uring_io/async"
 #
-# It may come before or after `require "async"`; a reactor that runs already keeps its selector. The selector uses the
-# backend of URING_IO_BACKEND, or else the best one that works, as UringIO::Selector.new does.
+# It may come before or after `require "async"`; a reactor that runs already keeps its selector, and `require`
+# warns inside of one. The selector uses the backend of URING_IO_BACKEND, or else the best one that works, as
+# UringIO::Selector.new does.
 #
 # The choice holds inside this process, its threads and its forked children. It does not set ENV["IO_EVENT_SELECTOR"],
 # which every child program would inherit: programs that use Async without this gem would not start.
@@ -50,3 +51,8 @@ module UringIO
 end
 
 require_relative "core_ext/io_event"
+
+if defined?(Async::Scheduler) && Fiber.scheduler.is_a?(Async::Scheduler)
+  warn("uring_io: uring_io/async came too late for the reactor that runs here, which keeps its own selector: " \
+       "require it before Async starts")
+end

@@ -11,10 +11,10 @@ RSpec.describe "require \"uring_io/async\"" do
   own = "UringIO::Selector\n"
   io_event = "IO::Event::Selector::EPoll\n"
 
-  # The output of a program of these lines; it must write nothing to its standard error.
-  define_method(:written_by) do |*lines, env: {}|
+  # The output of a program of these lines; its standard error must be that text.
+  define_method(:written_by) do |*lines, env: {}, warning: ""|
     result = child([show, *lines].join("\n"), env:)
-    expect(result.stderr).to eq("")
+    expect(result.stderr).to eq(warning)
     expect(result.status).to be_success
     result.stdout
   end
@@ -30,8 +30,12 @@ RSpec.describe "require \"uring_io/async\"" do
     expect(written_by('require "async"', "show")).to eq(io_event)
   end
 
-  it "leaves a reactor that runs already its selector, and the next one has ours" do
-    expect(written_by('require "async"', 'Sync { require "uring_io/async"; show }', "show")).to eq(io_event + own)
+  it "leaves a running reactor its selector and warns inside of it, and the next one has ours" do
+    warning = "uring_io: uring_io/async came too late for the reactor that runs here, which keeps its own selector: " \
+              "require it before Async starts\n"
+    expect(written_by('require "async"', 'Sync { require "uring_io/async"; show }', "show", warning:)).to eq(io_event + own)
+    others = 'Sync { Thread.new { require "uring_io/async"; show }.join; show }'
+    expect(written_by('require "async"', others)).to eq(own + io_event)
   end
 
   it "holds for threads, and for children by fork" do
