@@ -86,8 +86,8 @@ module UringIO
     end
 
     def times
-      [*(format(", for at most %.3f s", seconds) if seconds),
-       *(format(", for %.3f s more", seconds_left) if seconds_left)].join
+      [*(format(", began at most %.3f s ago", seconds) if seconds),
+       *(format(", ends within %.3f s", seconds_left) if seconds_left)].join
     end
 
     # Finds out which file, peer or kind a descriptor of this process has.

@@ -179,6 +179,20 @@ RSpec.describe "The fibers of another program" do
       end
     end
 
+    it "it answers late: the asking user learns why meanwhile, and then how late it was" do
+      asking("puts; sleep") do |pid|
+        Process.kill(:STOP, pid)
+        why = nil
+        answer = UringIO.const_get(:Inspection)::Question.new(pid, late: 0.01).answer do |text|
+          why = text
+          Process.kill(:CONT, pid)
+        end
+        expect(why).to match(/\Aprocess #{pid} has not answered yet: it is stopped/)
+        expect(answer).to include(pid:, late: be > 0.01)
+        expect(UringIO.const_get(:Inspection)::Report.new(answer).to_s).to match(/^It answered after \d+\.\d s\. Until/)
+      end
+    end
+
     it "it ends before it has answered" do
       server = closing(UNIXServer.new(socket_of(Process.pid)))
       answering = Thread.new { server.accept.tap { |socket| socket.write("{\"version\"") }.close }

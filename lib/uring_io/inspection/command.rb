@@ -32,7 +32,7 @@ module UringIO
         no_more(rest)
         raise ArgumentError, "--pid is missing" unless @pid
 
-        answer = Question.new(@pid).answer
+        answer = Question.new(@pid).answer { |why| warn_of(why) }
         [0, @json ? "#{JSON.pretty_generate(answer)}\n" : Report.new(answer).to_s]
       end
     end

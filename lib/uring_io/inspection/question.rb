@@ -11,26 +11,30 @@ module UringIO
     class Question
       # Seconds until we say that no answer comes.
       PATIENCE = 30
+      # Seconds after which an answer is late: a program whose Ruby code runs answers sooner.
+      LATE = 2
       # Seconds that a program has to load uring_io, which opens the socket, and how often we look.
       START = 5
       LOOK = 0.05
-      private_constant :PATIENCE, :START, :LOOK
+      private_constant :PATIENCE, :LATE, :START, :LOOK
 
-      def initialize(pid, patience: PATIENCE)
+      def initialize(pid, patience: PATIENCE, late: LATE)
         @pid = pid
+        @late = late
         @deadline = now + patience
         @patience = patience
       end
 
-      # @return [Hash] of Snapshot
+      # @yieldparam why [String] why the answer is late, if it is
+      # @return [Hash] of Snapshot; +late+ is the number of seconds that a late answer took
       # @raise [Error] for a process that does not answer, with the reason
-      def answer
+      def answer(&)
         check_process
-        text = asked
+        text, seconds = asked(&)
         found = JSON.parse(text, symbolize_names: true)
         raise Error, "process #{@pid} could not answer: #{found[:error]}" if found[:error]
 
-        found
+        seconds < @late ? found : found.merge(late: seconds)
       rescue JSON::ParserError
         raise Error, "process #{@pid} ended before it had answered" unless alive?
 
@@ -57,19 +61,27 @@ module UringIO
         false
       end
 
+      # @return [Array(String, Float)] the text, and the seconds until its first byte
       def asked
         socket = connected
         text = +""
-        loop { text << read_some(socket) }
+        begun = now
+        yield "process #{@pid} has not answered yet: #{silence}" unless socket.wait_readable(@late) || !block_given?
+        wait_for(socket)
+        seconds = now - begun
+        loop do
+          text << socket.readpartial(1 << 16)
+          wait_for(socket)
+        end
       rescue EOFError, Errno::ECONNRESET
-        text
+        [text, seconds || 0]
       ensure
         socket&.close
       end
 
-      def read_some(socket)
+      def wait_for(socket)
         left = @deadline - now
-        return socket.readpartial(1 << 16) if left.positive? && socket.wait_readable(left)
+        return if left.positive? && socket.wait_readable(left)
 
         raise Error, "process #{@pid} has not answered for #{@patience} seconds: #{silence}"
       end

@@ -23,7 +23,7 @@ module UringIO
 
       # @return [String]
       def to_s
-        [head, *threads, *@answer[:loops].map { |found| loop_of(found) }, *others, UNSEEN].join("\n")
+        [head, *late, *threads, *@answer[:loops].map { |found| loop_of(found) }, *others, UNSEEN].join("\n")
       end
 
       private
@@ -31,6 +31,13 @@ module UringIO
       def head
         pid, program, ruby, version = @answer.values_at(:pid, :program, :ruby, :uring_io)
         "Process #{pid}: #{line(program)} (Ruby #{ruby}, uring_io #{version})\n"
+      end
+
+      def late
+        return unless @answer[:late]
+
+        ["It answered after #{@answer[:late].round(1)} s. Until then native code kept Ruby's lock (the GVL), or the " \
+         "process was stopped.\nThe lines below show it as it was afterwards.\n"]
       end
 
       def threads
