@@ -33,7 +33,8 @@ RSpec.describe "require \"uring_io/async\"" do
   it "leaves a running reactor its selector and warns inside of it, and the next one has ours" do
     warning = "uring_io: uring_io/async came too late for the reactor that runs here, which keeps its own selector: " \
               "require it before Async starts\n"
-    expect(written_by('require "async"', 'Sync { require "uring_io/async"; show }', "show", warning:)).to eq(io_event + own)
+    program = [%(require "async"), %(Sync { require "uring_io/async"; show }), "show"]
+    expect(written_by(*program, warning:)).to eq(io_event + own)
     others = 'Sync { Thread.new { require "uring_io/async"; show }.join; show }'
     expect(written_by('require "async"', others)).to eq(own + io_event)
   end
