@@ -137,7 +137,8 @@ impl Engine {
     /// Parks until the operation of `token` is over. When somebody raises in the fiber, or when the timeout
     /// passes, it cancels the operation (and calls `cancel`), and still waits for its end. Returns the result,
     /// or `None` when the timeout has ended the operation. When a result `counts`, it returns that in spite of
-    /// an exception; the fiber raises the exception at its next park. It does the same with a second exception.
+    /// an exception, if [`may_postpone`](Self::may_postpone); the fiber raises the exception at its next park. It does
+    /// the same with a second exception.
     pub fn await_completion(
         &self,
         ruby: &Ruby,
@@ -178,8 +179,7 @@ impl Engine {
             self.postpone(ruby, &later);
         }
         match raised {
-            // A fiber that is killed has no next park.
-            Some(raised) if raised.error.value().is_some() && counts(result) => {
+            Some(raised) if self.may_postpone(&raised.error) && counts(result) => {
                 self.postpone(ruby, &raised);
                 Ok(Some(result))
             }

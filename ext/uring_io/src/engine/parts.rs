@@ -325,9 +325,8 @@ impl<'a> Parts<'a> {
     pub(super) fn into_outcome(mut self, ruby: &Ruby) -> Result<Option<Outcome>, Error> {
         let outcome = self.outcomes.pop().flatten();
         match (self.end.take(), outcome) {
-            // A fiber that is killed has no next park.
             (Some(End::Raised(error)), Some(outcome))
-                if outcome.result > 0 && error.value().is_some() =>
+                if outcome.result > 0 && self.engine.may_postpone(&error) =>
             {
                 self.engine.postpone(ruby, &Raised::from(error));
                 Ok(Some(outcome))

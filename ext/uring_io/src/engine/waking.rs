@@ -8,7 +8,7 @@ use magnus::value::Opaque;
 use magnus::{Error, Exception, Ruby, Value};
 use uring_io_core::{Call, Token};
 
-use super::party::{Interrupt, Purpose, Raised, Timeout};
+use super::party::{Flow, Interrupt, Purpose, Raised, Timeout};
 use super::Engine;
 
 impl Engine {
@@ -150,6 +150,13 @@ impl Engine {
     /// Raises the pending exception of the current fiber.
     pub fn raise_pending(&self, ruby: &Ruby) -> Result<(), Error> {
         self.interrupts.take(ruby).map_err(|raised| raised.error)
+    }
+
+    /// Whether a fiber may have the result of its operation first, and this exception at its next park. A killed fiber
+    /// has no next park. A thread outside of fibers gets the exception now, as in a blocking call of Ruby: later it may
+    /// never come back to the ring, or have left the Timeout that raises.
+    pub fn may_postpone(&self, error: &Error) -> bool {
+        error.value().is_some() && !matches!(self.flow, Flow::Nobody)
     }
 
     /// Makes the current fiber raise at its next park an exception that came too late for this one.
