@@ -1,4 +1,4 @@
-//! Operations that a fiber does at once, without a wait, and the row of them that it may do while others are ready.
+//! Operations that a fiber does at once, without a wait. A fiber may do a limited row of them while others are ready.
 
 use super::Engine;
 
@@ -8,22 +8,22 @@ impl Engine {
         self.driver.count_direct_call();
     }
 
-    /// Whether the fiber that runs may do one more thing at once, or it is the others' turn.
+    /// Whether the running fiber may do one more operation at once; if so, counts it. False when others must run first.
     pub fn may_do_at_once(&self) -> bool {
         self.driver.may_do_at_once()
     }
 
-    /// Whether the fiber that runs has done as much in a row as it may.
+    /// Whether the running fiber has done as many operations in a row as it may.
     pub fn is_row_over(&self) -> bool {
         self.driver.is_row_over()
     }
 
-    /// Lets the fiber that runs begin a new row: it had its turn, or nobody may run in the middle of its work.
+    /// Begins a new row for the running fiber: it had its turn, or no other fiber may run in the middle of its work.
     pub fn begin_row(&self) {
         self.driver.begin_row();
     }
 
-    /// Whether others are ready to run.
+    /// Whether other fibers are ready to run.
     pub fn is_busy(&self) -> bool {
         self.driver.is_busy()
     }

@@ -1,4 +1,4 @@
-//! Calls of the ring for the current fiber: one, or many at the same time.
+//! Calls of a ring for the current fiber: one call, or a batch.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -13,18 +13,19 @@ use super::Engine;
 use crate::memory::held::Held;
 use crate::ruby::errors;
 
-/// A call to be made together with others.
+/// A call of a batch.
 pub struct Part {
     pub call: Call,
-    /// Whether an IO of it was closed since it was prepared: then it is not made.
+    /// Whether one of its IOs was closed after the call was prepared. The engine does not make such a call.
     pub closed: bool,
-    /// The longest that it may take.
+    /// The longest that the call may take.
     pub timeout: Option<Duration>,
 }
 
 impl Engine {
-    /// Makes a call for the current fiber, as [`perform`](Self::perform). `None` when the timeout passed
-    /// first. `held` is what the call uses of Ruby's: it is released, unless the kernel goes on using it.
+    /// Makes a call for the current fiber, like [`perform`](Self::perform). Returns `None` when the timeout passes
+    /// first. `held` has the Ruby objects that the call uses. If the kernel still uses them when the call is over, the
+    /// engine takes them out of `held`; the caller releases the others.
     pub fn call(
         &self,
         ruby: &Ruby,
@@ -35,7 +36,8 @@ impl Engine {
         self.call_before(ruby, call, timeout, held, &[])
     }
 
-    /// As [`call`](Self::call), for a call that is followed by calls on these descriptors.
+    /// Like [`call`](Self::call), for a step of a chain. `later` has the descriptors of the steps that follow: if
+    /// somebody closes one of them, this call ends, too.
     pub(super) fn call_before(
         &self,
         ruby: &Ruby,
@@ -72,8 +74,8 @@ impl Engine {
         }
     }
 
-    /// Makes a call again that came to EAGAIN although it may wait: when its descriptor is ready, and as often
-    /// as that takes. See [`Call::to_be_waited_for`].
+    /// Repeats a call that returned EAGAIN although it may wait: each time, it first waits until the descriptor is
+    /// ready. See [`Call::to_be_waited_for`].
     fn call_again(
         &self,
         ruby: &Ruby,
@@ -82,7 +84,7 @@ impl Engine {
         held: &Held,
         later: &[RawFd],
     ) -> Result<Option<Outcome>, Error> {
-        // An IO#close of a descriptor that only later calls of the chain use waits for this place, too.
+        // An IO#close of a descriptor that only later calls of the chain use must wait for this place, too.
         let whole = self.place_on(ruby, Purpose::Operation, later.iter().copied());
         let mut parts = Parts::new(self, ruby, whole.token, 1);
         parts.resume(came_to, timeout);
@@ -133,7 +135,7 @@ impl Engine {
         }
         self.release_held(ruby);
         let completed = completed?;
-        // Facts about a descriptor are of no use when its number belongs to another file by now.
+        // A result that only describes the descriptor is worthless: the number may belong to another file by now.
         let is_news = |result: i32| result >= 0 && !transfers && !opens;
         if completed.is_some_and(is_news) && self.driver.is_ended(token) {
             return Err(errors::stream_closed(ruby));
@@ -141,10 +143,10 @@ impl Engine {
         Ok(completed.map(|result| Outcome::of(result, self.driver.take_call(token))))
     }
 
-    /// Makes several calls at the same time, in no order, and returns the outcome of each. It returns when all
-    /// are over. When somebody raises in the fiber, it waits as well, and then closes the descriptors that they
-    /// opened. `held` gives the objects of Ruby that the call of a number uses, in case the kernel goes on using
-    /// them.
+    /// Makes the calls of a batch at the same time, in no particular order. It returns the outcome of each when all of
+    /// them are over. If somebody raises in the fiber, it cancels the calls, still waits for all of them, and closes
+    /// the descriptors that they opened. `held` returns the Ruby objects that the call with a number uses; the engine
+    /// asks for them if the kernel still uses them after the call.
     pub fn calls(
         &self,
         ruby: &Ruby,
@@ -182,7 +184,7 @@ impl Engine {
         parts.into_outcomes().map(|(outcomes, _)| outcomes)
     }
 
-    /// Lets others run, or waits when there are none. Returns why this fiber goes on, if the wakeup is for it.
+    /// Runs other fibers, or waits in the kernel when there are none. Returns this fiber's wakeup if it has come.
     pub(super) fn turn(&self, ruby: &Ruby, whole: Token) -> Result<Option<Wakeup>, Error> {
         match self.flow {
             Flow::Nobody => {
@@ -193,8 +195,8 @@ impl Engine {
         }
     }
 
-    /// Waits until all parts are over. When somebody raises in the fiber, or when the timeout passes, it cancels
-    /// them and waits on. It fails only when there is nothing left to wait for.
+    /// Waits until all parts are over. If somebody raises in the fiber or closes one of the descriptors, or the timeout
+    /// passes, it cancels the parts and goes on waiting for them. It fails only when no part can complete any longer.
     pub(super) fn await_parts(
         &self,
         ruby: &Ruby,
@@ -202,7 +204,7 @@ impl Engine {
         parts: &mut Parts,
         timeout: Option<Duration>,
     ) -> Result<(), Error> {
-        /// A call of a chain that begins after the cancellation has not seen it, so we cancel again.
+        /// How soon to cancel again: a step that began after the last cancellation has not seen it.
         const AGAIN: Duration = Duration::from_millis(5);
         self.driver.set_timeout(whole, timeout);
         let mut also_raised = None;
@@ -215,7 +217,7 @@ impl Engine {
             }
             match self.turn(ruby, whole) {
                 Err(error) if self.is_lost() => return Err(error),
-                // The first exception counts, and more than the end of the time.
+                // The first exception counts. It also replaces a timeout or a close as the reason.
                 Err(error) if !matches!(parts.end, Some(End::Raised(_))) => {
                     parts.end = Some(End::Raised(error));
                 }

@@ -1,4 +1,4 @@
-//! Chains: calls that follow each other. If the kernel can, it makes them from one submission.
+//! Chains: calls in order. On io_uring the kernel makes them from one submission where it can.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -16,26 +16,27 @@ use crate::ruby::errors;
 /// A call of a chain.
 pub struct Step {
     pub call: Call,
-    /// Which of the chain's own descriptors each of the call's descriptors is; `None` for one of the
-    /// process, which the call names itself.
+    /// For each descriptor of the call: the number of one of the chain's own descriptors, or `None` for a descriptor of
+    /// the process, whose number is in the call.
     pub on: Vec<Option<usize>>,
-    /// Which of the chain's own descriptors it opens.
+    /// The number of the chain's own descriptor that the call opens.
     pub into: Option<usize>,
 }
 
 impl Step {
-    /// Whether it is a send that we wait with, and make again: the kernel does not.
+    /// Whether this is a send that must not wait in the kernel. After EAGAIN the engine waits, and makes the call
+    /// again.
     fn is_sent_again(&self) -> bool {
         self.call.is_sent_at_once() && self.on.iter().all(Option::is_none)
     }
 }
 
-/// How a chain is made.
+/// A chain to make.
 pub struct Chain {
     pub steps: Vec<Step>,
-    /// How many descriptors of its own it has.
+    /// The number of the chain's own descriptors.
     pub descriptors: usize,
-    /// Whether it goes on after a failure.
+    /// Whether the chain goes on after a failure.
     pub hard: bool,
     pub timeout: Option<Duration>,
 }
@@ -50,16 +51,16 @@ pub struct ChainOutcome {
 }
 
 impl ChainOutcome {
-    /// Takes back what the steps did, for a party that has gone.
+    /// Undoes the steps: closes the descriptors that they opened and that nobody will learn of.
     pub fn undo(&self) {
         self.outcomes.iter().for_each(Outcome::undo);
     }
 }
 
 impl Engine {
-    /// Makes calls that follow each other, and returns the outcome of each. io_uring makes them by itself, from
-    /// one submission; on other backends the engine makes one after the other. In the end it closes the chain's
-    /// own descriptors. `held` as for [`calls`](Self::calls).
+    /// Makes the steps of a chain and returns the outcome of each. On io_uring the kernel goes from step to step by
+    /// itself; on other backends the engine makes one call after the other. At the end the engine closes the chain's
+    /// own descriptors. `held` is as for [`calls`](Self::calls).
     pub fn chain(
         &self,
         ruby: &Ruby,
@@ -115,9 +116,10 @@ impl Engine {
         Ok(made.into_outcome(chain.hard))
     }
 
-    /// Decides with which sends the kernel must not wait. The caller has marked those that may go to a socket of
-    /// messages. For a descriptor of the process we ask its socket. A descriptor that the chain opens has no number to
-    /// ask by: for a socket its opening step tells, and with anything else the kernel waits.
+    /// Decides which sends may wait in the kernel. A send of a message must not, and the caller has marked every send
+    /// that may be one. If the descriptor belongs to the process, the engine asks for the type of the socket. A
+    /// descriptor that the chain opens has no number to ask about. If a step opens it as a socket, that step tells the
+    /// type; in all other cases the kernel waits.
     fn settle_sends(&self, steps: &mut [Step]) {
         const MODES: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         let mut keeping = Vec::new();
@@ -141,8 +143,9 @@ impl Engine {
         }
     }
 
-    /// Splits the steps into groups of linked ones, one submission each. When the kernel does not notice that a
-    /// step has failed, the steps after it wait until we have looked. A message goes alone, as often as needed.
+    /// Splits the steps into groups of linked ones, one submission each. If the kernel may misread the result of a
+    /// step, the group ends there: the engine looks at the result before it submits the next step. A send that the
+    /// engine may have to repeat is a group of its own.
     fn runs(&self, steps: Vec<Step>, hard: bool) -> Vec<Vec<Step>> {
         let mut runs = vec![Vec::new()];
         for step in steps {
@@ -162,8 +165,8 @@ impl Engine {
         runs
     }
 
-    /// Makes steps in one submission. Returns the outcome of each, and why they ended early, if they did. They and
-    /// the steps after them use the descriptors `used`: none begins when one of these is closed.
+    /// Makes steps in one submission. Returns the outcome of each, and why they ended early, if they did. `used` has
+    /// the descriptors of these steps and of all later ones: if somebody closes one of them, the steps end.
     fn linked(
         &self,
         ruby: &Ruby,
@@ -200,7 +203,7 @@ impl Engine {
         if let Ok((outcomes, _)) = &outcomes {
             slots.note(outcomes, &shape);
         } else {
-            // It does not matter which are open: closing an empty one does nothing.
+            // The engine does not know which slots are open, and need not: closing an empty one does nothing.
             slots.open = (0..slots.slots.len()).collect();
         }
         outcomes
@@ -248,7 +251,7 @@ impl Engine {
             let mut outcome = called.unwrap_or_else(|| Outcome::of(-libc::ECANCELED, None));
             if let (Some(into), true) = (step.into, outcome.result >= 0) {
                 opened.0[into] = Some(outcome.result);
-                // The descriptor is the chain's own, and no result.
+                // The descriptor is the chain's own, so the caller does not get its number.
                 outcome = Outcome::of(0, None);
             }
             if let (Some(Some(closed)), true) = (step.on.first(), closes) {
@@ -260,11 +263,11 @@ impl Engine {
     }
 }
 
-/// The descriptors of the process that steps are on.
+/// The descriptors of the process that the steps use.
 fn descriptors(steps: &mut [Step]) -> Vec<RawFd> {
     let mut found = Vec::new();
     for step in steps {
-        // One descriptor comes last in both; the source of a call with two comes first.
+        // `about` and `on` have the same order: a single descriptor comes last, and of two the source comes first.
         let source = step.on.len().checked_sub(2);
         let own = [source, step.on.len().checked_sub(1)];
         let is_own = |place: Option<usize>| place.is_some_and(|place| step.on[place].is_some());
@@ -278,13 +281,13 @@ fn descriptors(steps: &mut [Step]) -> Vec<RawFd> {
     found
 }
 
-/// The progress of a chain: the outcomes of its steps so far. A drop before the chain has ended undoes them.
+/// The outcomes of a chain's steps so far. Dropping this before the chain has ended undoes the steps.
 #[derive(Default)]
 struct Progress {
     outcomes: Vec<Outcome>,
     broken: Vec<bool>,
     timed_out: bool,
-    /// Whether a descriptor was closed that it is on, or was still to be.
+    /// Whether somebody has closed a descriptor that a step used or was still to use.
     closed: bool,
 }
 
@@ -296,12 +299,12 @@ impl Progress {
         self.outcomes.push(outcome);
     }
 
-    /// Notes so many steps that are not made.
+    /// Notes `count` steps that the engine does not make.
     fn leave_out(&mut self, count: usize) {
         (0..count).for_each(|_| self.push(Outcome::of(-libc::ECANCELED, None)));
     }
 
-    /// Whether the steps that follow are left out.
+    /// Whether the engine leaves out the steps that follow.
     fn is_ended(&self, hard: bool) -> bool {
         self.timed_out || self.closed || (!hard && self.broken.contains(&true))
     }
@@ -327,7 +330,7 @@ impl Drop for Progress {
 /// How a step uses the chain's descriptors: the one that it opens, whether it closes one, and those that it works on.
 type Shape = (Option<usize>, bool, Vec<Option<usize>>);
 
-/// Direct descriptors of a chain, given back when dropped.
+/// The direct descriptors of a chain. Dropping this closes the open ones and gives all of them back.
 struct Direct<'a> {
     engine: &'a Engine,
     slots: Vec<u32>,
@@ -336,7 +339,7 @@ struct Direct<'a> {
 }
 
 impl Direct<'_> {
-    /// A step as a call of the kernel's chain.
+    /// Turns a step into a call of the kernel's chain.
     fn link(&self, step: Step, hard: bool) -> (Call, Link) {
         let mut call = step.call;
         let number = |slot: Option<usize>| slot.map(|slot| self.slots[slot]);
@@ -356,7 +359,7 @@ impl Direct<'_> {
         (call, link)
     }
 
-    /// Notes which descriptors are open by what their calls came to.
+    /// Notes which descriptors are open, from the outcomes of the steps.
     fn note(&mut self, outcomes: &[Outcome], shape: &[Shape]) {
         let open = &mut self.open;
         for (outcome, (into, closes, on)) in outcomes.iter().zip(shape) {
@@ -377,7 +380,7 @@ impl Drop for Direct<'_> {
             return;
         }
         let open: Vec<u32> = self.open.iter().map(|slot| self.slots[*slot]).collect();
-        // It fails only for a ring that has failed, whose slots nobody asks for again.
+        // This fails only if the ring has failed. Nobody takes slots of such a ring again.
         let _ = self
             .engine
             .driver
@@ -385,11 +388,11 @@ impl Drop for Direct<'_> {
     }
 }
 
-/// Descriptors of the process that a chain has opened, closed when dropped.
+/// The descriptors of the process that a chain has opened. Dropping this closes them.
 struct Opened(Vec<Option<i32>>);
 
 impl Opened {
-    /// Puts them into a step. One that is not open stays the number that no descriptor has.
+    /// Puts the open descriptors into a step. A descriptor that is not open becomes -1.
     fn name(&self, step: &mut Step) {
         for (fd, opened) in step.call.descriptors().into_iter().zip(&step.on) {
             if let Some(opened) = *opened {

@@ -1,11 +1,10 @@
-//! No operation outlives its IO: the operations on a descriptor end before Ruby lets go of it.
+//! No operation outlives its IO: the operations on a descriptor end before Ruby closes it.
 //!
-//! Ruby below 4.0 tells no scheduler of a close, and later Rubies tell of some. So the methods of IO that
-//! close a descriptor, or give it another file, come here first (`lib/uring_io/core_ext/close.rb`).
-//! They ask every scheduler, selector and ring of the Ractor whether it uses the descriptor. As a rule
-//! none does, which takes nanoseconds to find out. Otherwise they end all operations on it, by an IOError
-//! in the fibers that wait, and let no new operation begin on it. The closing fiber waits until the last of
-//! them has left.
+//! Ruby below 4.0 tells no scheduler of a close, and later versions tell it of some closes only. So the methods of IO
+//! that close a descriptor, or give it another file, first call this module (`lib/uring_io/core_ext/close.rb`). It asks
+//! every scheduler, selector and ring of the Ractor whether it uses the descriptor. As a rule none does, and the
+//! question takes nanoseconds. Otherwise all operations on the descriptor end, and no new one begins: the fibers that
+//! wait get IOError. The closing fiber waits until the last of them has left.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -23,7 +22,7 @@ use crate::ruby::io::{Descriptors, OpenIo};
 use crate::ruby::ractors::Local;
 use crate::ruby::{closers, collector, gvl};
 
-/// A user of descriptors. A selector has more than an engine: a list of others to run.
+/// A possible user of a descriptor. Besides its engine, a selector has a ready list of others to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum User {
     Engine(*const Engine),
@@ -33,9 +32,9 @@ enum User {
 impl User {
     /// # Safety
     ///
-    /// It must be in the list: whoever is dropped takes itself off.
+    /// The user must be in the registry's list: an engine takes itself off the list when it is dropped.
     unsafe fn engine(&self) -> &Engine {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that the user is in the list. An engine there is alive.
         unsafe {
             match self {
                 Self::Engine(engine) => &**engine,
@@ -45,19 +44,19 @@ impl User {
     }
 }
 
-/// The schedulers, selectors and rings of one Ractor. Its threads take turns by its GVL.
+/// The schedulers, selectors and rings of one Ractor. The threads of the Ractor use it one at a time, under its GVL.
 #[derive(Default)]
 pub struct Registry {
-    /// Nobody holds it while calling Ruby. The collector takes engines off the list, maybe in a thread of another
-    /// Ractor.
+    /// Nobody calls Ruby while holding this lock. That could start the garbage collector, which takes engines off the
+    /// list, maybe in a thread of another Ractor.
     users: Mutex<Vec<User>>,
-    /// How many closes have hit a descriptor in use.
+    /// How many closes found their descriptor in use.
     closings: Cell<u64>,
-    /// The records of them.
+    /// The recordings of the Ractor's engines.
     recordings: Recordings,
 }
 
-// SAFETY: the list is locked, and the count is for the threads of one Ractor, which have its GVL by turns.
+// SAFETY: a lock guards the list. Only threads of one Ractor use the count, each while it holds the GVL.
 unsafe impl Send for Registry {}
 // SAFETY: as above.
 unsafe impl Sync for Registry {}
@@ -65,7 +64,7 @@ unsafe impl Sync for Registry {}
 static REGISTRY: Local<Arc<Registry>> = Local::new();
 
 impl Registry {
-    /// That of the calling thread's Ractor.
+    /// The registry of the calling thread's Ractor.
     pub fn of(ruby: &Ruby) -> Arc<Self> {
         Arc::clone(REGISTRY.of(ruby))
     }
@@ -74,22 +73,22 @@ impl Registry {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an engine, which is where it stays until it is dropped.
+    /// Adds an engine, which must stay at its address until it is dropped.
     pub fn add(&self, engine: &Engine) {
         self.users().push(User::Engine(engine));
         self.record_new(engine);
     }
 
-    /// As [`add`](Self::add), for the engine of a selector.
+    /// Like [`add`](Self::add), for the engine of a selector.
     pub fn add_selector(&self, home: &Home) {
         self.users().push(User::Selector(home));
         self.record_new(&home.engine);
     }
 
-    /// Takes an engine off the list. The collector calls this, maybe in a thread of another Ractor.
+    /// Takes an engine off the list. The garbage collector calls this, maybe in a thread of another Ractor.
     ///
-    /// In a forked child the other Ractors are gone. The lock of such a Ractor's list may stay held for ever, and
-    /// nobody reads that list either.
+    /// A forked child has no other Ractors. If a thread of another Ractor held the lock of its list at the fork, the
+    /// lock stays held for ever. The engine then stays on that list, which nobody reads.
     pub fn remove(&self, engine: &Engine) {
         let users = if engine.is_inherited() {
             self.users.try_lock().ok()
@@ -99,16 +98,17 @@ impl Registry {
         };
         let Some(mut users) = users else { return };
         users.retain(|user| {
-            // SAFETY: all that are in the list are there, the one that is about to go included.
+            // SAFETY: every engine in the list is alive, including this one, which is being dropped.
             let of_user = unsafe { user.engine() };
             !std::ptr::eq(of_user, engine)
         });
     }
 
-    /// Calls `look` with every engine in use. `look` must not call Ruby, as the collector frees engines.
+    /// Calls `look` with every engine that is open and not lost. `look` must not call Ruby: the garbage collector could
+    /// free an engine.
     fn each(&self, mut look: impl FnMut(&Engine)) {
         for user in self.users().iter() {
-            // SAFETY: it is in the list, and stays there while Ruby is not called.
+            // SAFETY: the engine is in the list. It stays there while nobody calls Ruby, and nothing here does.
             let engine = unsafe { user.engine() };
             if !engine.is_closed() && !engine.is_lost() {
                 look(engine);
@@ -116,7 +116,7 @@ impl Registry {
         }
     }
 
-    /// Begins to record all engines, so many records of each. False when somebody records them already.
+    /// Begins to record all engines, at most `most` records of each. Returns false if a recording is running already.
     pub fn begin_recording(&self, ruby: &Ruby, most: usize) -> Result<bool, Error> {
         let begins = self.recordings.begin(most);
         if begins {
@@ -130,13 +130,14 @@ impl Registry {
         Ok(begins)
     }
 
-    /// Records that the calling thread has collected garbage until now. Ruby is still about it: nothing may be made.
+    /// Records that the calling thread has just spent `length` on collecting garbage. Ruby calls this inside of the
+    /// collection, so it must not make objects.
     fn collected(&self, ruby: &Ruby, length: Duration) {
         let Ok(users) = self.users.try_lock() else {
             return;
         };
         for user in users.iter() {
-            // SAFETY: it is in the list, and stays there while Ruby is not called.
+            // SAFETY: the engine is in the list. It stays there while nobody calls Ruby, and nothing here does.
             let engine = unsafe { user.engine() };
             if engine.is_owner(ruby) {
                 engine.driver.record_collected(length);
@@ -144,11 +145,11 @@ impl Registry {
         }
     }
 
-    /// Ends to record. Returns the records of this process.
+    /// Ends the recording. Returns the logs of this process.
     pub fn end_recording(&self, ruby: &Ruby) -> Result<Vec<Recording>, Error> {
         collector::forget(ruby)?;
         for user in self.users().iter() {
-            // SAFETY: it is in the list, and stays there while Ruby is not called.
+            // SAFETY: the engine is in the list. It stays there while nobody calls Ruby, and nothing here does.
             self.keep_recorded(unsafe { user.engine() });
         }
         Ok(self.recordings.end())
@@ -165,7 +166,8 @@ impl Registry {
         }
     }
 
-    /// Makes all users of these descriptors end. It cancels those of the calling thread right here.
+    /// Ends all operations on these descriptors. It cancels those of the calling thread's engines at once; other
+    /// threads cancel their own.
     fn end_all_on(&self, ruby: &Ruby, fds: &[RawFd], first: bool) {
         let mut own: Vec<*const Engine> = Vec::new();
         self.each(|engine| {
@@ -181,16 +183,16 @@ impl Registry {
         }
     }
 
-    /// Cancels the ended operations at an engine of the calling thread.
+    /// Cancels the ended operations of an engine that the calling thread owns.
     fn cancel_ended(&self, engine: *const Engine, fds: &[RawFd], first: bool) {
-        // A ring with nobody in it may be collected during a pause.
+        // During a pause, the garbage collector may free a ring that no fiber waits in.
         let is_there = |engine: *const Engine| {
             let mut found = false;
             self.each(|known| found |= std::ptr::eq(known, engine));
             found
         };
         while is_there(engine) {
-            // SAFETY: it is in the list, and stays there while Ruby is not called.
+            // SAFETY: the engine is in the list. It stays there while nobody calls Ruby, and cancelling does not.
             if unsafe { &*engine }.cancel_ended(fds, first) {
                 return;
             }
@@ -198,13 +200,13 @@ impl Registry {
         }
     }
 
-    /// The scheduler or selector of the calling thread whose fibers can run while this one waits: one that
-    /// uses these descriptors, or else the latest.
+    /// The scheduler or selector of the calling thread whose fibers can run while this one waits: one that uses these
+    /// descriptors, or else the latest.
     fn own(&self, ruby: &Ruby, fds: &[RawFd]) -> Option<User> {
         let users = self.users();
         let mut own = None;
         for user in users.iter() {
-            // SAFETY: as above.
+            // SAFETY: the engine is in the list. It stays there while nobody calls Ruby, and nothing here does.
             let engine = unsafe { user.engine() };
             let runs = !matches!(engine.flow, Flow::Nobody)
                 && !engine.is_closed()
@@ -221,28 +223,29 @@ impl Registry {
     }
 }
 
-/// Descriptors of an IO that is about to be closed: others begin nothing on them while this is there.
+/// The descriptors of an IO that a fiber is closing. No new operation begins on them until [`end_all`](Self::end_all)
+/// has returned or this is dropped.
 struct Closing<'a> {
     registry: &'a Registry,
     io: Value,
     which: Descriptors,
     fds: Vec<RawFd>,
-    /// Tells several that close the same descriptor apart.
+    /// Tells this close from others of the same descriptor.
     number: u64,
-    /// Whether a trap handler closes. No other fiber may run in the middle of a handler: those of its thread
-    /// notice the close afterwards, when their operations are over.
+    /// Whether a trap handler closes the IO. No other fiber may run in the middle of a handler. So fibers of its thread
+    /// notice the close only afterwards, when their operations are over.
     in_trap: bool,
 }
 
-/// How long the closing fiber waits between two looks, when nobody wakes it.
+/// How long the closing fiber waits before it looks again, unless somebody wakes it.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// After this time it no longer waits for users whose threads are busy elsewhere, because these threads may be
-/// waiting for it. Their operations are over, or have memory of their own.
+/// After this time, the closing fiber no longer waits for users whose threads are busy elsewhere: these threads may be
+/// waiting for the closing fiber. Their operations are over, or use memory of their own.
 const LONGEST: Duration = Duration::from_secs(1);
 
 impl<'a> Closing<'a> {
-    /// `None` where nothing is under way on the descriptors.
+    /// Begins a close. `None` if nobody uses the descriptors.
     fn begin(ruby: &'a Ruby, io: Value, which: Descriptors) -> Option<Self> {
         let fds = OpenIo::descriptors(ruby, io, which);
         fds.iter().copied().for_each(uring_io_core::note_close);
@@ -268,7 +271,7 @@ impl<'a> Closing<'a> {
         })
     }
 
-    /// Whether somebody has yet to leave.
+    /// Whether a user has not left yet.
     fn is_awaited(&self, ruby: &Ruby) -> bool {
         let mut found = false;
         self.registry.each(|engine| {
@@ -284,8 +287,8 @@ impl<'a> Closing<'a> {
         found
     }
 
-    /// Ends the operations and waits until they are over. Returns the exception that killed the fiber
-    /// meanwhile: the fiber raises it when it has closed.
+    /// Ends the operations and waits until they are over. If somebody kills the fiber meanwhile, it returns the kill:
+    /// the fiber closes first and dies afterwards.
     fn end_all(&self, ruby: &Ruby) -> Result<Option<Error>, Error> {
         let mut killed = None;
         let start = Instant::now();
@@ -307,7 +310,7 @@ impl<'a> Closing<'a> {
                 Err(raised) => return Err(raised),
             }
             if OpenIo::descriptors(ruby, self.io, self.which) != self.fds {
-                // Somebody else has closed it, and these may be others' by now.
+                // Somebody else has closed the IO. Its numbers may belong to other files by now.
                 return Ok(killed);
             }
         }
@@ -318,8 +321,8 @@ impl<'a> Closing<'a> {
         Ok(killed)
     }
 
-    /// Whether it would be wrong to go on: a user of this thread has not left, or an operation has yet to go to the
-    /// kernel, and would find another file by then.
+    /// Whether it would be wrong to close now. It is wrong while a user of this thread has not left. It is also wrong
+    /// while an operation is queued that the kernel has not taken: the operation would find another file by then.
     fn must_be_awaited(&self, ruby: &Ruby) -> bool {
         let mut found = false;
         self.registry.each(|engine| {
@@ -331,16 +334,16 @@ impl<'a> Closing<'a> {
         found
     }
 
-    /// Lets the fibers run that have to end.
+    /// Lets the fibers run that have to leave.
     fn wait(&self, ruby: &Ruby, look: u32) -> Result<(), Error> {
         let most = if look == 0 { None } else { Some(MOMENT) };
         match self.registry.own(ruby, &self.fds) {
-            // SAFETY: the scheduler that the thread runs under, which Ruby keeps.
+            // SAFETY: the thread runs under this scheduler, and Ruby keeps it alive.
             Some(User::Engine(engine)) => unsafe { &*engine }.let_others_run(ruby, most),
-            // SAFETY: the selector that the thread runs under, which its scheduler keeps.
+            // SAFETY: the thread runs under this selector, and its scheduler keeps it alive.
             Some(User::Selector(home)) => unsafe { &*home }.let_others_run(ruby, most),
             None => {
-                // SAFETY: asks for a value of the calling thread.
+                // SAFETY: it returns a value of the calling thread.
                 let scheduler = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
                 if scheduler.is_nil() {
                     return gvl::sleep();
@@ -353,9 +356,9 @@ impl<'a> Closing<'a> {
     }
 }
 
-/// Whether the caller is in a trap handler, where Ruby locks no Mutex.
+/// Whether the caller is in a trap handler. Ruby locks no Mutex there.
 fn is_in_trap() -> bool {
-    // SAFETY: a new Mutex, which nobody else has; what raises is caught.
+    // SAFETY: the Mutex is new, and nobody else has it. `protect` catches exceptions.
     unsafe {
         let mutex = rb_sys::rb_mutex_new();
         let locked = magnus::rb_sys::protect(|| rb_sys::rb_mutex_lock(mutex));
@@ -374,11 +377,11 @@ impl Drop for Closing<'_> {
 }
 
 impl Engine {
-    /// Whether others than the calling fiber use a descriptor, or an operation of the fiber itself does: a trap
-    /// handler may close a descriptor that the interrupted fiber waits for.
+    /// Whether another fiber uses a descriptor, or an operation of the calling fiber itself does. The latter happens
+    /// when a trap handler closes a descriptor that the interrupted fiber waits for.
     ///
-    /// It allocates nothing, see [`Registry::each`]: Ruby makes the object of a thread's first fiber when it is
-    /// asked for, and the thread of an engine with parties has it.
+    /// It allocates nothing, because [`Registry::each`] does not allow that. Ruby makes the object of a thread's first
+    /// fiber when somebody asks for it, but a thread whose engine has parties has that object already.
     fn uses(&self, ruby: &Ruby, fd: RawFd) -> bool {
         let is_owner = self.is_owner(ruby);
         self.driver.is_used(fd, |party| {
@@ -389,11 +392,11 @@ impl Engine {
         })
     }
 
-    /// Cancels the ended operations, for the thread that owns the engine. False when the kernel takes no
-    /// submissions now.
+    /// Cancels the ended operations. Only the thread that owns the engine may call it. Returns false when the kernel
+    /// takes no submissions now.
     fn cancel_ended(&self, fds: &[RawFd], first: bool) -> bool {
         const LOOKS: usize = 3;
-        // A ring that fails here reports it to the fiber that waits for it.
+        // If a ring fails here, the fiber that waits for it gets the error.
         if fds
             .iter()
             .any(|fd| self.driver.before_close(*fd) == Ok(false))
@@ -406,7 +409,7 @@ impl Engine {
         true
     }
 
-    /// Lets the other fibers run once, or those that can within some time.
+    /// Lets the other ready fibers run once, or with `most`, for that time.
     fn let_others_run(&self, ruby: &Ruby, most: Option<Duration>) -> Result<(), Error> {
         match most {
             None => self.yield_turn(ruby, Purpose::Turn),
@@ -415,7 +418,7 @@ impl Engine {
     }
 }
 
-/// Ends the operations on the descriptors of an IO, then does the rest of the close.
+/// Ends the operations on the descriptors of an IO, then calls `rest`, which closes the IO.
 pub fn ending(
     ruby: &Ruby,
     io: Value,
@@ -427,7 +430,8 @@ pub fn ending(
         let kill = closing.end_all(ruby)?;
         killed = killed.or(kill);
         drop(closing);
-        // The rest would flush first, and others could begin operations while it waits for room.
+        // `rest` would flush first, and others could begin operations while it waits for room. So flush here and end
+        // those operations, too.
         if !OpenIo::has_flushed(ruby, io)? {
             break;
         }
@@ -445,7 +449,7 @@ pub fn tell_of_close(ruby: &Ruby, fd: RawFd) {
     REGISTRY.of(ruby).end_all_on(ruby, &[fd], true);
 }
 
-/// Makes what the threads of each Ractor share, before there is another one.
+/// Makes the values that each Ractor has, before there is another Ractor.
 pub fn init() {
     REGISTRY.init();
     collector::init();

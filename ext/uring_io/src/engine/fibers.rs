@@ -1,4 +1,4 @@
-//! Scheduled fibers, from their start to their end.
+//! Scheduled fibers, from their beginning to their end.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,7 +11,7 @@ use magnus::{Error, Exception, Ruby, Value};
 use super::party::Purpose;
 use super::Engine;
 
-/// Hashes object addresses: their low bits are always the same, so they are mixed upwards.
+/// Hashes addresses of objects. Their low bits are always the same, so it leaves them out and mixes the others.
 #[derive(Default)]
 pub struct AddressHasher(u64);
 
@@ -35,8 +35,8 @@ impl Hasher for AddressHasher {
 pub(super) type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
 
 impl Engine {
-    /// Starts a new fiber at once; the current one goes on when that parks or ends, and behind the others when it
-    /// has started fibers for long. The fiber must call `started`.
+    /// Starts a new fiber at once. The current fiber goes on when the new one parks or ends: before the other ready
+    /// fibers or, if it has been starting fibers for long, behind them. The new fiber must call `started`.
     pub fn start(
         &self,
         ruby: &Ruby,
@@ -52,7 +52,7 @@ impl Engine {
         })
     }
 
-    /// Notes that the current fiber, which is a scheduled one, has started. `place` says where its block is.
+    /// Notes that the current fiber, a scheduled one, has started. `place` returns where its block is.
     pub fn started(&self, ruby: &Ruby, place: impl FnOnce() -> String) {
         let fiber = ruby.fiber_current();
         if self.is_recorded() {
@@ -65,8 +65,8 @@ impl Engine {
         self.begun(ruby);
     }
 
-    /// Raises an exception in a fiber, or kills it; the current one goes on when that parks again
-    /// or ends.
+    /// Raises an exception in a fiber, or kills the fiber if there is no exception. The current fiber goes on when that
+    /// fiber parks again or ends.
     pub fn interrupt(
         &self,
         ruby: &Ruby,
@@ -82,7 +82,8 @@ impl Engine {
         })
     }
 
-    /// Makes the current fiber the next one to run, or the last, then switches to another.
+    /// Queues the current fiber, before all others or behind them, and calls `switch`. Returns when the current fiber
+    /// has its turn.
     fn give_turn(
         &self,
         ruby: &Ruby,
@@ -115,7 +116,7 @@ impl Engine {
         self.scheduled.borrow().is_empty()
     }
 
-    /// Scheduled fibers that have not ended.
+    /// The scheduled fibers that have not ended.
     pub fn scheduled(&self, ruby: &Ruby) -> Vec<Fiber> {
         self.scheduled
             .borrow()
@@ -124,7 +125,7 @@ impl Engine {
             .collect()
     }
 
-    /// Whether the current fiber is a scheduled one.
+    /// Whether a fiber is a scheduled one.
     pub fn is_scheduled(&self, fiber: Fiber) -> bool {
         self.scheduled.borrow().contains_key(&fiber.as_raw())
     }

@@ -1,7 +1,7 @@
 //! The loop fiber of a selector, which gets control while the other fibers wait.
 //!
-//! Two queues say who runs: the ready list, with fibers and other objects that were pushed, and the driver's,
-//! with those whose operation is over.
+//! Two queues decide who runs. The ready list has the fibers and other objects that somebody pushed. The ready queue of
+//! the driver has the fibers whose operation is over.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -15,22 +15,22 @@ use super::ready_list::ReadyList;
 use super::{Engine, Flow, Party, Purpose};
 use crate::ruby::{gvl, switch};
 
-/// A loop fiber, and the engine of those who wait.
+/// A loop fiber, and the engine of the fibers that wait.
 pub struct Home {
     pub engine: Engine,
     pub fiber: Opaque<Fiber>,
     pub ready: ReadyList,
-    /// How long the last `select` has waited.
+    /// How long the last `select` waited.
     pub idle: Cell<Duration>,
-    /// When `select` has last looked at the backend.
+    /// When `select` last looked at the backend.
     looked: Cell<Instant>,
 }
 
 static PENDING_INTERRUPT: LazyId = LazyId::new("pending_interrupt?");
 
-/// How long the ready list may keep `select` from looking at the backend, which costs a system call. A time and
-/// not a number of turns: an accept loop is ready in each of them while clients come, and runs a whole request
-/// in each, so that everybody else would wait for many of those.
+/// How long `select` may put off a look at the backend while the ready list has entries. A look costs a system call.
+/// The limit is a time and not a number of turns, because a turn may take long. While clients connect, an accept loop
+/// runs a whole request in each turn, and everybody else would wait for many requests.
 const NOT_LOOKED_MAX: Duration = Duration::from_micros(50);
 
 impl Home {
@@ -49,7 +49,7 @@ impl Home {
         self.ready.mark(marker);
     }
 
-    /// Lets the other fibers run once, or those that can within some time.
+    /// Lets the other ready fibers run once. With `most`, first sleeps for a moment, so that other threads run.
     pub fn let_others_run(&self, ruby: &Ruby, most: Option<Duration>) -> Result<(), Error> {
         if most.is_some() {
             gvl::pause();
@@ -64,7 +64,7 @@ impl Home {
         self.engine.is_home(ruby.fiber_current())
     }
 
-    /// Gives control to the loop fiber; nil at once when that is the caller.
+    /// Transfers to the loop fiber. Returns nil at once if the caller is the loop fiber.
     pub fn go_home(&self, ruby: &Ruby) -> Result<Value, Error> {
         if self.is_at_home(ruby) {
             return Ok(ruby.qnil().as_value());
@@ -72,7 +72,8 @@ impl Home {
         ruby.get_inner(self.fiber).transfer(())
     }
 
-    /// Queues the current fiber and gives control away. Its entry leaves the queue however control comes back.
+    /// Pushes the current fiber to the ready list and calls `switch`, which gives control away. However control comes
+    /// back, the entry then leaves the list.
     pub fn queued(
         &self,
         ruby: &Ruby,
@@ -102,8 +103,8 @@ impl Home {
         self.dispatch(ruby)
     }
 
-    /// Runs the present entries of the ready list; entries that come meanwhile run the next time. Returns whether
-    /// there were any.
+    /// Runs the entries that are in the ready list now. Entries that are pushed meanwhile run the next time. Returns
+    /// whether there were any.
     fn flush(&self, ruby: &Ruby) -> Result<bool, Error> {
         let mut left = self.ready.len();
         let mut ran = false;
@@ -138,7 +139,7 @@ impl Home {
         }
     }
 
-    /// Looks at the backend without waiting. While more is ready to run, it puts that off for a moment.
+    /// Looks at the backend without waiting. While the ready list has entries, it may put that off for a moment.
     fn look(&self, timeout: Option<Duration>) -> uring_io_core::Result<()> {
         let now = Instant::now();
         let busy = timeout != Some(Duration::ZERO) && !self.ready.is_empty();
@@ -156,8 +157,8 @@ impl Home {
         ruby: &Ruby,
         timeout: Option<Duration>,
     ) -> Result<uring_io_core::Result<()>, Error> {
-        // Whether it is masked or not: whoever called `select` decides what becomes of it. One that is not may
-        // be raised by the question itself.
+        // A masked interrupt counts, too: the caller of `select` decides what to do about it. Ruby may raise an
+        // unmasked one in this call.
         let question = LazyId::get_inner_with(&PENDING_INTERRUPT, ruby);
         let pending: bool = ruby.thread_current().funcall(question, ())?;
         if pending || !self.ready.is_empty() {
@@ -188,7 +189,7 @@ impl Home {
     }
 }
 
-/// Makes the name, before there is another Ractor.
+/// Makes the name of the method, before there is another Ractor.
 pub fn init(ruby: &Ruby) {
     LazyId::force(&PENDING_INTERRUPT, ruby);
 }

@@ -1,5 +1,5 @@
-//! Exceptions that are still to be raised, and who is to raise them: a fiber at its next park, one whose timeout
-//! passes, or an object that stands for a wait.
+//! Exceptions that the engine has yet to raise: in a fiber at its next park, in a fiber whose timeout passes, or in a
+//! proxy. A proxy is an object that stands for a wait.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,9 +18,9 @@ use crate::ruby::errors;
 pub struct Interrupts {
     /// The exceptions that fibers raise at their next park.
     pending: RefCell<Vec<(Opaque<Fiber>, Interrupt)>>,
-    /// Objects that stand for a wait, and the exceptions that they are to raise in it.
+    /// Proxies, each with the exception that it raises in its wait.
     proxies: RefCell<Vec<(Opaque<Value>, Opaque<Value>)>>,
-    /// The timeouts that run, by the tokens of their deadlines.
+    /// The running timeouts, by the tokens of their deadlines.
     timeouts: RefCell<HashMap<Token, Timeout>>,
 }
 
@@ -48,7 +48,7 @@ impl Interrupts {
         self.pending.borrow_mut().push(entry);
     }
 
-    /// Takes the pending interrupt of the current fiber and fails with it. Succeeds when there is none.
+    /// Takes the pending interrupt of the current fiber and fails with it. Succeeds if there is none.
     pub fn take(&self, ruby: &Ruby) -> Result<(), Raised> {
         if self.pending.borrow().is_empty() {
             return Ok(());
@@ -87,13 +87,13 @@ impl Interrupts {
         made_exception(ruby, exception, message)
     }
 
-    /// Makes an object that stands for a wait raise an exception in it.
+    /// Queues an exception that a proxy is to raise in its wait.
     pub fn add_proxy(&self, proxy: Value, exception: Value) {
         let entry = (Opaque::from(proxy), Opaque::from(exception));
         self.proxies.borrow_mut().push(entry);
     }
 
-    /// Interrupts one proxy, if there is one to interrupt.
+    /// Raises in one proxy. Returns false if there was none.
     pub fn raise_in_proxy(&self, ruby: &Ruby) -> Result<bool, Error> {
         if self.proxies.borrow().is_empty() {
             return Ok(false);
@@ -106,7 +106,7 @@ impl Interrupts {
         Ok(true)
     }
 
-    /// Sets the exception of the deadline of this token.
+    /// Sets the exception for the deadline of this token.
     pub fn begin_timeout(&self, token: Token, timeout: Timeout) {
         self.timeouts.borrow_mut().insert(token, timeout);
     }
@@ -138,8 +138,9 @@ fn made_exception(ruby: &Ruby, exception: Value, message: Value) -> Result<Excep
     })
 }
 
-/// An exception that can be given the backtrace of where it is raised. Ruby has one frozen exception for
-/// all IOs that are closed under somebody (thread.c, ruby_error_stream_closed), and does not copy it.
+/// Returns an exception that can take the backtrace of where it is raised: a copy of a frozen one. Ruby uses one frozen
+/// exception for all IOs that somebody closes while others use them (thread.c, ruby_error_stream_closed), and does not
+/// copy it.
 fn unfrozen(exception: Exception) -> Result<Exception, Error> {
     if exception.is_frozen() {
         return exception.funcall("dup", ());

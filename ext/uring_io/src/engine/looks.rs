@@ -1,5 +1,5 @@
-//! The waits of parked fibers, for somebody who looks. Everything here comes from the state that the engine keeps for
-//! the waits themselves.
+//! The waits of parked fibers, as somebody sees them from outside. Everything here comes from the state that the engine
+//! keeps for the waits themselves.
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
@@ -17,24 +17,24 @@ use super::Engine;
 /// The wait of a parked fiber.
 pub struct FiberLook {
     pub fiber: Opaque<Fiber>,
-    /// The object that it waits for, if we know it.
+    /// The object that the fiber waits for, if it is known.
     pub blocker: Option<Opaque<Value>>,
-    /// The calls of a ring that it waits for.
+    /// The names of the ring's calls that the fiber waits for.
     pub calls: Vec<&'static str>,
     pub descriptors: Vec<RawFd>,
     /// When its wait ends in any case, by its own timeout or by one around it.
     pub deadline: Option<Instant>,
-    /// An instant before the wait began, as close as it is known.
+    /// The last known instant before the wait began.
     pub since: Option<Instant>,
-    /// Whether it may go on, and waits for its turn.
+    /// Whether the fiber may go on and only waits for its turn.
     pub ready: bool,
-    /// Whether it is the one that runs the others.
+    /// Whether the fiber runs the others until they have ended.
     pub runs: bool,
 }
 
 impl Engine {
     /// The waits of all parked fibers, the longest first. Any thread that holds the GVL may call it. The caller must
-    /// keep the engine marked until its last use of the result.
+    /// keep the engine marked as long as it uses the result.
     pub fn looks(&self, ruby: &Ruby) -> Vec<FiberLook> {
         if self.is_closed() {
             return Vec::new();

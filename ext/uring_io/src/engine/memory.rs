@@ -1,4 +1,4 @@
-//! Memory that the kernel uses beyond a call: that of sends without a copy, and registered memory.
+//! Memory that the kernel uses longer than one call: memory of sends without a copy, and registered memory.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::memory::registered::Registration;
 use crate::ruby::errors;
 
 impl Engine {
-    /// Holds objects that the kernel goes on using although the call is over.
+    /// Holds objects that the kernel still uses although their call is over.
     pub(super) fn keep(&self, ruby: &Ruby, token: Token, held: Held) {
         self.held.borrow_mut().insert(token, Kept::new(held));
         if let Some(kept) = self.held.borrow().get(&token) {
@@ -32,12 +32,12 @@ impl Engine {
         }
     }
 
-    /// Tells this engine from others that exist at the same time.
+    /// The engine's address. It tells the engine from others that exist at the same time.
     pub fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Registers memory with the ring, which `held` keeps locked until the ring lets go of it.
+    /// Registers memory with the ring. `held` keeps the memory locked until the ring releases it.
     pub fn register(
         &self,
         ruby: &Ruby,
@@ -57,7 +57,7 @@ impl Engine {
         Ok(registration)
     }
 
-    /// Takes registered memory, which no call uses, from the ring.
+    /// Releases registered memory from the ring. No call may be using it.
     pub fn unregister(&self, ruby: &Ruby, registration: &Registration) -> Result<(), Error> {
         let forgotten = self.driver.unregister(registration.number);
         forgotten.map_err(|error| errors::errno(ruby, error))?;
@@ -69,11 +69,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets go of everything: the ring is closed. It never frees memory that the kernel still sends from, as
-    /// nobody will hear of the end of that send.
+    /// Releases all memory, because the ring is closed. If the kernel still sends from some of it, the engine keeps
+    /// that and all registered memory for good: a closed ring does not learn when the send ends.
     pub(super) fn release_memory(&self, ruby: &Ruby) {
         self.release_held(ruby);
-        // Dropped without a release it stays alive.
+        // A `Kept` that is dropped without a release keeps its objects alive.
         let lends = !self.held.take().is_empty();
         for (held, _) in self.registered.take().into_values() {
             if lends {

@@ -1,10 +1,11 @@
-//! Fibers on a driver: parking them, running the next one, and handing interrupts over.
+//! The engine: it parks the fibers of one thread on their driver, runs the next one, and hands over interrupts.
 //!
-//! Only a selector has a loop fiber (`home.rs`). Elsewhere a fiber that parks switches to the next ready fiber
-//! itself. When none is ready it waits in the kernel, and when the wakeup that arrives is its own it just
-//! returns. The thread's root fiber is one more parked party. Control can come back to a parked fiber without
-//! its wakeup, because Ruby returns there when a transferred fiber ends. The parked fiber then chooses the
-//! next fiber again.
+//! Only a selector has a loop fiber (`home.rs`). In a scheduler, a fiber that parks switches to the next ready fiber
+//! itself. When none is ready, it waits in the kernel. If the wakeup that arrives is its own, it returns without a
+//! switch. The thread's root fiber parks like any other fiber.
+//!
+//! Control can also reach a parked fiber without its wakeup, because Ruby continues there when a transferred fiber
+//! ends. The parked fiber then runs the next ready fiber.
 
 mod at_once;
 pub mod calls;
@@ -51,8 +52,8 @@ use crate::ruby::io::OpenIo;
 use crate::ruby::owner::Owner;
 use crate::ruby::{errors, gvl};
 
-/// How long a close waits for peers to take data that was sent without a copy. A peer that reads at all has read it by
-/// then.
+/// How long closing the engine waits for peers to take data that was sent without a copy. A peer that reads at all has
+/// read it by then.
 const NOTICES: Duration = Duration::from_secs(1);
 
 /// The fibers of one thread.
@@ -60,18 +61,19 @@ pub struct Engine {
     driver: Driver<Party>,
     /// The thread that made the engine.
     owner: Owner,
-    /// The innermost park of each parked fiber. The fibers are pinned while they are parked.
+    /// The innermost park of each parked fiber, by the fiber's address. The GC does not move fibers while they are
+    /// parked.
     parked: RefCell<AddressMap<Token>>,
-    /// Whether a fiber is being started that has not begun to run.
+    /// Whether the engine is starting a fiber that has not begun to run.
     unborn: Cell<bool>,
-    /// Fibers that were scheduled and have not ended, by address.
+    /// The scheduled fibers that have not ended, by address.
     scheduled: RefCell<AddressMap<Opaque<Fiber>>>,
     interrupts: Interrupts,
     /// Whether Ruby has an interrupt for the thread's main flow.
     interrupted: Cell<bool>,
-    /// The fiber that ran last, as far as the engine knows: not the ones that fibers resume.
+    /// The fiber that ran last, as far as the engine knows. The engine does not see fibers that other fibers resume.
     running: Cell<Option<Opaque<Fiber>>>,
-    /// The main flow, when it runs in a fiber that Ruby would not return to: see [`land_here`](Self::land_here).
+    /// The fiber of the main flow, if Ruby would not return to it by itself: see [`land_here`](Self::land_here).
     landing: Cell<Option<Opaque<Fiber>>>,
     /// A fiber that ends at once, for the next hand-over.
     spare: Cell<Option<Opaque<Fiber>>>,
@@ -81,13 +83,13 @@ pub struct Engine {
     closed: Cell<bool>,
     pub flow: Flow,
     pub switches: Cell<u64>,
-    /// Objects that the kernel still uses after their call is over, by the place of the call.
+    /// Objects that the kernel still uses although their call is over, by the token of the call.
     held: RefCell<HashMap<Token, Kept>>,
-    /// Buffers that are registered with the ring, by their number there.
+    /// Registered memory, by the number of its registration.
     registered: RefCell<HashMap<u16, (Held, Arc<Registration>)>>,
-    /// The list that it is on: see `closing.rs`.
+    /// The registry that lists this engine: see `closing.rs`.
     registry: Arc<Registry>,
-    /// Memory that reads may use, see `detour.rs`.
+    /// Spare memory for detours: see `detour.rs`.
     pub spare_memory: RefCell<Vec<Vec<u8>>>,
 }
 
@@ -158,22 +160,22 @@ impl Engine {
         self.owner.is_current(ruby)
     }
 
-    /// Whether it was closed, or belongs to the process that forked this one.
+    /// Whether the engine was closed, or belongs to the process that forked this one.
     pub fn is_closed(&self) -> bool {
         self.closed.get() || self.is_inherited()
     }
 
-    /// Whether it belongs to the process that forked this one: its ring is not mapped here.
+    /// Whether the engine belongs to the process that forked this one. Its ring is not mapped here.
     fn is_inherited(&self) -> bool {
         self.owner.is_inherited()
     }
 
-    /// Whether nothing that is in flight will ever complete in this process.
+    /// Whether no operation in flight can ever complete in this process.
     pub fn is_lost(&self) -> bool {
         self.failed.get() || self.is_inherited()
     }
 
-    /// Itself, for the thread that owns it, while it is open. `what` names it in the error.
+    /// Returns the engine if it is open and belongs to the calling thread. `what` names it in the error.
     pub fn usable(&self, ruby: &Ruby, what: &str) -> Result<&Self, Error> {
         if self.is_closed() {
             return Err(errors::closed(ruby, what));
@@ -184,8 +186,8 @@ impl Engine {
         Ok(self)
     }
 
-    /// The longest that one wait for this IO may take. With a loop fiber the program that runs the loop handles
-    /// that.
+    /// The timeout of this IO for one wait. `None` with a loop fiber: the program that runs the loop handles the
+    /// timeout itself.
     pub fn timeout_of(&self, ruby: &Ruby, io: OpenIo) -> Result<Option<Duration>, Error> {
         match self.flow {
             Flow::Home(_) => Ok(None),
@@ -193,7 +195,7 @@ impl Engine {
         }
     }
 
-    /// Ends all operations and gives the backend back; other threads run while it waits. Repeatable.
+    /// Ends all operations and closes the backend. Other threads run while it waits. A second call does nothing.
     pub fn close(&self, ruby: &Ruby) -> Result<(), Error> {
         if self.is_closed() {
             return Ok(());
@@ -215,7 +217,7 @@ impl Engine {
             }
             match gvl::wait(&self.driver, is_idle.then_some(left)) {
                 Some(waited) => waited.map_err(|error| self.failure(ruby, error))?,
-                // Skipped, because an interrupt is pending: it has to wait for its turn.
+                // Ruby skipped the wait because an interrupt is pending. The engine raises it after the close.
                 None => {
                     raised = raised.or(ruby.thread_check_ints().err());
                 }
@@ -228,14 +230,14 @@ impl Engine {
         raised.map_or(Ok(()), Err)
     }
 
-    /// The backend did not start an operation on this descriptor.
+    /// The exception for an operation on `fd` that the backend did not start.
     pub fn refusal(&self, ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> Error {
         self.note_failure(error);
         errors::refusal(ruby, error, fd)
     }
 
-    /// Notes that the backend has failed for good, if that is the reason why it did not start an operation. A lack
-    /// of memory or threads is no such reason: the rest goes on.
+    /// Notes that the backend has failed for good, unless the error concerns only the operation that did not start.
+    /// That is so when the kernel or ring cannot do the operation, or lacks memory or threads for it.
     pub fn note_failure(&self, error: uring_io_core::Error) {
         let of_one = ["select", "io_uring_register", "pthread_create"];
         if error.lack.is_none() && !of_one.contains(&error.call) {
@@ -243,14 +245,14 @@ impl Engine {
         }
     }
 
-    /// The backend refused to wait or submit: nothing that is in flight can complete any more.
+    /// The exception for a backend that could not wait or submit. Operations in flight cannot complete any longer.
     pub fn failure(&self, ruby: &Ruby, error: uring_io_core::Error) -> Error {
         self.failed.set(true);
         errors::errno(ruby, error)
     }
 }
 
-/// Makes what is static, before there is another Ractor.
+/// Makes the static values, before there is another Ractor.
 pub fn init(ruby: &Ruby) {
     closing::init();
     home::init(ruby);

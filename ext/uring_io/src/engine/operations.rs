@@ -1,4 +1,5 @@
-//! Operations of the current fiber: begun, awaited and, where it is interrupted, ended.
+//! Operations of the current fiber: the engine starts them, waits for them and, if the fiber is interrupted, cancels
+//! them.
 
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -11,12 +12,12 @@ use super::Engine;
 use crate::ruby::errors;
 
 impl Engine {
-    /// Does one operation for the current fiber: bytes, events or a negative errno. `None` when
-    /// the timeout passed first.
+    /// Does one operation for the current fiber. Returns bytes, events or a negative errno; `None` if the timeout
+    /// passes first.
     ///
-    /// Returns only when the operation is over, also when an exception is raised into the fiber
-    /// or the timeout passes: then the operation is cancelled and its completion awaited, because
-    /// the kernel may use the operation's memory until then.
+    /// It returns only when the operation is over, because the kernel may use the operation's memory until then. If
+    /// somebody raises in the fiber, or the timeout passes, the engine cancels the operation and still waits for its
+    /// completion.
     pub fn perform(
         &self,
         ruby: &Ruby,
@@ -27,7 +28,7 @@ impl Engine {
         self.perform_for(ruby, Purpose::Operation, operation, about, timeout)
     }
 
-    /// As [`perform`](Self::perform), by a worker thread.
+    /// Like [`perform`](Self::perform), but a worker thread does the transfer.
     pub fn perform_in_worker(
         &self,
         ruby: &Ruby,
@@ -53,7 +54,7 @@ impl Engine {
         about: impl IntoIterator<Item = RawFd>,
         timeout: Option<Duration>,
     ) -> Result<Option<i32>, Error> {
-        // Before the operation starts: it may succeed at once, which would put off a pending exception again.
+        // Raise before the operation starts: if that succeeds at once, the exception would have to wait once more.
         self.raise_pending(ruby)?;
         if let Some(result) = self.driver.attempt(operation) {
             return Ok(Some(result));
@@ -66,7 +67,7 @@ impl Engine {
         if timeout.is_some() {
             self.driver.set_timeout(token, timeout);
         }
-        // Bytes that were moved cannot be taken back: they are gone from the stream.
+        // Bytes that were transferred cannot be taken back: they are gone from the stream.
         let counts = |result| match operation {
             Operation::Transfer(transfer) => transfer.is_enough(result),
             _ => false,
@@ -76,8 +77,8 @@ impl Engine {
         Ok(result)
     }
 
-    /// Fails when a poll has reported a descriptor that is closed by now, or about to be: its number may belong
-    /// to another file. A close in a trap handler waits for no fiber of the same thread.
+    /// Fails if somebody closes, or has closed, the descriptor that a poll has reported: its number may belong to
+    /// another file. This can happen because a close in a trap handler does not wait for the fibers of its own thread.
     fn check_found(&self, ruby: &Ruby, token: Token, operation: &Operation) -> Result<(), Error> {
         if matches!(operation, Operation::Poll { .. }) && self.driver.is_ended(token) {
             return Err(errors::stream_closed(ruby));
@@ -85,8 +86,8 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`perform`](Self::perform), for an operation without lent memory. When the wait ends without a
-    /// completion, the operation ends by itself and nobody hears of it; the result is then `None`.
+    /// Like [`perform`](Self::perform), for an operation without lent memory. If control comes back before the
+    /// operation is over, it cancels the operation and returns `None` without waiting for the completion.
     pub(super) fn perform_abandonable(
         &self,
         ruby: &Ruby,
@@ -134,11 +135,12 @@ impl Engine {
         started.map_err(|error| self.refusal(ruby, error, fd))
     }
 
-    /// Parks until the operation of `token` is over. When somebody raises in the fiber, or when the timeout
-    /// passes, it cancels the operation (and calls `cancel`), and still waits for its end. Returns the result,
-    /// or `None` when the timeout has ended the operation. When a result `counts`, it returns that in spite of
-    /// an exception, if [`may_postpone`](Self::may_postpone); the fiber raises the exception at its next park. It does
-    /// the same with a second exception.
+    /// Parks until the operation of `token` is over. If somebody raises in the fiber, or the timeout passes, it calls
+    /// `cancel`, cancels the operation, and still waits until that is over. Returns the result, or `None` if the
+    /// timeout has ended the operation.
+    ///
+    /// If somebody has raised, but the result `counts` and the exception [may wait](Self::may_postpone), it returns the
+    /// result, and the fiber raises the exception at its next park. A second exception also waits for the next park.
     pub fn await_completion(
         &self,
         ruby: &Ruby,
@@ -155,7 +157,7 @@ impl Engine {
                 Ok(Wakeup::Completed(result)) => break result,
                 Ok(Wakeup::TimedOut) => timed_out = true,
                 Ok(Wakeup::Woken) => continue,
-                // The kernel takes no calls any more: there is nothing left to wait for.
+                // The backend has failed, so no completion will ever come.
                 Err(reason) if self.is_lost() => return Err(reason.error),
                 // A killed fiber raises again at every resume: the first reason counts.
                 Err(reason) => match raised {
@@ -167,7 +169,7 @@ impl Engine {
                 continue;
             };
             cancel();
-            // At once where that can be: whoever raised expects the fiber to unwind now.
+            // Take the completion at once if it is there: whoever raised expects the fiber to unwind now.
             let ended = self.driver.cancel_now(token);
             if let Some(Wakeup::Completed(result)) =
                 ended.map_err(|error| self.failure(ruby, error))?
@@ -190,22 +192,22 @@ impl Engine {
                 Err(raised.error)
             }
             None if self.is_closed_under(token, result) => Err(errors::stream_closed(ruby)),
-            // A worker of the ring answers EINTR when we cancel its work.
+            // A worker of the ring returns EINTR when the engine cancels its work.
             None if timed_out && is_cancellation(result) => Ok(None),
             None => Ok(Some(result)),
         }
     }
 
-    /// Whether an operation has this result because somebody closes its descriptor, or did nothing and must not run
-    /// again for that reason: its number may belong to another file by now.
+    /// Whether an operation did nothing, and must not run again because somebody closes its descriptor: the number may
+    /// belong to another file by now.
     pub fn is_closed_under(&self, token: Token, result: i32) -> bool {
         let nothing_done =
             is_cancellation(result) || [-libc::EBADF, -libc::EAGAIN].contains(&result);
         nothing_done && self.driver.is_ended(token)
     }
 
-    /// Says that what [`await_elsewhere`](Self::await_elsewhere) waits for under this token is over. Any thread
-    /// that holds the GVL.
+    /// Ends the wait of [`await_elsewhere`](Self::await_elsewhere) for this token. Any thread that holds the GVL may
+    /// call it.
     pub fn complete_elsewhere(&self, token: Token) {
         self.driver.complete(token, 0);
     }
@@ -230,9 +232,9 @@ impl Engine {
         }
     }
 
-    /// Parks until somebody calls [`Driver::complete`] for the token that `start` gets. An exception in the fiber
-    /// does not end this wait; it makes the engine call `cancel` once. When `start` fails, it must not have started
-    /// anything, and this returns at once.
+    /// Parks until somebody calls [`Driver::complete`] for the token that `start` gets. An exception in the fiber does
+    /// not end this wait, but makes the engine call `cancel` once. If `start` fails, it must not have started anything,
+    /// and this returns at once.
     pub fn await_elsewhere(
         &self,
         ruby: &Ruby,

@@ -8,17 +8,17 @@ use uring_io_core::Call;
 pub struct Outcome {
     /// Its result, or a negative errno.
     pub result: i32,
-    /// The call with what the kernel filled in; `None` where the kernel still uses its memory.
+    /// The call, with the memory that the kernel has filled. `None` if the kernel still uses that memory.
     pub call: Option<Box<Call>>,
-    /// Whether it ended because its own time was over.
+    /// Whether its own timeout has ended it.
     pub timed_out: bool,
-    /// Whether it ended because somebody closed a descriptor of it.
+    /// Whether it has ended because somebody closed one of its descriptors.
     pub closed: bool,
-    /// The reason why nobody has made it at all.
+    /// Why the call was not made at all.
     pub refused: Option<Refusal>,
 }
 
-/// Why a call was not made, and the descriptor that it is on. An exception would have to be marked.
+/// Why a call was not made, and its descriptor. This is no exception object, because the GC would have to mark that.
 pub type Refusal = (uring_io_core::Error, Option<RawFd>);
 
 impl Outcome {
@@ -32,7 +32,7 @@ impl Outcome {
         }
     }
 
-    /// Takes back what the call did, for a party that has gone.
+    /// Undoes the call, because its party has gone: closes descriptors that it opened.
     pub fn undo(&self) {
         if let Some(call) = &self.call {
             call.undo(self.result);

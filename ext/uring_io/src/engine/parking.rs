@@ -1,4 +1,4 @@
-//! Places of fibers at the driver, and waiting there.
+//! Places of fibers at the driver, and how fibers wait there.
 
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::Engine;
 use crate::ruby::errors;
 
 impl Engine {
-    /// Takes a place for the current fiber, given back when the value is dropped.
+    /// Takes a place for the current fiber. Dropping the value gives the place back.
     pub fn place(&self, ruby: &Ruby, purpose: Purpose) -> Place<'_> {
         let fiber = ruby.fiber_current();
         self.placed(fiber, self.driver.park(Party::new(fiber, purpose)))
@@ -33,7 +33,8 @@ impl Engine {
         }
     }
 
-    /// As [`place`](Self::place), for a fiber that uses these descriptors: a close of one waits for it.
+    /// Like [`place`](Self::place), for a fiber that uses these descriptors. A close of one of them waits until the
+    /// fiber gives the place back.
     pub fn place_on(
         &self,
         ruby: &Ruby,
@@ -53,7 +54,7 @@ impl Engine {
         self.placed(fiber, token)
     }
 
-    /// Takes a second place for a fiber, one that it does not wait at itself.
+    /// Takes one more place for a fiber, at which the fiber itself does not wait.
     pub fn park_beside(&self, fiber: Fiber, purpose: Purpose) -> Token {
         let token = self.driver.park(Party::new(fiber, purpose));
         if self.driver.is_recorded() {
@@ -62,8 +63,9 @@ impl Engine {
         token
     }
 
-    /// Parks the current fiber until its wakeup comes, and returns that. When somebody raises in the fiber, the
-    /// party leaves and the exception comes out here: for waits without an operation that must end first.
+    /// Parks the current fiber until its wakeup comes, and returns the wakeup. If somebody raises in the fiber, this
+    /// gives the place back and fails with the exception. So use it only for waits without an operation that must end
+    /// first.
     pub fn park(
         &self,
         ruby: &Ruby,
@@ -77,7 +79,7 @@ impl Engine {
         self.await_wakeup(ruby, place.token)
     }
 
-    /// As [`await_wakeup`](Self::await_wakeup), with [`Wakeup::TimedOut`] when the timeout passes first.
+    /// Like [`await_wakeup`](Self::await_wakeup), but returns [`Wakeup::TimedOut`] if the timeout passes first.
     pub fn await_wakeup_within(
         &self,
         ruby: &Ruby,
@@ -88,7 +90,7 @@ impl Engine {
         self.await_wakeup(ruby, token)
     }
 
-    /// Runs others until the party of `token`, which is the current fiber, gets its turn.
+    /// Runs other fibers until the party of `token`, which is the current fiber, gets its turn.
     pub fn await_wakeup(&self, ruby: &Ruby, token: Token) -> Result<Wakeup, Error> {
         self.await_wakeup_or_raised(ruby, token)
             .map_err(|raised| raised.error)
@@ -133,7 +135,7 @@ impl Engine {
         }
     }
 
-    /// Whether a fiber is the one that parked fibers give control to.
+    /// Whether a fiber is the loop fiber, which parked fibers give control to.
     pub fn is_home(&self, fiber: Fiber) -> bool {
         let Flow::Home(home) = self.flow else {
             return false;
@@ -148,8 +150,8 @@ impl Engine {
         self.await_wakeup(ruby, place.token).map(|_| ())
     }
 
-    /// As [`yield_turn`](Self::yield_turn), for a fiber that uses a descriptor, and fails when that is
-    /// about to be closed.
+    /// Like [`yield_turn`](Self::yield_turn), for a fiber that uses a descriptor. Fails if somebody closes the
+    /// descriptor meanwhile.
     pub fn yield_turn_on(&self, ruby: &Ruby, fd: RawFd) -> Result<(), Error> {
         let place = self.place_on(ruby, Purpose::Turn, [fd]);
         self.driver.wake(place.token);
@@ -160,7 +162,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets some time pass for a fiber that uses a descriptor, and fails as [`yield_turn_on`](Self::yield_turn_on).
+    /// Parks the current fiber, which uses a descriptor, for some time. Fails like
+    /// [`yield_turn_on`](Self::yield_turn_on).
     pub fn pause_on(&self, ruby: &Ruby, fd: RawFd, length: Duration) -> Result<(), Error> {
         let place = self.place_on(ruby, Purpose::Turn, [fd]);
         self.await_wakeup_within(ruby, place.token, Some(length))?;
@@ -170,7 +173,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the wakeup of a party is for an exception. Clears that mark.
+    /// Whether the engine has woken a party to raise an exception. Clears that mark.
     pub(super) fn take_interrupted(&self, token: Token) -> bool {
         self.driver
             .with_payload(token, |party| party.interrupted.replace(false))
@@ -178,12 +181,12 @@ impl Engine {
     }
 }
 
-/// A party's place at the driver, given back when dropped.
+/// A party's place at the driver. Dropping it gives the place back.
 pub struct Place<'a> {
     engine: &'a Engine,
     pub token: Token,
     address: u64,
-    /// The park that this one is inside of: a hook called from within a hook.
+    /// The park around this one, if a hook was called from within a hook.
     outer: Option<Token>,
 }
 
@@ -199,8 +202,8 @@ impl Drop for Place<'_> {
             return;
         };
         parked.insert(self.address, outer);
-        // A trap handler may run, and park, anywhere in the outer park: also where that is about
-        // to give control away and counts on being handed out later.
+        // A trap handler may run, and park, anywhere in the outer park. The driver may have handed out the outer token
+        // while the fiber was in the inner park. So queue that token again.
         self.engine.driver.requeue(outer);
     }
 }

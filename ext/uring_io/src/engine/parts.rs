@@ -1,4 +1,4 @@
-//! Calls that are under way for one party: those of a batch, or of a chain.
+//! Calls that are under way for one party: the calls of a batch, or the steps of a chain.
 
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -12,15 +12,15 @@ use super::party::{Purpose, Raised};
 use super::Engine;
 use crate::memory::held::Held;
 
-/// Why the calls must end.
+/// Why the engine ends the parts early.
 pub(super) enum End {
     Raised(Error),
     TimedOut,
-    /// Somebody closes a descriptor that they use or would use.
+    /// Somebody closes a descriptor that they use, or that a later step would use.
     Closed,
 }
 
-/// A call that came to `EAGAIN` although it may wait, and what runs in its place meanwhile.
+/// A call that returned `EAGAIN` although it may wait, and its stand-in.
 struct Waiting {
     call: Box<Call>,
     fd: RawFd,
@@ -28,17 +28,17 @@ struct Waiting {
     until: Until,
 }
 
-/// The event that a call waits for before we make it again.
+/// The event after which the engine makes a call again.
 enum Until {
-    /// A poll reports its descriptor ready.
+    /// A poll reports that the descriptor is ready.
     Ready,
-    /// This set reports it, because a poll of the descriptor itself reports nothing: see `Engine::watch`.
+    /// This set reports that. A poll of the descriptor itself would report nothing: see `Engine::watch`.
     Set(OwnedFd),
-    /// A pause passes, because the descriptor is ready and the call would wait all the same.
+    /// A pause passes. The descriptor is ready, and the call would wait all the same.
     Paused,
 }
 
-/// The first pause, and the longest: each is twice as long as the one before.
+/// The first pause, and the longest. Each pause is twice as long as the one before.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(32)];
 
 /// The result of a call, and the call itself.
@@ -48,17 +48,17 @@ type Over = (i32, Option<Box<Call>>);
 pub(super) struct Parts<'a> {
     engine: &'a Engine,
     pub(super) tokens: Vec<Token>,
-    /// How many of them have started.
+    /// How many of them the engine has started.
     pub(super) started: usize,
     outcomes: Vec<Option<Outcome>>,
     timed_out: Vec<bool>,
     deadlines: Vec<Option<Instant>>,
     waiting: Vec<Option<Waiting>>,
-    /// The next pause of those that have waited for their descriptor.
+    /// The next pause of each call that has waited for its descriptor.
     pauses: Vec<Option<Duration>>,
-    /// Whether to make calls that came to `EAGAIN` again when their descriptor is ready.
+    /// Whether to repeat calls that returned `EAGAIN` when their descriptor is ready.
     pub(super) again: bool,
-    /// Which of them open a direct descriptor: their result is none of the process.
+    /// Which of them open a direct descriptor. Their result is no descriptor of the process.
     pub(super) direct: Vec<bool>,
     completed: usize,
     pub(super) end: Option<End>,
@@ -86,7 +86,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Starts with a call that was made and came to `EAGAIN`: waits, and makes it again.
+    /// Takes over a call that has returned `EAGAIN` as the next part: waits for its descriptor, and makes it again.
     pub(super) fn resume(&mut self, (result, call): (i32, Box<Call>), timeout: Option<Duration>) {
         let number = self.started;
         let token = self.tokens[number];
@@ -103,7 +103,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Notes that the next part was not started, and why.
+    /// Notes why the next part was not started.
     pub(super) fn refuse(&mut self, why: Refusal) {
         let mut outcome = Outcome::of(-libc::ENOSYS, None);
         outcome.refused = Some(why);
@@ -119,7 +119,7 @@ impl<'a> Parts<'a> {
         self.completed += 1;
     }
 
-    /// Notes that the next part is not made, because its IO is closed.
+    /// Notes that the engine does not make the next part, because its IO is closed.
     pub(super) fn leave_out(&mut self) {
         let mut outcome = Outcome::of(-libc::ECANCELED, None);
         outcome.closed = true;
@@ -141,7 +141,7 @@ impl<'a> Parts<'a> {
         self.started - self.completed
     }
 
-    /// Takes the outcomes that are there. Whether those were the last.
+    /// Takes the outcomes that have come. Returns whether all parts are over.
     pub(super) fn take_completed(&mut self, ruby: &Ruby) -> Result<bool, Error> {
         let driver = &self.engine.driver;
         for number in 0..self.started {
@@ -177,7 +177,7 @@ impl<'a> Parts<'a> {
         Ok(self.completed == self.started)
     }
 
-    /// Notes what a part has come to.
+    /// Notes the outcome of a part.
     fn note(&mut self, number: usize, result: i32, call: Option<Box<Call>>) {
         let mut outcome = Outcome::of(result, call.filter(|_| !self.direct[number]));
         let cancelled = is_cancellation(result);
@@ -188,8 +188,8 @@ impl<'a> Parts<'a> {
         self.completed += 1;
     }
 
-    /// Waits for the descriptor of a call that came to `EAGAIN`, or makes the call again when that wait is over.
-    /// Returns the result of the call when the call is over.
+    /// Starts the wait of a call that returned `EAGAIN`, or makes the call again after that wait. Returns the call and
+    /// its result if the call is over.
     fn go_on(
         &mut self,
         number: usize,
@@ -232,7 +232,9 @@ impl<'a> Parts<'a> {
         self.start_again(number, waiting.call)
     }
 
-    /// A socket that is not connected is ready however full its peer is: a send to it waits for some time instead.
+    /// Decides what a call waits for: at first, until its descriptor is ready. But a socket that is not connected is
+    /// ready however full its peer is. If a send on such a socket returns `EAGAIN` once more, it waits for some time
+    /// instead.
     fn what_to_wait_for(
         &mut self,
         number: usize,
@@ -254,7 +256,7 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// Waits in the place of a call.
+    /// Starts the stand-in for a call.
     fn wait_for(&mut self, number: usize, waiting: Waiting) -> uring_io_core::Result<Option<Over>> {
         let Some(left) = self.time_left(number) else {
             return Ok(Some((-libc::ECANCELED, Some(waiting.call))));
@@ -277,7 +279,7 @@ impl<'a> Parts<'a> {
         Ok(None)
     }
 
-    /// Starts a call again, unless that was to end.
+    /// Starts a call again, unless it must end.
     fn start_again(
         &mut self,
         number: usize,
@@ -294,7 +296,7 @@ impl<'a> Parts<'a> {
         Ok(None)
     }
 
-    /// How long a part may go on, where that is limited; `None` when it is to end.
+    /// How much time a part has left: `Some(None)` without a limit, `None` if it must end.
     fn time_left(&mut self, number: usize) -> Option<Option<Duration>> {
         let left = self.deadlines[number].map(|end| end.saturating_duration_since(Instant::now()));
         self.timed_out[number] |= left.is_some_and(|left| left.is_zero());
@@ -302,7 +304,7 @@ impl<'a> Parts<'a> {
         goes_on.then_some(left)
     }
 
-    /// Has the engine hold what the kernel goes on using although the call is over.
+    /// Makes the engine hold the objects that the kernel still uses although their call is over.
     pub(super) fn keep_what_is_in_use(&self, ruby: &Ruby, held: impl Fn(usize) -> Held) {
         for (number, token) in self.tokens.iter().enumerate() {
             if self.engine.driver.is_submitted(*token) {
@@ -320,8 +322,8 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// The outcome of the only part. Bytes that it has moved cannot be taken back: it counts then although something
-    /// was raised into the fiber, which is raised at its next park.
+    /// The outcome of the only part. If the part has transferred bytes, its outcome counts even if somebody has raised
+    /// in the fiber: the bytes cannot be taken back. The fiber then raises the exception at its next park.
     pub(super) fn into_outcome(mut self, ruby: &Ruby) -> Result<Option<Outcome>, Error> {
         let outcome = self.outcomes.pop().flatten();
         match (self.end.take(), outcome) {
@@ -339,8 +341,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The outcomes, and what ended them before their time. Raises what was raised into the fiber, with all
-    /// taken back that can be.
+    /// The outcomes, and why the parts ended early, if they did. If somebody has raised in the fiber, this undoes the
+    /// parts and fails with that exception.
     pub(super) fn into_outcomes(mut self) -> Result<(Vec<Outcome>, Option<End>), Error> {
         let outcomes = std::mem::take(&mut self.outcomes).into_iter().flatten();
         match self.end.take() {

@@ -1,4 +1,4 @@
-//! The words of the engine: who is parked, what for, who runs meanwhile, and what may come in between.
+//! The types of the engine: who is parked and why, who runs meanwhile, and what may interrupt a wait.
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -12,7 +12,7 @@ use uring_io_core::Token;
 pub struct Party {
     pub fiber: Opaque<Fiber>,
     pub purpose: Purpose,
-    /// Set when the wakeup that comes is for an exception that is pending in the fiber.
+    /// Whether the engine has woken the fiber to raise its pending exception.
     pub(super) interrupted: Cell<bool>,
 }
 
@@ -35,22 +35,23 @@ impl Party {
 
 /// The purpose of a wait.
 pub enum Purpose {
-    /// An `unblock`, or a deadline: what is waited for, where that is known.
+    /// An `unblock`, or a deadline. It has the object that the fiber waits for, if that is known.
     Unblock(Option<Opaque<Value>>),
     /// An operation.
     Operation,
     /// An operation on this descriptor, which is closed when the place is given back.
     Watch(#[expect(dead_code, reason = "kept to be closed in time")] OwnedFd),
-    /// Its turn: it let another fiber run first.
+    /// The fiber's turn: it let another fiber run first.
     Turn,
-    /// The end of every scheduled fiber: it runs them.
+    /// The end of every scheduled fiber. This fiber runs them meanwhile.
     End,
-    /// Nothing: a deadline that interrupts whatever the fiber waits for when it passes.
+    /// Nothing. When the deadline of this place passes, the engine interrupts whatever the fiber waits for.
     Deadline,
-    /// One operation of several that another party waits for: that of this token, when it waits.
+    /// One operation of several that a fiber waits for together. It has the token of the place where the fiber waits;
+    /// `None` while the fiber does not wait.
     PartOf(Cell<Option<Token>>),
-    /// To be transferred back to: it is outside of the engine, in a `Fiber#raise` or `Fiber#kill`
-    /// of another fiber, which Ruby does not return from by itself.
+    /// Getting control back. The fiber is outside of the engine, in a `Fiber#raise` or `Fiber#kill` of another fiber,
+    /// and Ruby does not return from that by itself.
     Return,
 }
 
@@ -66,7 +67,7 @@ pub enum Interrupt {
 /// Why a wait is over before its time.
 pub struct Raised {
     pub(super) error: Error,
-    /// The interrupt that it comes from, if it comes from one of ours.
+    /// The interrupt that it comes from, if it comes from the engine.
     pub(super) interrupt: Option<Interrupt>,
 }
 
@@ -87,10 +88,10 @@ pub struct Timeout {
 
 /// The rule for who runs while a fiber waits.
 pub enum Flow {
-    /// The next fiber that can, which the waiting one chooses.
+    /// The next ready fiber. The waiting fiber chooses it.
     Next,
-    /// This fiber, a loop, which serves what [`Driver::next_ready`] hands out. The others get
-    /// control back from there, or for any other reason: then they see [`Wakeup::Woken`].
+    /// This fiber, a loop, which serves the parties that [`Driver::next_ready`] hands out. It gives control back to the
+    /// other fibers. They may also get control for another reason, and then see [`Wakeup::Woken`].
     Home(Opaque<Fiber>),
     /// Nobody: the thread waits.
     Nobody,

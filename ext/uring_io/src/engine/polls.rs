@@ -12,8 +12,8 @@ use super::Engine;
 use crate::ruby::errors;
 
 impl Engine {
-    /// Waits until a descriptor is ready for some of `interest`, and returns for which. `None` when
-    /// the timeout passed first, or, with a loop fiber, when control came back for another reason.
+    /// Waits until a descriptor is ready for a part of `interest`, and returns that part. Returns `None` if the timeout
+    /// passes first or, with a loop fiber, if control comes back for another reason.
     pub fn poll(
         &self,
         ruby: &Ruby,
@@ -25,7 +25,7 @@ impl Engine {
         Ok(found.map(|found| interest.satisfied_by(found)))
     }
 
-    /// As [`poll`](Self::poll), and returns the poll(2) events that were found.
+    /// Like [`poll`](Self::poll), but returns the poll(2) events that it found.
     pub fn poll_found(
         &self,
         ruby: &Ruby,
@@ -45,7 +45,7 @@ impl Engine {
                 return Ok(Some(found));
             }
         } else if let Some(found) = found_now()? {
-            // For example a file, which no set takes. Other fibers have their turn as at any wait.
+            // The descriptor may be a file, which no set takes. Other fibers get their turn, as in any wait.
             self.yield_turn_on(ruby, fd)?;
             return Ok(Some(found));
         }
@@ -61,24 +61,24 @@ impl Engine {
         }
     }
 
-    /// Whether a poll is right for this interest. A ring's poll for urgent input alone is not woken
-    /// by it (seen on Linux 6.18), and one for both kinds of input takes one for the other. select(2)
-    /// does not tell those who wait for urgent input of a hang-up.
+    /// Whether a poll reports this interest correctly. Urgent input does not wake a ring's poll for urgent input alone
+    /// (seen on Linux 6.18), and a ring's poll for both kinds of input takes one for the other. select(2) does not
+    /// report a hang-up to those who wait for urgent input.
     pub fn can_poll(&self, interest: Interest) -> bool {
         let backend = self.driver.backend();
         let wrong = match backend {
             BackendKind::IoUring => true,
-            // Nothing else can wait for urgent input on other systems.
+            // On other systems nothing else can wait for urgent input.
             BackendKind::Select => cfg!(target_os = "linux"),
-            // kqueue refuses it, as the set of `watch` does there.
+            // kqueue refuses urgent input, and so does the set of `watch` there.
             BackendKind::Epoll | BackendKind::Kqueue | BackendKind::Poll => false,
         };
         !(wrong && interest.is_urgent())
     }
 
-    /// Waits until a set of [`uring_io_core::watch`] says that something is ready, also where a poll
-    /// of the descriptor itself would be over at once and tell nothing: see
-    /// [`Interest::is_settled_by`]. False as in [`poll`](Self::poll).
+    /// Waits until a set of [`uring_io_core::watch`] reports something as ready. A set works even where a poll of the
+    /// descriptor itself would end at once and tell nothing: see [`Interest::is_settled_by`]. Returns false where
+    /// [`poll`](Self::poll) returns `None`.
     pub fn watch(
         &self,
         ruby: &Ruby,
@@ -119,8 +119,8 @@ impl Engine {
         }
     }
 
-    /// Waits until one of these is ready, or until another event makes a look worth it. Returns whether the timeout
-    /// passed first.
+    /// Waits until one of these descriptors is ready, or until another event makes a check worthwhile. Returns whether
+    /// the timeout passed first.
     pub fn poll_any(
         &self,
         ruby: &Ruby,
@@ -137,14 +137,15 @@ impl Engine {
         drop(polls);
         let wakeup = wakeup?;
         if ended {
-            // The closing fiber waits for the polls only: by now their numbers may belong to other files.
+            // The closing fiber waits for the polls only. They are over, so the numbers may belong to other files by
+            // now.
             return Err(errors::stream_closed(ruby));
         }
         Ok(wakeup == Wakeup::TimedOut)
     }
 }
 
-/// The polls that run while the caller waits, ended when dropped.
+/// The polls that run while the caller waits. Dropping this ends them.
 struct Polls<'a> {
     engine: &'a Engine,
     tokens: Vec<Token>,
@@ -184,7 +185,7 @@ impl<'a> Polls<'a> {
 impl Drop for Polls<'_> {
     fn drop(&mut self) {
         for token in &self.tokens {
-            // A poll that cannot be cancelled completes some day and finds that nobody waits.
+            // If a poll cannot be cancelled, it completes later and finds that nobody waits.
             let _ = self.engine.driver.cancel(*token);
             self.engine.driver.leave(*token);
         }

@@ -9,9 +9,9 @@ use magnus::{gc, Value};
 /// The fibers to transfer to, first in first out, and other objects that have `alive?` and `transfer`.
 #[derive(Default)]
 pub struct ReadyList {
-    /// An entry that its owner took back leaves its place empty.
+    /// `None` stands for an entry that its owner took back.
     entries: RefCell<VecDeque<Option<Opaque<Value>>>>,
-    /// Number of the first entry; they are counted through.
+    /// The number of the first entry. Entries have consecutive numbers.
     first: Cell<u64>,
 }
 
@@ -47,7 +47,7 @@ impl ReadyList {
         }
     }
 
-    /// Places taken, those of entries that were taken back among them.
+    /// The number of entries, including those that were taken back.
     pub fn len(&self) -> usize {
         self.entries.borrow().len()
     }

@@ -1,4 +1,4 @@
-//! What an engine records while its driver has a log: who parks, runs, begins and ends.
+//! What an engine records while its driver has a log: which fibers park, run, begin and end.
 
 use magnus::fiber::Fiber;
 use magnus::rb_sys::AsRawValue;
@@ -11,7 +11,7 @@ use super::Engine;
 pub type Recorded = (Vec<Record>, u64, Vec<String>);
 
 impl Engine {
-    /// Whether it records.
+    /// Whether the engine records.
     pub fn is_recorded(&self) -> bool {
         self.driver.is_recorded()
     }
@@ -40,7 +40,7 @@ impl Engine {
         self.driver.record_left(address, token);
     }
 
-    /// Records the begin of the current fiber; `place` says where its block is.
+    /// Records that a fiber begins. `place` says where its block is.
     pub(super) fn record_start(&self, fiber: Fiber, place: &str) {
         self.driver.record_started(fiber.as_raw(), place);
     }
@@ -58,7 +58,8 @@ impl Engine {
         }
     }
 
-    /// What was recorded so far: the records, how many are gone, and the names. Nothing while it does not record.
+    /// A copy of the log: the records, how many older ones are gone, and the names. `None` if the engine does not
+    /// record.
     pub fn recorded(&self) -> Option<Recorded> {
         let copy = |log: &mut Log| {
             let (records, gone, names) = log.take();

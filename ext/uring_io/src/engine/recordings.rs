@@ -1,4 +1,4 @@
-//! What is being recorded in a Ractor.
+//! The recordings of a Ractor.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,11 +7,11 @@ use uring_io_core::{BackendKind, Log};
 /// A log, and the backend of the engine that wrote it.
 pub type Recording = (BackendKind, Box<Log>);
 
-/// How many records there are to be of each engine, and the logs of engines that are gone.
+/// The most records of each engine, and the logs of engines that are gone.
 type Running = (usize, Vec<Recording>);
 
-/// Each engine has its log while it is there: this one has those of the others. The lock is never waited for, as all
-/// have the GVL.
+/// The logs of engines that are gone. Each other engine has its own log. Nobody ever waits for the lock, because no
+/// thread calls Ruby while it holds it.
 #[derive(Default)]
 pub struct Recordings(Mutex<Option<Running>>);
 
@@ -20,7 +20,7 @@ impl Recordings {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins, so many records of each engine. False when there are some already.
+    /// Begins to record, at most `most` records of each engine. Returns false if a recording is running already.
     pub fn begin(&self, most: usize) -> bool {
         let mut running = self.get();
         let begins = running.is_none();
@@ -30,13 +30,13 @@ impl Recordings {
         begins
     }
 
-    /// A log for an engine, while there are recordings. `loops`: see [`Log::new`].
+    /// A log for an engine, if a recording is running. `loops`: see [`Log::new`].
     pub fn new_log(&self, loops: bool) -> Option<Box<Log>> {
         let most = self.get().as_ref().map(|(most, _)| *most)?;
         Some(Box::new(Log::new(most, loops)))
     }
 
-    /// Keeps what an engine has recorded. Not what was inherited by a forked child.
+    /// Keeps the log of an engine, unless it is empty or a forked child has inherited it.
     pub fn keep(&self, backend: BackendKind, mut log: Box<Log>) {
         if log.is_inherited() || log.is_empty() {
             return;
@@ -47,7 +47,7 @@ impl Recordings {
         }
     }
 
-    /// Ends them: what was kept, the oldest log first.
+    /// Ends the recordings. Returns the logs, the oldest first.
     pub fn end(&self) -> Vec<Recording> {
         let (_, mut found) = self.get().take().unwrap_or_default();
         found.sort_by_key(|(_, log)| log.since());

@@ -1,4 +1,4 @@
-//! Streams: calls that go on, and bring shot after shot.
+//! Streams: calls with one submission and many shots.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -11,14 +11,13 @@ use super::Engine;
 use crate::ruby::errors;
 
 impl Engine {
-    /// Whether the kernel goes on with such a call by itself.
+    /// Whether the kernel can go on with such a call by itself.
     pub fn can_stream(&self, call: &Call) -> bool {
         self.driver.can_stream(call)
     }
 
-    /// Makes a stream, and gives each of its shots to `each`, until that says false or fails, or until the stream
-    /// ends: with no more to come, or with a failure, which it raises. Fails with `waited` when no shot comes for
-    /// the length of the timeout.
+    /// Makes a stream, and passes each of its shots to `each`. It ends when `each` returns false or fails, or when no
+    /// more shots can come. Fails with `waited` if no shot comes within the timeout.
     pub fn stream(
         &self,
         ruby: &Ruby,
@@ -33,7 +32,7 @@ impl Engine {
         loop {
             if let Some(shot) = self.driver.take_shot(token) {
                 if shot.result == -libc::ECANCELED {
-                    // Closing the ring has ended it.
+                    // Fail if somebody has closed the ring or the descriptor: that ends a stream.
                     self.engine_open(ruby)?;
                     self.check_stream(ruby, token)?;
                 }
@@ -55,8 +54,8 @@ impl Engine {
             stream.wait_at(Some(whole.token));
             self.driver.set_timeout(whole.token, timeout);
             while self.driver.is_submitted(token) && self.driver.shots_waiting(token) == 0 {
-                // So that the next shot wakes the fiber. One may have done so already while it waited for
-                // something else in the block.
+                // Clear the wakeup, so that the next shot wakes the fiber. An earlier shot may have set it while the
+                // fiber waited for something else in the block.
                 self.driver.take_wakeup_early(token);
                 if self.turn(ruby, whole.token)? == Some(Wakeup::TimedOut) {
                     return Err(waited());
@@ -65,7 +64,7 @@ impl Engine {
         }
     }
 
-    /// Fails where the descriptor of a stream is closed, or about to be: its number may be another's.
+    /// Fails if somebody closes, or has closed, the descriptor of a stream: its number may belong to another file.
     fn check_stream(&self, ruby: &Ruby, token: Token) -> Result<(), Error> {
         if self.driver.is_ended(token) {
             return Err(errors::stream_closed(ruby));
@@ -81,7 +80,7 @@ impl Engine {
     }
 }
 
-/// A stream. A drop ends it.
+/// A stream. Dropping it ends it.
 struct Stream<'a> {
     engine: &'a Engine,
     token: Token,
@@ -96,7 +95,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Says which place the fiber waits at.
+    /// Sets the place at which the fiber waits.
     fn wait_at(&self, whole: Option<Token>) {
         self.engine.driver.with_payload(self.token, |party| {
             if let Purpose::PartOf(place) = &party.purpose {
@@ -105,7 +104,7 @@ impl<'a> Stream<'a> {
         });
     }
 
-    /// Ends it now, so that it takes nothing that comes for the next call on its descriptor.
+    /// Ends the stream now, so that it takes no input that is meant for the next call on its descriptor.
     fn end(&self, ruby: &Ruby) -> Result<(), Error> {
         let ended = self.engine.driver.cancel_now(self.token);
         ended.map_err(|error| self.engine.failure(ruby, error))?;
@@ -118,7 +117,7 @@ impl Drop for Stream<'_> {
         let driver = &self.engine.driver;
         let goes_on = driver.is_submitted(self.token) || driver.is_guarded(self.token);
         if goes_on && !self.engine.is_lost() {
-            // It fails only when the ring does, and then nothing goes on.
+            // This fails only if the ring fails, and then no stream goes on.
             let _ = self.engine.driver.cancel_now(self.token);
         }
         self.engine.driver.leave(self.token);

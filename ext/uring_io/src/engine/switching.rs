@@ -21,9 +21,10 @@ impl Engine {
 
     /// Transfers to a fiber for the first time.
     ///
-    /// A fiber that has ended keeps its stack until it is collected, and up to Ruby 3.4 nothing is
-    /// collected when there is no room for one more stack. `unborn` says whether the fiber has not
-    /// begun to run. It must not call Ruby, which may be ending the thread.
+    /// A fiber that has ended keeps its stack until the garbage collector frees it. If there is no room for one more
+    /// stack, Ruby up to 3.4 does not collect garbage, and the transfer fails. So this collects garbage and tries once
+    /// more. `unborn` returns true until the fiber has begun to run. It must not call Ruby, which may be ending the
+    /// thread.
     pub(super) fn switch_to_new(
         &self,
         ruby: &Ruby,
@@ -57,7 +58,7 @@ impl Engine {
                 self.queue_raiser(ruby, ruby.get_inner(before));
             }
         }
-        // Taken before anything is raised: what is pending for the main flow is raised right here.
+        // Clear the mark before `result` fails: Ruby raises the exception that is pending for the main flow right here.
         let interrupted = self.interrupted.take();
         result?;
         if interrupted {
@@ -67,8 +68,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Somebody has raised in the current fiber. If that was a running fiber, and not one that is parked or has
-    /// ended, it must get control back: Ruby has transferred here and would not return to it.
+    /// Somebody has raised in the current fiber. If the raiser was running, and is neither parked nor ended, it must
+    /// get control back: Ruby has transferred here and does not return to it by itself.
     fn queue_raiser(&self, ruby: &Ruby, raiser: Fiber) {
         let address = raiser.as_raw();
         let parked = self.parked.borrow().contains_key(&address);
@@ -83,16 +84,15 @@ impl Engine {
         self.running.set(Some(Opaque::from(ruby.fiber_current())));
     }
 
-    /// Gives control to the thread's main flow, so that a signal's exception, `Thread#raise` or
-    /// `Thread#kill` hits what it would hit in a blocking program, and not the fiber that
-    /// happened to wait in the kernel.
+    /// Gives control to the thread's main flow. A signal's exception, `Thread#raise` or `Thread#kill` then hits the
+    /// code that it would hit in a blocking program, and not the fiber that happened to wait in the kernel.
     ///
-    /// When a fiber that was transferred to ends, Ruby itself continues in the root fiber, or in
-    /// the innermost fiber that the root has resumed (cont.c, return_fiber). So a fiber that ends
-    /// at once leads there, without our having to know which one it is.
+    /// When a fiber that was transferred to ends, Ruby itself continues in the root fiber, or in the innermost fiber
+    /// that the root has resumed (cont.c, return_fiber). So the engine transfers to a fiber that ends at once, and need
+    /// not know where the main flow is.
     ///
-    /// That fiber is made beforehand: making one calls Ruby, which would raise what is pending in
-    /// the wrong place.
+    /// The engine makes that fiber beforehand: making one calls Ruby, which would raise the pending exception in the
+    /// wrong place.
     pub(super) fn hand_over_interrupts(&self, ruby: &Ruby) -> Result<(), Error> {
         self.driver.note_stir();
         if let Some(landing) = self.landing(ruby) {
@@ -111,15 +111,15 @@ impl Engine {
         self.switch_to_new(ruby, fiber, (), || fiber.is_alive())
     }
 
-    /// Makes the current fiber the main flow. Ruby leads there by itself when it is the root fiber, or one
-    /// that the root has resumed. It leads elsewhere when somebody has transferred to it: control would
-    /// come back to the root fiber, in the middle of the run.
+    /// Makes the current fiber the landing, where the main flow goes on. Ruby continues there by itself if it is the
+    /// root fiber, or one that the root fiber has resumed. If somebody has transferred to it, Ruby would continue in
+    /// the root fiber instead, in the middle of the run.
     pub fn land_here(&self, ruby: &Ruby) {
         self.landing.set(Some(Opaque::from(ruby.fiber_current())));
     }
 
-    /// The fiber that called [`land_here`](Self::land_here). A fiber that starts then needs another one
-    /// that resumes it, and that goes on to the landing when it ends.
+    /// The fiber that called [`land_here`](Self::land_here). Each fiber that starts then needs a carrier, which resumes
+    /// it and gives control to the landing when it ends.
     pub fn landing(&self, ruby: &Ruby) -> Option<Fiber> {
         self.landing.get().map(|fiber| ruby.get_inner(fiber))
     }
@@ -137,8 +137,8 @@ fn fiber_that_ends(ruby: &Ruby) -> Result<Fiber, Error> {
     ruby.fiber_new(Storage::Lazy, end)
 }
 
-/// Ruby refuses a transfer to a fiber that waits for one it has resumed: that fiber goes on when
-/// the other yields, so nothing is lost.
+/// Ruby refuses a transfer to a fiber that waits for one it has resumed. This ignores the refusal: the fiber goes on
+/// when the other one yields, so nothing is lost.
 pub(super) fn ignore_refusal(error: Error) -> Result<(), Error> {
     if error.to_string().contains("attempt to transfer to a") {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Turns: a waiting fiber runs the next one, and waits in the kernel when there is none. One way for each flow.
+//! Turns: a waiting fiber runs the next ready fiber, or waits in the kernel when there is none. Each flow has its own
+//! way.
 
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ use super::switching::ignore_refusal;
 use super::Engine;
 use crate::ruby::{errors, gvl};
 
-/// How long a thread looks for completions before it lets go of the GVL, where the kernel has a thread
-/// that brings them meanwhile (`sqpoll:`).
+/// How long a thread looks for completions before it releases the GVL, if a thread of the kernel brings completions
+/// meanwhile (`sqpoll:`).
 const SPIN: Duration = Duration::from_micros(50);
 
 impl Engine {
-    /// Runs until every scheduled fiber has ended, or the timeout passes: then false.
+    /// Runs fibers until every scheduled one has ended. Returns false if the timeout passes first.
     pub fn run(&self, ruby: &Ruby, timeout: Option<Duration>) -> Result<bool, Error> {
         let place = self.place(ruby, Purpose::End);
         self.driver.set_timeout(place.token, timeout);
@@ -56,7 +57,7 @@ impl Engine {
             Some(Next::Fiber(fiber)) => {
                 let fiber = ruby.get_inner(fiber);
                 if fiber.as_raw() == ruby.fiber_current().as_raw() {
-                    // An outer park of this fiber, which goes on when the inner one is over.
+                    // This is an outer park of the current fiber. It goes on when the inner one is over.
                     return Ok(());
                 }
                 self.switch_to(ruby, fiber, ())
@@ -81,7 +82,7 @@ impl Engine {
         }
     }
 
-    /// Begins a turn of the driver, or waits in the kernel where it has none.
+    /// Begins a turn of the driver, or waits in the kernel if nobody is ready.
     fn look_or_wait(&self, ruby: &Ruby) -> Result<(), Error> {
         if self.is_inherited() {
             return Err(errors::closed(ruby, "scheduler"));
@@ -109,10 +110,10 @@ impl Engine {
         Ok(())
     }
 
-    /// One turn of a thread that has nobody else to run. Parties whose wakeup has come take it themselves.
+    /// One turn of a thread that has no other fiber to run. It hands out all wakeups; each party then takes its own.
     pub fn run_nobody(&self, ruby: &Ruby) -> Result<(), Error> {
         if self.is_inherited() {
-            // A handler of a signal has forked, and this is the child.
+            // A trap handler has forked, and this is the child.
             return Err(errors::closed(ruby, "ring"));
         }
         if self.driver.hand_out_all() {
@@ -123,13 +124,14 @@ impl Engine {
             if self.driver.spin(SPIN) {
                 return Ok(());
             }
-            // Of two exceptions that came together Ruby has raised one, and has forgotten to look for the other.
+            // If two exceptions came together, Ruby has raised one, and has forgotten to look for the other.
             ruby.thread_check_ints()?;
             if let Some(Err(error)) = gvl::wait(&self.driver, timeout) {
                 return Err(self.failure(ruby, error));
             }
-            // Often that is all. To begin a turn would be to ask the kernel once more, when its word that
-            // it has work (TASKRUN) is out of date: it takes it back before it does what adds some.
+            // Take only the completions that are there: often there are no others. Beginning a turn could enter the
+            // kernel once more because of TASKRUN, the flag by which the kernel says that it has work. The flag may be
+            // out of date: the kernel clears it first, and then does work that sets it again.
             self.driver.collect();
             self.driver.hand_out_all();
             ruby.thread_check_ints()?;
@@ -137,7 +139,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits with the whole thread: there is nobody to give control to.
+    /// The whole thread waits, because there is no fiber to give control to.
     pub(super) fn wait_here(&self, ruby: &Ruby) -> Result<(), Error> {
         let waited = gvl::wait(&self.driver, None);
         if let Some(Err(error)) = waited {

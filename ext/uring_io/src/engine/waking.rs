@@ -1,4 +1,4 @@
-//! Ending waits: wakeups, deadlines, and exceptions that are raised at a wait.
+//! How waits end: wakeups, deadlines, and exceptions that a fiber raises at its wait.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::party::{Flow, Interrupt, Purpose, Raised, Timeout};
 use super::Engine;
 
 impl Engine {
-    /// Lets the party of `token` go on. Any thread that holds the GVL.
+    /// Lets the party of `token` go on. Any thread that holds the GVL may call it.
     pub fn wake(&self, token: Token) {
         self.driver.wake(token);
     }
 
-    /// Wakes a party of another engine, by the kernel where both have a ring.
+    /// Wakes a party of another engine, through the kernel if both engines have a ring.
     pub fn wake_at(&self, ruby: &Ruby, engine: &Self, token: Token) -> Result<(), Error> {
         let rings = (
             self.driver.ring_descriptor(),
@@ -33,7 +33,7 @@ impl Engine {
         }
         let place = self.place(ruby, Purpose::Operation);
         let nudge = self.driver.call(place.token, Call::Nudge { ring, token });
-        // At once: when others have run the descriptor may be that of some other ring.
+        // Submit at once: when other fibers have run, the descriptor may belong to another ring.
         let begun = nudge.and_then(|()| self.driver.look());
         let nudged = match begun {
             Ok(()) => self.await_completion(ruby, place.token, || (), |_| false),
@@ -47,7 +47,7 @@ impl Engine {
         nudged.map(|_| ())
     }
 
-    /// Wakes the owner, if it waits in the kernel: whether it does. Any thread that holds the GVL.
+    /// Wakes the owner if it waits in the kernel. Returns whether it does. Any thread that holds the GVL may call it.
     pub fn wake_owner(&self) -> bool {
         let waits = !self.is_closed() && self.driver.is_waiting();
         if waits {
@@ -56,8 +56,8 @@ impl Engine {
         waits
     }
 
-    /// Wakes a fiber that waits for an `unblock`. False when it does not wait for one. Any thread that
-    /// holds the GVL.
+    /// Wakes a fiber that waits for an `unblock`. Returns false if it does not wait for one. Any thread that holds the
+    /// GVL may call it.
     ///
     /// A fiber that is about to raise an exception at that wait goes on instead, and raises at its next wait. CRuby
     /// wakes only one waiter of a queue or condition variable (thread_sync.c, wakeup_one), so otherwise nobody would
@@ -73,15 +73,15 @@ impl Engine {
             return false;
         }
         if self.driver.has_wakeup(token) {
-            // One that goes on already, from a `sleep(0)` before its wait, would not notice a second wakeup.
+            // The fiber may have a wakeup from a `sleep(0)` before its wait. It would not notice a second one.
             return self.take_interrupted(token);
         }
         self.driver.wake(token);
         true
     }
 
-    /// Begins a timeout of a fiber: when this length has passed, the fiber raises its exception at its wait. It lasts
-    /// until [`end_timeout`](Self::end_timeout) for the token.
+    /// Begins a timeout of a fiber: after `length`, the fiber raises the timeout's exception at its wait. The timeout
+    /// lasts until [`end_timeout`](Self::end_timeout) for the token.
     pub fn begin_timeout(&self, fiber: Fiber, length: Duration, timeout: Timeout) -> Token {
         let token = self.park_beside(fiber, Purpose::Deadline);
         self.interrupts.begin_timeout(token, timeout);
@@ -89,18 +89,18 @@ impl Engine {
         token
     }
 
-    /// Ends a timeout: the block that it was for is over.
+    /// Ends a timeout, because its block is over.
     pub fn end_timeout(&self, token: Token) {
         self.driver.leave(token);
         self.interrupts.end_timeout(token);
     }
 
-    /// Makes a fiber raise the exception of the deadline `deadline` at its park. A fiber that is about to go on
-    /// raises it at its next park, so that the object of its wakeup is not lost.
+    /// Makes a fiber raise the exception of the deadline `deadline` at its park. If the fiber is about to go on, it
+    /// raises the exception at its next park, so that the object of its wakeup is not lost.
     pub(super) fn expire(&self, ruby: &Ruby, fiber: Fiber, deadline: Token) -> Result<(), Error> {
         let interrupt = Interrupt::Deadline(deadline);
         let Some(token) = self.parked_token(fiber) else {
-            // It waits for a fiber that it resumed: Ruby finds the innermost one.
+            // The fiber waits for a fiber that it has resumed. Ruby raises in the innermost one.
             let exception = self.interrupts.exception(ruby, interrupt)?;
             return fiber.raise::<Value>(exception).map(|_| ());
         };
@@ -109,7 +109,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a fiber raise an exception at its wait; nothing happens when it is about to go on, or does not wait.
+    /// Makes a fiber raise an exception at its wait. Nothing happens if the fiber is about to go on, or does not wait.
     /// Any thread that holds the GVL may call it.
     pub fn interrupt_wait(&self, fiber: Fiber, exception: Exception) {
         let Some(token) = self.parked_token(fiber) else {
@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// Makes a proxy, which stands for a wait, raise an exception: `proxy.raise(exception)` on the owner's thread.
+    /// Makes a proxy, which stands for a wait, raise an exception: the owner's thread calls `proxy.raise(exception)`.
     /// Any thread that holds the GVL may call it.
     pub fn interrupt_proxy(&self, proxy: Value, exception: Value) {
         self.interrupts.add_proxy(proxy, exception);
@@ -131,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// Wakes a party to raise its pending exception, unless it has a wakeup already.
+    /// Wakes a party so that it raises its pending exception, unless it has a wakeup already.
     fn wake_to_raise(&self, token: Token) {
         if !self.driver.has_wakeup(token) {
             self.driver
@@ -159,7 +159,7 @@ impl Engine {
         error.value().is_some() && !matches!(self.flow, Flow::Nobody)
     }
 
-    /// Makes the current fiber raise at its next park an exception that came too late for this one.
+    /// Makes the current fiber raise an exception at its next park, because it came too late for this one.
     pub fn postpone(&self, ruby: &Ruby, raised: &Raised) {
         let exception = || Exception::from_value(raised.error.value()?).map(Opaque::from);
         let interrupt = raised.interrupt;
