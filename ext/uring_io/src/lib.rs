@@ -1,9 +1,9 @@
-//! The Ruby face of `uring_io_core`, in floors: each imports those below it only.
+//! The Ruby binding of `uring_io_core`, in layers: each layer imports only those below it.
 //!
-//! `classes` has the Ruby classes; `hooks` the hooks that several of them share; `engine` the fibers on a driver;
-//! `memory` the memory of Ruby that the kernel uses; `ruby` the ways of CRuby. The binding owns everything that is
-//! Ruby's: fibers and their marking, IO::Buffer locks, the GVL, errors. The core defines the operations and makes
-//! them.
+//! From the top: `classes` has the Ruby classes, and `hooks` the hooks that several of them share. `engine` runs the
+//! fibers on a driver. `memory` holds Ruby's memory while the kernel uses it. `ruby` deals with CRuby itself. The
+//! binding owns everything that belongs to Ruby: fibers and their marking, IO::Buffer locks, the GVL, errors. The
+//! core defines the operations and makes them.
 
 mod classes;
 mod engine;

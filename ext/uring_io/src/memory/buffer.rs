@@ -1,4 +1,4 @@
-//! IO::Buffer: its memory, and keeping it in place while the kernel uses it.
+//! The memory of IO::Buffers, and how it stays in place while the kernel uses it.
 #![allow(unsafe_code)]
 
 use std::cell::{RefCell, RefMut};
@@ -17,22 +17,23 @@ use uring_io_core::{Direction, LentBuffer};
 use crate::ruby::errors;
 use crate::ruby::ractors::Local;
 
-/// The memory of an IO::Buffer, which stays where it is until this is dropped.
+/// The memory of an IO::Buffer. It stays at its address until this value is dropped.
 ///
-/// Buffers that Ruby makes for a hook come locked. Those that a user made are locked here, so
-/// that another fiber can neither free nor resize them meanwhile.
+/// Ruby locks the buffers that it makes for a hook. We lock those that the program has made, so that another fiber
+/// can neither free nor resize them meanwhile.
 pub struct BufferMemory {
     base: *mut u8,
     size: usize,
-    /// Whether it belongs to the buffer, and not to a string or to the buffer that this is a slice of.
+    /// Whether the buffer owns the memory. Otherwise the memory belongs to a String, for example, or to the buffer
+    /// that this one is a slice of.
     own: bool,
-    /// The buffer to unlock.
+    /// The buffer that a drop unlocks.
     locked: Option<Value>,
 }
 
 impl BufferMemory {
-    /// The memory of `buffer`, to be read into or written from. Raises TypeError for anything
-    /// but an IO::Buffer, and IO::Buffer::AccessError for reading into a read-only one.
+    /// The memory of `buffer`, to read into or to write from. Raises TypeError for anything except an IO::Buffer, and
+    /// IO::Buffer::AccessError for reading into a read-only one.
     pub fn new(ruby: &Ruby, buffer: Value, direction: Direction) -> Result<Self, Error> {
         if !buffer.is_kind_of(class(ruby)) {
             let message = format!("{} given where an IO::Buffer is needed", buffer.class());
@@ -40,21 +41,21 @@ impl BufferMemory {
         }
         let known = Known::of(buffer);
         let (base, size) = match direction {
-            // Asking for it to be read from, as below, would tell the same.
+            // `memory` would find the same, but needs a `protect`.
             Direction::Write if !known.base.is_null() => (known.base, known.size),
             Direction::Write | Direction::Read => memory(ruby, buffer, direction)?,
         };
         let own = known.is_own;
         let address = buffer.as_raw() as usize;
         let locked = if !known.is_locked {
-            // SAFETY: `buffer` is an IO::Buffer; what raises is caught by `protect`.
+            // SAFETY: `buffer` is an IO::Buffer. `protect` catches a raise.
             protect(|| unsafe { rb_io_buffer_lock(buffer.as_raw()) })?;
             if own {
                 locks(ruby).insert(address, 1);
             }
             Some(buffer)
         } else if own {
-            // Where the lock is ours it must outlast both.
+            // If we have locked it, the buffer must stay locked until its last user has left.
             let mut locks = locks(ruby);
             let count = locks.get_mut(&address);
             count.map(|count| {
@@ -72,23 +73,24 @@ impl BufferMemory {
         })
     }
 
-    /// Whether the lock keeps the memory: that of a slice is its root's, and a string's is Ruby's.
+    /// Whether the buffer owns its memory, so that the lock keeps it in place. The memory of a slice belongs to
+    /// another buffer, and the memory of a String to Ruby.
     pub fn is_own(&self) -> bool {
         self.own
     }
 
-    /// Whether there is none.
+    /// Whether the buffer has no memory.
     pub fn is_null(&self) -> bool {
         self.base.is_null()
     }
 
-    /// Leaves the buffer locked, until somebody has called [`unlock`](Self::unlock) as often as this. False when
-    /// somebody else has locked it, who will unlock it without asking us.
+    /// Leaves the buffer locked: the caller must call [`unlock`](Self::unlock) later, once for each call of this.
+    /// Returns false if somebody else has locked the buffer and will unlock it without asking us.
     pub fn keep_locked(mut self) -> bool {
         self.locked.take().is_some()
     }
 
-    /// Unlocks a buffer that was left locked, unless others use it too.
+    /// Ends one use of a buffer that we have locked, and unlocks it after the last one.
     pub fn unlock(buffer: Value) {
         let address = buffer.as_raw() as usize;
         let ruby = Ruby::get_with(buffer);
@@ -101,30 +103,32 @@ impl BufferMemory {
             locks.remove(&address);
         }
         drop(locks);
-        // A raise here would mean that somebody else unlocked our lock; there is nothing to undo then.
+        // This raises if somebody else has unlocked the buffer. Then there is nothing left to do.
         // SAFETY: `buffer` is an IO::Buffer that its holder keeps alive.
         let _ = protect(|| unsafe { rb_io_buffer_unlock(buffer.as_raw()) });
     }
 
-    /// Copies its beginning out; there is as much.
+    /// Copies the first bytes, as many as `bytes` holds. The buffer must have as many.
     pub fn copy_to(&self, bytes: &mut [u8]) {
         assert!(bytes.len() <= self.size);
         if !bytes.is_empty() {
-            // SAFETY: the buffer's memory, which nobody can change before this returns: we have the GVL.
+            // SAFETY: the buffer has as many bytes. Nobody can change its memory before this returns: we have the
+            // GVL.
             unsafe { std::ptr::copy_nonoverlapping(self.base, bytes.as_mut_ptr(), bytes.len()) };
         }
     }
 
-    /// Writes bytes to its beginning; there is room for them.
+    /// Writes bytes to the beginning of the buffer, which must have room for them.
     pub fn fill(&self, bytes: &[u8]) {
         self.fill_at(0, bytes);
     }
 
-    /// Writes bytes from `offset` on; there is room for them.
+    /// Writes bytes from `offset` on. The buffer must have room for them there.
     pub fn fill_at(&self, offset: usize, bytes: &[u8]) {
         assert!(offset <= self.size && bytes.len() <= self.size - offset);
         if !bytes.is_empty() {
-            // SAFETY: as above, and it was asked for in order to be written to.
+            // SAFETY: the range is inside the buffer, and we have the GVL. The memory is writable, because the caller
+            // asked `new` for memory to read into.
             unsafe {
                 let place = self.base.add(offset);
                 std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len());
@@ -132,7 +136,7 @@ impl BufferMemory {
         }
     }
 
-    /// Where it begins.
+    /// The address of the first byte.
     pub fn start(&self) -> *mut u8 {
         self.base
     }
@@ -142,12 +146,12 @@ impl BufferMemory {
         self.size
     }
 
-    /// `length` bytes from `offset` on, for an operation that is over before this is dropped.
+    /// Lends `length` bytes from `offset` on to an operation. The buffer must stay locked until that is over.
     pub fn lend(&self, offset: usize, length: usize) -> LentBuffer {
         assert!(offset <= self.size && length <= self.size - offset);
-        // SAFETY: the range is inside the buffer. Its memory is held by the buffer's lock, and by
-        // the hook's caller for buffers that Ruby made; both last until the hook returns, and the
-        // engine does not return from an operation before its completion.
+        // SAFETY: the range is inside the buffer. In a hook the buffer's lock holds the memory, or the hook's caller
+        // does for buffers that Ruby has made. Both last until the hook returns, and the engine does not return from
+        // an operation before its completion. A call holds the buffer until it is over (`held.rs`).
         unsafe { LentBuffer::new(self.base.add(offset), length) }
     }
 }
@@ -160,9 +164,9 @@ impl Drop for BufferMemory {
     }
 }
 
-/// How many use each buffer that we have locked and that owns its memory: Ruby's own lock is on or off.
-/// Those buffers are marked where they are held, so that they keep their addresses.
-/// Neither are they shared with other Ractors, so each Ractor counts its own.
+/// The number of users of each buffer that we have locked and that owns its memory: Ruby's own lock is only on or
+/// off. The key is the buffer's address, which does not change, because the holder of a buffer marks it. Ractors do
+/// not share buffers, so each Ractor counts its own.
 static LOCKS: Local<RefCell<BTreeMap<usize, usize>>> = Local::new();
 
 fn locks(ruby: &Ruby) -> RefMut<'_, BTreeMap<usize, usize>> {
@@ -180,13 +184,13 @@ pub fn class(ruby: &Ruby) -> RClass {
     ruby.get_inner(&CLASS)
 }
 
-/// Looks the class up before there is another Ractor: see `ractors.rs`.
+/// Looks the class up before there is a second Ractor: see `ractors.rs`.
 pub fn init(ruby: &Ruby) {
     class(ruby);
     LOCKS.init();
 }
 
-/// The memory of an IO::Buffer, or what Ruby raises when it must not be used like this.
+/// The memory of an IO::Buffer. Fails with Ruby's exception if the buffer does not allow this use.
 fn memory(ruby: &Ruby, buffer: Value, direction: Direction) -> Result<(*mut u8, usize), Error> {
     let mut base: *const c_void = std::ptr::null();
     let mut size = 0;
@@ -209,13 +213,13 @@ fn memory(ruby: &Ruby, buffer: Value, direction: Direction) -> Result<(*mut u8, 
     Ok((base.cast_mut().cast(), size as usize))
 }
 
-/// The facts about a buffer that Ruby tells without raising.
+/// The facts about a buffer that Ruby reports without raising.
 struct Known {
-    /// Null when there is none, or when it is no longer valid.
+    /// Null if the buffer has no memory, or is no longer valid.
     base: *mut u8,
     size: usize,
     is_locked: bool,
-    /// Whether the memory is the buffer's own.
+    /// Whether the buffer owns the memory.
     is_own: bool,
 }
 

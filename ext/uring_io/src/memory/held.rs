@@ -1,5 +1,5 @@
-//! Ruby's memory behind a call: strings and IO::Buffers that the kernel reads from or writes to. They stay at their
-//! place until the kernel is done with them.
+//! Ruby's memory that a call uses: Strings and IO::Buffers that the kernel reads from or writes to. They stay alive,
+//! and at their address, until the kernel is done with them.
 #![allow(unsafe_code)]
 
 use std::alloc::{alloc_zeroed, Layout};
@@ -16,11 +16,11 @@ use crate::memory::buffer::BufferMemory;
 use crate::memory::registered::Registered;
 use crate::ruby::errors;
 
-/// The objects that a call holds on to, in the order of its arguments.
+/// The objects that a call holds, in the order of its arguments.
 #[derive(Default)]
 pub struct Held(RefCell<Pieces>);
 
-/// Most calls have one.
+/// Most calls hold one object, which needs no allocation.
 #[derive(Default)]
 struct Pieces {
     first: Option<Piece>,
@@ -34,20 +34,20 @@ impl Pieces {
 }
 
 enum Piece {
-    /// A buffer that owns its memory: while it is locked nobody can free or move that.
+    /// A buffer that owns its memory. While it is locked, nobody can free or move the memory.
     Locked(Opaque<Value>),
-    /// A buffer over memory that others own: what was read is copied into it.
+    /// A buffer over memory that others own. The call reads into memory of its own, and copies the bytes afterwards.
     Copied(Opaque<Value>),
-    /// A new string, which nobody else knows of until it is full.
+    /// A new string to read into. Nobody else has it before it is full.
     Filled(Opaque<RString>),
     /// A frozen string.
     Frozen(Opaque<RString>),
-    /// Memory that is registered with a ring, where it is locked.
+    /// Registered memory. Its buffer is locked while it is registered.
     Registered(Opaque<Obj<Registered>>),
 }
 
 impl Held {
-    /// Marks everything, so that it stays alive and at its place.
+    /// Marks the objects, so that they stay alive and at their address.
     pub fn mark(&self, marker: &gc::Marker) {
         for piece in self.0.borrow().iter() {
             match piece {
@@ -67,7 +67,7 @@ impl Held {
         }
     }
 
-    /// Room for a string of at most that many bytes: see [`filled`](Self::filled).
+    /// Makes a string with room for `length` bytes, to read into: see [`filled`](Self::filled).
     pub fn string(&self, ruby: &Ruby, length: usize) -> Result<Memory, Error> {
         if length > LENGTH_MAX {
             let message =
@@ -75,7 +75,7 @@ impl Held {
             return Err(errors::argument(ruby, message));
         }
         let mut string = None;
-        // NoMemoryError is for the caller.
+        // The caller gets a NoMemoryError.
         protect(|| {
             let made = ruby.str_buf_new(length);
             string = Some(made);
@@ -85,29 +85,30 @@ impl Held {
             return Err(errors::base(ruby, "no string was made"));
         };
         self.add(Piece::Filled(Opaque::from(string)));
-        // SAFETY: a string with room for `length` bytes. It is marked, so neither freed nor moved, and
-        // nobody changes it, because nobody has it, until `filled` gives it away.
+        // SAFETY: the string has room for `length` bytes. It is marked, so Ruby neither frees nor moves it. Nobody
+        // changes it, because nobody else has it until `filled` returns it.
         let address = unsafe { rb_sys::RSTRING_PTR(string.as_raw()) };
-        // SAFETY: as above: the room lasts until the call is over.
+        // SAFETY: as above. The room lasts until the call is over.
         Ok(Memory::Lent(unsafe {
             LentBuffer::new(address.cast_mut().cast(), length)
         }))
     }
 
-    /// The bytes to write: of a frozen string itself, of any other a copy.
+    /// The bytes to write: those of a frozen string in place, those of any other string as a copy.
     pub fn bytes(&self, string: RString) -> Memory {
         if !string.is_frozen() {
             // SAFETY: the bytes are copied before Ruby can change or free the string.
             return Memory::Owned(unsafe { string.as_slice() }.to_vec());
         }
         self.add(Piece::Frozen(Opaque::from(string)));
-        // SAFETY: the string is marked, so neither freed nor moved, and frozen, so nobody changes it.
+        // SAFETY: the string is marked, so Ruby neither frees nor moves it. It is frozen, so nobody changes it.
         let bytes = unsafe { string.as_slice() };
-        // SAFETY: as above; it is only read from.
+        // SAFETY: as above. The kernel only reads from it.
         Memory::Lent(unsafe { LentBuffer::new(bytes.as_ptr().cast_mut(), bytes.len()) })
     }
 
-    /// The memory of an IO::Buffer.
+    /// The memory of an IO::Buffer, which stays locked. If the buffer does not own it, the call gets memory of its
+    /// own instead.
     pub fn buffer(
         &self,
         ruby: &Ruby,
@@ -124,7 +125,7 @@ impl Held {
             self.lock(ruby, buffer, memory)?;
             return Ok(Memory::Lent(lent));
         }
-        // A slice, or a string's: locking it would not keep its memory.
+        // A slice, or a buffer over a String: a lock would not keep its memory in place.
         if direction == Direction::Read {
             self.add(Piece::Copied(Opaque::from(buffer)));
         }
@@ -138,7 +139,7 @@ impl Held {
         Ok(Memory::Owned(bytes))
     }
 
-    /// The number of registered memory, and the memory.
+    /// Begins a use of registered memory. Returns its number and the memory.
     pub fn registered(
         &self,
         ruby: &Ruby,
@@ -153,7 +154,7 @@ impl Held {
         Ok((number, memory?))
     }
 
-    /// Whether all registered memory is registered with the engine at this address.
+    /// Whether all registered memory of the call is registered with the engine at this address.
     pub fn is_known_to(&self, ruby: &Ruby, engine: usize) -> bool {
         self.0.borrow().iter().all(|piece| match piece {
             Piece::Registered(registered) => ruby.get_inner(*registered).is_known_to(engine),
@@ -161,7 +162,7 @@ impl Held {
         })
     }
 
-    /// Keeps a buffer locked.
+    /// Keeps a buffer locked until the call is over.
     pub fn lock(&self, ruby: &Ruby, buffer: Value, memory: BufferMemory) -> Result<(), Error> {
         if !memory.keep_locked() {
             let message =
@@ -172,7 +173,7 @@ impl Held {
         Ok(())
     }
 
-    /// The string that a call has read so many bytes into, of `room`.
+    /// The string that the call has read into: `length` bytes of `room`. `None` if the call has none.
     pub fn filled(
         &self,
         ruby: &Ruby,
@@ -189,7 +190,7 @@ impl Held {
         // With MSG_TRUNC the result is the size of the whole datagram.
         let length = length.min(room);
         protect(|| {
-            // SAFETY: a string that was made with room for as many bytes, all of which were written.
+            // SAFETY: the string was made with room for as many bytes, and the call has written all of them.
             unsafe { rb_sys::rb_str_set_len(string.as_raw(), length as _) };
             string.as_raw()
         })?;
@@ -200,8 +201,7 @@ impl Held {
         Ok(Some(string))
     }
 
-    /// Copies what a call has read into the buffers that it could not be read into directly; `read`
-    /// has the memory of the call.
+    /// Copies `read`, the bytes that the call has read, into the buffer that it could not read into directly.
     pub fn copy_back(&self, ruby: &Ruby, read: &[u8]) -> Result<(), Error> {
         let copied = self.0.borrow().iter().find_map(|piece| match piece {
             Piece::Copied(buffer) => Some(ruby.get_inner(*buffer)),
@@ -222,7 +222,7 @@ impl Held {
         Ok(())
     }
 
-    /// Lets go of everything: the call is over.
+    /// Lets go of all objects: the call is over.
     pub fn release(&self, ruby: &Ruby) {
         let pieces = self.0.take();
         for piece in pieces.first.into_iter().chain(pieces.rest) {
@@ -234,14 +234,14 @@ impl Held {
         }
     }
 
-    /// Keeps everything for good: nobody will ever hear that the kernel is done.
+    /// Keeps all objects for good, because nobody will ever learn that the kernel is done with them.
     pub fn leak(&self, ruby: &Ruby) {
         std::mem::forget(self.roots(ruby));
         self.0.take();
     }
 
-    /// Everything, as roots of the garbage collector. It stays where it is marked until all are made, which
-    /// allocates.
+    /// All objects, as roots of the garbage collector. Making a root allocates, so the objects stay here, marked,
+    /// until all roots are made.
     fn roots(&self, ruby: &Ruby) -> Vec<BoxValue<Value>> {
         let value = |piece: &Piece| match *piece {
             Piece::Locked(value) | Piece::Copied(value) => ruby.get_inner(value),
@@ -256,21 +256,21 @@ impl Held {
             .collect()
     }
 
-    /// Everything, for somebody else to hold.
+    /// Moves all objects to a new holder.
     pub fn take(&self) -> Self {
         Self(RefCell::new(self.0.take()))
     }
 }
 
-/// Objects that the kernel still uses although the call is over. They live until they are released, whatever
-/// happens to the ring: a collected ring no longer hears when the kernel is done.
+/// Objects that the kernel still uses although the call is over. They live until somebody releases them, even if the
+/// ring is collected: such a ring no longer learns when the kernel is done.
 pub struct Kept {
     held: Held,
     roots: ManuallyDrop<OnceCell<Vec<BoxValue<Value>>>>,
 }
 
 impl Kept {
-    /// To be put where it is marked, and rooted there.
+    /// Keeps these objects. The caller puts the value where the GC marks it, and then calls [`root`](Self::root).
     pub fn new(held: Held) -> Self {
         Self {
             held,
@@ -278,25 +278,25 @@ impl Kept {
         }
     }
 
-    /// Marks everything, so that it stays alive and at its place until it is rooted.
+    /// Marks the objects, so that they stay alive, and at their address, until they are roots.
     pub fn mark(&self, marker: &gc::Marker) {
         self.held.mark(marker);
     }
 
-    /// Has everything outlive whoever marks it.
+    /// Makes the objects outlive the owner that marks them.
     pub fn root(&self, ruby: &Ruby) {
         self.roots.get_or_init(|| self.held.roots(ruby));
     }
 
-    /// Lets go of everything: the kernel is done.
+    /// Lets go of all objects: the kernel is done with them.
     pub fn release(self, ruby: &Ruby) {
-        // They are roots until nothing is left to do with them.
+        // The objects stay roots until `release` has finished.
         self.held.release(ruby);
         drop(ManuallyDrop::into_inner(self.roots));
     }
 }
 
-/// That many bytes, all zero; `None` where there is no such memory.
+/// `length` bytes, all zero; `None` if there is not enough memory.
 fn zeros(length: usize) -> Option<Vec<u8>> {
     if length == 0 {
         return Some(Vec::new());
@@ -304,7 +304,7 @@ fn zeros(length: usize) -> Option<Vec<u8>> {
     let layout = Layout::array::<u8>(length).ok()?;
     // SAFETY: the layout is not empty.
     let bytes = unsafe { alloc_zeroed(layout) };
-    // SAFETY: the memory was just allocated as the vector does it, all of it initialised.
+    // SAFETY: the memory was just allocated as a vector allocates it, and all of it is initialised.
     (!bytes.is_null()).then(|| unsafe { Vec::from_raw_parts(bytes, length, length) })
 }
 

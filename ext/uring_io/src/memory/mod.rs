@@ -1,4 +1,4 @@
-//! Ruby's memory behind calls: strings and IO::Buffers that the kernel reads from or writes to.
+//! Ruby's memory that calls use: Strings and IO::Buffers that the kernel reads from or writes to.
 
 pub mod buffer;
 pub mod held;

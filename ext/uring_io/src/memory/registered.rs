@@ -1,4 +1,4 @@
-//! Memory of an IO::Buffer that is registered with a ring: what calls need to know of it.
+//! Memory of an IO::Buffer that is registered with a ring, as calls see it.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,16 +9,17 @@ use magnus::{gc, DataTypeFunctions, Error, Ruby, TypedData, Value};
 
 use crate::ruby::errors;
 
-/// A number that the ring of an engine has for memory, until it is released. The engine and the Ruby object share
-/// it; the collector may free the object in a thread of another Ractor, hence the atomics.
+/// The number that an engine's ring has for registered memory, until the ring releases it. The engine and the Ruby
+/// object share this value. Its fields are atomic because the collector may free the object in a thread of another
+/// Ractor.
 pub struct Registration {
     pub number: u16,
-    /// The address of the engine, which tells it from others.
+    /// The address of the engine, which identifies it.
     engine: usize,
     /// See [`uring_io_core::forks`].
     forks: u32,
     released: AtomicBool,
-    /// Calls that use it.
+    /// The number of calls that use the memory.
     uses: AtomicUsize,
 }
 
@@ -38,18 +39,18 @@ impl Registration {
         self.released.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the ring has let go of the memory, or is none of this process.
+    /// Whether the ring has let go of the memory, or belongs to the process that forked this one.
     pub fn is_released(&self) -> bool {
         self.released.load(Ordering::Relaxed) || self.forks != uring_io_core::forks()
     }
 
-    /// How many calls use it.
+    /// How many calls use the memory.
     pub fn uses(&self) -> usize {
         self.uses.load(Ordering::Relaxed)
     }
 }
 
-/// Memory behind a UringIO::Ring::RegisteredBuffer.
+/// The Rust part of a UringIO::Ring::RegisteredBuffer.
 #[derive(TypedData)]
 #[magnus(
     class = "UringIO::Ring::RegisteredBuffer",
@@ -59,13 +60,14 @@ impl Registration {
 )]
 pub struct Registered {
     pub buffer: Opaque<Value>,
-    /// The ring or scheduler that has the engine, which lives as long as this.
+    /// The ring or scheduler that owns the engine. It lives as long as this object.
     pub host: Opaque<Value>,
     pub registration: Arc<Registration>,
 }
 
-// SAFETY: used by whichever thread of its Ractor holds the GVL, one at a time. The collector may drop it in any thread:
-// what it shares with its engine is counted and changed by atomics.
+// SAFETY: only the thread of its Ractor that holds the GVL uses it. The collector may drop it in any thread: it
+// shares only the registration with its engine. An Arc counts the owners of that, and its fields that change are
+// atomic.
 unsafe impl Send for Registered {}
 
 impl DataTypeFunctions for Registered {
@@ -76,7 +78,7 @@ impl DataTypeFunctions for Registered {
 }
 
 impl Registered {
-    /// Its number and its buffer, for one more call.
+    /// Begins a use by one more call. Returns the number and the buffer.
     pub fn begin_use(&self, ruby: &Ruby) -> Result<(u16, Value), Error> {
         let registration = &self.registration;
         if registration.is_released() {
@@ -89,12 +91,12 @@ impl Registered {
         Ok((registration.number, ruby.get_inner(self.buffer)))
     }
 
-    /// One of the calls is over.
+    /// Ends the use by one of the calls.
     pub fn end_use(&self) {
         self.registration.uses.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether the engine at this address knows the number.
+    /// Whether the memory is registered with the engine at this address.
     pub fn is_known_to(&self, engine: usize) -> bool {
         self.registration.engine == engine
     }
