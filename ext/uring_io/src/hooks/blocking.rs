@@ -1,7 +1,7 @@
-//! Work that Ruby hands over to be done without the GVL: `Fiber::Scheduler#blocking_operation_wait`.
+//! Blocking work that Ruby hands over, to be done without the GVL: `Fiber::Scheduler#blocking_operation_wait`.
 //!
-//! From Ruby 4.0 on such work has an interface of its own (include/ruby/fiber/scheduler.h), which can also end
-//! it. A Ruby thread must execute it: Ruby looks up the function that ends it in the calling thread.
+//! From Ruby 4.0 on such work has a C interface of its own (include/ruby/fiber/scheduler.h), which can also end the
+//! work. A Ruby thread must execute it: Ruby looks up the function that ends it in the calling thread.
 #![allow(unsafe_code)]
 
 use magnus::{prelude::*, Error, Ruby, Value};
@@ -19,7 +19,7 @@ pub fn execute(ruby: &Ruby, work: Value) -> Result<(), Error> {
     work.funcall::<_, _, Value>("call", ()).map(|_| ())
 }
 
-/// Asks for work that [`execute`] does, or is about to do, to end. Below Ruby 4.0 nothing can.
+/// Asks the work to end, while [`execute`] does it or is about to do it. Below Ruby 4.0 nothing can end it.
 pub fn cancel(work: Value) {
     #[cfg(ruby_gte_4_0)]
     if let Some(operation) = operation::Handle::of(work) {
@@ -28,7 +28,7 @@ pub fn cancel(work: Value) {
     let _ = work;
 }
 
-/// Makes what the threads of each Ractor share, before there is another one.
+/// Prepares the count that the threads of each Ractor share, before there is a second Ractor.
 pub fn init() {
     #[cfg(ruby_gte_4_0)]
     operation::CANCELLING.init();
@@ -59,16 +59,15 @@ mod operation {
         fn rb_fiber_scheduler_blocking_operation_cancel(operation: *mut Opaque) -> c_int;
     }
 
-    /// The work behind one of Ruby's objects; it lives as long as the object, which the fiber that
-    /// waits for it keeps.
+    /// The work behind one of Ruby's objects. It lives as long as the object, and the fiber that waits for the work
+    /// keeps the object alive.
     pub struct Handle(*mut Opaque);
 
     impl Handle {
-        /// `None` for an object that only knows `call`.
+        /// `None` for an object that has only `call`.
         pub fn of(work: Value) -> Option<Self> {
             let mut handle = std::ptr::null_mut();
-            // SAFETY: any object may be passed: what is of another class raises TypeError, which
-            // is caught.
+            // SAFETY: any object may be passed. One of another class raises TypeError, which `protect` catches.
             let extracted = protect(|| unsafe {
                 handle = rb_fiber_scheduler_blocking_operation_extract(work.as_raw());
                 work.as_raw()
@@ -76,20 +75,20 @@ mod operation {
             extracted.ok().map(|_| Self(handle))
         }
 
-        /// Executes the work without the GVL, unless it was cancelled. False when an interrupt is
-        /// pending for this thread: then the work was not touched.
+        /// Executes the work without the GVL, unless somebody has cancelled it. Returns false, without touching the
+        /// work, if an interrupt is pending for this thread.
         pub fn execute(&self, ruby: &Ruby) -> bool {
             struct Execution<'a>(*mut Opaque, &'a AtomicU32);
 
             unsafe extern "C" fn enter(execution: *mut c_void) -> *mut c_void {
-                // SAFETY: the local of `execute`, which does not return before this does.
+                // SAFETY: `execution` is the local of `execute`, which does not return before this does.
                 let Execution(operation, cancelling) = unsafe { &*execution.cast() };
                 // SAFETY: the handle is alive, see `Handle`, and this is a Ruby thread.
                 unsafe { rb_fiber_scheduler_blocking_operation_execute(*operation) };
-                // The cancelling thread puts this thread on the list of threads that get signals until they
-                // come back (thread_pthread.c, ubf_select). Ruby takes this thread off the list when it leaves
-                // here. It must be on the list by then: added later, it would stay there beyond its end, and
-                // Ruby would crash.
+                // The cancelling thread puts this thread on a list: Ruby sends signals to the threads on it until
+                // they come back (thread_pthread.c, ubf_select). When this thread leaves here, Ruby takes it off the
+                // list. So it must be on the list by then. Added later, it would stay there beyond its end, and Ruby
+                // would crash.
                 while cancelling.load(Ordering::SeqCst) > 0 {
                     std::thread::yield_now();
                 }
@@ -98,8 +97,8 @@ mod operation {
 
             // Only threads of the same Ractor cancel this work.
             let mut execution = Execution(self.0, CANCELLING.of(ruby));
-            // SAFETY: `enter` is given a local that outlives the call. There is no function to unblock it with: this
-            // thread is interrupted only when its pool is given up.
+            // SAFETY: `enter` gets a local that outlives the call. It needs no function that unblocks it: only giving
+            // up the pool interrupts this thread.
             let entered = unsafe {
                 rb_nogvl(
                     Some(enter),
@@ -115,8 +114,8 @@ mod operation {
         pub fn cancel(&self, ruby: &Ruby) {
             let cancelling = CANCELLING.of(ruby);
             cancelling.fetch_add(1, Ordering::SeqCst);
-            // SAFETY: the handle is alive, see `Handle`; work that has ended is left alone. It neither
-            // raises nor waits.
+            // SAFETY: the handle is alive, see `Handle`. The function does nothing to work that has ended, and
+            // neither raises nor waits.
             unsafe { rb_fiber_scheduler_blocking_operation_cancel(self.0) };
             cancelling.fetch_sub(1, Ordering::SeqCst);
         }

@@ -1,4 +1,4 @@
-//! Waiting for child processes without reaping them: `lib/uring_io/process_wait.rb` does that.
+//! Waits for child processes without reaping them; `lib/uring_io/process_wait.rb` reaps them.
 
 use std::os::fd::AsRawFd;
 
@@ -11,12 +11,11 @@ use crate::ruby::gvl;
 /// The errors of a kernel that lacks the wait for children, or of a filter that denies it.
 const CANNOT: [i32; 3] = [libc::EINVAL, libc::ENOSYS, libc::EACCES];
 
-/// Waits until a child of those that `pid` and `flags` mean (waitpid(2)) changes its state. True
-/// when there is something to reap or nothing to wait for; false when this kernel or backend
-/// cannot wait for it, or a filter denies it: then [`block`] in a thread.
+/// Waits until a child among those that `pid` and `flags` mean (waitpid(2)) changes its state. Returns true if there
+/// is something to reap or nothing to wait for. Returns false if this kernel or backend cannot wait for it, or if a
+/// filter denies it: the caller then uses [`block`] in a thread.
 ///
-/// io_uring waits for any of them (Linux 6.7); elsewhere one child that ends is waited for by a
-/// pidfd (Linux 5.3).
+/// io_uring waits for any of them (Linux 6.7). Elsewhere a pidfd waits for the end of one child (Linux 5.3).
 pub fn wait(ruby: &Ruby, engine: &Engine, pid: i32, flags: i32) -> Result<bool, Error> {
     let children = Children::of_waitpid(pid, flags);
     match engine.perform(ruby, &Operation::WaitChild(children), None)? {
@@ -28,7 +27,7 @@ pub fn wait(ruby: &Ruby, engine: &Engine, pid: i32, flags: i32) -> Result<bool, 
     }
 }
 
-/// As [`wait`], but blocks the calling thread, which may be any.
+/// As [`wait`], but blocks the calling thread. Any thread may call it.
 pub fn block(ruby: &Ruby, pid: i32, flags: i32) -> Result<(), Error> {
     let children = Children::of_waitpid(pid, flags);
     while gvl::wait_for_child(children).is_none_or(|errno| errno == libc::EINTR) {

@@ -1,9 +1,9 @@
-//! Reading into Ruby's own read buffer of an IO.
+//! Reads into Ruby's own read buffer of an IO.
 //!
-//! IO#gets, getc, eof? and others lend that buffer to the hook. Up to Ruby 3.4 it is freed when the IO is
-//! closed, and replaced by IO#ungetbyte, whoever reads into it. The kernel gets other memory instead,
-//! which the operation owns, and what it has read is copied if the buffer is still there by then.
-//! Ruby 4.0 waits for whoever uses an IO, and tells nobody where the buffer is.
+//! IO#gets, getc, eof? and others lend that buffer to the hook. Up to Ruby 3.4 closing the IO frees it, and
+//! IO#ungetbyte replaces it, even while somebody reads into it. So the kernel gets other memory, which the operation
+//! owns. Afterwards we copy the bytes, if the buffer is still there. Ruby 4.0 waits for the users of an IO before it
+//! closes the IO, and does not say where the buffer is.
 #![allow(unsafe_code)]
 
 use magnus::{Error, Ruby};
@@ -14,7 +14,7 @@ use crate::memory::buffer::BufferMemory;
 use crate::ruby::errors;
 use crate::ruby::io::OpenIo;
 
-/// A buffer of Ruby's, and the memory that is read into in its place.
+/// A read buffer of Ruby's, and the memory that the kernel fills in its place.
 pub struct Detour<'a> {
     engine: &'a Engine,
     io: OpenIo,
@@ -23,12 +23,13 @@ pub struct Detour<'a> {
     memory: Vec<u8>,
 }
 
-/// Buffers that an engine keeps for the next reads: `IO_RBUF_CAPA_MIN` (io.c) is 8 KB.
+/// How many pieces of memory an engine keeps for its next reads, and their size. It is the size of Ruby's read
+/// buffer: `IO_RBUF_CAPA_MIN` (io.c) is 8 KB.
 const SPARE_MOST: usize = 16;
 const SPARE_SIZE: usize = 8192;
 
 impl<'a> Detour<'a> {
-    /// `None` where the buffer is not the IO's own: that of a String, or a user's.
+    /// `None` if the memory is not the IO's own read buffer, but a String's or the program's.
     pub fn of(
         engine: &'a Engine,
         io: OpenIo,
@@ -48,12 +49,12 @@ impl<'a> Detour<'a> {
         })
     }
 
-    /// Whether the buffer is the IO's own, and still there.
+    /// Whether the IO still has the buffer.
     pub fn is_there(&self) -> bool {
         self.io.read_buffer() == Some((self.base, self.size))
     }
 
-    /// Fails where the buffer has gone since: the IO was closed.
+    /// Fails if the buffer is gone, as it is after IO#close.
     pub fn check(&self, ruby: &Ruby) -> Result<(), Error> {
         if self.is_there() {
             return Ok(());
@@ -61,7 +62,7 @@ impl<'a> Detour<'a> {
         Err(errors::stream_closed(ruby))
     }
 
-    /// Memory for so many bytes. `None` when there is not enough.
+    /// Lends memory of this length. `None` if there is not enough.
     pub fn lend(&mut self, length: usize) -> Option<LentBuffer> {
         if self.memory.capacity() == 0 && length <= SPARE_SIZE {
             let spare = self.engine.spare_memory.borrow_mut().pop();
@@ -69,12 +70,12 @@ impl<'a> Detour<'a> {
         }
         self.memory.clear();
         self.memory.try_reserve_exact(length).ok()?;
-        // SAFETY: the memory is this value's, and has room for as much. Its owner keeps it until the hook
+        // SAFETY: this value owns the memory, which has room for `length` bytes. The hook keeps this value until it
         // returns, and the engine does not return from an operation before its completion.
         Some(unsafe { LentBuffer::new(self.memory.as_mut_ptr(), length) })
     }
 
-    /// Copies what was read to where it belongs, so many bytes into the buffer.
+    /// Copies the first `read` bytes of the memory to `offset` in the buffer. Fails if the buffer is gone.
     pub fn bring(
         &mut self,
         ruby: &Ruby,
@@ -84,7 +85,7 @@ impl<'a> Detour<'a> {
     ) -> Result<(), Error> {
         self.check(ruby)?;
         assert!(read <= self.memory.capacity());
-        // SAFETY: the kernel has filled in as many, or this process has.
+        // SAFETY: the kernel or this process has filled in as many bytes.
         unsafe { self.memory.set_len(read) };
         buffer.fill_at(offset, &self.memory);
         Ok(())

@@ -7,7 +7,7 @@ use magnus::{Error, Exception, Ruby, Value};
 use crate::engine::Engine;
 use crate::ruby::errors;
 
-/// Raises in a fiber at its wait, or in what stands for one.
+/// Raises an exception in a fiber at its wait, or in a proxy that stands for a wait.
 pub fn raise_at_wait(
     engine: &Engine,
     ruby: &Ruby,

@@ -1,4 +1,4 @@
-//! Bodies of hooks.
+//! Implementations of hooks.
 
 pub mod blocking;
 pub mod children;

@@ -15,7 +15,8 @@ use crate::ruby::{caller, duration, errors};
 
 type Hook<T> = Result<T, Error>;
 
-/// Waits until an IO is ready for some of `events`: for which, or false when the timeout passed first.
+/// Waits until an IO is ready for some of `events`. Returns the events that it is ready for, or false if the timeout
+/// passes first.
 pub fn wait(engine: &Engine, ruby: &Ruby, io: Value, events: Value, timeout: Value) -> Hook<Value> {
     let io = OpenIo::new(ruby, io)?;
     let interest = io::interest(ruby, events)?;
@@ -36,7 +37,7 @@ pub fn wait(engine: &Engine, ruby: &Ruby, io: Value, events: Value, timeout: Val
     }
     match engine.poll_found(ruby, io.fd, interest, timeout)? {
         Some(found) => Ok(io::told(ruby, found)),
-        // Ruby 3.3 takes false for "would block"; from 3.4 on it raises the error itself.
+        // Ruby 3.3 takes false for "would block". From 3.4 on it raises the error itself.
         None if cfg!(ruby_lt_3_4) && own.is_some() => Err(errors::io_timeout(
             ruby,
             transfer::timeout_message(interest),
@@ -45,11 +46,11 @@ pub fn wait(engine: &Engine, ruby: &Ruby, io: Value, events: Value, timeout: Val
     }
 }
 
-/// How long a send waits that [`waits_in_vain`].
+/// How long a send waits when a poll would be in vain: see [`waits_in_vain`].
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Whether a send must wait although its socket is ready: a socket that is not connected is ready however full the
-/// queue of its peer is. Without the wait Ruby would send again at once, over and over.
+/// Whether a send must wait although its socket is ready. A socket that is not connected is ready even when the queue
+/// of its peer is full. Without the wait Ruby would send again at once, over and over.
 fn waits_in_vain(ruby: &Ruby, engine: &Engine, io: OpenIo) -> Hook<bool> {
     if io.kind(ruby) != Kind::Socket || io.is_tcp(ruby) || !caller::sends() {
         return Ok(false);
@@ -64,9 +65,9 @@ fn waits_in_vain(ruby: &Ruby, engine: &Engine, io: OpenIo) -> Hook<bool> {
     Ok(found.is_some())
 }
 
-/// Whether an IO is ready. It does not wait, but it lets other fibers run that can. Net::HTTP asks before it
-/// uses a connection again, so this must cost no more than one system call. When other fibers finish with
-/// their answers first, the requests that follow go out together and wake the server once.
+/// Whether an IO is ready now. This does not wait for the IO, but it lets other ready fibers run first. Net::HTTP
+/// calls it before it uses a connection again, so it must cost no more than one system call. When other fibers finish
+/// with their answers first, the requests that follow go out together and wake the server once.
 fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook<Value> {
     if engine.is_busy() || !engine.may_do_at_once() {
         engine.yield_turn_on(ruby, io.fd)?;
@@ -81,7 +82,7 @@ fn look_at(ruby: &Ruby, engine: &Engine, io: OpenIo, interest: Interest) -> Hook
 
 /// Waits for an IO in a thread that has no scheduler.
 pub fn wait_blocking(io: Value, events: Value, timeout: Value) -> Hook<Value> {
-    // SAFETY: any values may be passed; what raises is caught by `protect`.
+    // SAFETY: any values may be passed. `protect` catches a raise.
     let ready =
         protect(|| unsafe { rb_sys::rb_io_wait(io.as_raw(), events.as_raw(), timeout.as_raw()) })?;
     // SAFETY: the call returned a value.

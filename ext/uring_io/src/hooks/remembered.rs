@@ -1,24 +1,25 @@
-//! An `unblock` that comes before its `block`.
+//! Keeps an `unblock` that comes before its `block`.
 //!
-//! CRuby puts a fiber on the list of those who wait for a Mutex or Queue, and calls the hook `block` then. A
-//! scheduler of the program's own may do something in between: a subclass of ours whose `block` writes a
-//! log, or whose `kernel_sleep` runs something else first. The wakeup that comes meanwhile is kept with the
-//! fiber until it gets to its wait, because CRuby sends no other one (thread_sync.c, sync_wakeup).
+//! CRuby adds a fiber to the list of those who wait for a Mutex or Queue, and then calls the hook `block`. A
+//! scheduler of the program may do something in between: a subclass of ours may write a log in `block`, or run
+//! something else first in `kernel_sleep`. If the wakeup comes in that time, we keep it with the fiber until the
+//! fiber gets to its wait, because CRuby sends no other one (thread_sync.c, sync_wakeup).
 //!
-//! It must never end another wait: CRuby takes the end of `block` for a timeout in Thread#join (thread.c,
-//! thread_join_sleep), and a plain sleep has to last. A wakeup can be left over: when it is sent to a fiber
-//! that a timeout or an exception has taken out of its wait before. So it is for these kinds of wait only:
+//! A kept wakeup must never end another wait. CRuby takes the end of `block` for a timeout in Thread#join (thread.c,
+//! thread_join_sleep), and a plain sleep has to last. But a wakeup can be left over: CRuby may send it to a fiber
+//! that a timeout or an exception has just taken out of its wait. So it ends only these kinds of wait:
 //!
-//! - A `block` for the same object. Where one is left over, it does no harm there. Mutex#lock and the queues
-//!   look again in a loop whether they have what they wait for.
-//! - A `block` for a thread that has ended, which nobody has to wait for. Its wakeup names the thread that joins
-//!   (thread.c, rb_threadptr_join_list_wakeup).
-//! - Mutex#sleep, which may end early as its documentation says. ConditionVariable#wait rests on it (its
-//!   wakeups name the Mutex), and so does IO#close where it waits for those who use the IO (they name the
-//!   IO, and the closing thread up to Ruby 3.4), in a loop. The hook `kernel_sleep` is not told the object.
+//! - A `block` for the same object. A wakeup that was left over does no harm there: Mutex#lock and the queues check
+//!   in a loop whether they have what they wait for.
+//! - A `block` for a thread that has ended, because nobody has to wait for that. Its wakeup names the thread that
+//!   joins (thread.c, rb_threadptr_join_list_wakeup).
+//! - A sleep with a Mutex, as in Mutex#sleep, which may end early according to its documentation.
+//!   ConditionVariable#wait sleeps like this, and its wakeups name the Mutex. IO#close does so in a loop while it
+//!   waits for the users of the IO. Its wakeups name the IO, or up to Ruby 3.4 the closing thread. The hook
+//!   `kernel_sleep` does not get the object.
 //!
-//! It waits while the fiber does other things, such as writing that log. There is one for each fiber, the
-//! latest. It is an instance variable of the fiber, which the GC marks, and which goes with the fiber.
+//! A kept wakeup stays while the fiber does other things, such as writing that log. Each fiber has one at most, the
+//! latest, in an instance variable. The GC marks it, and it goes with the fiber.
 #![allow(unsafe_code)]
 
 use magnus::fiber::Fiber;
@@ -29,10 +30,10 @@ use magnus::{prelude::*, RArray, RClass, Ruby, Value};
 use crate::ruby::caller;
 use crate::ruby::closers::is_hidden;
 
-/// No name of a variable, so that nobody else gets at it.
+/// This is no valid name of a variable, so Ruby code cannot reach it.
 static WAKEUP: LazyId = LazyId::new("uring_io_wakeup");
 
-/// Keeps a wakeup for a fiber that is not in a wait for one. It raises nothing: `unblock` may be called
+/// Keeps a wakeup for a fiber that does not wait for one yet. It raises nothing, because Ruby may call `unblock`
 /// anywhere.
 pub fn keep(ruby: &Ruby, fiber: Fiber, blocker: Value) {
     if fiber.is_alive() && !fiber.is_frozen() {
@@ -40,15 +41,15 @@ pub fn keep(ruby: &Ruby, fiber: Fiber, blocker: Value) {
     }
 }
 
-/// Forgets what was kept for a fiber.
+/// Forgets the wakeup that we keep for a fiber.
 pub fn forget(ruby: &Ruby, fiber: Fiber) {
     if of(ruby, fiber).is_some() {
         set(ruby, fiber, ruby.qnil().as_value());
     }
 }
 
-/// Takes what was kept for the current fiber, if it is for the wait that the fiber is about to begin: for
-/// this object, or for one that nobody knows. Whether there was something.
+/// Takes the wakeup that we keep for the current fiber, if it is for the wait that the fiber is about to begin: for
+/// `blocker`, or for an unknown object. Returns whether there was one.
 pub fn take(ruby: &Ruby, blocker: Option<Value>) -> bool {
     let fiber = ruby.fiber_current();
     let Some(kept) = of(ruby, fiber) else {
@@ -64,7 +65,7 @@ pub fn take(ruby: &Ruby, blocker: Option<Value>) -> bool {
     is_for_it
 }
 
-/// Whether it is a thread that has ended.
+/// Whether the object is a thread that has ended.
 fn is_over(ruby: &Ruby, blocker: Value) -> bool {
     !is_hidden(blocker)
         && blocker.is_kind_of(ruby.class_thread())
@@ -73,7 +74,7 @@ fn is_over(ruby: &Ruby, blocker: Value) -> bool {
             .is_ok_and(|alive: bool| !alive)
 }
 
-/// Whether CRuby names such an object when it wakes whoever sleeps with a Mutex.
+/// Whether CRuby may name this object when it wakes a fiber that sleeps with a Mutex.
 fn wakes_sleepers(ruby: &Ruby, blocker: Value) -> bool {
     if is_hidden(blocker) {
         return false;
@@ -84,22 +85,22 @@ fn wakes_sleepers(ruby: &Ruby, blocker: Value) -> bool {
         || blocker.is_kind_of(ruby.class_io())
 }
 
-/// The object of the wakeup that was kept.
+/// The object that the kept wakeup names.
 fn of(ruby: &Ruby, fiber: Fiber) -> Option<Value> {
     let name = LazyId::get_inner_with(&WAKEUP, ruby);
-    // SAFETY: reads a variable of an object that is alive; it is nil when there is none.
+    // SAFETY: reads a variable of an object that is alive, or nil if there is none.
     let kept = unsafe { Value::from_raw(rb_sys::rb_attr_get(fiber.as_raw(), name.as_raw())) };
     RArray::from_value(kept)?.entry(0).ok()
 }
 
 fn set(ruby: &Ruby, fiber: Fiber, value: Value) {
     let name = LazyId::get_inner_with(&WAKEUP, ruby);
-    // SAFETY: sets a variable of an object that is alive and not frozen; what raises is caught.
+    // SAFETY: sets a variable of an object that is alive and not frozen. `protect` catches a raise.
     let _ =
         protect(|| unsafe { rb_sys::rb_ivar_set(fiber.as_raw(), name.as_raw(), value.as_raw()) });
 }
 
-/// Makes the name, before there is another Ractor.
+/// Makes the name, before there is a second Ractor.
 pub fn init(ruby: &Ruby) {
     LazyId::force(&WAKEUP, ruby);
 }

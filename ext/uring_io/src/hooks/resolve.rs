@@ -1,4 +1,5 @@
-//! The address_resolve hook: the system's resolver in a worker thread, or what it said just now of a name of /etc/hosts.
+//! The hook address_resolve: asks the system's resolver in a worker thread. For a name in /etc/hosts it may take the
+//! resolver's last answer at once.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -10,15 +11,15 @@ use uring_io_core::ResolveError;
 use crate::engine::Engine;
 use crate::ruby::errors;
 
-/// Numeric addresses of `hostname`, or nil when there is no such name: Ruby then raises what it
-/// raises for any name that is not known. Other failures raise Socket::ResolutionError.
+/// Numeric addresses of `hostname`, or nil if there is no such name: Ruby then raises its own exception for an
+/// unknown name. For any other failure this raises the exception of [`failure`].
 pub fn resolve(engine: &Engine, ruby: &Ruby, hostname: RString) -> Result<Value, Error> {
-    // The bytes as they are, in whatever encoding: it is for the resolver to find nothing behind them.
-    // SAFETY: they are copied before Ruby runs again.
+    // The encoding does not matter: the resolver decides whether the bytes are a name.
+    // SAFETY: the bytes are copied before Ruby can change or free the string.
     let bytes = unsafe { hostname.as_slice() }.to_vec();
     let host = CString::new(bytes)
         .map_err(|_| errors::argument(ruby, "hostname contains a null byte".to_owned()))?;
-    // After many answers in a row the others have their turn, while a worker thread asks.
+    // After many answers in a row a worker thread asks instead, so that other fibers have their turn.
     if engine.may_do_at_once() {
         if let Some(addresses) = uring_io_core::resolved(&host) {
             return Ok(ruby.ary_from_iter(addresses).as_value());

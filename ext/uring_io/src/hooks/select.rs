@@ -1,4 +1,4 @@
-//! The io_select hook: several IOs at once.
+//! The hook io_select: waits for several IOs at once.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -10,20 +10,19 @@ use crate::engine::Engine;
 use crate::ruby::io::OpenIo;
 use crate::ruby::{duration, errors};
 
-/// The IOs of the three arrays. The objects are kept in Ruby arrays, where the GC sees and may
-/// move them, and not in Rust memory.
+/// The IOs of the three arrays. Ruby arrays hold the objects, where the GC sees and may move them.
 struct Watched {
-    /// The arguments of the caller, which it gets back.
+    /// The objects that the caller gave, for the result.
     objects: RArray,
-    /// The IO that each of these is or converts to.
+    /// The IO that each object is or converts to.
     ios: RArray,
-    /// The descriptor of each, and what it is watched for.
+    /// The descriptor of each object, and the interest in it.
     entries: Vec<(RawFd, Interest)>,
 }
 
 const INTERESTS: [Interest; 3] = [Interest::READABLE, Interest::WRITABLE, Interest::PRIORITY];
 
-/// The three arrays of those that are ready, or nil when `timeout` passes first.
+/// Waits until some of the IOs are ready. Returns the three arrays of these, or nil if `timeout` passes first.
 pub fn select(
     engine: &Engine,
     ruby: &Ruby,
@@ -35,7 +34,7 @@ pub fn select(
     let selected = select_watched(engine, ruby, &watched, timeout);
     let of_kernel = |error: &Error| error.is_kind_of(ruby.exception_system_call_error());
     if selected.as_ref().err().is_none_or(of_kernel) {
-        // The answer is of no use when a number belongs to another file by now.
+        // If an IO was closed, its number may belong to another file by now, so the result is of no use.
         watched.check_open(ruby)?;
     }
     selected
@@ -71,8 +70,8 @@ fn select_watched(
     wait_for_changes(engine, ruby, watched, deadline)
 }
 
-/// Waits when polls may be over at once and tell nothing: they report an error or hang-up to everybody, also to
-/// waiters to whom select(2) does not report it.
+/// Waits for changes of the descriptors. Polls could end at once, again and again, with nothing to report: an error
+/// or hang-up ends a poll of any interest, but select(2) does not report it for all of them.
 fn wait_for_changes(
     engine: &Engine,
     ruby: &Ruby,
@@ -81,7 +80,7 @@ fn wait_for_changes(
 ) -> Result<Value, Error> {
     let mut timed_out = false;
     loop {
-        // Before the look: what happens after it is in the set.
+        // The set comes before the look, so that it sees each change after the look.
         let set = uring_io_core::watch_changes(&watched.entries);
         let set = set.map_err(|error| errors::errno(ruby, error))?;
         if let Some(ready) = ready_now(engine, ruby, watched)? {
@@ -94,7 +93,7 @@ fn wait_for_changes(
     }
 }
 
-/// The usual case, one IO, costs no system call of its own.
+/// Waits for one IO, the usual case, without a system call of its own.
 fn select_one(
     engine: &Engine,
     ruby: &Ruby,
@@ -122,7 +121,7 @@ fn select_one(
 }
 
 impl Watched {
-    /// Raises what IO.select raises for IOs that were closed while it waited.
+    /// Raises the exception of IO.select if an IO was closed during the wait.
     fn check_open(&self, ruby: &Ruby) -> Result<(), Error> {
         for index in 0..self.ios.len() {
             OpenIo::new(ruby, self.ios.entry(index as isize)?)?;
@@ -130,7 +129,7 @@ impl Watched {
         Ok(())
     }
 
-    /// Whether an IO that is watched for input has some in Ruby's own buffer.
+    /// Whether this entry waits for input, and Ruby's own read buffer of the IO has some.
     fn has_buffered_input(&self, ruby: &Ruby, index: usize) -> Result<bool, Error> {
         if self.entries[index].1 != Interest::READABLE {
             return Ok(false);
@@ -139,7 +138,7 @@ impl Watched {
         Ok(io.has_buffered_input())
     }
 
-    /// The three arrays of what is ready; None when nothing is.
+    /// The three arrays of the objects that are ready; None if there are none.
     fn results(
         &self,
         ruby: &Ruby,
@@ -187,7 +186,7 @@ fn watched(ruby: &Ruby, arrays: [Value; 3]) -> Result<Watched, Error> {
     Ok(watched)
 }
 
-/// The IOs that are ready now, as IO.select returns them; None when there are none.
+/// The IOs that are ready now, as IO.select returns them; None if there are none.
 fn ready_now(engine: &Engine, ruby: &Ruby, watched: &Watched) -> Result<Option<Value>, Error> {
     engine.count_direct_call();
     let ready = uring_io_core::ready_now(&watched.entries);

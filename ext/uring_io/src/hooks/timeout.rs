@@ -1,4 +1,4 @@
-//! The timeout_after hook: an exception in the middle of whatever the block waits for.
+//! The hook timeout_after: raises an exception at the wait of a block that takes too long.
 
 use magnus::value::Opaque;
 use magnus::{block::Proc, Error, Ruby, Value};
@@ -6,8 +6,8 @@ use magnus::{block::Proc, Error, Ruby, Value};
 use crate::engine::{Engine, Timeout};
 use crate::ruby::duration;
 
-/// Calls the block with `seconds`. When they pass before it ends, `exception` is raised in the
-/// fiber, at what it waits for. Returns the block's value.
+/// Calls the block with `seconds` and returns its value. If they pass before the block ends, the engine raises
+/// `exception` in the fiber, at its wait.
 pub fn after(
     engine: &Engine,
     ruby: &Ruby,

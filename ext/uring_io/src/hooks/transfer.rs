@@ -1,10 +1,13 @@
 //! The buffered hooks: io_read, io_write, io_pread, io_pwrite, in both contracts.
 //!
-//! Up to Ruby 4.0 (scheduler interface 3) the arguments are `length, offset`: `length` is the least
-//! to transfer before the call returns, 0 meaning whatever one successful transfer brings, and a
-//! write must be whole: what the hook leaves over while an IO is flushed is lost (io.c, io_fflush).
-//! From Ruby 4.1 on (interface 4) they are `offset, length`: `length` is the most, and one transfer
-//! is made. Both report the number of bytes, or a negative errno.
+//! Up to Ruby 4.0 (scheduler interface 3) the arguments are `length, offset`. `length` is the least number of bytes
+//! to transfer before the hook returns; 0 means whatever one successful transfer brings. A write must be complete: if
+//! the hook leaves bytes over while Ruby flushes an IO, they are lost (io.c, io_fflush).
+//!
+//! From Ruby 4.1 on (interface 4) the arguments are `offset, length`. `length` is the most, and the hook makes one
+//! transfer.
+//!
+//! Both contracts return the number of bytes, or a negative errno.
 
 use std::time::Duration;
 
@@ -31,7 +34,7 @@ pub enum Contract {
 }
 
 impl Contract {
-    /// The contract of the Ruby that runs: `IO::Buffer::VERSION` came with the second one.
+    /// The contract of the Ruby that runs. `IO::Buffer::VERSION` came with the second contract.
     pub fn of_ruby(ruby: &Ruby) -> Result<Self, Error> {
         const REORDERED: i64 = 3;
         let buffer: RClass = ruby.class_io().const_get("Buffer")?;
@@ -42,7 +45,7 @@ impl Contract {
         Ok(Self::LengthOffset)
     }
 
-    /// The contract of this name, for specs of the one that the Ruby that runs does not have.
+    /// The contract of this name. Specs use it to test the contract that this Ruby does not have.
     pub fn named(ruby: &Ruby, name: Symbol) -> Result<Self, Error> {
         match &*name.name()? {
             "length_offset" => Ok(Self::LengthOffset),
@@ -55,9 +58,9 @@ impl Contract {
 /// [`buffered`] or [`positioned`].
 pub type BufferedHook = fn(&Engine, &Ruby, Direction, &[Value], Contract) -> Result<i64, Error>;
 
-/// io_read and io_write: (io, buffer, length, offset = 0), or (io, buffer, offset, length). Bytes
-/// moved, or a negative errno. Raises IO::TimeoutError when one wait takes longer than the IO's
-/// timeout, unless that is the matter of a scheduler above.
+/// io_read and io_write: (io, buffer, length, offset = 0), or (io, buffer, offset, length). Returns the number of
+/// bytes, or a negative errno. Raises IO::TimeoutError if one wait takes longer than the IO's timeout, except in a
+/// selector, where the scheduler above it handles that.
 pub fn buffered(
     engine: &Engine,
     ruby: &Ruby,
@@ -92,19 +95,19 @@ pub fn positioned(
     transfer(engine, ruby, direction, arguments[0], arguments[1], &extent)
 }
 
-/// Which part of a buffer, and of a file.
+/// The part of a buffer, and of a file, for a transfer.
 struct Extent {
-    /// Position in the file; `None` for the file's own.
+    /// Position in the file; `None` for the file's own position.
     from: Option<u64>,
     /// The two numbers after the buffer, in the order of the contract.
     numbers: (usize, usize),
     contract: Contract,
 }
 
-/// How much to transfer, from where in the buffer.
+/// How much to transfer, and where in the buffer.
 struct Span {
     offset: usize,
-    /// Least number of bytes before the call is over; 0 for one transfer.
+    /// The least number of bytes before the hook returns; 0 for one transfer.
     least: usize,
     most: usize,
 }
@@ -118,7 +121,7 @@ enum Excess {
 }
 
 impl Extent {
-    /// The span in a buffer of this size; None when it is not inside.
+    /// The span in a buffer of this size; None if it does not lie inside.
     fn span(&self, size: usize, direction: Direction, excess: Excess) -> Option<Span> {
         let (first, second) = self.numbers;
         let (offset, mut length) = match self.contract {
@@ -183,7 +186,7 @@ fn transfer(
             })
         } else if may_be_cached {
             let position = extent.from.map(|from| from.saturating_add(done as u64));
-            // Nobody may see a half-loaded program: see `one`.
+            // No other fiber may see a half-loaded program: see `one`.
             if engine.is_row_over() && caller::is_loading() {
                 engine.begin_row();
             }
@@ -194,7 +197,7 @@ fn transfer(
         };
         let refused = attempted == Some(-libc::EAGAIN);
         if refused && known.is_none() && extent.from.is_some() {
-            // Descriptors that are no files have answered otherwise.
+            // It is a file: other descriptors answer a read at a position with another errno.
             known = Some(Target::File {
                 offset: extent.from,
             });
@@ -233,7 +236,7 @@ fn transfer(
             },
         };
         if result < 0 {
-            // A write that is whole only in part must not look like one that is whole.
+            // A partial write must not look like a complete one.
             let partial_read = direction == Direction::Read && done > 0;
             return Ok(if partial_read {
                 done as i64
@@ -242,7 +245,8 @@ fn transfer(
             });
         }
         done += result as usize;
-        // At a position all is read that the file has, and this may be all that was in memory.
+        // A read at a position must return all bytes that the file has, but the page cache may have had only some of
+        // them.
         let short = extent.from.is_some() && attempted.is_some() && !refused && done < span.most;
         if result == 0 || done >= span.least && !short {
             return Ok(done as i64);
@@ -250,9 +254,9 @@ fn transfer(
     }
 }
 
-/// The answer to a range that is not inside the buffer. IO::Buffer#read and the like call the scheduler before
-/// they look at their arguments, so we raise the exception that they raise without a scheduler (io_buffer.c,
-/// io_buffer_validate_range). A selector answers as those of io-event do.
+/// The answer to a range that is not inside the buffer. IO::Buffer#read and the like call the scheduler before they
+/// look at their arguments, so we raise the exception that they raise without a scheduler (io_buffer.c,
+/// io_buffer_validate_range). A selector returns -EINVAL, as those of io-event do.
 fn out_of_range(engine: &Engine, ruby: &Ruby) -> Result<i64, Error> {
     match engine.flow {
         Flow::Home(_) => Ok(-i64::from(libc::EINVAL)),
@@ -273,8 +277,8 @@ fn target(
 ) -> Result<Target, uring_io_core::Error> {
     let Some(offset) = from else {
         let sends = kind == Kind::Socket && direction == Direction::Write;
-        // A TCPSocket, as most sockets are, has a stream of bytes. We ask the kernel about other sockets when they
-        // have no room.
+        // Most sockets are TCPSockets, which have a stream of bytes. We ask the kernel about any other socket only
+        // when it has no room.
         if sends && engine.backend() == BackendKind::IoUring && !io.is_tcp(ruby) {
             return Ok(Target::SocketAtOnce);
         }
@@ -290,10 +294,10 @@ fn target(
     })
 }
 
-/// One transfer. With `tries` the transfer need not move any bytes. A read that would wait for a pipe, terminal
-/// or device then asks who called the hook, because `read_nonblock` looks like any other read here, and must get
-/// `-EAGAIN`. A pipe rarely makes anybody wait, so we first read it without waiting; `refused` says that this
-/// read has just come to `-EAGAIN`.
+/// Makes one transfer. With `tries` it need not move any bytes. A read that would wait for a pipe, terminal or device
+/// asks `caller.rs` who called the hook, because `read_nonblock` looks like any other read here, and must get
+/// `-EAGAIN`. A pipe rarely makes anybody wait, so we first read it without waiting; `refused` says that this read
+/// has just come to `-EAGAIN`.
 fn one(
     engine: &Engine,
     ruby: &Ruby,
@@ -315,8 +319,8 @@ fn one(
             return Ok(result);
         }
     }
-    // Reloaders take away what a file defines, and load it anew. Other fibers must not run in between,
-    // as other requests do not without a scheduler: a program is read as Ruby itself reads it.
+    // A reloader removes what a file defines, and loads the file again. Without a scheduler no other request runs in
+    // between, so no other fiber may run here. We read the program as Ruby itself does: the whole thread waits.
     let is_plain = step.target == Target::File { offset: None };
     if is_plain && step.direction == Direction::Read && caller::loads() {
         engine.count_direct_call();
@@ -329,8 +333,8 @@ fn one(
     loop {
         match engine.perform(ruby, &Operation::Transfer(step), timeout)? {
             Some(result) if result >= 0 => return Ok(result),
-            // A socket has no room. On a stream of bytes the kernel waits until it has sent everything. But a fiber
-            // that ran meanwhile may have closed the socket, so look first.
+            // The socket has no room. On a stream of bytes the kernel waits until it has sent everything. But a fiber
+            // that ran meanwhile may have closed the socket, so check that first.
             Some(result) if result == -libc::EAGAIN && step.target == Target::SocketAtOnce => {
                 io.check_open(ruby)?;
                 engine.count_direct_call();
@@ -339,7 +343,7 @@ fn one(
                     continue;
                 }
             }
-            // Kernels before 5.15 answer so for descriptors with O_NONBLOCK.
+            // Linux before 5.15 answers EAGAIN for descriptors with O_NONBLOCK.
             Some(result) if result == -libc::EAGAIN => {}
             Some(result) if result == -libc::EINTR => continue,
             Some(result) if result == -libc::EACCES => {
@@ -356,8 +360,8 @@ fn one(
     }
 }
 
-/// One transfer that the ring has refused: a filter may deny it the operation (Linux 7.0). If the file itself has
-/// refused it, the file does so again.
+/// Makes a transfer that the ring has refused: a filter may deny the operation to the ring (Linux 7.0). If the file
+/// itself has refused it, the file does so again here.
 fn without_ring(
     engine: &Engine,
     ruby: &Ruby,
@@ -383,11 +387,11 @@ fn without_ring(
     }
 }
 
-/// The most bytes that are copied from the page cache by the thread that has the GVL: some 10 us.
+/// The most bytes that a thread copies from the page cache while it holds the GVL. That takes some 10 µs.
 const CACHED_MOST: usize = 64 * 1024;
 
-/// Reads from the page cache, which takes less time than a worker thread. None when the system cannot tell whether
-/// the bytes are there.
+/// Reads from the page cache, which takes less time than a worker thread. None if the system cannot tell whether the
+/// bytes are there.
 fn from_cache(
     engine: &Engine,
     fd: i32,
@@ -408,7 +412,8 @@ fn from_cache(
     })
 }
 
-/// Gives others their turn when that is due, before an attempt that does not wait.
+/// Lets other fibers run if it is their turn, before an attempt that does not wait. Fails if the detour's buffer has
+/// gone meanwhile.
 fn let_others_run(
     engine: &Engine,
     ruby: &Ruby,
@@ -422,7 +427,7 @@ fn let_others_run(
     detour.map_or(Ok(()), |detour| detour.check(ruby))
 }
 
-/// Makes an attempt that does not wait.
+/// Makes an attempt that does not wait, and counts its system call. None if the attempt made no call.
 fn at_once(engine: &Engine, attempt: impl FnOnce() -> Option<i32>) -> Option<i32> {
     let result = attempt();
     if result.is_some() {
@@ -431,7 +436,7 @@ fn at_once(engine: &Engine, attempt: impl FnOnce() -> Option<i32>) -> Option<i32
     result
 }
 
-/// Ruby's message when an IO's timeout passes (io.c, rb_io_timeout_error callers).
+/// Ruby's message when an IO's timeout passes (io.c, callers of rb_io_timeout_error).
 pub fn timeout_message(interest: Interest) -> &'static str {
     match interest {
         Interest::READABLE => "Timed out waiting for IO to become readable!",
@@ -440,7 +445,7 @@ pub fn timeout_message(interest: Interest) -> &'static str {
     }
 }
 
-/// The target of the next step, `done` bytes on.
+/// The target of the next transfer, `done` bytes further on.
 fn advanced(target: Target, done: usize) -> Target {
     match target {
         Target::File {

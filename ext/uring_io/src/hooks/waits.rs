@@ -1,4 +1,4 @@
-//! What the fibers of a scheduler or selector wait for, as Ruby objects.
+//! The waits of the fibers of a scheduler or selector, as Ruby objects.
 
 use std::time::Instant;
 
@@ -9,12 +9,12 @@ use uring_io_core::Address;
 use crate::engine::looks::FiberLook;
 use crate::engine::Engine;
 
-/// A row for each parked fiber, the longest waits first: the fiber, the blocker or nil, the names of calls,
-/// descriptors (each with the addresses of its peer and itself, or nil), the seconds left or nil, the seconds that it
-/// waits at most or nil, whether it may go on, and whether it is the one that runs the others.
+/// A row for each parked fiber, the longest waits first: the fiber, the blocker or nil, the names of calls, the
+/// descriptors (each with the addresses of its peer and itself, or nil), the seconds left or nil, the seconds that
+/// the fiber has waited at most or nil, whether it may go on, and whether it runs the others.
 ///
-/// No row calls Ruby's methods, so no other thread runs before the last one is made, and the engine has all fibers
-/// marked until then.
+/// Making the rows calls no methods of Ruby, so no other thread runs before the last row is made, and the engine
+/// marks all fibers until then.
 pub fn of(ruby: &Ruby, engine: Option<&Engine>) -> Result<RArray, Error> {
     let looks = engine.map_or_else(Vec::new, |engine| engine.looks(ruby));
     let now = Instant::now();
