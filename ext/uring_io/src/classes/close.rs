@@ -25,9 +25,10 @@ fn reopen(ruby: &Ruby, this: Value, arguments: &[Value]) -> Result<Value, Error>
     ending(ruby, this, Descriptors::Own, || call_super_with(arguments))
 }
 
-/// Calls the method of the same name further up with arguments as they came, keywords as keywords.
+/// Calls `super` with the arguments as they came, keywords as keywords.
 fn call_super_with(arguments: &[Value]) -> Result<Value, Error> {
-    // SAFETY: in a method's own frame; the arguments are on the stack of its caller. `protect` catches exceptions.
+    // SAFETY: this runs in the frame of a method, and the arguments are on its caller's stack. `protect` catches
+    // exceptions.
     let value = magnus::rb_sys::protect(|| unsafe {
         rb_sys::rb_call_super_kw(
             arguments.len() as i32,
@@ -39,12 +40,12 @@ fn call_super_with(arguments: &[Value]) -> Result<Value, Error> {
     Ok(unsafe { Value::from_raw(value) })
 }
 
-/// Ends the operations on an IO before the caller closes it without a call of its methods.
+/// Ends the operations on an IO, for a caller that closes it without calling its methods.
 fn end_uses(ruby: &Ruby, io: Value) -> Result<Value, Error> {
     ending(ruby, io, Descriptors::Both, || Ok(ruby.qnil().as_value()))
 }
 
-/// Modules whose methods come before IO's and BasicSocket's own.
+/// Defines the modules that `lib/uring_io/core_ext/close.rb` prepends to IO and BasicSocket.
 pub fn init(module: RModule) -> Result<(), Error> {
     let halves = module.define_module("CloseHalf")?;
     halves.define_method("close_read", method!(close_read, 0))?;

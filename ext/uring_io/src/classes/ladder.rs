@@ -1,4 +1,5 @@
-//! Class UringIO::Ladder: measuring one rung, without the GVL. `lib/uring_io/ladder.rb` climbs, and tells.
+//! Class UringIO::Ladder: measures one rung, without the GVL. `lib/uring_io/ladder.rb` goes through all rungs and
+//! reports the results.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use uring_io_core::ladder::{
 
 use crate::ruby::{duration, errors, gvl};
 
-/// One rung with so many connections, each measured part for so many seconds: a Hash, with `:limit` alone where it
-/// cannot be measured. What is raised into the thread ends it.
+/// Measures one rung with that many connections, each part for that many seconds. Returns a Hash, which has only
+/// `:limit` if a limit prevents the measurement. An exception that somebody raises in the thread ends it.
 fn measure(ruby: &Ruby, name: Symbol, connections: usize, seconds: Value) -> Result<RHash, Error> {
     let name = name.name()?;
     let Some(rung) = Rung::named(&name) else {
@@ -30,7 +31,7 @@ fn measure(ruby: &Ruby, name: Symbol, connections: usize, seconds: Value) -> Res
                 hash.aset(ruby.to_symbol("limit"), limit(ruby, found)?)?;
                 return Ok(hash);
             }
-            // A handler of a signal may have run, and raised nothing: then it begins again.
+            // Perhaps a signal handler has run without raising. Then this begins again.
             Ok(None | Some(Outcome::Stopped)) => ruby.thread_check_ints()?,
         }
     }

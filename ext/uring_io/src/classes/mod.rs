@@ -1,4 +1,4 @@
-//! The Ruby classes, a file each: arguments in, result out.
+//! The Ruby classes, one file each. A method converts its arguments, calls a lower layer, and converts the result.
 
 pub mod close;
 pub mod ladder;

@@ -1,4 +1,4 @@
-//! The keywords that every constructor takes, and the driver they ask for.
+//! The keywords that every constructor takes, and the driver that they ask for.
 
 use std::str::FromStr;
 
@@ -9,17 +9,17 @@ use uring_io_core::{BackendKind, Driver, Options, RingOptions, Sqpoll};
 
 use crate::ruby::{duration, errors, ractors};
 
-/// A driver, and what else was asked for.
+/// A new driver and its options.
 pub struct Backing<P> {
     pub driver: Driver<P>,
-    /// How it was made.
+    /// The options of the driver, with its backend.
     pub options: Options,
-    /// The most threads for blocking work, where the caller gave a number.
+    /// The limit of threads for blocking work, if the caller gave one.
     pub workers: Option<u32>,
 }
 
-/// backend: nil, entries: the default given here, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil,
-/// workers: nil, restrict: false
+/// Makes the driver that these keywords ask for: backend: nil, entries: `entries_default`, sqpoll: false,
+/// sqpoll_idle: 1, sqpoll_cpu: nil, workers: nil, restrict: false.
 pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<Backing<P>, Error> {
     type Given = Option<Value>;
     type Optional = (
@@ -58,7 +58,7 @@ pub fn driver<P>(ruby: &Ruby, keywords: RHash, entries_default: u32) -> Result<B
         workers_max: workers_max as usize,
     };
     let asked = asked_for(ruby, backend)?;
-    // Nobody else can imitate the thread of the kernel, so there is no falling back from it.
+    // Only io_uring has a polling thread, so with sqpoll: there is no backend to fall back to.
     let asked = asked.or(ring.sqpoll.map(|_| BackendKind::IoUring));
     if let (Some(kind), true) = (asked, ring.sqpoll.is_some()) {
         if kind != BackendKind::IoUring {
@@ -102,7 +102,7 @@ fn polling_thread(
     let cpu = cpu.map(u32::try_convert).transpose()?;
     if let Some(cpu) = cpu {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        // The number of those that are online may be larger where the process is confined to some.
+        // `cpus` counts only the CPUs that the process may use, so a valid number may be higher.
         if wanted && cpu > 4096.max(cpus as u32) {
             let message = format!("sqpoll_cpu must be the number of a CPU, {cpu} given");
             return Err(errors::argument(ruby, message));
@@ -111,7 +111,7 @@ fn polling_thread(
     Ok(wanted.then_some(Sqpoll { idle_ms, cpu }))
 }
 
-/// A thread of the kernel that never sleeps takes one of them from everybody else.
+/// Warns on a machine with few CPUs, because the polling thread of the kernel keeps one of them busy.
 fn warn_of_few_cpus(ruby: &Ruby) -> Result<(), Error> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     if cpus <= 2 {
@@ -125,7 +125,7 @@ fn warn_of_few_cpus(ruby: &Ruby) -> Result<(), Error> {
     Ok(())
 }
 
-/// A keyword that is a whole number from 1 on.
+/// The value of a keyword that takes a whole number from 1 to `most`.
 fn whole_number(
     ruby: &Ruby,
     name: &str,
@@ -144,7 +144,7 @@ fn whole_number(
     Ok(number as u32)
 }
 
-/// The backend that the argument or else the environment names.
+/// The backend that the argument names, or else the environment variable.
 fn asked_for(ruby: &Ruby, backend: Option<Value>) -> Result<Option<BackendKind>, Error> {
     const VARIABLE: &str = "URING_IO_BACKEND";
     let (name, source) = match backend.filter(|backend| !backend.is_nil()) {
@@ -178,7 +178,7 @@ fn environment(ruby: &Ruby, name: &str) -> Result<Option<String>, Error> {
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-/// How to make the same for the calling thread.
+/// The options for making the same driver for the calling thread.
 pub fn for_this_thread(ruby: &Ruby, mut made: Options) -> Result<Options, Error> {
     made.ring.any_thread = !ractors::keep_native_thread(ruby)?;
     Ok(made)
@@ -189,8 +189,8 @@ pub fn driver_on<P>(ruby: &Ruby, kind: BackendKind, options: &Options) -> Result
         .map_err(|error| errors::backend_unavailable(ruby, kind.name(), &support::diagnose(&error)))
 }
 
-/// The first backend that works. The default never raises for want of io_uring: it falls back,
-/// and UringIO.support tells why.
+/// A driver with the first backend that works. A lack of io_uring raises nothing: this falls back to another backend,
+/// and UringIO.support says why.
 fn best_driver<P>(
     ruby: &Ruby,
     options: impl Fn(BackendKind) -> Options,

@@ -1,10 +1,9 @@
-//! Class UringIO::Poller: watches descriptors for monitors, as nio4r has them (only lib/uring_io/nio/selector.rb
-//! uses it).
+//! Class UringIO::Poller: watches descriptors for monitors like nio4r's. Only `lib/uring_io/nio/selector.rb` uses it.
 //!
-//! A watch is one poll. It is over when it has found an event, and its owner arms it again: so the poller
-//! reports a descriptor each time as long as it is ready. On io_uring the call that waits hands the watches of
-//! a turn to the kernel. A ring belongs to the thread that made it. When another thread comes to wait, it makes
-//! a ring of its own, and the owner has to arm all watches again.
+//! A watch is one poll. It is over when it has found an event, and the caller then arms it again. So the poller keeps
+//! reporting a descriptor as long as it is ready. On io_uring the call that waits also submits the watches of a turn.
+//! A ring belongs to the thread that made it. When another thread comes to wait, it makes a ring of its own, and the
+//! caller has to arm all watches again.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -26,7 +25,7 @@ use crate::classes::options::{self, Backing};
 use crate::ruby::owner::Owner;
 use crate::ruby::{duration, errors, gvl, io, ractors};
 
-/// Memory behind a UringIO::Poller.
+/// The Rust part of a UringIO::Poller.
 #[derive(TypedData, Default)]
 #[magnus(class = "UringIO::Poller", mark, size, free_immediately)]
 pub struct Poller {
@@ -36,13 +35,13 @@ pub struct Poller {
 
 struct State {
     kind: BackendKind,
-    /// Absent until the first watch is armed after the poller gave the last ones up. The waiting thread shares them.
+    /// Absent after the poller has given its watches up, until the next `attach`. The waiting thread shares them.
     watches: RefCell<Option<Rc<Watches>>>,
-    /// Whether the present or next wait is to end at once.
+    /// Whether somebody has asked the present wait, or else the next one, to end at once.
     woken: Cell<bool>,
-    /// Whether somebody is between `attach` and `detach`.
+    /// Whether a thread is between `attach` and `detach`.
     busy: Cell<bool>,
-    /// How many watches there were: the number of the present ones.
+    /// How many `Watches` there have been, which is also the number of the present one.
     made: Cell<u32>,
     closed: Cell<bool>,
 }
@@ -50,9 +49,9 @@ struct State {
 /// The watches of one thread.
 struct Watches {
     driver: Driver<Watch>,
-    /// The thread that made it.
+    /// The thread that made the driver.
     owner: Owner,
-    /// Watches that other threads ended while the owner waits, which alone may use its ring.
+    /// Watches that other threads want to end while the owner waits. Only the owner may use its ring.
     ended: RefCell<Vec<Token>>,
 }
 
@@ -61,12 +60,12 @@ struct Watch {
     object: Opaque<Value>,
     fd: RawFd,
     interest: Interest,
-    /// An epoll set with the descriptor, when the driver polls that in the descriptor's place.
+    /// An epoll set with the descriptor, if the driver polls the set instead of the descriptor.
     set: Option<OwnedFd>,
 }
 
-// SAFETY: used by whichever thread holds the GVL, one at a time; while the owner waits without it the
-// others use what Driver::wait leaves alone, `woken`, `ended` and the count of the Rc.
+// SAFETY: only the thread that holds the GVL uses it. While the owner waits without the GVL, other threads use only
+// what Driver::wait leaves alone, `woken`, `ended` and the count of the Rc.
 unsafe impl Send for Poller {}
 
 impl DataTypeFunctions for Poller {
@@ -112,7 +111,7 @@ impl Poller {
         Ok(ruby.to_symbol(this.made(ruby)?.kind.name()))
     }
 
-    /// Fails where the backend cannot watch a descriptor of this number.
+    /// Fails if the backend cannot watch a descriptor of this number.
     fn check(ruby: &Ruby, this: Obj<Self>, fd: i32) -> Hook<()> {
         let can_watch = this.made(ruby)?.kind != BackendKind::Select
             || usize::try_from(fd).is_ok_and(|fd| fd < libc::FD_SETSIZE);
@@ -122,8 +121,8 @@ impl Poller {
         Err(errors::beyond_select(ruby, fd))
     }
 
-    /// Gives the poller to the calling thread until `detach`. When the result differs from that of the last
-    /// time, the poller has forgotten all armed watches.
+    /// Gives the poller to the calling thread until `detach`. If the result differs from the last one, the poller has
+    /// lost all armed watches.
     fn attach(ruby: &Ruby, this: Obj<Self>) -> Hook<u32> {
         let state = this.made(ruby)?;
         if state.closed.get() {
@@ -150,7 +149,7 @@ impl Poller {
         Ok(state.made.get())
     }
 
-    /// The end of what `attach` begins.
+    /// Ends the use that `attach` began.
     fn detach(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         let state = this.made(ruby)?;
         state.busy.set(false);
@@ -162,8 +161,9 @@ impl Poller {
         ended.map_err(|error| errors::errno(ruby, error))
     }
 
-    /// Watches a descriptor once, for IO::READABLE, IO::WRITABLE or both: the number of the watch, or a
-    /// negative errno. `by_set` is for one whose poll found nothing that was asked for.
+    /// Watches a descriptor once, for IO::READABLE, IO::WRITABLE or both. Returns the number of the watch, or a
+    /// negative errno. With `by_set` it polls an epoll set with the descriptor: the caller asks for that if a poll of
+    /// the descriptor ended without an event of the interest.
     fn arm(
         ruby: &Ruby,
         this: Obj<Self>,
@@ -210,8 +210,8 @@ impl Poller {
         }
     }
 
-    /// Ends the watch of that number, if it is this object's and not over, and lets go of the file. Any
-    /// thread.
+    /// Ends the watch of this number, so that the kernel lets go of the file. Does nothing if the watch is over or
+    /// belongs to another object. Any thread may call it.
     fn release(ruby: &Ruby, this: Obj<Self>, token: u64, object: Value) -> Hook<()> {
         let state = this.made(ruby)?;
         let Some(watches) = state.watches.borrow().clone() else {
@@ -223,20 +223,20 @@ impl Poller {
             return Ok(());
         }
         if !watches.driver.is_waiting() && watches.serves(ruby) {
-            // A ring that fails here reports it to the thread that waits.
+            // If the ring fails here, it fails in the next wait as well, which reports it.
             let _ = watches.end(token);
         } else if state.busy.get() || watches.driver.is_waiting() {
             watches.ended.borrow_mut().push(token);
             watches.driver.waker().wake();
         } else {
-            // Without its thread nothing but the end of the ring ends the watch.
+            // Only the ring's thread could end this watch alone, and it is elsewhere. So this ends the ring.
             state.give_up(ruby);
         }
         Ok(())
     }
 
-    /// Adds what was found since the last wait and is still so to an array: see `take_found`. Before
-    /// anything is armed anew.
+    /// Adds the events that came after the last wait to an array, as far as they still hold: see `take_found`. The
+    /// caller does this before it arms watches again.
     fn look(ruby: &Ruby, this: Obj<Self>, found: RArray) -> Hook<()> {
         let watches = this.watches(ruby)?;
         if watches.driver.backend() != BackendKind::IoUring {
@@ -247,8 +247,8 @@ impl Poller {
         watches.take_found(ruby, found, true)
     }
 
-    /// Waits until a watched descriptor is ready, a wakeup, a signal or the timeout, and adds what was
-    /// found to an array: see `take_found`. Whether it was woken.
+    /// Waits until a watched descriptor is ready, or until a wakeup, a signal or the timeout. Adds the events to an
+    /// array: see `take_found`. Returns whether a wakeup came.
     fn wait(ruby: &Ruby, this: Obj<Self>, timeout: Value, found: RArray) -> Hook<bool> {
         let watches = this.watches(ruby)?;
         let state = this.made(ruby)?;
@@ -257,7 +257,7 @@ impl Poller {
         let waited = if woken || timeout == Some(Duration::ZERO) {
             watches.driver.look()
         } else {
-            // Skipped when Ruby has an interrupt for the thread, which the caller comes to at once.
+            // Ruby skips the wait if it has an interrupt for the thread. The caller handles that at once.
             gvl::wait(&watches.driver, timeout).unwrap_or(Ok(()))
         };
         let ended = waited.and_then(|()| watches.end_all());
@@ -266,7 +266,7 @@ impl Poller {
         Ok(woken | state.woken.replace(false))
     }
 
-    /// Ends the present or the next wait. Any thread, also in a trap handler.
+    /// Ends the present wait, or else the next one. Any thread may call it, also in a trap handler.
     fn wakeup(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         let state = this.made(ruby)?;
         state.woken.set(true);
@@ -278,7 +278,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Ends all watches and gives the backend back. Any thread, while nobody waits. Repeatable.
+    /// Ends all watches and gives the backend back. Any thread may call it while nobody waits. Repeatable.
     fn close(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         let state = this.made(ruby)?;
         state.closed.set(true);
@@ -286,7 +286,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Those of the calling thread.
+    /// The watches, if they belong to the calling thread; fails otherwise.
     fn watches(&self, ruby: &Ruby) -> Hook<Rc<Watches>> {
         let watches = self.made(ruby)?.watches.borrow().clone();
         match watches {
@@ -301,13 +301,13 @@ impl Poller {
 }
 
 impl State {
-    /// Lets go of the watches, which ends them.
+    /// Gives the watches up, which ends them.
     fn give_up(&self, ruby: &Ruby) {
         let Some(watches) = self.watches.take() else {
             return;
         };
         if !watches.is_inherited() && watches.serves(ruby) && !watches.driver.is_waiting() {
-            // One that fails to close is dropped as that of another thread is.
+            // If this fails, the drop ends the ring, as it does for the ring of another thread.
             let _ = watches.driver.close();
         }
     }
@@ -328,27 +328,27 @@ impl Watches {
         self.owner.is_inherited()
     }
 
-    /// Whether the calling thread may use them: a ring is for the one that made it.
+    /// Whether the calling thread may use them: only the thread that made a ring may use it.
     fn serves(&self, ruby: &Ruby) -> bool {
         self.driver.backend() != BackendKind::IoUring || self.owner.is_current(ruby)
     }
 
-    /// Ends a poll. The kernel is done with its file afterwards.
+    /// Ends a poll. Afterwards the kernel is done with its file.
     fn end(&self, token: Token) -> uring_io_core::Result<()> {
         let ended = self.driver.cancel_now(token);
         self.driver.leave(token);
         ended.map(|_| ())
     }
 
-    /// Ends what other threads wanted to be ended meanwhile.
+    /// Ends the watches that other threads wanted to end.
     fn end_all(&self) -> uring_io_core::Result<()> {
         let ended = self.ended.take();
         ended.into_iter().try_for_each(|token| self.end(token))
     }
 
-    /// Adds object and events, object and events, of the watches that are over. Events are IO::READABLE,
-    /// IO::WRITABLE or both; 0 when the descriptor is no longer ready; nil when only a set can watch it; or a
-    /// negative errno.
+    /// Adds two elements for each watch that is over: its object and its events. The events are IO::READABLE,
+    /// IO::WRITABLE or both; 0 if the descriptor is no longer ready; nil if only an epoll set can watch it; or a
+    /// negative errno. With `verify` it looks at each descriptor with poll(2).
     fn take_found(&self, ruby: &Ruby, found: RArray, verify: bool) -> Hook<()> {
         let driver = &self.driver;
         let turn = driver.begin_turn();
@@ -373,7 +373,7 @@ impl Watches {
 }
 
 impl Watch {
-    /// The events of a poll that came to `result`.
+    /// The events of a poll with this result: see `take_found`.
     fn events(&self, result: i32, verify: bool) -> Option<i32> {
         if result < 0 {
             return Some(result);

@@ -1,7 +1,7 @@
-//! Class UringIO::Selector: the contract of IO::Event::Selector, on which Async's scheduler rests.
+//! Class UringIO::Selector: the contract of IO::Event::Selector, which Async's scheduler uses.
 //!
-//! A selector has a loop fiber, which calls `select` over and over. A fiber that waits transfers to
-//! it and is transferred back to by a later `select` (`engine/home.rs`).
+//! A selector has a loop fiber, which calls `select` over and over. A fiber that waits transfers to the loop fiber,
+//! and a later `select` transfers back to it (`engine/home.rs`).
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, OnceCell};
@@ -30,7 +30,7 @@ use crate::ruby::io::{self, OpenIo};
 use crate::ruby::receiver::{Receiver, Receives};
 use crate::ruby::{duration, errors, ractors, switch};
 
-/// Memory behind a UringIO::Selector.
+/// The Rust part of a UringIO::Selector.
 #[derive(TypedData, Default)]
 #[magnus(class = "UringIO::Selector", mark, size, free_immediately)]
 pub struct Selector {
@@ -39,10 +39,9 @@ pub struct Selector {
     contract: Cell<Contract>,
 }
 
-// SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time. Methods other
-// than `push`, `wakeup` and questions refuse threads that do not own the selector; these, and the
-// GC's marking, may run while the owner waits without the GVL, and touch only what Driver::wait
-// leaves alone.
+// SAFETY: only the thread of its Ractor that holds the GVL uses it. Methods that wait or switch refuse threads that
+// do not own the selector. `push`, `wakeup`, questions and the GC's marking may run while the owner waits without the
+// GVL, and touch only what Driver::wait leaves alone.
 unsafe impl Send for Selector {}
 
 impl Receives for Selector {
@@ -63,8 +62,8 @@ impl DataTypeFunctions for Selector {
 type Hook<T> = Result<T, Error>;
 
 impl Selector {
-    /// UringIO::Selector.new(loop, backend: nil, entries: 1024, sqpoll: false, workers: nil,
-    /// restrict: false)
+    /// UringIO::Selector.new(loop, backend: nil, entries: 1024, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil,
+    /// workers: nil, restrict: false)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(Fiber,), (), (), (), RHash, ()>(arguments)?;
         if this.home.get().is_some() {
@@ -73,8 +72,7 @@ impl Selector {
         let (fiber,) = arguments.required;
         let contract = Contract::of_ruby(ruby)?;
         let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 1024)?;
-        // Somebody else's `initialize` cannot have run in between: the check above and this
-        // assignment are made without letting go of the GVL.
+        // If another call of `initialize` has set a home meanwhile, that one stays: making a driver may call Ruby.
         this.contract.set(contract);
         let _ = this.home.set(Home::new(ruby, driver, fiber));
         Registry::of(ruby).add_selector(this.made(ruby)?);
@@ -92,7 +90,7 @@ impl Selector {
             .ok_or_else(|| errors::closed(ruby, "selector"))
     }
 
-    /// The loop and its engine, for the thread that owns them.
+    /// The loop fiber and its engine, for the thread that owns them.
     fn home(&self, ruby: &Ruby) -> Hook<&Home> {
         let home = self.made(ruby)?;
         home.engine.usable(ruby, "selector")?;
@@ -131,20 +129,20 @@ impl Selector {
         this.home(ruby)?.engine.close(ruby)
     }
 
-    /// Any thread that holds the GVL; it neither blocks nor raises, because Async calls it from
-    /// wherever Ruby unblocks a fiber.
+    /// Adds an entry to the ready list. Any thread that holds the GVL may call it. It neither blocks nor raises,
+    /// because Async calls it wherever Ruby unblocks a fiber.
     fn push(this: Receiver<Self>, entry: Value) {
         if let Some(home) = this.home.get() {
             home.ready.push(entry);
         }
     }
 
-    /// Any thread, as `push`. Whether `select` was waiting.
+    /// Ends the wait of `select`. Returns whether `select` was waiting. Any thread may call it, as `push`.
     fn wakeup(this: Receiver<Self>) -> bool {
         this.home.get().is_some_and(|home| home.engine.wake_owner())
     }
 
-    /// The fiber that `transfer` gives control to; `None` when that is the caller.
+    /// The fiber that `transfer` gives control to; `None` if that is the caller.
     fn home_to_go(ruby: &Ruby, this: Receiver<Self>) -> Hook<Option<Fiber>> {
         let home = this.home(ruby)?;
         let is_there = home.is_at_home(ruby);
@@ -245,7 +243,7 @@ impl Selector {
         )
     }
 
-    /// The buffered hooks under the contract that this Ruby does not have, for its specs.
+    /// Sets the contract of the buffered hooks. Specs use it to test the contract that this Ruby does not have.
     fn contract(ruby: &Ruby, this: Obj<Self>, name: Symbol) -> Hook<()> {
         let contract = Contract::named(ruby, name)?;
         this.contract.set(contract);
@@ -269,7 +267,7 @@ impl Selector {
         children::block(ruby, pid, flags)
     }
 
-    /// Raises what every method raises for a selector of another thread or a closed one.
+    /// Raises the error that every method raises for a closed selector or one of another thread.
     fn check_usable(ruby: &Ruby, this: Obj<Self>, fiber: Value) -> Hook<()> {
         this.waiting_home(ruby, fiber).map(|_| ())
     }
@@ -279,7 +277,7 @@ impl Selector {
         Ok(this.home(ruby)?.is_at_home(ruby))
     }
 
-    /// The loop and its engine, for the fiber that is about to wait.
+    /// The loop fiber and its engine, for the fiber that is about to wait. Fails if that is not the current fiber.
     fn waiting_home(&self, ruby: &Ruby, fiber: Value) -> Hook<&Home> {
         let home = self.home(ruby)?;
         if fiber.as_raw() == ruby.fiber_current().as_raw() {
@@ -306,7 +304,7 @@ fn fiber_and_arguments<'a>(ruby: &Ruby, arguments: &'a [Value]) -> Hook<(Fiber, 
 
 /// Transfers to a fiber with the arguments as they came, keywords as keywords.
 fn transfer_to(fiber: Fiber, arguments: &[Value]) -> Hook<Value> {
-    // SAFETY: a fiber, and arguments that are on the stack of the caller; what raises is caught.
+    // SAFETY: a fiber, and arguments on the caller's stack. `protect` catches a raise.
     let value = protect(|| unsafe {
         rb_sys::rb_fiber_transfer_kw(
             fiber.as_raw(),
@@ -319,11 +317,10 @@ fn transfer_to(fiber: Fiber, arguments: &[Value]) -> Hook<Value> {
     Ok(unsafe { Value::from_raw(value) })
 }
 
-/// Raises in a fiber what the arguments say as they came, keywords as keywords.
+/// Calls Fiber#raise with the arguments as they came, keywords as keywords.
 fn raise_in(ruby: &Ruby, fiber: Fiber, arguments: &[Value]) -> Hook<Value> {
     let raise = ruby.intern("raise");
-    // SAFETY: a fiber, the name of a method, and arguments that are on the stack of the caller;
-    // what raises is caught.
+    // SAFETY: a fiber, the name of a method, and arguments on the caller's stack. `protect` catches a raise.
     let value = protect(|| unsafe {
         rb_sys::rb_funcallv_kw(
             fiber.as_raw(),
@@ -337,8 +334,7 @@ fn raise_in(ruby: &Ruby, fiber: Fiber, arguments: &[Value]) -> Hook<Value> {
     Ok(unsafe { Value::from_raw(value) })
 }
 
-/// Selector#transfer. There is nothing left to do when control comes back, so a raise may go
-/// through.
+/// Selector#transfer. Nothing is left to do when control comes back, so a raise may pass through.
 unsafe extern "C" fn transfer(this: Value) -> Value {
     let home = |ruby: &Ruby| Selector::home_to_go(ruby, TryConvert::try_convert(this)?);
     // SAFETY: Ruby calls its methods with the GVL, and nothing in this frame has to be dropped.

@@ -1,5 +1,4 @@
-//! What the core found out about this machine, as plain Ruby values: `lib/uring_io/support.rb`
-//! gives them a face.
+//! The core's findings about this machine, as plain Ruby values. `lib/uring_io/support.rb` makes objects of them.
 
 use magnus::{function, prelude::*, Error, RHash, RModule, Ruby};
 use uring_io_core::support::{BackendSupport, Limits, Releases, Support};

@@ -1,4 +1,4 @@
-//! Class UringIO::Trace: beginning and ending a recording. `lib/uring_io/trace.rb` makes sense of it.
+//! Class UringIO::Trace: begins and ends a recording. `lib/uring_io/trace.rb` makes sense of the records.
 
 use magnus::{function, prelude::*, Error, RArray, RModule, Ruby};
 use uring_io_core::{BackendKind, Record};
@@ -6,15 +6,15 @@ use uring_io_core::{BackendKind, Record};
 use crate::engine::closing::Registry;
 use crate::engine::Engine;
 
-/// Bytes of a record, as `lib/uring_io/trace/reading.rb` unpacks them.
+/// The size of a packed record in bytes. `lib/uring_io/trace/reading.rb` unpacks it.
 const SIZE: usize = 37;
 
-/// Begins to record. False when somebody records already.
+/// Begins to record. Returns false if somebody records already.
 fn begin(ruby: &Ruby, most: usize) -> Result<bool, Error> {
     Registry::of(ruby).begin_recording(ruby, most)
 }
 
-/// Ends the recording: a row for each engine.
+/// Ends the recording. Returns a row for each engine.
 fn end(ruby: &Ruby) -> Result<RArray, Error> {
     let found = ruby.ary_new();
     for (backend, mut log) in Registry::of(ruby).end_recording(ruby)? {
@@ -29,14 +29,14 @@ pub fn recorded(ruby: &Ruby, engine: Option<&Engine>) -> Result<Option<RArray>, 
     let Some(engine) = engine else {
         return Ok(None);
     };
-    // A copy: what makes Ruby objects may collect garbage, which is recorded.
+    // This makes a copy first: making Ruby objects may collect garbage, and the engine records that.
     let recorded = engine.recorded();
     recorded
         .map(|(records, gone, names)| row(ruby, engine.backend(), &records, gone, &names))
         .transpose()
 }
 
-/// The backend, how many records are gone, the names and the records.
+/// A row: the backend, the number of records that are gone, the names and the records.
 fn row(
     ruby: &Ruby,
     backend: BackendKind,

@@ -1,4 +1,4 @@
-//! Arguments of calls as the core takes them.
+//! Converts the arguments of calls for the core.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -14,7 +14,7 @@ use crate::memory::buffer::BufferMemory;
 use crate::memory::held::Held;
 use crate::ruby::errors;
 
-/// Memory to read into: a new string of so many bytes, an IO::Buffer, or a Memory.
+/// Memory to read into: a new string if `into` is a number of bytes, else an IO::Buffer or a Memory.
 pub fn room(ruby: &Ruby, into: Value, held: &Held) -> Result<Memory, Error> {
     if let Some(length) = Integer::from_value(into) {
         return held.string(ruby, length.to_usize()?);
@@ -28,14 +28,15 @@ fn memory_of(
     held: &Held,
     direction: Direction,
 ) -> Result<Memory, Error> {
-    // Not by trying: that makes an exception for another class, and loses one that is raised meanwhile.
+    // Check the class before the conversion: a conversion that fails makes an exception, and loses one that another
+    // thread raises here meanwhile.
     if object.is_kind_of(ChainMemory::class(ruby)) {
         return Obj::<ChainMemory>::try_convert(object)?.share(ruby);
     }
     held.buffer(ruby, object, direction)
 }
 
-/// Memory to write from: that of a String, an IO::Buffer, or a Memory.
+/// Memory to write from: a String, an IO::Buffer or a Memory.
 pub fn bytes(ruby: &Ruby, from: Value, held: &Held) -> Result<Memory, Error> {
     if let Some(string) = RString::from_value(from) {
         return Ok(held.bytes(string));
@@ -64,7 +65,7 @@ pub fn vectors(
     Ok(Vectors::new(memories))
 }
 
-/// The memory of an IO::Buffer that owns it; `what` begins the message about one that does not.
+/// The memory of an IO::Buffer. Fails if the buffer does not own it; `what` begins the message.
 pub fn own_memory(ruby: &Ruby, buffer: Value, what: &str) -> Result<BufferMemory, Error> {
     let memory = BufferMemory::new(ruby, buffer, Direction::Write)?;
     if memory.is_own() {
@@ -77,7 +78,7 @@ pub fn own_memory(ruby: &Ruby, buffer: Value, what: &str) -> Result<BufferMemory
     Err(errors::argument(ruby, message))
 }
 
-/// The 32 bits of a futex.
+/// The 32 bits of a futex, `at` bytes from the beginning.
 pub fn word_of(ruby: &Ruby, memory: &BufferMemory, at: usize) -> Result<LentBuffer, Error> {
     if at % 4 != 0 || at.checked_add(4).is_none_or(|end| end > memory.size()) {
         let message = format!(
@@ -114,7 +115,7 @@ pub fn address_of(ruby: &Ruby, address: RString) -> Result<Address, Error> {
     })
 }
 
-/// A position makes it a file; otherwise the kernel knows what it is.
+/// The target of a transfer with a position is a file. Without one, the kernel knows what the descriptor is.
 pub fn position(offset: Option<u64>) -> Option<Target> {
     offset.map(|_| Target::File { offset })
 }

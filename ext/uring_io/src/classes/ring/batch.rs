@@ -1,6 +1,6 @@
-//! Class UringIO::Ring::Batch: calls that are made at the same time.
+//! Class UringIO::Ring::Batch: calls that start together.
 //!
-//! Transfers are what batches are mostly made of, so those are prepared here without an object for each.
+//! Most calls of a batch are transfers. So the batch prepares transfers itself, without an object for each.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -25,25 +25,25 @@ use crate::memory::held::Held;
 use crate::ruby::io::OpenIo;
 use crate::ruby::{duration, errors, ractors};
 
-/// Memory behind a UringIO::Ring::Batch.
+/// The Rust part of a UringIO::Ring::Batch.
 #[derive(TypedData, Default)]
 #[magnus(class = "UringIO::Ring::Batch", mark, size, free_immediately)]
 pub struct Batch {
-    /// While anything is allocated, or while anybody else runs, it is borrowed at most for reading.
+    /// Nobody borrows this mutably while something allocates or other code runs: the GC reads it then.
     entries: RefCell<Vec<Entry>>,
-    /// Whether its calls have begun.
+    /// Whether the calls have begun.
     made: Cell<bool>,
 }
 
 struct Entry {
-    /// Taken out when it is made.
+    /// Absent once the call has begun.
     call: Option<Call>,
     name: &'static str,
     timeout: Option<Duration>,
     held: Held,
-    /// Makes the value of what it came to.
+    /// Converts the result of the call to the value that the program gets.
     convert: Option<Opaque<Proc>>,
-    /// The IO that it is made on: an IO that is collected closes its descriptor.
+    /// The IO of the call. It must stay alive, because a collected IO closes its descriptor.
     io: Opaque<Value>,
 }
 
@@ -63,7 +63,7 @@ impl DataTypeFunctions for Batch {
 }
 
 impl Batch {
-    /// Takes a place for a call: its number.
+    /// Adds a call and returns its number.
     fn push(&self, ruby: &Ruby, entry: Entry) -> Result<usize, Error> {
         if self.made.get() {
             entry.held.release(ruby);
@@ -75,7 +75,7 @@ impl Batch {
         Ok(entries.len() - 1)
     }
 
-    /// Adds a call that was prepared for it.
+    /// Adds a prepared call.
     fn add(
         ruby: &Ruby,
         this: Obj<Self>,
@@ -96,8 +96,8 @@ impl Batch {
         this.push(ruby, entry)
     }
 
-    /// Adds a transfer with an IO or a descriptor, of a String, an IO::Buffer, or so many bytes. Nil for
-    /// any other objects, which somebody else has to convert or refuse.
+    /// Adds a transfer with an IO or a descriptor. `data` is a String, an IO::Buffer, or the number of bytes to read.
+    /// Returns nil for any other objects: the caller converts or refuses them.
     fn add_transfer(
         ruby: &Ruby,
         this: &Self,
@@ -188,7 +188,7 @@ impl Batch {
         Self::add_transfer(ruby, &this, io, data, timeout, Direction::Write, make)
     }
 
-    /// Makes the calls on an engine, and returns their results in their order.
+    /// Makes the calls on an engine, and returns their results in the order of the calls.
     pub fn make(ruby: &Ruby, this: Obj<Self>, engine: &Engine) -> Result<RArray, Error> {
         if this.made.replace(true) {
             return Err(errors::base(ruby, "this batch has run already"));
@@ -206,7 +206,7 @@ impl Batch {
         let count = this.entries.borrow().len();
         let mut parts = Vec::with_capacity(count);
         for number in 0..count {
-            // Asking may call Ruby.
+            // `is_closed` may call Ruby, so it comes before the mutable borrow.
             let io = ruby.get_inner(this.entries.borrow()[number].io);
             let closed = is_closed(ruby, io);
             let mut entries = this.entries.borrow_mut();
@@ -223,7 +223,7 @@ impl Batch {
         })?;
         let values = this.values(ruby, &outcomes);
         if values.is_err() {
-            // Nobody will hear of what they opened.
+            // The program does not learn which descriptors the calls have opened, so close them.
             outcomes.iter().for_each(Outcome::undo);
         }
         values
@@ -250,7 +250,8 @@ impl Batch {
         }
     }
 
-    /// Lets go of everything: the collector, which knows nothing of its size, may come late.
+    /// Lets go of all objects now. The GC does not know the size of their memory and may come late. With `lost` it
+    /// keeps them for good, because the kernel may go on using them.
     fn let_go(&self, ruby: &Ruby, lost: bool) {
         for entry in self.entries.take() {
             if lost {
@@ -261,15 +262,15 @@ impl Batch {
         }
     }
 
-    /// Lets go of what the calls hold, which are not going to be made.
+    /// Lets go of the objects of calls that nobody will make.
     pub fn discard(ruby: &Ruby, this: Obj<Self>) {
         this.made.set(true);
         this.let_go(ruby, false);
     }
 }
 
-/// Whether what a call was given is closed by now, or one of several: the number of its descriptor may be
-/// another's.
+/// Whether the IO of a call is closed by now, or one of its IOs. The number of a closed descriptor may belong to
+/// another file.
 fn is_closed(ruby: &Ruby, io: Value) -> bool {
     if let Some(ios) = RArray::from_value(io) {
         let io = |index: usize| ios.entry::<Value>(index as isize);

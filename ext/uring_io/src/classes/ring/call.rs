@@ -72,7 +72,7 @@ impl RingCall {
         })
     }
 
-    /// A range of a registered buffer.
+    /// Reads into, or writes from, a range of a registered buffer.
     fn fixed(
         ruby: &Ruby,
         fd: i32,
@@ -123,7 +123,7 @@ impl RingCall {
         })
     }
 
-    /// Of a frozen String or an IO::Buffer that owns its memory.
+    /// Sends from a frozen String, or from an IO::Buffer that owns its memory.
     fn send_zc(ruby: &Ruby, fd: i32, from: Value, flags: i32) -> Constructed {
         Self::holding(ruby, |held| {
             if let Memory::Lent(buffer) = bytes(ruby, from, held)? {

@@ -1,4 +1,4 @@
-//! Where the calls of a fiber are made: the ring's own engine, or that of the scheduler that it runs under.
+//! The host of a fiber's calls: the ring itself, or the scheduler that the fiber runs under.
 
 use magnus::{prelude::*, typed_data::Obj, Error, Ruby, TryConvert, TypedData, Value};
 
@@ -8,15 +8,15 @@ use crate::engine::Engine;
 
 type Hook<T> = Result<T, Error>;
 
-/// The engine that makes the calls of the current fiber.
+/// The owner of the engine that makes the calls of the current fiber.
 pub enum Host {
     Own(Obj<Ring>),
     Scheduler(Obj<Scheduler>),
 }
 
 impl Host {
-    /// The owner of the engine, from what `value` returned. It raises nothing inside, not even an exception that it
-    /// catches itself: that would replace a kill that is on its way.
+    /// The host that [`value`](Self::value) has returned. This raises nothing, not even an exception that it catches
+    /// itself: that would replace a kill that is under way.
     pub fn of(value: Value) -> Option<Self> {
         if value.is_kind_of(Ring::class(&Ruby::get_with(value))) {
             return Obj::try_convert(value).ok().map(Self::Own);
@@ -24,7 +24,7 @@ impl Host {
         Obj::try_convert(value).ok().map(Self::Scheduler)
     }
 
-    /// The engine, for whatever thread holds the GVL.
+    /// The engine, for any thread that holds the GVL.
     pub fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
         match self {
             Self::Own(ring) => ring.made(ruby),

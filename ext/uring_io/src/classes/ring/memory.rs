@@ -1,4 +1,4 @@
-//! Class UringIO::Ring::Memory: bytes that the steps of a chain hand on.
+//! Class UringIO::Ring::Memory: bytes that one step of a chain reads and a later one writes.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use uring_io_core::{Memory, SharedMemory};
 use crate::memory::held::LENGTH_MAX;
 use crate::ruby::errors;
 
-/// Memory behind a UringIO::Ring::Memory: bytes that the steps of a chain hand on.
+/// The Rust part of a UringIO::Ring::Memory.
 #[derive(TypedData)]
 #[magnus(class = "UringIO::Ring::Memory", size, free_immediately)]
 pub struct ChainMemory(RefCell<Option<Arc<SharedMemory>>>);
@@ -41,8 +41,8 @@ impl ChainMemory {
             .ok_or_else(|| errors::base(ruby, message))
     }
 
-    /// Gives the memory back, once the calls that use it are over: the collector knows nothing of its
-    /// size, and would let much of it pile up.
+    /// Gives the memory back when the calls that use it are over. The GC does not know its size, so without this much
+    /// of it would pile up.
     pub fn free(&self) {
         self.0.take();
     }

@@ -1,4 +1,5 @@
-//! Messages between rings: objects, under the GVL. Only the wakeup of the receiver goes through the kernel.
+//! Messages between rings are Ruby objects, handed over under the GVL. Only the wakeup of the receiver goes through
+//! the kernel.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,7 +20,7 @@ type Hook<T> = Result<T, Error>;
 #[derive(Default)]
 pub struct Mailbox {
     objects: RefCell<VecDeque<Opaque<Value>>>,
-    /// The ring or scheduler whose engine each of them is parked at, and its place there.
+    /// For each of these fibers, the ring or scheduler whose engine it is parked at, and its token there.
     waiting: RefCell<VecDeque<(Opaque<Value>, Token)>>,
 }
 
@@ -48,7 +49,7 @@ impl Ring {
         }
     }
 
-    /// The next object that was given to this ring, in an Array; nil when the timeout passed first.
+    /// The next object that somebody gave to this ring, in an Array; nil if the timeout passes first.
     pub fn receive(ruby: &Ruby, this: Obj<Self>, timeout: Value) -> Hook<Option<RArray>> {
         let host = Self::host(ruby, this)?;
         let engine = host.engine(ruby)?;
@@ -75,7 +76,8 @@ impl Ring {
             waiting.retain(|(_, token)| *token != place.token);
             drop(waiting);
             if woken.is_err() {
-                // It may have been woken for an object that it does not take now.
+                // A sender may have woken this fiber for an object. This fiber does not take it now, so wake another
+                // one.
                 this.mailbox.pass_on(ruby);
             }
             if woken? == Wakeup::TimedOut && this.mailbox.objects.borrow().is_empty() {
@@ -95,7 +97,7 @@ impl Mailbox {
         }
     }
 
-    /// Wakes the next who waits at this thread, if there is something to take.
+    /// Wakes the next fiber of this thread that waits, if there is something to take.
     fn pass_on(&self, ruby: &Ruby) {
         if self.objects.borrow().is_empty() {
             return;

@@ -1,8 +1,7 @@
-//! Class UringIO::Ring: calls that no scheduler hook expresses, one at a time, many at once, in chains
-//! and in streams.
+//! Class UringIO::Ring: calls that no scheduler hook offers, one at a time, in batches, in chains and in streams.
 //!
-//! `lib/uring_io/ring.rb` has the methods, which prepare calls (`call.rs`); here they are made, on
-//! the ring of the scheduler that the fiber runs under, or on the ring's own.
+//! `lib/uring_io/ring.rb` has the methods, which prepare calls (`call.rs`). This file makes the calls, on the engine
+//! of the fiber's scheduler or on the ring's own.
 
 mod arguments;
 mod batch;
@@ -44,7 +43,7 @@ type Hook<T> = Result<T, Error>;
 /// A step of a chain: see `Ring::perform_chain`.
 type Row = (Obj<RingCall>, Vec<Option<usize>>, Option<usize>);
 
-/// Memory behind a UringIO::Ring.
+/// The Rust part of a UringIO::Ring.
 #[derive(TypedData, Default)]
 #[magnus(class = "UringIO::Ring", mark, size, free_immediately)]
 pub struct Ring {
@@ -53,9 +52,9 @@ pub struct Ring {
     mailbox: Mailbox,
 }
 
-// SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time; all methods but
-// questions and `message` refuse threads that do not own the ring. The GC's marking, and `message`, may
-// run while the owner waits without the GVL, and touch only what Driver::wait leaves alone.
+// SAFETY: only the thread of its Ractor that holds the GVL uses it. All methods refuse threads that do not own the
+// ring, except questions and a `message` to the ring. These, and the GC's marking, may run while the owner waits
+// without the GVL, and touch only what Driver::wait leaves alone.
 #[allow(unsafe_code)]
 unsafe impl Send for Ring {}
 
@@ -82,8 +81,7 @@ impl Ring {
             return Err(errors::argument(ruby, message.to_owned()));
         }
         let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 256)?;
-        // Somebody else's `initialize` cannot have run in between: the check above and this
-        // assignment are made without letting go of the GVL.
+        // If another call of `initialize` has set an engine meanwhile, that one stays: making a driver may call Ruby.
         let _ = this.engine.set(Engine::new(ruby, driver, Flow::Nobody));
         Registry::of(ruby).add(this.made(ruby)?);
         Ok(())
@@ -99,7 +97,7 @@ impl Ring {
         self.made(ruby)?.usable(ruby, "ring")
     }
 
-    /// Where the current fiber's calls are made.
+    /// The host of the current fiber's calls.
     fn host(ruby: &Ruby, this: Obj<Self>) -> Hook<Host> {
         this.own_engine(ruby)?;
         Ok(match Scheduler::current(ruby) {
@@ -128,7 +126,7 @@ impl Ring {
         trace::recorded(ruby, this.engine.get())
     }
 
-    /// System calls that wait or submit, submissions, completions and other system calls so far.
+    /// Four counts so far: system calls that wait or submit, submissions, completions, and other system calls.
     fn counts(ruby: &Ruby, this: Obj<Self>) -> Hook<RArray> {
         let stats = this.own_engine(ruby)?.stats();
         Ok(ruby.ary_from_iter([
@@ -139,7 +137,7 @@ impl Ring {
         ]))
     }
 
-    /// Makes a call and returns its result, see `result::value`.
+    /// Makes a call and returns its result: see `result::value`.
     fn perform(ruby: &Ruby, this: Obj<Self>, call: Obj<RingCall>, timeout: Value) -> Hook<Value> {
         let made = Self::made_call(ruby, this, &call, timeout);
         call.held.release(ruby);
@@ -162,7 +160,7 @@ impl Ring {
         }
     }
 
-    /// Makes the calls of a batch at the same time, and returns their results in their order.
+    /// Makes the calls of a batch, and returns their results in the order of the calls.
     fn perform_all(ruby: &Ruby, this: Obj<Self>, batch: Obj<Batch>) -> Hook<RArray> {
         let host = Self::host(ruby, this);
         let made = host.and_then(|host| Batch::make(ruby, batch, host.engine(ruby)?));
@@ -172,9 +170,12 @@ impl Ring {
         made
     }
 
-    /// Makes a chain. Returns the result of each step, then the step that broke the chain or nil, and whether the
-    /// timeout passed. `steps` has for each step the call, then for each of its descriptors the chain's own one that
-    /// stands for it, and last the one that the step opens, each by number or nil.
+    /// Makes a chain. Returns the result of each step, then the index of the step that broke the chain or nil, and
+    /// then whether the timeout passed.
+    ///
+    /// Each of `steps` has three elements: the call; for each descriptor of the call, the number of the direct
+    /// descriptor to use instead, or nil; and the number of the direct descriptor that the step opens, or nil.
+    /// `descriptors` is how many direct descriptors the chain has.
     fn perform_chain(
         ruby: &Ruby,
         this: Obj<Self>,
@@ -192,8 +193,8 @@ impl Ring {
         made
     }
 
-    /// The calls stay in `steps` all the time, and are looked up there: only what is on the stack or
-    /// marked keeps its place when the collector moves objects.
+    /// The calls stay in `steps`, and this looks them up there each time: when the GC moves objects, only those on
+    /// the stack or marked keep their address.
     fn made_chain(
         ruby: &Ruby,
         this: Obj<Self>,
@@ -248,18 +249,19 @@ impl Ring {
             }
             values.push(value.unwrap_or_else(|failed| failed.as_value()))?;
         }
-        // A step may have succeeded, and its value not: where a buffer has become too small for what was read.
+        // A step may succeed although its value fails: a buffer may have become too small for the bytes.
         values.push(made.broken_at.into_iter().chain(failed_at).min())?;
         values.push(made.timed_out)?;
         Ok(values)
     }
 
-    /// Whether the kernel may still use the objects of the current fiber's calls while nobody hears of the end.
+    /// Whether the kernel may go on using the objects of the current fiber's calls, and nobody will learn when it is
+    /// done.
     fn is_lost(ruby: &Ruby, this: Obj<Self>) -> bool {
         Self::host(ruby, this).is_ok_and(|host| host.engine(ruby).is_ok_and(Engine::is_lost))
     }
 
-    /// Lets go of what calls hold that are not going to be made.
+    /// Lets go of the objects of calls that nobody will make.
     fn discard(ruby: &Ruby, _: Obj<Self>, calls: RArray) -> Hook<()> {
         for index in 0..calls.len() {
             let call: Obj<RingCall> = calls.entry(index as isize)?;
@@ -268,8 +270,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Makes a stream, and yields its shots: bytes, events or a descriptor. False when the kernel does not go on by
-    /// itself: then it has done nothing.
+    /// Makes a stream and yields its shots: bytes, events or descriptors. Returns false if the kernel does not go on
+    /// with such a call by itself: then this has done nothing.
     fn stream(ruby: &Ruby, this: Obj<Self>, call: Obj<RingCall>, limit: Value) -> Hook<bool> {
         let host = Self::host(ruby, this)?;
         let engine = host.engine(ruby)?;
@@ -279,7 +281,7 @@ impl Ring {
             return Ok(false);
         }
         let kind = Kind::of(&call);
-        // Under a scheduler it is made by that, which knows nothing of the ring's end.
+        // The engine may be a scheduler's, which does not know when this ring is closed.
         let each = |shot| {
             let goes_on = kind.yield_shot(ruby, call.name(), shot)?;
             if goes_on {
@@ -300,7 +302,7 @@ impl Ring {
         engine.cancel_on(ruby, fd)
     }
 
-    /// Registers the memory of an IO::Buffer, which stays locked.
+    /// Registers the memory of an IO::Buffer. The buffer stays locked.
     fn register(ruby: &Ruby, this: Obj<Self>, buffer: Value) -> Hook<Registered> {
         registered_buffer::register(ruby, &Self::host(ruby, this)?, buffer)
     }

@@ -9,7 +9,7 @@ use crate::memory::held::Held;
 use crate::memory::registered::Registered;
 use crate::ruby::errors;
 
-/// Registers the memory of a buffer with an engine, which keeps the buffer locked.
+/// Registers the memory of a buffer with the host's engine, which keeps the buffer locked.
 pub fn register(ruby: &Ruby, host: &Host, buffer: Value) -> Result<Registered, Error> {
     let engine = host.engine(ruby)?;
     let held = Held::default();

@@ -10,8 +10,8 @@ use crate::memory::held::Held;
 use crate::ruby::{errors, io};
 
 /// The result of a call for Ruby: nil, a number, a String of the bytes that it read (nil at the end), or an Array of
-/// the numbers that the kernel filled in. For a call that failed it is the exception. Fails when somebody raises from
-/// outside meanwhile, which is no result of the call.
+/// the numbers that the kernel filled in. The inner error is the exception of a call that failed. The outer error is
+/// an exception that somebody raises from outside meanwhile, which is no result of the call.
 pub fn value(
     ruby: &Ruby,
     outcome: &Outcome,
@@ -31,7 +31,7 @@ pub fn value(
     }
 }
 
-/// How a call has failed, if it has. Fails as [`value`].
+/// The exception of a call that has failed; `None` for any other. Fails as [`value`] does.
 fn failure(ruby: &Ruby, outcome: &Outcome, name: &'static str) -> Result<Option<Error>, Error> {
     if let Some((error, fd)) = outcome.refused {
         return errors::made_refusal(ruby, error, fd).map(Some);
@@ -62,7 +62,7 @@ fn success(ruby: &Ruby, result: i32, call: &Call, held: &Held) -> Result<Value, 
                 value => value,
             }
         }
-        // Asked for their length, attributes answer with it and fill nothing in.
+        // Without room the kernel answers with the length of the attribute, and fills nothing in.
         Call::GetAttribute { memory, .. } => match memory {
             Memory::Lent(room) if room.length() == 0 => integer(result.into()),
             memory => read_value(ruby, result as usize, memory, held)?,
@@ -92,7 +92,7 @@ fn success(ruby: &Ruby, result: i32, call: &Call, held: &Held) -> Result<Value, 
         | Call::Connect { .. }
         | Call::SetOption { .. }
         | Call::Shutdown { .. } => ruby.qnil().as_value(),
-        // Bytes, a descriptor, or how many were woken.
+        // The number of bytes, a descriptor, or how many waiters were woken.
         Call::Write { .. }
         | Call::ReadVectors { .. }
         | Call::WriteVectors { .. }
@@ -110,7 +110,7 @@ fn success(ruby: &Ruby, result: i32, call: &Call, held: &Held) -> Result<Value, 
         | Call::Accept { .. }
         | Call::FutexWait { .. }
         | Call::FutexWake { .. } => integer(result.into()),
-        // Made by the ring itself, or again and again: what these bring is not asked for here.
+        // The ring itself makes nudges, and streams yield their results as shots: nobody asks for them here.
         Call::Nudge { .. }
         | Call::AcceptEach { .. }
         | Call::RecvEach { .. }
@@ -131,7 +131,7 @@ fn read_value(ruby: &Ruby, length: usize, memory: &Memory, held: &Held) -> Resul
     match memory {
         Memory::Owned(bytes) => held.copy_back(ruby, &bytes[..length.min(bytes.len())])?,
         Memory::Shared(shared) => {
-            // SAFETY: whoever asks for values has waited for all calls of the chain.
+            // SAFETY: the caller has waited for all calls of the chain, so none of them writes to it now.
             let bytes = unsafe { shared.bytes(length) };
             return Ok(ruby.str_from_slice(bytes).as_value());
         }
@@ -144,7 +144,8 @@ fn read_value(ruby: &Ruby, length: usize, memory: &Memory, held: &Held) -> Resul
     Ok(ruby.integer_from_i64(length as i64).as_value())
 }
 
-/// Data, the address as a packed sockaddr, flags, and pairs of level, type and data.
+/// An Array: the data, the address as a packed sockaddr, the flags, and for each control message its level, type and
+/// data.
 fn received(ruby: &Ruby, length: usize, message: &Message, held: &Held) -> Result<Value, Error> {
     let values = ruby.ary_new();
     values.push(read_value(ruby, length, message.memory(), held)?)?;

@@ -1,4 +1,4 @@
-//! A call of the ring that has not been made, and what it holds of Ruby's.
+//! A prepared call of a ring, and the Ruby objects that it holds.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -10,10 +10,10 @@ use crate::engine::Engine;
 use crate::memory::held::Held;
 use crate::ruby::errors;
 
-/// The result of a constructor whose call holds on to objects.
+/// The result of a constructor whose call holds objects.
 pub type Constructed = Result<Obj<RingCall>, Error>;
 
-/// Memory behind a UringIO::Ring::Call.
+/// The Rust part of a UringIO::Ring::Call.
 #[derive(TypedData)]
 #[magnus(class = "UringIO::Ring::Call", mark, size, free_immediately)]
 pub struct RingCall {
@@ -41,8 +41,8 @@ impl RingCall {
         }
     }
 
-    /// A call that holds on to Ruby's memory. The object is made first: only what it holds is marked,
-    /// and any allocation may collect what is not.
+    /// Makes a call that holds Ruby's memory. The object comes first: the GC marks only what an object holds, and any
+    /// allocation may collect the rest.
     pub fn holding(ruby: &Ruby, make: impl FnOnce(&Held) -> Result<Call, Error>) -> Constructed {
         let this = ruby.obj_wrap(Self {
             name: Cell::new(""),
@@ -62,14 +62,14 @@ impl RingCall {
         }
     }
 
-    /// The call, which can be taken once.
+    /// Takes the call. A second time it fails.
     pub fn take(&self, ruby: &Ruby) -> Result<Call, Error> {
         self.call
             .take()
             .ok_or_else(|| errors::base(ruby, "this call has run already"))
     }
 
-    /// The call, to be made by this engine.
+    /// Takes the call for this engine. Fails if it uses memory that is registered with another engine.
     pub fn take_for(&self, ruby: &Ruby, engine: &Engine) -> Result<Call, Error> {
         if !self.held.is_known_to(ruby, engine.address()) {
             return Err(registered_elsewhere(ruby));
@@ -77,7 +77,8 @@ impl RingCall {
         self.take(ruby)
     }
 
-    /// Lets go of what it holds, or keeps that for good where the kernel may go on using it, unheard.
+    /// Lets go of the objects. With `lost` it keeps them for good: the kernel may go on using them, and nobody will
+    /// learn when it is done.
     pub fn let_go(&self, ruby: &Ruby, lost: bool) {
         if lost {
             self.held.leak(ruby);
@@ -86,7 +87,7 @@ impl RingCall {
         }
     }
 
-    /// Whether it opens one descriptor, which may become a chain's own.
+    /// Whether the call opens one descriptor, which can be a direct descriptor of a chain.
     pub fn opens(&self) -> bool {
         let call = self.call.take();
         let opens = call.as_ref().is_some_and(Call::opens);
@@ -94,7 +95,8 @@ impl RingCall {
         opens
     }
 
-    /// Has a send that may be of a message not wait in the kernel: see [`Call::try_at_once`].
+    /// For a send whose socket may keep messages apart: makes it answer EAGAIN instead of waiting in the kernel. See
+    /// [`Call::try_at_once`].
     pub fn try_at_once(&self) {
         let mut call = self.call.take();
         if let Some(call) = &mut call {
@@ -109,7 +111,7 @@ impl RingCall {
     }
 }
 
-/// A call uses memory that another ring knows.
+/// The error of a call whose memory is registered with another ring.
 pub fn registered_elsewhere(ruby: &Ruby) -> Error {
     let message =
         "this buffer is registered with another ring. In a fiber, calls use the scheduler's \

@@ -24,10 +24,10 @@ impl Kind {
         }
     }
 
-    /// Yields it. False when it was the end.
+    /// Yields the shot. Returns false if it was the end of the stream.
     pub fn yield_shot(self, ruby: &Ruby, name: &'static str, shot: Shot) -> Hook<bool> {
         match (self, shot.result) {
-            // The connection is gone already, which is its client's doing.
+            // The client has already closed this connection. The stream goes on.
             (Self::Descriptors, result) if result == -libc::ECONNABORTED => return Ok(true),
             (_, result) if result < 0 => {
                 let error = uring_io_core::Error::new(name, -result);

@@ -55,7 +55,7 @@ fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> 
     } else {
         call_with_keywords(block, splat, keywords)
     };
-    // An exception that came too late for the fiber's last wait is not lost with the fiber.
+    // If an exception came too late for the fiber's last wait, raise it now.
     let pending = || {
         this.engine
             .get()
@@ -69,15 +69,15 @@ fn fiber_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> 
     result
 }
 
-/// Body of a fiber that resumes a scheduled one, so that this one comes back here when it ends, and control
-/// goes on to the landing: see [`Engine::land_here`]. It never ends itself, which would lead to the root
-/// fiber, but is collected.
+/// Body of a carrier: it resumes a scheduled fiber, gets control back when that fiber ends, and transfers to the
+/// landing: see [`Engine::land_here`]. A carrier does not end by itself, because Ruby would then go on in the root
+/// fiber. The GC collects it.
 fn carrier_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value> {
     let landing = Fiber::try_convert(arguments[0])?;
     let fiber = Fiber::try_convert(arguments[1])?;
     let mut ended = fiber.resume::<_, Value>(&arguments[2..]);
     while ended.is_ok() && fiber.is_alive() {
-        // As without a carrier.
+        // The fiber has called Fiber.yield. Without a carrier Ruby raises this error there.
         let class: ExceptionClass = ruby.class_object().const_get("FiberError")?;
         let error = class.new_instance(("attempt to yield on a not resumed fiber",))?;
         ended = fiber.raise(error);
@@ -89,7 +89,7 @@ fn carrier_main(ruby: &Ruby, arguments: &[Value], _: Option<Proc>) -> Hook<Value
     }
 }
 
-/// Where a block is, for whoever reads a recording.
+/// The place of a block in the program, for the readers of a recording.
 fn place_of(block: Proc) -> String {
     let place: Result<(String, u32), Error> = block.funcall("source_location", ());
     place.map_or_else(|_| String::new(), |(file, line)| format!("{file}:{line}"))
@@ -117,7 +117,7 @@ fn report(ruby: &Ruby, this: Obj<Scheduler>, error: Error) -> Hook<Value> {
 fn call_with_keywords(block: Proc, arguments: RArray, keywords: RHash) -> Hook<Value> {
     arguments.push(keywords)?;
     let passes_keywords = 1;
-    // SAFETY: a Proc and an Array whose last element is a Hash; what raises is caught.
+    // SAFETY: a Proc and an Array whose last element is a Hash. `protect` catches a raise.
     let value = protect(|| unsafe {
         rb_sys::rb_proc_call_kw(block.as_raw(), arguments.as_raw(), passes_keywords)
     })?;
@@ -125,7 +125,7 @@ fn call_with_keywords(block: Proc, arguments: RArray, keywords: RHash) -> Hook<V
     Ok(unsafe { Value::from_raw(value) })
 }
 
-/// Raises FiberError in a fiber of this scheduler: it cannot wait for itself.
+/// Raises FiberError if the current fiber is one of this scheduler's: it cannot wait for itself.
 pub fn check_outside(ruby: &Ruby, engine: &Engine) -> Hook<()> {
     if !engine.is_scheduled(ruby.fiber_current()) {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Class UringIO::Scheduler: the hooks that CRuby calls (scheduler.c), one method each.
 //!
-//! A hook checks whose scheduler it is, converts its arguments, makes one call on the engine and
-//! converts the result. The hooks that run seldom (`process_wait`, `close`) are in `lib/uring_io/scheduler.rb`.
+//! A hook checks that the calling thread owns the scheduler, converts its arguments, makes one call on the engine and
+//! converts the result. The rarely used hooks (`process_wait`, `close`) are in `lib/uring_io/scheduler.rb`.
 
 mod fibers;
 mod stats;
@@ -39,16 +39,16 @@ use crate::ruby::receiver::{Receiver, Receives};
 use crate::ruby::stacks::Stacks;
 use crate::ruby::{caller, duration, errors, ractors};
 
-/// Memory behind a UringIO::Scheduler.
+/// The Rust part of a UringIO::Scheduler.
 #[derive(TypedData, Default)]
 #[magnus(class = "UringIO::Scheduler", mark, size, free_immediately)]
 pub struct Scheduler {
-    /// Absent until the first use, whose thread it belongs to.
+    /// Absent until the first use. It belongs to the thread of that use.
     engine: OnceCell<Engine>,
     /// The driver that `initialize` has made, until the first use or the end.
     unused: RefCell<Option<Unused>>,
     backend: Cell<Option<BackendKind>>,
-    /// When it was made.
+    /// When `initialize` has run.
     since: Cell<Option<Instant>>,
     contract: Cell<Contract>,
     /// Whether a fiber was ever unblocked before its `block`: see [`remembered`].
@@ -56,9 +56,9 @@ pub struct Scheduler {
     stacks: Stacks,
 }
 
-// SAFETY: Ruby objects are used by whichever thread of their Ractor holds its GVL, one at a time. Hooks other than
-// `unblock` refuse threads that do not own the scheduler; `unblock` and the GC's marking may run
-// while the owner waits without the GVL, and touch only what Driver::wait leaves alone.
+// SAFETY: only the thread of its Ractor that holds the GVL uses it. Hooks that wait refuse threads that do not own
+// the scheduler. Methods for any thread, such as `unblock`, and the GC's marking may run while the owner waits
+// without the GVL, and touch only what Driver::wait leaves alone.
 #[allow(unsafe_code)]
 unsafe impl Send for Scheduler {}
 
@@ -83,13 +83,13 @@ impl DataTypeFunctions for Scheduler {
 type Hook<T> = Result<T, Error>;
 
 impl Scheduler {
-    /// The scheduler that the current fiber runs under, when it is one of ours.
+    /// The scheduler that the current fiber runs under, if it is one of ours.
     #[allow(unsafe_code)]
     pub fn current(ruby: &Ruby) -> Option<Obj<Self>> {
-        // SAFETY: asks for a value of the calling thread.
+        // SAFETY: reads a value of the calling thread.
         let current = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
-        // First, as in `Host::of`: a conversion that fails asks the class for its name, which is where Ruby
-        // raises what other threads have raised here, and that would be lost.
+        // Check the class before the conversion, as in `Host::of`: a conversion that fails asks the class for its
+        // name. There Ruby may raise an exception from another thread, which would be lost.
         if !current.is_kind_of(Self::class(ruby)) {
             return None;
         }
@@ -97,7 +97,7 @@ impl Scheduler {
         scheduler.engine(ruby).is_ok().then_some(scheduler)
     }
 
-    /// The engine, for whatever thread holds the GVL. It is made for that one, if there is none yet.
+    /// The engine, for any thread that holds the GVL. If there is none yet, this makes it for the calling thread.
     pub fn made(&self, ruby: &Ruby) -> Hook<&Engine> {
         match self.engine.get() {
             Some(engine) => Ok(engine),
@@ -113,7 +113,7 @@ impl Scheduler {
             .map(|options| unused::make(ruby, options))
             .transpose()?;
         let Some(unused) = self.unused.take() else {
-            // The call into Ruby may have let another thread come first.
+            // Another thread may have made the engine during the call into Ruby.
             let made = self.engine.get();
             return made.ok_or_else(|| errors::closed(ruby, "scheduler"));
         };
@@ -122,7 +122,7 @@ impl Scheduler {
         Ok(engine)
     }
 
-    /// Closes a scheduler that nobody has used, for whatever thread. Whether it was one.
+    /// Closes the scheduler if nobody has used it, and returns whether it did. Any thread may call it.
     fn discard(&self) -> bool {
         self.unused.take().is_some()
     }
@@ -132,7 +132,8 @@ impl Scheduler {
         self.made(ruby)?.usable(ruby, "scheduler")
     }
 
-    /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, workers: nil, restrict: false)
+    /// UringIO::Scheduler.new(backend: nil, entries: 1024, sqpoll: false, sqpoll_idle: 1, sqpoll_cpu: nil, workers:
+    /// nil, restrict: false)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
         if this.since.get().is_some() {
@@ -232,8 +233,8 @@ impl Scheduler {
         readiness::wait(this.engine(ruby)?, ruby, io, events, timeout)
     }
 
-    /// Whether the caller is a thread of a worker pool. Work that a thread of ours does for a fiber may
-    /// call that fiber's scheduler (io.c, nogvl_wait_for), and has to wait in its own thread.
+    /// Whether the calling thread is one of a worker pool. Work that a thread of ours does for a fiber may call that
+    /// fiber's scheduler (io.c, nogvl_wait_for). Then the thread has to wait by itself.
     fn is_foreign_worker(&self, ruby: &Ruby) -> Hook<bool> {
         if self.engine.get().is_none_or(|engine| engine.is_owner(ruby)) {
             return Ok(false);
@@ -274,7 +275,7 @@ impl Scheduler {
         )
     }
 
-    /// Not for Ruby below 4.0, which calls it without the GVL (io.c, rb_io_pwrite).
+    /// Absent below Ruby 4.0, which would call it without the GVL (io.c, rb_io_pwrite).
     #[cfg(ruby_gte_4_0)]
     fn io_pwrite(ruby: &Ruby, this: Receiver<Self>, arguments: &[Value]) -> Hook<i64> {
         transfer::positioned(
@@ -286,22 +287,23 @@ impl Scheduler {
         )
     }
 
-    /// The buffered hooks under the contract that this Ruby does not have, for its specs.
+    /// Sets the contract of the buffered hooks. Specs use it to test the contract that this Ruby does not have.
     fn contract(ruby: &Ruby, this: Obj<Self>, name: Symbol) -> Hook<()> {
         this.contract.set(Contract::named(ruby, name)?);
         Ok(())
     }
 
-    /// Ruby is about to close a descriptor that it has taken from an IO. It switches no fibers and does not
-    /// wait, because a finalizer may be the caller. Ruby does the closing, as only it can report errors.
+    /// Ruby calls this when it is about to close a descriptor that it has taken from an IO. The hook neither waits
+    /// nor switches fibers, because a finalizer may be the caller. It returns false, so that Ruby closes the
+    /// descriptor: only Ruby can report errors.
     #[cfg(ruby_gte_4_0)]
     fn io_close(ruby: &Ruby, _: Obj<Self>, fd: i32) -> bool {
         closing::tell_of_close(ruby, fd);
         false
     }
 
-    /// Raises in a fiber at its wait. Any thread; the first argument may also stand for one wait
-    /// of a fiber (Ruby 4.1) and know `alive?` and `raise` only.
+    /// Raises an exception in a fiber at its wait. Any thread may call it. The first argument may also be a proxy,
+    /// which stands for one wait of a fiber (Ruby 4.1) and has only `alive?` and `raise`.
     fn fiber_interrupt(ruby: &Ruby, this: Obj<Self>, target: Value, exception: Value) -> Hook<()> {
         let Some(engine) = this.engine.get().filter(|engine| !engine.is_closed()) else {
             return Ok(());
@@ -309,7 +311,7 @@ impl Scheduler {
         interrupt::raise_at_wait(engine, ruby, target, exception)
     }
 
-    /// Lets the other ready fibers run once: Ruby 4.0 asks for it after a trap handler ran.
+    /// Lets the other ready fibers run once. Ruby 4.0 calls this after a trap handler has run.
     fn yield_turn(ruby: &Ruby, this: Receiver<Self>) -> Hook<()> {
         this.engine(ruby)?.yield_turn(ruby, Purpose::Turn)
     }
@@ -354,7 +356,7 @@ impl Scheduler {
         children::block(ruby, pid, flags)
     }
 
-    /// Does the work that Ruby handed over, in the calling thread: one of the pool's.
+    /// Does the work that Ruby handed over, in the calling thread of the pool.
     fn execute(ruby: &Ruby, _: Value, work: Value) -> Hook<()> {
         blocking::execute(ruby, work)
     }
@@ -370,8 +372,8 @@ impl Scheduler {
         let submit = |token: Token| {
             let (queue, job): (Value, Value) =
                 this.funcall("prepare_job", (threads, token.to_bits(), job))?;
-            // Not from a Ruby method: an interrupt raised in it after the push would look as if
-            // nothing had been queued.
+            // This call is not in a Ruby method: an interrupt that Ruby raises in the method after the push would
+            // look like a failed push.
             queue.funcall::<_, _, Value>("push", (job,)).map(|_| ())
         };
         this.engine(ruby)?
@@ -387,14 +389,14 @@ impl Scheduler {
         })
     }
 
-    /// Says that the job of this token is done. Called by the pool's threads.
+    /// Reports that the job of this token is done. The pool's threads call it.
     fn job_done(&self, token: u64) {
         if let Some(engine) = self.engine.get() {
             engine.complete_elsewhere(Token::from_bits(token));
         }
     }
 
-    /// Raises what every hook raises for a scheduler of another thread or a closed one.
+    /// Raises the error that every hook raises for a closed scheduler or one of another thread.
     fn check_usable(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         this.engine(ruby).map(|_| ())
     }
@@ -412,13 +414,13 @@ impl Scheduler {
         engine.run(ruby, None).map(|_| ())
     }
 
-    /// As `run`, for this many seconds at most. True when every fiber has ended.
+    /// As `run`, for this many seconds at most. Returns true if every fiber has ended.
     fn run_for(ruby: &Ruby, this: Obj<Self>, seconds: Value) -> Hook<bool> {
         this.engine(ruby)?
             .run(ruby, duration::optional(ruby, seconds)?)
     }
 
-    /// Raises FiberError in a fiber of this scheduler: it cannot wait for itself.
+    /// Raises FiberError if the current fiber is one of this scheduler's: it cannot wait for itself.
     fn check_not_inside(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         check_outside(ruby, this.engine(ruby)?)
     }
@@ -428,8 +430,8 @@ impl Scheduler {
         Ok(ruby.ary_from_iter(this.engine(ruby)?.scheduled(ruby)))
     }
 
-    /// Raises the exception in a fiber, or kills it when there is none; returns when the fiber
-    /// parks again or ends.
+    /// Raises the exception in a fiber, or kills the fiber if there is no exception. Returns when the fiber parks
+    /// again or ends.
     fn interrupt(
         ruby: &Ruby,
         this: Obj<Self>,
@@ -439,7 +441,7 @@ impl Scheduler {
         this.engine(ruby)?.interrupt(ruby, fiber, exception)
     }
 
-    /// Ends what is in flight and gives the backend back. The scheduler is of no use afterwards.
+    /// Ends all operations and gives the backend back. Nobody can use the scheduler afterwards.
     fn release(ruby: &Ruby, this: Obj<Self>) -> Hook<()> {
         if this.is_closed() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a scheduler has done so far, and what its fibers wait for.
+//! The counts of a scheduler, and the waits of its fibers.
 
 use std::time::Duration;
 
