@@ -1,5 +1,5 @@
-//! Arguments of methods that take some or others, where magnus's scan_args would cost more than
-//! the method itself: it writes a format for rb_scan_args at each call.
+//! Arguments of methods with optional arguments. magnus's scan_args would cost more than such a method itself, because
+//! it builds a format for rb_scan_args at each call.
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,7 @@ use magnus::{Error, Ruby, TryConvert, Value};
 
 use crate::ruby::errors;
 
-/// A number of bytes. As `usize::try_convert`, which asks for what else converts to one first.
+/// A number of bytes: `usize::try_convert`, with a shortcut for a Fixnum.
 #[inline]
 pub fn size(value: Value) -> Result<usize, Error> {
     let small = Fixnum::from_value(value).and_then(|number| number.to_usize().ok());

@@ -1,7 +1,7 @@
-//! Fibers in Ruby's own close, and the Mutex that they need there.
+//! Fibers that are in Ruby's own close, and the Mutex that they need there.
 //!
-//! Up to Ruby 3.4 a close waits for threads that are in a system call on the descriptor, by a Mutex that nobody
-//! else knows. Under a scheduler such a thread leaves it locked: see [`after_unblock`].
+//! Up to Ruby 3.4, a close waits for the threads that are in a system call on the descriptor, with a Mutex that nobody
+//! else knows. Under a scheduler such a thread leaves the Mutex locked: see [`after_unblock`].
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -29,7 +29,7 @@ struct Closer {
 
 static CLOSERS: Local<RefCell<Vec<Closer>>> = Local::new();
 
-/// Closes, with the current fiber noted as one that does.
+/// Calls `close`. Until it returns, the current fiber is in the list of closers.
 pub fn during(ruby: &Ruby, close: impl FnOnce() -> Result<Value, Error>) -> Result<Value, Error> {
     let fiber = ruby.fiber_current();
     let known = CLOSERS.of(ruby);
@@ -45,17 +45,17 @@ pub fn during(ruby: &Ruby, close: impl FnOnce() -> Result<Value, Error>) -> Resu
     result
 }
 
-/// Whether an object is one of Ruby's own that has no class: it must not be asked for anything.
+/// Whether an object is one of Ruby's own that has no class: nobody may call a method of it.
 pub fn is_hidden(object: Value) -> bool {
-    // SAFETY: an object of this type has a header.
+    // SAFETY: any value may be tested for its type, and a T_DATA is an object with a header.
     unsafe {
         let is_data = rb_sys::RB_TYPE_P(object.as_raw(), rb_sys::ruby_value_type::RUBY_T_DATA);
         is_data && (*(object.as_raw() as *const rb_sys::RBasic)).klass == 0
     }
 }
 
-/// A fiber of the calling thread waits for a Mutex. Ruby's own close has one that nobody else knows: see
-/// [`after_unblock`].
+/// Called when the current fiber is about to wait for `blocker`. If the fiber is in Ruby's own close, that may be the
+/// Mutex that nobody else knows: see [`after_unblock`].
 #[cfg(ruby_lt_4_0)]
 pub fn before_block(ruby: &Ruby, blocker: Value) {
     let known = CLOSERS.of(ruby);
@@ -71,12 +71,12 @@ pub fn before_block(ruby: &Ruby, blocker: Value) {
     }
 }
 
-/// The calling thread has unblocked a fiber of another thread. If that fiber is in IO#close, it waits for the calling
-/// thread, which Ruby has interrupted by an IOError in a system call on the descriptor.
+/// Called when the calling thread has unblocked a fiber of another thread. If that fiber is in IO#close, it waits for
+/// the calling thread, in which Ruby has interrupted a system call on the descriptor to raise IOError.
 ///
-/// Up to Ruby 3.4 the calling thread has a Mutex locked by now, which the fiber needs next, and raises the IOError
-/// before it unlocks that (thread.c, thread_io_wake_pending_closer; scheduler.c, rb_fiber_scheduler_unblock):
-/// nobody else ever unlocks it. So this function does, as soon as the fiber says which Mutex it is.
+/// Up to Ruby 3.4, the calling thread has by now locked a Mutex that the fiber needs next. It raises the IOError before
+/// it unlocks the Mutex (thread.c, thread_io_wake_pending_closer; scheduler.c, rb_fiber_scheduler_unblock), and nobody
+/// else ever unlocks it. So this function does that, as soon as the fiber has noted which Mutex it waits for.
 #[cfg(ruby_lt_4_0)]
 pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
     let known = CLOSERS.of(ruby);
@@ -86,7 +86,7 @@ pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
         return;
     }
     let fiber = fiber.as_raw();
-    // It says so as soon as its thread runs, unless that blocks outside of its scheduler.
+    // The fiber notes its Mutex as soon as its thread runs, unless that thread blocks outside of its scheduler.
     const PATIENCE: Duration = Duration::from_secs(60);
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
@@ -98,18 +98,19 @@ pub fn after_unblock(ruby: &Ruby, blocker: Value, fiber: Fiber) {
             return;
         }
         if let Some(mutex) = mutex {
-            // SAFETY: a Mutex that the fiber waits for, which keeps it. It raises, caught, for any but its owner.
+            // SAFETY: the fiber waits for this Mutex and keeps it alive until it has it. If the caller does not own the
+            // Mutex, rb_mutex_unlock raises, and `protect` catches that.
             let _ = protect(|| unsafe { rb_sys::rb_mutex_unlock(mutex) });
             return;
         }
-        // Ruby holds interrupts off in this hook.
+        // Ruby defers interrupts during this hook.
         if gvl::sleep().is_err() {
             return;
         }
     }
 }
 
-/// Makes what the threads of each Ractor share, before there is another one.
+/// Makes the key of the closers, before there is another Ractor.
 pub fn init() {
     CLOSERS.init();
 }

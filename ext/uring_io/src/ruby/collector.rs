@@ -1,4 +1,4 @@
-//! When a thread collects garbage, by the events that Ruby has for tracers of the collector (debug.h).
+//! Measures how long a thread collects garbage, by the events that Ruby has for tracers of the collector (debug.h).
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -15,25 +15,25 @@ use rb_sys::{
 
 use super::ractors::Local;
 
-/// Told for how long the calling thread has collected until now. Ruby is still about it: nothing of Ruby's may be
-/// called that makes an object or raises.
+/// Called with the length of a collection, in the thread that has collected. Ruby has not finished it: the function
+/// must not call anything of Ruby's that makes an object or raises.
 pub type Told = fn(&Ruby, Duration);
 
 type Hook = unsafe extern "C" fn(VALUE, *mut c_void);
 
-/// The part of each Ractor.
+/// The state of one Ractor.
 #[derive(Default)]
 struct Events {
-    /// Made when they are first asked for, and kept for as long as the process lives.
+    /// Made by the first [`watch`], and kept for as long as the process lives.
     tracepoints: Cell<Option<[VALUE; 2]>>,
     told: Cell<Option<Told>>,
-    /// When the present collection has begun.
+    /// When the present collection began.
     began: Cell<Option<Instant>>,
 }
 
 static EVENTS: Local<Events> = Local::new();
 
-/// Tells of each collection in this Ractor from now on.
+/// Calls `told` at the end of each collection in this Ractor from now on.
 pub fn watch(ruby: &Ruby, told: Told) -> Result<(), Error> {
     let events = EVENTS.of(ruby);
     let made = match events.tracepoints.get() {
@@ -48,7 +48,7 @@ pub fn watch(ruby: &Ruby, told: Told) -> Result<(), Error> {
     each(made, rb_tracepoint_enable)
 }
 
-/// Ends that.
+/// Ends the calls that [`watch`] has begun.
 pub fn forget(ruby: &Ruby) -> Result<(), Error> {
     let events = EVENTS.of(ruby);
     events.began.set(None);
@@ -59,7 +59,8 @@ pub fn forget(ruby: &Ruby) -> Result<(), Error> {
 }
 
 fn make(event: u32, hook: Hook) -> Result<VALUE, Error> {
-    // SAFETY: with the GVL; what raises is caught. Ruby marks the tracepoint for as long as the process lives.
+    // SAFETY: the caller has the GVL, and `protect` catches exceptions. rb_gc_register_mark_object keeps the tracepoint
+    // alive for as long as the process lives.
     protect(|| unsafe {
         let tracepoint = rb_tracepoint_new(Qnil as VALUE, event, Some(hook), null_mut());
         rb_gc_register_mark_object(tracepoint);
@@ -72,16 +73,17 @@ fn each(
     change: unsafe extern "C" fn(VALUE) -> VALUE,
 ) -> Result<(), Error> {
     for tracepoint in tracepoints {
-        // SAFETY: a tracepoint that `make` has made; what raises is caught.
+        // SAFETY: `make` has made the tracepoint, which lives as long as the process. `protect` catches exceptions.
         protect(|| unsafe { change(tracepoint) })?;
     }
     Ok(())
 }
 
 unsafe extern "C" fn enter(_: VALUE, _: *mut c_void) {
-    // SAFETY: Ruby calls this in a thread of its own, with the GVL.
+    // SAFETY: Ruby calls this in a Ruby thread that has the GVL.
     let ruby = unsafe { Ruby::get_unchecked() };
-    // From Ruby 4.0 on a tracepoint of one Ractor hears of the others, too.
+    // From Ruby 4.0 on, Ruby also calls the tracepoint of one Ractor for collections of the others, which may have no
+    // state.
     if let Some(events) = EVENTS.made(&ruby) {
         events.began.set(Some(Instant::now()));
     }
@@ -98,7 +100,7 @@ unsafe extern "C" fn exit(_: VALUE, _: *mut c_void) {
     }
 }
 
-/// Makes what each Ractor has, before there is another one.
+/// Makes the key of the states, before there is another Ractor.
 pub fn init() {
     EVENTS.init();
 }

@@ -39,7 +39,7 @@ pub fn required(ruby: &Ruby, seconds: Value) -> Result<Duration, Error> {
         tv_nsec: 0,
     };
     protect(|| {
-        // SAFETY: any value may be passed; what raises is caught by `protect`.
+        // SAFETY: the function takes any value, and `protect` catches exceptions.
         let converted = unsafe { rb_time_timespec_interval(seconds.as_raw()) };
         interval.tv_sec = converted.tv_sec;
         interval.tv_nsec = converted.tv_nsec;

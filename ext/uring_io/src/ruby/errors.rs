@@ -1,4 +1,4 @@
-//! Core errors as Ruby exceptions: the only such mapping.
+//! Turns errors of the core into Ruby exceptions. No other file does that.
 
 use std::borrow::Cow;
 use std::os::fd::RawFd;
@@ -8,22 +8,22 @@ use magnus::{prelude::*, Error, Exception, ExceptionClass, RClass, RModule, Ruby
 use uring_io_core::support::Unavailable;
 use uring_io_core::Lack;
 
-/// The `Errno::*` exception of a core error, with the name of the call as its message. When somebody raises from
-/// outside meanwhile, it is that exception instead.
+/// The `Errno::*` exception of a core error, with the name of the call as its message. When somebody raises another
+/// exception from outside meanwhile, it returns that one instead.
 pub fn errno(ruby: &Ruby, error: uring_io_core::Error) -> Error {
     made_errno(ruby, error).unwrap_or_else(|raised| raised)
 }
 
-/// As [`errno`](self::errno), but fails with an exception that somebody raises from outside: Ruby looks for these
-/// when one of its methods returns to us. A caller that makes an exception only to hand it out must tell the two
-/// apart.
+/// As [`errno`](self::errno), but fails with an exception that somebody raises from outside: Ruby checks for such
+/// exceptions when one of its methods returns to us. A caller that makes an exception only to hand it out must tell the
+/// two apart.
 pub fn made_errno(ruby: &Ruby, error: uring_io_core::Error) -> Result<Error, Error> {
     let class = ruby.exception_system_call_error();
     let exception = class.new_instance((error.call, error.errno))?;
     Ok(exception.into())
 }
 
-/// An error as an exception that is not raised. Fails when somebody raises from outside meanwhile.
+/// The exception of an error, without raising it. Fails when somebody raises another one from outside meanwhile.
 pub fn exception(error: Error) -> Result<Exception, Error> {
     match error.error_type() {
         ErrorType::Error(class, message) => class.new_instance((message.as_ref(),)),
@@ -66,7 +66,7 @@ pub fn unsupported(ruby: &Ruby, message: String) -> Error {
     own(ruby, "UnsupportedError", message)
 }
 
-/// The backend of the caller does not work here: why, and what helps.
+/// The backend that the caller names does not work here. The message says why, and what helps.
 pub fn backend_unavailable(ruby: &Ruby, backend: &str, why: &Unavailable) -> Error {
     unsupported(
         ruby,
@@ -77,7 +77,7 @@ pub fn backend_unavailable(ruby: &Ruby, backend: &str, why: &Unavailable) -> Err
     )
 }
 
-/// A ring cannot make a call here: what the call needs.
+/// A ring cannot make a call here. The message says what the call needs.
 pub fn lack(ruby: &Ruby, call: &str, lack: Lack) -> Error {
     let message = match lack {
         Lack::Kernel(major, minor) => format!(
@@ -111,7 +111,7 @@ pub fn refusal(ruby: &Ruby, error: uring_io_core::Error, fd: Option<RawFd>) -> E
     made_refusal(ruby, error, fd).unwrap_or_else(|raised| raised)
 }
 
-/// As [`refusal`](self::refusal), but fails with an exception from outside: see [`made_errno`].
+/// As [`refusal`](self::refusal), but fails with an exception from outside, as [`made_errno`] does.
 pub fn made_refusal(
     ruby: &Ruby,
     error: uring_io_core::Error,
@@ -136,14 +136,14 @@ pub fn beyond_select(ruby: &Ruby, fd: RawFd) -> Error {
     unsupported(ruby, message)
 }
 
-/// The IO is closed by somebody else while it is used, in the words of thread.c.
+/// Somebody else closes the IO while the caller uses it. The message is that of thread.c.
 pub fn stream_closed(ruby: &Ruby) -> Error {
     let message = "stream closed in another thread";
     Error::new(ruby.exception_io_error(), message)
 }
 
-/// Whether this is [`stream_closed`], and no exception that somebody has raised into the fiber: those come as
-/// objects.
+/// Whether this is [`stream_closed`], and not an exception that somebody has raised into the fiber: such an exception
+/// comes as an object.
 pub fn is_stream_closed(ruby: &Ruby, error: &Error) -> bool {
     let of_ours = matches!(error.error_type(), ErrorType::Error(..));
     of_ours && error.is_kind_of(ruby.exception_io_error())
@@ -154,7 +154,7 @@ pub fn wrong_type(ruby: &Ruby, message: String) -> Error {
     Error::new(ruby.exception_type_error(), message)
 }
 
-/// An argument that is out of place.
+/// An argument is not valid.
 pub fn argument(ruby: &Ruby, message: String) -> Error {
     Error::new(ruby.exception_arg_error(), message)
 }

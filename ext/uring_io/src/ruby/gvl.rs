@@ -12,16 +12,16 @@ use uring_io_core::{Children, Direction, Driver, LentBuffer, Result, Target, Tra
 struct Wait<'a, P> {
     driver: &'a Driver<P>,
     timeout: Option<Duration>,
-    /// Set when the wait was really made: Ruby skips it when an interrupt is pending.
+    /// Set when the wait has taken place: Ruby skips it when an interrupt is pending.
     result: Option<Result<()>>,
 }
 
-/// Waits in the driver with the GVL released. `None` means that Ruby skipped the wait because an
-/// interrupt was pending. Raises nothing: the caller looks at pending interrupts.
+/// Waits in the driver with the GVL released. `None` means that Ruby skipped the wait because an interrupt was pending.
+/// Raises nothing: the caller checks for pending interrupts.
 pub fn wait<P>(driver: &Driver<P>, timeout: Option<Duration>) -> Option<Result<()>> {
     unsafe extern "C" fn enter<P>(data: *mut c_void) -> *mut c_void {
-        // SAFETY: `data` is the Wait on the stack of `wait`, which does not return before this
-        // does, and which nobody else touches meanwhile.
+        // SAFETY: `data` points to the Wait on the stack of `wait`. That function does not return before this one, and
+        // nobody else touches the Wait meanwhile.
         let wait = unsafe { &mut *data.cast::<Wait<'_, P>>() };
         let run = std::panic::AssertUnwindSafe(|| wait.driver.wait(wait.timeout));
         wait.result = Some(std::panic::catch_unwind(run).unwrap_or_else(|_| std::process::abort()));
@@ -29,8 +29,8 @@ pub fn wait<P>(driver: &Driver<P>, timeout: Option<Duration>) -> Option<Result<(
     }
 
     unsafe extern "C" fn unblock(data: *mut c_void) {
-        // SAFETY: `data` is the waker that `wait` keeps alive; Ruby unregisters this function
-        // before `rb_nogvl` returns. Waking is one write(2): safe from any thread or signal.
+        // SAFETY: `data` points to the waker that `wait` keeps alive; Ruby unregisters this function before `rb_nogvl`
+        // returns. Waking is one write(2): safe from any thread or signal.
         let waker = unsafe { &*data.cast::<Waker>() };
         waker.wake();
     }
@@ -43,8 +43,8 @@ pub fn wait<P>(driver: &Driver<P>, timeout: Option<Duration>) -> Option<Result<(
     };
     // From here to the release of the GVL no other thread can run, so none can miss the flag.
     driver.set_waiting(true);
-    // SAFETY: both functions are given pointers to locals that outlive the call. The driver is
-    // used without the GVL only by Driver::wait, as its documentation allows.
+    // SAFETY: Ruby passes both functions pointers to values that outlive the call. Without the GVL only Driver::wait
+    // uses the driver, as its documentation allows.
     unsafe {
         rb_nogvl(
             Some(enter::<P>),
@@ -67,7 +67,7 @@ pub fn sleep() -> std::result::Result<(), magnus::Error> {
         tv_usec: 1000,
     };
     magnus::rb_sys::protect(|| {
-        // SAFETY: takes a length of time; what raises is caught by `protect`.
+        // SAFETY: the argument is a length of time, and `protect` catches exceptions.
         unsafe { rb_sys::rb_thread_wait_for(length) };
         rb_sys::Qnil as rb_sys::VALUE
     })
@@ -84,7 +84,7 @@ pub fn pause() {
         std::ptr::dangling_mut()
     }
 
-    // SAFETY: `enter` uses nothing, and what it returns is only compared. With the flag Ruby raises nothing.
+    // SAFETY: `enter` uses no memory, and its result is only compared with null. With this flag Ruby raises nothing.
     let slept = unsafe {
         rb_nogvl(
             Some(enter),
@@ -99,8 +99,8 @@ pub fn pause() {
     }
 }
 
-/// Reads from a file with the GVL released: bytes, or a negative errno. Nothing ends it, as nothing ends
-/// read(2) of a file. Raises nothing.
+/// Reads from a file with the GVL released, and returns the number of bytes or a negative errno. Nothing interrupts it,
+/// as nothing interrupts read(2) of a file. Raises nothing.
 pub fn read(fd: RawFd, buffer: LentBuffer) -> i32 {
     struct Read {
         transfer: Transfer,
@@ -108,7 +108,7 @@ pub fn read(fd: RawFd, buffer: LentBuffer) -> i32 {
     }
 
     unsafe extern "C" fn enter(data: *mut c_void) -> *mut c_void {
-        // SAFETY: `data` is the local of `read`, which does not return before this does.
+        // SAFETY: `data` points to the local of `read`, which does not return before this function.
         let read = unsafe { &mut *data.cast::<Read>() };
         read.result = Some(uring_io_core::try_transfer(&read.transfer));
         std::ptr::null_mut()
@@ -118,13 +118,13 @@ pub fn read(fd: RawFd, buffer: LentBuffer) -> i32 {
         transfer: Transfer {
             direction: Direction::Read,
             fd,
-            // Read as it is.
+            // This makes it a plain read(2).
             target: Target::Stream { nonblocking: true },
             buffer,
         },
         result: None,
     };
-    // SAFETY: `enter` is given a local that outlives the call and touches nothing of Ruby's.
+    // SAFETY: Ruby passes `enter` a pointer to a local that outlives the call. `enter` touches nothing of Ruby's.
     unsafe {
         rb_nogvl(
             Some(enter),
@@ -134,14 +134,14 @@ pub fn read(fd: RawFd, buffer: LentBuffer) -> i32 {
             RB_NOGVL_INTR_FAIL as i32,
         );
     }
-    // Ruby skips it when an interrupt is pending.
+    // Ruby skips `enter` when an interrupt is pending.
     read.result
         .unwrap_or_else(|| uring_io_core::try_transfer(&read.transfer))
 }
 
-/// Waits in waitid(2) with the GVL released until a child changes its state, and leaves it to be
-/// reaped: the errno, 0 when there is one. `None` means that Ruby skipped the wait because an
-/// interrupt was pending. Raises nothing.
+/// Waits in waitid(2), with the GVL released, until a child changes its state. It does not reap the child. Returns the
+/// errno, or 0 when there is a child. `None` means that Ruby skipped the wait because an interrupt was pending. Raises
+/// nothing.
 pub fn wait_for_child(children: Children) -> Option<i32> {
     struct ChildWait {
         children: Children,
@@ -149,7 +149,7 @@ pub fn wait_for_child(children: Children) -> Option<i32> {
     }
 
     unsafe extern "C" fn enter(data: *mut c_void) -> *mut c_void {
-        // SAFETY: `data` is the local of `wait_for_child`, which does not return before this does.
+        // SAFETY: `data` points to the local of `wait_for_child`, which does not return before this function.
         let wait = unsafe { &mut *data.cast::<ChildWait>() };
         let waited = uring_io_core::wait_for_child(wait.children);
         wait.errno = Some(waited.map_or_else(|error| error.errno, |()| 0));
@@ -160,8 +160,8 @@ pub fn wait_for_child(children: Children) -> Option<i32> {
         children,
         errno: None,
     };
-    // SAFETY: `enter` is given a local that outlives the call and touches nothing of Ruby's.
-    // RUBY_UBF_IO, which Ruby writes as -1, stands for a signal to the thread.
+    // SAFETY: Ruby passes `enter` a pointer to a local that outlives the call. `enter` touches nothing of Ruby's. Ruby
+    // calls no function at the address -1: that is RUBY_UBF_IO, which stands for a signal to the thread.
     unsafe {
         let signal_the_thread =
             std::mem::transmute::<isize, Option<unsafe extern "C" fn(*mut c_void)>>(-1);
@@ -176,8 +176,8 @@ pub fn wait_for_child(children: Children) -> Option<i32> {
     wait.errno
 }
 
-/// Runs something with the GVL released; it ends soon after `stop` is set, which an interrupt of this thread does.
-/// `None` means that Ruby skipped it because an interrupt was pending. Raises nothing.
+/// Calls `run` with the GVL released. An interrupt of this thread sets `stop`, and `run` must end soon after that.
+/// `None` means that Ruby skipped the call because an interrupt was pending. Raises nothing.
 pub fn without<R>(stop: &AtomicBool, run: impl FnOnce() -> R) -> Option<R> {
     struct Work<F, R> {
         run: Option<F>,
@@ -185,7 +185,7 @@ pub fn without<R>(stop: &AtomicBool, run: impl FnOnce() -> R) -> Option<R> {
     }
 
     unsafe extern "C" fn enter<F: FnOnce() -> R, R>(data: *mut c_void) -> *mut c_void {
-        // SAFETY: `data` is the local of `without`, which does not return before this does.
+        // SAFETY: `data` points to the local of `without`, which does not return before this function.
         let work = unsafe { &mut *data.cast::<Work<F, R>>() };
         if let Some(run) = work.run.take() {
             let run = std::panic::AssertUnwindSafe(run);
@@ -196,13 +196,13 @@ pub fn without<R>(stop: &AtomicBool, run: impl FnOnce() -> R) -> Option<R> {
     }
 
     unsafe extern "C" fn unblock(data: *mut c_void) {
-        // SAFETY: `data` is the flag that the caller of `without` lends; Ruby unregisters this function before
+        // SAFETY: `data` points to the flag that the caller of `without` lends; Ruby unregisters this function before
         // `rb_nogvl` returns. A store is safe from any thread or signal.
         unsafe { &*data.cast::<AtomicBool>() }.store(true, Ordering::Relaxed);
     }
 
     fn call<F: FnOnce() -> R, R>(work: &mut Work<F, R>, stop: &AtomicBool) {
-        // SAFETY: both functions are given pointers to what outlives the call.
+        // SAFETY: Ruby passes both functions pointers to values that outlive the call.
         unsafe {
             rb_nogvl(
                 Some(enter::<F, R>),

@@ -22,7 +22,7 @@ pub enum Kind {
     Socket,
     /// A File, which may be a FIFO or device.
     File,
-    /// A pipe for all that is known without asking the kernel.
+    /// Any other IO. It may be a pipe: only the kernel knows.
     Other,
 }
 
@@ -33,13 +33,13 @@ pub struct OpenIo {
     pub fd: RawFd,
 }
 
-/// Which descriptors of an IO: one that is a duplex pipe has another one for output.
+/// Which descriptors of an IO. A duplex pipe has a second one, for output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Descriptors {
     Both,
-    /// Its own.
+    /// The descriptor of the IO itself.
     Own,
-    /// Those that `close_read` closes: none where it shuts a socket down, which ends what waits for it.
+    /// Those that `close_read` closes. It closes none when it shuts a socket down, which ends the waits for it.
     ForReading,
     /// Those that `close_write` closes.
     ForWriting,
@@ -60,16 +60,17 @@ impl OpenIo {
         Ok(Self { value, fd })
     }
 
-    /// As [`new`](Self::new), for output: a duplex pipe has a descriptor of its own for it.
+    /// As [`new`](Self::new), for output: a duplex pipe has a second descriptor for that.
     pub fn for_writing(ruby: &Ruby, object: Value) -> Result<Self, Error> {
         let value = to_io(ruby, object)?;
-        // SAFETY: `value` is an IO; what raises is caught by `protect`.
+        // SAFETY: `value` is an IO, and `protect` catches exceptions.
         let writer = protect(|| unsafe { rb_io_get_write_io(value.as_raw()) })?;
         // SAFETY: the call returned a value.
         Self::new(ruby, unsafe { Value::from_raw(writer) })
     }
 
-    /// Fails where it was closed, or has another descriptor, since it was looked at: a trap handler may do that.
+    /// Fails when somebody has closed the IO since `new`, or has given it another descriptor. A trap handler may do
+    /// that.
     pub fn check_open(&self, ruby: &Ruby) -> Result<(), Error> {
         if Self::descriptors(ruby, self.value, Descriptors::Own) == [self.fd] {
             return Ok(());
@@ -77,16 +78,16 @@ impl OpenIo {
         Err(errors::stream_closed(ruby))
     }
 
-    /// Descriptors of an IO; none of one that is closed, or was never opened.
+    /// The descriptors of an IO. There are none when the IO is closed, or was never opened.
     pub fn descriptors(_ruby: &Ruby, io: Value, which: Descriptors) -> Vec<RawFd> {
         const READABLE: i32 = 1;
         const WRITABLE: i32 = 2;
         let mut found = Vec::new();
-        // SAFETY: an IO, so a T_FILE.
+        // SAFETY: an IO is a T_FILE.
         if unsafe { (*(io.as_raw() as *const RFile)).fptr.is_null() } {
             return found;
         }
-        // SAFETY: it was opened. A raise, of one that is half closed, is caught by `protect`.
+        // SAFETY: the IO was opened. `protect` catches the exception that a half closed one raises.
         let _ = protect(|| unsafe {
             let raw = io.as_raw();
             let closed = rb_io_closed_p(raw);
@@ -134,7 +135,7 @@ impl OpenIo {
         }
     }
 
-    /// Ruby's own read buffer of this IO, with its size; `None` where it has none, or does not tell (Ruby 4.0).
+    /// Ruby's own read buffer of this IO, with its size. `None` when it has none; Ruby 4.0 does not show it.
     pub fn read_buffer(&self) -> Option<(*mut u8, usize)> {
         #[cfg(ruby_lt_4_0)]
         {
@@ -146,23 +147,23 @@ impl OpenIo {
         None
     }
 
-    /// Writes what is in Ruby's own write buffer of an IO. Whether there was something, and it was written;
-    /// Ruby 4.0, which does not tell, keeps others away while it closes. Fails with what is raised from outside
-    /// while it waits for room.
+    /// Writes out Ruby's own write buffer of an IO. Returns whether there were bytes and the write succeeded. Ruby 4.0
+    /// does not show this buffer, but keeps others away while it closes. Fails with an exception that somebody raises
+    /// from outside while the write waits for room.
     pub fn has_flushed(ruby: &Ruby, io: Value) -> Result<bool, Error> {
         #[cfg(ruby_lt_4_0)]
         {
-            // SAFETY: what raises is caught by `protect`.
+            // SAFETY: `io` is an IO, and `protect` catches exceptions.
             let writer = protect(|| unsafe { rb_sys::rb_io_get_write_io(io.as_raw()) })?;
-            // SAFETY: the call returned a value, an IO.
+            // SAFETY: the call returned an IO.
             let writer = unsafe { Value::from_raw(writer) };
             if own_buffer(writer, |io| &raw const io.wbuf).length == 0 {
                 return Ok(false);
             }
-            // SAFETY: an IO; what raises is caught.
+            // SAFETY: `writer` is an IO, and `protect` catches exceptions.
             match protect(|| unsafe { rb_sys::rb_io_flush(writer.as_raw()) }) {
                 Ok(_) => Ok(true),
-                // Closing writes again, and reports it.
+                // The close writes again, and reports the error.
                 Err(error) if is_of_a_write(ruby, writer, &error) => Ok(false),
                 Err(raised) => Err(raised),
             }
@@ -176,7 +177,7 @@ impl OpenIo {
 
     /// The kind of the IO.
     pub fn kind(&self, ruby: &Ruby) -> Kind {
-        // IO.pipe returns such objects.
+        // IO.pipe returns objects of the class IO itself.
         if self.value.class().as_raw() == ruby.class_io().as_raw() {
             Kind::Other
         } else if self.value.is_kind_of(ruby.get_inner(&SOCKET)) {
@@ -188,18 +189,18 @@ impl OpenIo {
         }
     }
 
-    /// Whether it is a TCPSocket, as most sockets of programs are.
+    /// Whether the IO is a TCPSocket, as most sockets of programs are.
     pub fn is_tcp(&self, ruby: &Ruby) -> bool {
         self.value.class().as_raw() == ruby.get_inner(&TCP_SOCKET).as_raw()
     }
 
-    /// The kind of file of the descriptor. Asks the kernel, except for sockets, and calls `asked`
-    /// when it does.
+    /// The kind of file behind the descriptor. It asks the kernel, except about sockets, and calls `asked` before each
+    /// system call.
     pub fn target(&self, kind: Kind, asked: impl Fn()) -> Result<Target, CoreError> {
         if kind == Kind::Socket {
             return Ok(Target::Socket);
         }
-        // Ruby opens pipes like this. Asking for flags is the cheapest question.
+        // Ruby opens pipes with O_NONBLOCK. Asking for the flags is the cheapest question.
         if kind == Kind::Other {
             asked();
             if uring_io_core::is_nonblocking(self.fd) {
@@ -222,8 +223,8 @@ struct OwnBuffer {
     capacity: i32,
 }
 
-/// Whether writing to an IO has failed, and not what was raised into it while it waited for room. That may be a
-/// SystemCallError as well, but there is no room then, while a write that has failed would not wait.
+/// Whether a write to an IO has failed by itself, and not by an exception that somebody raised while it waited for
+/// room. Both may be SystemCallErrors. If there is still no room, the write was waiting, so somebody raised.
 #[cfg(ruby_lt_4_0)]
 fn is_of_a_write(ruby: &Ruby, io: Value, error: &Error) -> bool {
     let is_errno = |error: Value| error.is_kind_of(ruby.exception_system_call_error());
@@ -234,14 +235,14 @@ fn is_of_a_write(ruby: &Ruby, io: Value, error: &Error) -> bool {
     error.value().is_some_and(is_errno) && !fd.is_some_and(waits)
 }
 
-/// A buffer that belongs to an IO which was opened, also when it was closed since.
+/// One of the buffers of an IO that was opened, and that may be closed by now.
 #[cfg(ruby_lt_4_0)]
 fn own_buffer(
     io: Value,
     which: impl FnOnce(&rb_sys::rb_io_t) -> *const rb_sys::rb_io_buffer_t,
 ) -> OwnBuffer {
-    // SAFETY: what was a T_FILE at first. Its rb_io_t stays while the object does; when it was moved to another
-    // Ractor since, there is none.
+    // SAFETY: `io` was a T_FILE when the caller got it. Its rb_io_t lives as long as the object. An object that was
+    // moved to another Ractor since then has none.
     unsafe {
         let file = io.as_raw() as *const RFile;
         match (*file).fptr.as_ref() {
@@ -289,8 +290,8 @@ fn class_of_sockets(ruby: &Ruby, name: &str) -> RClass {
         .unwrap_or_else(|_| ruby.class_basic_object())
 }
 
-/// Looks the class up before there is another Ractor: see `ractors.rs`. `lib/uring_io/native.rb` has
-/// loaded the socket library.
+/// Looks the classes up before there is another Ractor: see `ractors.rs`. `lib/uring_io/native.rb` has loaded the
+/// socket library.
 pub fn init(ruby: &Ruby) {
     ruby.get_inner(&SOCKET);
     ruby.get_inner(&TCP_SOCKET);
@@ -300,7 +301,7 @@ fn to_io(ruby: &Ruby, object: Value) -> Result<Value, Error> {
     if object.is_kind_of(ruby.class_io()) {
         return Ok(object);
     }
-    // SAFETY: any value may be passed; what raises is caught by `protect`.
+    // SAFETY: the function takes any value, and `protect` catches exceptions.
     let io = protect(|| unsafe { rb_io_get_io(object.as_raw()) })?;
     // SAFETY: the call returned a value.
     Ok(unsafe { Value::from_raw(io) })

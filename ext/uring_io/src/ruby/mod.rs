@@ -1,4 +1,4 @@
-//! CRuby's own ways: what it passes and takes, raises, locks and keeps.
+//! The parts that depend on how CRuby works: arguments, exceptions, IOs, the GVL, Ractors, stacks and switches.
 
 pub mod arguments;
 pub mod caller;

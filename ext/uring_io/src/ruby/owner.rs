@@ -1,4 +1,4 @@
-//! Whose something is: a thread's, in the process that it was made in.
+//! The owner of an object: a thread of one process.
 
 use magnus::rb_sys::AsRawValue;
 use magnus::value::{Opaque, ReprValue};
@@ -24,12 +24,12 @@ impl Owner {
         marker.mark(self.thread);
     }
 
-    /// Whether it is the calling thread. That of a child which was forked by it looks the same.
+    /// Whether the owner is the calling thread. This is also true in a child that the owner has forked.
     pub fn is_current(&self, ruby: &Ruby) -> bool {
         ruby.thread_current().as_raw() == ruby.get_inner(self.thread).as_raw()
     }
 
-    /// Whether it is a thread of the process that forked this one, whose rings are not mapped here.
+    /// Whether the owner is a thread of the process that forked this one. Its rings are not mapped here.
     pub fn is_inherited(&self) -> bool {
         self.forks != uring_io_core::forks()
     }

@@ -1,13 +1,13 @@
-//! Ractors share this library, and nothing in it that one of them could wait for.
+//! Ractors share this library, but nothing in it that one of them could wait for.
 //!
-//! Each Ractor has a GVL of its own, so holding one keeps no other Ractor away. It need not: schedulers,
-//! selectors, rings and their calls cannot be shared, copied or moved, and no method of another Ractor
-//! reaches them. Garbage is collected with all Ractors stopped or without their GVL, which is what
-//! happens to the threads of one; freeing touches the object alone.
+//! Each Ractor has a GVL of its own, so holding one does not keep other Ractors out. It need not: nobody can share,
+//! copy or move schedulers, selectors, rings and their calls, and no method of another Ractor reaches them. The garbage
+//! collector runs while all Ractors are stopped or without their GVL, as it does with the threads of a single Ractor.
+//! Freeing an object touches that object, and the list of engines that it is in (`engine/closing.rs`).
 //!
-//! Static values are shared. Nobody may wait for one, or run Ruby in the middle of making it: the garbage
-//! collector, which waits for all Ractors, may stop the maker, or the maker may be missing in a forked
-//! child. So this library makes them when Ruby loads it, or for each Ractor: see [`Local`].
+//! Ractors share static values. Nobody may wait for one, or run Ruby code while making one. The garbage collector waits
+//! for all Ractors and may stop the maker, and in a forked child the maker may be missing. So this library makes static
+//! values when Ruby loads it, or one for each Ractor: see [`Local`].
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -23,29 +23,28 @@ use rb_sys::{
 
 use crate::ruby::errors;
 
-/// Something that the threads of one Ractor have in common: a static, of which each Ractor has a value of
-/// its own, made at its first use.
+/// A static with a value for each Ractor, which the threads of that Ractor share. The first use makes the value.
 pub struct Local<T> {
     key: OnceLock<Key>,
-    /// How Ruby treats a value; Ruby keeps the address of this.
+    /// How Ruby marks and frees a value. Ruby keeps the address of this field.
     kind: rb_ractor_local_storage_type,
     value: PhantomData<fn() -> T>,
 }
 
-/// Ruby's name for the place of the values.
+/// Ruby's key for the values.
 struct Key(rb_ractor_local_key_t);
 
-// SAFETY: Ruby makes it once, never frees it, and only compares its address.
+// SAFETY: Ruby makes the key once and never frees it. This library only passes its address back to Ruby.
 unsafe impl Send for Key {}
 // SAFETY: as above.
 unsafe impl Sync for Key {}
 
-// SAFETY: it has no value itself: a name that is made once, and two functions. The values stay with the threads of
-// their Ractor, which have them by turns.
+// SAFETY: a Local holds no value, only a key that is made once, and two functions. The values stay with the threads of
+// their Ractor, which use them by turns.
 unsafe impl<T> Sync for Local<T> {}
 
 unsafe extern "C" fn free<T>(value: *mut c_void) {
-    // SAFETY: `Local::of` made it; Ruby calls this once, when the Ractor and its threads have ended.
+    // SAFETY: `Local::of` has boxed the value. Ruby calls this once, when the Ractor and its threads have ended.
     drop(unsafe { Box::from_raw(value.cast::<T>()) });
 }
 
@@ -61,28 +60,28 @@ impl<T: Default> Local<T> {
         }
     }
 
-    /// Makes the name, while the library is loaded.
+    /// Makes the key, while Ruby loads the library.
     pub fn init(&'static self) {
-        // SAFETY: Ruby keeps the address of a static.
+        // SAFETY: Ruby keeps the address of `kind`. `self` is a static, which lives as long as the process.
         let name = || Key(unsafe { rb_ractor_local_storage_ptr_newkey(&raw const self.kind) });
         self.key.get_or_init(name);
     }
 
-    /// The value of the calling thread's Ractor, if it has one already: makes nothing, so that Ruby may call it while it
-    /// collects garbage.
+    /// The value of the calling thread's Ractor, if there is one already. It makes nothing, so Ruby may call it while
+    /// it collects garbage.
     pub fn made<'a>(&self, _ruby: &'a Ruby) -> Option<&'a T> {
         let key = self.key.get()?;
-        // SAFETY: the value under the key is a T, which Ruby frees after the last thread of its Ractor; a null pointer
-        // where none was made. The caller has a `Ruby`, so it holds the GVL.
+        // SAFETY: under the key is a null pointer, or a T that Ruby frees after the last thread of its Ractor. The
+        // caller has a `Ruby`, so it holds the GVL.
         unsafe { rb_ractor_local_storage_ptr(key.0).cast::<T>().as_ref() }
     }
 
-    /// The value of the calling thread's Ractor. The thread holds the GVL, or lets go of it only while this
-    /// is borrowed.
+    /// The value of the calling thread's Ractor. The thread holds the GVL. It may let go of the GVL while it borrows
+    /// the value.
     pub fn of<'a>(&self, _ruby: &'a Ruby) -> &'a T {
-        // SAFETY: `init` has made the key. The value under it is a T, which Ruby frees after the last thread of
-        // its Ractor. The caller has a `Ruby`, so it holds the GVL, and nobody else makes a value for the same
-        // Ractor in between.
+        // SAFETY: `init` has made the key. Under it is a null pointer, or a T that Ruby frees after the last thread of
+        // its Ractor. The caller has a `Ruby`, so it holds the GVL, and nobody else makes a value for the same Ractor
+        // in between.
         unsafe {
             let Some(key) = self.key.get() else {
                 unreachable!("init has made the key");
@@ -97,16 +96,16 @@ impl<T: Default> Local<T> {
     }
 }
 
-/// Tells Ruby that Ractors may call what is defined from here on.
+/// Tells Ruby that Ractors may call the methods that the library defines from here on.
 pub fn init() {
-    // SAFETY: called while the library is loaded.
+    // SAFETY: Ruby calls this while it loads the library.
     unsafe { rb_ext_ractor_safe(true) };
-    // Registers the counting of forks.
+    // Registers the handler that counts forks.
     uring_io_core::forks();
 }
 
-/// Makes objects of a class raise when somebody copies them, as Ractors do with objects that they send: the copy
-/// would have nothing behind it. Ruby itself refuses to share them.
+/// Makes objects of a class raise when somebody copies them, as Ractors copy the objects that they send: the copy would
+/// have no data behind it. Ruby itself refuses to share them.
 pub fn refuse_copies(class: RClass) -> Result<(), Error> {
     fn refuse(ruby: &Ruby, this: Value, _original: Value) -> Result<Value, Error> {
         let class = this.class();
@@ -118,14 +117,14 @@ pub fn refuse_copies(class: RClass) -> Result<(), Error> {
     class.define_private_method("initialize_copy", method!(refuse, 1))
 }
 
-/// Binds the calling Ruby thread to its native one, which is what the kernel knows as the user of a ring.
-/// In a Ractor other than the main one, and with `RUBY_MN_THREADS=1`, Ruby threads change it when they
-/// wait. False where that cannot be had (below Ruby 3.4) and may happen.
+/// Binds the calling Ruby thread to its native thread, because the kernel takes a native thread for the user of a ring.
+/// In a Ractor other than the main one, and with `RUBY_MN_THREADS=1`, Ruby threads change their native thread when they
+/// wait. Returns false when that may happen and Ruby cannot prevent it (below Ruby 3.4).
 pub fn keep_native_thread(ruby: &Ruby) -> Result<bool, Error> {
     #[cfg(ruby_gte_3_4)]
     {
         let _ = ruby;
-        // SAFETY: for a Ruby thread with the GVL. It may be called again.
+        // SAFETY: the caller is a Ruby thread with the GVL. A thread may call this again.
         unsafe { rb_sys::rb_thread_lock_native_thread() };
         Ok(true)
     }

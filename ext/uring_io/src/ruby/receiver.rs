@@ -12,12 +12,12 @@ use rb_sys::{rb_data_type_t, RTYPEDDATA_GET_DATA, RTYPEDDATA_TYPE};
 
 /// A class with methods that take a [`Receiver`].
 pub trait Receives: TypedData {
-    /// Where Ruby's name of the data type is kept once it was seen: null before.
+    /// The address of Ruby's data type for this class. The first conversion fills it in; it is null before.
     fn known_type() -> &'static AtomicPtr<rb_data_type_t>;
 }
 
-/// An object with a `T` behind it, as magnus's `Obj`. That one asks Ruby in a way that may raise,
-/// and so under `protect`, which takes as long as many a method itself.
+/// An object with a `T` behind it, as magnus's `Obj`. `Obj` checks the object by a call that may raise, so it needs
+/// `protect`. That takes as long as many of these methods themselves.
 pub struct Receiver<T> {
     object: RTypedData,
     kind: PhantomData<T>,
@@ -27,7 +27,7 @@ impl<T: Receives> TryConvert for Receiver<T> {
     fn try_convert(value: Value) -> Result<Self, Error> {
         let known = T::known_type();
         let object = RTypedData::from_value(value);
-        // SAFETY: the object has a data type.
+        // SAFETY: an RTypedData has a data type.
         let kind_of = |object: RTypedData| unsafe { RTYPEDDATA_TYPE(object.as_raw()) }.cast_mut();
         let object = match object {
             Some(object) if kind_of(object) == known.load(Ordering::Relaxed) => object,
@@ -48,8 +48,8 @@ impl<T> Deref for Receiver<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the object's data type is that of `T`. It lives as long as it is on the stack,
-        // where the value that is borrowed here has it.
+        // SAFETY: `try_convert` has found that the object's data type is that of `T`. The GC keeps an object alive
+        // while it is on the stack, and the Receiver that is borrowed here is there.
         unsafe { &*RTYPEDDATA_GET_DATA(self.object.as_raw()).cast::<T>() }
     }
 }

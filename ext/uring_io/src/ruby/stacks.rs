@@ -1,10 +1,10 @@
 //! Stacks of fibers that have ended.
 //!
-//! Ruby takes the stack of a fiber back when it ends only where it was resumed, and else when it collects
-//! the Fiber (cont.c, fiber_switch); ours are transferred to. A heap with much room is collected seldom,
-//! and a process has memory maps for some 32 thousand stacks (`vm.max_map_count`, two for each). Before
-//! Ruby 4.0 one more is a FiberError. So whoever makes fibers has Ruby collect new objects now and then.
-//! Fibers that something old refers to wait for a major collection: see `Engine::switch_to_new`.
+//! When a fiber that was resumed ends, Ruby takes its stack back at once. Our fibers are transferred to: Ruby takes
+//! their stacks back when it collects the Fibers (cont.c, fiber_switch). It seldom collects a heap with much room, and
+//! a process has memory maps for some 32 thousand stacks (`vm.max_map_count`, two for each). Before Ruby 4.0, one more
+//! stack raises FiberError. So [`Stacks::make_room`] makes Ruby collect new objects now and then. Fibers that an old
+//! object refers to wait for a major collection: see `Engine::switch_to_new`.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -16,24 +16,25 @@ use rb_sys::{rb_gc_count, rb_gc_disable, rb_gc_enable};
 /// Counts the fibers of a thread.
 #[derive(Default)]
 pub struct Stacks {
-    /// Fibers made since this was last seen to.
+    /// Fibers made since the last check.
     made: Cell<u32>,
-    /// How often Ruby had collected by then.
+    /// How often Ruby had collected by the last check.
     collections: Cell<u64>,
 }
 
 impl Stacks {
-    /// Fibers that are made before those which have ended are collected.
+    /// How many fibers to make from one check to the next.
     const MOST: u32 = 2048;
 
-    /// To be called before a fiber is made.
+    /// Call this before making a fiber. At a check it collects new objects, unless Ruby has collected twice since the
+    /// last one.
     pub fn make_room(&self, ruby: &Ruby) -> Result<(), Error> {
         self.made.set(self.made.get() + 1);
         if self.made.get() < Self::MOST {
             return Ok(());
         }
         self.made.set(0);
-        // With much room a collection is over, and the stacks it found are back, only when the next one begins.
+        // In a heap with much room a collection ends, and gives its stacks back, only when the next one begins.
         let settled = collections() >= self.collections.get() + 2;
         if !settled && !is_disabled(ruby) {
             let collector: RModule = ruby.class_object().const_get("GC")?;
@@ -46,13 +47,14 @@ impl Stacks {
 }
 
 fn collections() -> u64 {
-    // SAFETY: reads a number of the process; the caller has the GVL.
+    // SAFETY: the call reads a number of the process, and the caller has the GVL.
     unsafe { rb_gc_count() }
 }
 
-/// Whether somebody has turned the collector off, whom we leave alone.
+/// Whether the program has turned the collector off. Then it stays off.
 fn is_disabled(ruby: &Ruby) -> bool {
-    // SAFETY: turns it off and tells whether it was; raises nothing, and the caller has the GVL.
+    // SAFETY: the call turns the collector off and returns whether it already was. It raises nothing, and the caller
+    // has the GVL.
     let was = unsafe { rb_gc_disable() };
     let was = was == ruby.qtrue().as_raw();
     if !was {

@@ -1,5 +1,4 @@
-//! Transferring to fibers without paying for `protect` each time: it takes longer than the
-//! transfer itself.
+//! Transfers to fibers without a `protect` for each, because `protect` takes longer than the transfer itself.
 #![allow(unsafe_code)]
 
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
@@ -9,12 +8,10 @@ use magnus::fiber::Fiber;
 use magnus::rb_sys::{self, protect, resume_error, AsRawValue, FromRawValue};
 use magnus::{prelude::*, Error, Ruby, Value};
 
-/// Transfers to the fibers that `next` names, one after the other, until it names none. An exception in one of
-/// them ends it.
+/// Transfers to the fibers that `next` returns, one after the other, until it returns none or one of them raises.
 pub fn transfer_each(ruby: &Ruby, mut next: impl FnMut() -> Option<Fiber>) -> Result<(), Error> {
     let mut panicked = None;
-    // A raise jumps out of this closure, which owns nothing. A panic must not leave it, as the
-    // frame below is C.
+    // An exception jumps out of this closure, which owns nothing. A panic must not leave it: the frame below is C.
     protect(|| {
         loop {
             let fiber = match catch_unwind(AssertUnwindSafe(&mut next)) {
@@ -25,7 +22,7 @@ pub fn transfer_each(ruby: &Ruby, mut next: impl FnMut() -> Option<Fiber>) -> Re
                     break;
                 }
             };
-            // SAFETY: a fiber, and no arguments; `protect` catches a raise.
+            // SAFETY: `fiber` is a Fiber, and there are no arguments. `protect` catches exceptions.
             unsafe { rb_fiber_transfer(fiber, 0, std::ptr::null()) };
         }
         ruby.qnil().as_raw()
@@ -36,23 +33,24 @@ pub fn transfer_each(ruby: &Ruby, mut next: impl FnMut() -> Option<Fiber>) -> Re
     }
 }
 
-/// Transfers to the fiber that `choose` names, as the last thing that a method does: what comes back
-/// is its value, and what is raised in it goes on by itself. nil at once when none is named.
+/// Transfers to the fiber that `choose` returns, as the last step of a method. Returns the value that comes back; an
+/// exception goes on to the caller of the method. Returns nil at once when `choose` returns none.
 ///
 /// # Safety
 ///
-/// For functions that Ruby calls, with the GVL. A raise jumps over the caller's frame: it must own
-/// nothing.
+/// Only a function that Ruby calls with the GVL may call this. An exception jumps over the frame of that function, so
+/// it must own nothing.
 pub unsafe fn transfer_last(choose: impl FnOnce(&Ruby) -> Result<Option<Fiber>, Error>) -> Value {
-    // SAFETY: the GVL is held.
+    // SAFETY: the caller has the GVL.
     let ruby = unsafe { Ruby::get_unchecked() };
     let chosen = rb_sys::catch_unwind(AssertUnwindSafe(|| choose(&ruby))).and_then(|chosen| chosen);
     let fiber = match chosen {
         Ok(Some(fiber)) => fiber.as_raw(),
         Ok(None) => return ruby.qnil().as_value(),
-        // SAFETY: what this frame owns goes with it.
+        // SAFETY: this frame owns only the error, and passes it on.
         Err(error) => unsafe { resume_error(error) },
     };
-    // SAFETY: a fiber, and no arguments. Nothing that would have to be dropped is left here.
+    // SAFETY: `fiber` is a Fiber, and there are no arguments. This frame has nothing left to drop, so an exception may
+    // jump over it.
     unsafe { Value::from_raw(rb_fiber_transfer(fiber, 0, std::ptr::null())) }
 }
