@@ -1,4 +1,5 @@
-//! Alarms: operations that are a matter of time alone, where the backend has none for that.
+//! Alarms: operations that only let time pass. The driver's own timers do them: timeouts on a backend without such an
+//! operation, and the pauses of stand-ins.
 
 use std::time::Instant;
 
@@ -6,7 +7,7 @@ use super::InFlight;
 use crate::token::Token;
 
 impl<P> InFlight<P> {
-    /// Makes the deadline of `token`, which is set next, the operation itself.
+    /// Makes the deadline of `token` the operation itself. The caller sets that deadline next.
     pub fn set_alarm(&mut self, token: Token) {
         self.submitted(token, false);
         if let Some(slot) = self.slot_mut(token) {
@@ -19,7 +20,7 @@ impl<P> InFlight<P> {
         self.slot(token).is_some_and(|slot| slot.alarm)
     }
 
-    /// Whether a limit comes before the time of an alarm, and is its deadline from now on.
+    /// Returns whether a limit comes before the end of an alarm. If it does, the caller makes it the deadline.
     pub fn limit_alarm(&mut self, token: Token, limit: Option<Instant>) -> bool {
         let slot = self.slot_mut(token);
         slot.is_some_and(|slot| {
@@ -29,7 +30,7 @@ impl<P> InFlight<P> {
         })
     }
 
-    /// Whether the deadline of an alarm is a limit to it.
+    /// Whether the deadline of an alarm is a limit to it, and not its own end.
     pub fn is_limited(&self, token: Token) -> bool {
         self.slot(token).is_some_and(|slot| slot.limited)
     }

@@ -1,13 +1,14 @@
 //! Guards: a stream that receives from a socket has a poll beside it that tells when the peer has gone.
 //!
-//! When bytes and their end wake a multishot receive together, newer kernels look at the socket once. They take the
-//! bytes, trust the socket that nothing is left, and forget the second wakeup. The receive stays armed for a wakeup
-//! that never comes. Streams on TCP lose a reset like this (seen on Linux 6.16 up, not on 6.12), those on UNIX
-//! sockets their end (6.18 up). The mend of axboe/liburing#1549 makes that rare and does not end it (7.3).
+//! Bytes and the end of a connection can wake a multishot receive together. Newer kernels then look at the socket only
+//! once. They take the bytes, trust the socket that nothing is left, and forget the second wakeup. The receive stays
+//! armed for a wakeup that never comes. Streams on TCP lose a reset like this (seen on Linux 6.16 up, not on 6.12),
+//! those on UNIX sockets their end (6.18 up). The fix of axboe/liburing#1549 makes that rare, but does not end it
+//! (7.3).
 //!
-//! Only the end wakes the guard: it is a poll for no events, which a hang-up and an error complete. The driver then
-//! cancels the receive, which loses nothing, and starts it again. The receive finds the rest at once, because the
-//! kernel looks at a socket before it waits for it. A poll costs as much as asking for the kind of the socket.
+//! The guard is a poll for no events: only a hang-up or an error completes it. The driver then cancels the receive,
+//! which loses nothing, and starts it again. The receive finds the rest at once, because the kernel looks at a socket
+//! before it waits for it. A poll costs as much as asking for the kind of the socket, so every such stream has one.
 
 use std::os::fd::RawFd;
 

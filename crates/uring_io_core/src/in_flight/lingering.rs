@@ -1,8 +1,8 @@
-//! Calls that linger: a send without a copy has its result, and the kernel still uses the memory.
+//! Calls that linger: a send without a copy has its result, but the kernel still uses the memory.
 //!
-//! The notice that the kernel is done comes when the peer has taken the bytes, which the peer may put off for ever. So
-//! a close of the descriptor or the ring does not wait for it. The memory belongs to the call until the notice, and
-//! for good when nobody hears of the notice any longer.
+//! The notice that the kernel is done comes when the peer has taken the bytes, and the peer may put that off for ever.
+//! So a close of the descriptor or the ring does not wait for it. The memory belongs to the call until the notice
+//! comes. If nobody can take the notice any longer, the memory is never freed.
 
 use super::InFlight;
 use crate::token::Token;
@@ -13,7 +13,7 @@ impl<P> InFlight<P> {
         self.lingering
     }
 
-    /// The result of a call has come, and a notice is to follow.
+    /// Notes that the result of a call has come, and that a notice is to follow.
     pub(super) fn linger(&mut self, token: Token) {
         let Some(slot) = self.slot_mut(token) else {
             return;

@@ -9,8 +9,8 @@ use crate::token::Token;
 /// A park as it is now.
 #[derive(Debug)]
 pub struct Look {
-    /// When the thread last came back from the kernel before the park: the park is not older than that. `None`
-    /// before it was there for the first time.
+    /// When the thread last came back from the kernel before the park: the park is not older than that. `None` when it
+    /// had not been there yet.
     pub since: Option<Instant>,
     /// When the wait is over in any case.
     pub deadline: Option<Instant>,
@@ -23,7 +23,7 @@ pub struct Look {
 }
 
 impl<P> InFlight<P> {
-    /// The facts about a park; `None` when its party has left. Its nanoseconds count from `origin`.
+    /// The facts about a park; `None` when its party has left. The slot counts its nanoseconds from `origin`.
     pub fn look_at(&self, token: Token, origin: Instant) -> Option<Look> {
         let slot = self.slot(token).filter(|slot| slot.payload.is_some())?;
         Some(Look {

@@ -1,8 +1,8 @@
 //! The in-flight table: every party that is parked, and every operation whose completion is due.
 //!
-//! A slot is taken by a park and given back when both are over: the party has left and the
-//! operation, if there was one, has completed. An operation whose party left first is *abandoned*:
-//! nobody waits for it, but its slot stays taken until the completion says that the kernel is done.
+//! A park takes a slot. The table gives the slot back when the party has left and the operation, if there was one, has
+//! completed. An operation whose party left first is *abandoned*: nobody waits for it, but its slot stays taken until
+//! the completion says that the kernel is done.
 
 mod alarm;
 mod guard;
@@ -30,7 +30,7 @@ pub use slot::{Shot, Wakeup};
 pub(crate) struct InFlight<P> {
     slots: Vec<Slot<P>>,
     free: Vec<u32>,
-    /// Operations whose completion must be awaited before everything can be closed.
+    /// How many operations a close must wait for.
     awaited: usize,
     /// Calls that are over except for their notice, which their peer may put off for ever.
     lingering: usize,
@@ -38,7 +38,7 @@ pub(crate) struct InFlight<P> {
     released: Vec<Token>,
     /// Streams that the driver has to cancel for now, or to start again.
     turnabouts: Vec<(Token, Turnabout)>,
-    /// Which slots are about which descriptor, from the park to the end of both.
+    /// Which slots use which descriptor, from the park until the party has left and the operation is over.
     users: Users,
 }
 
@@ -92,7 +92,7 @@ impl<P> InFlight<P> {
         Token::new(number, slot.generation)
     }
 
-    /// Notes that a slot is about a descriptor.
+    /// Notes that a slot uses a descriptor.
     pub fn is_about(&mut self, token: Token, fd: RawFd) {
         if self.slot(token).is_some() {
             self.users.add(token.slot(), fd);
@@ -147,8 +147,8 @@ impl<P> InFlight<P> {
         })
     }
 
-    /// Notes that a completion for `token` is due, and whether a close must wait for it: not for
-    /// work that uses memory of its own only.
+    /// Notes that a completion for `token` is due, and whether a close must wait for it. It need not wait for work that
+    /// uses only memory of its own.
     pub fn submitted(&mut self, token: Token, awaited: bool) {
         if let Some(slot) = self.slot_mut(token) {
             slot.submitted = true;
@@ -157,13 +157,13 @@ impl<P> InFlight<P> {
         }
     }
 
-    /// As [`keep`](Self::keep), for one of a chain.
+    /// As [`keep`](Self::keep), for a call of a chain.
     pub fn keep_linked(&mut self, token: Token, call: Call, link: Link) -> Option<&mut Call> {
         self.slot_mut(token)?.link = link;
         self.keep(token, call)
     }
 
-    /// Keeps a call until its completion. Returns it where it stays until then.
+    /// Keeps a call at one place until its completion, and returns it there.
     pub fn keep(&mut self, token: Token, call: Call) -> Option<&mut Call> {
         let slot = self.slot_mut(token)?;
         if call.is_stream() && slot.shots.is_none() {
@@ -178,7 +178,7 @@ impl<P> InFlight<P> {
         self.slot_mut(token)?.shots.as_mut()?.pop_front()
     }
 
-    /// How many of its shots nobody has taken yet.
+    /// How many shots of a stream nobody has taken yet.
     pub fn shots_waiting(&self, token: Token) -> usize {
         let shots = self.slot(token).and_then(|slot| slot.shots.as_ref());
         shots.map_or(0, VecDeque::len)
@@ -200,12 +200,12 @@ impl<P> InFlight<P> {
         self.slot(token).is_some_and(|slot| slot.submitted)
     }
 
-    /// Number of operations whose completion must be awaited.
+    /// How many operations a close must wait for.
     pub fn awaited_count(&self) -> usize {
         self.awaited
     }
 
-    /// Tokens whose completion must be awaited, parties present or not.
+    /// The tokens of the operations that a close must wait for, whether their parties have left or not.
     pub fn awaited_tokens(&self) -> Vec<Token> {
         let numbered = self.slots.iter().enumerate();
         numbered
@@ -214,8 +214,8 @@ impl<P> InFlight<P> {
             .collect()
     }
 
-    /// Notes a wakeup. True when the party was parked without one and must be queued to run. A
-    /// completion is never lost: it takes the place of a timeout or wake that was not taken yet.
+    /// Notes a wakeup. Returns whether the caller must queue the party, because it was parked without one. A completion
+    /// is never lost: it replaces a timeout or wake that the party has not taken yet.
     pub fn fire(&mut self, token: Token, wakeup: Wakeup) -> bool {
         if let Wakeup::Completed(result) = wakeup {
             return self.complete(token, Completion::of(result));
@@ -235,7 +235,8 @@ impl<P> InFlight<P> {
         let must_queue = if completion.notice {
             false
         } else if let (Some(shots), true) = (&mut slot.shots, parked) {
-            // Ended for want of buffers, or by us: it brought nothing, and is to be started again.
+            // The stream ended because no buffer was free, or because the driver cancelled it. It brought nothing, and
+            // must start again.
             let cancelled = slot.crowded && !slot.ended && result == -libc::ECANCELED;
             let paused = result == -libc::ENOBUFS || cancelled;
             if !paused {
@@ -274,14 +275,14 @@ impl<P> InFlight<P> {
         must_queue
     }
 
-    /// Notes that a token came out of the ready queue. False when it is of no use any longer.
+    /// Notes that a token came out of the ready queue. Returns whether its party still waits for its turn.
     pub fn dequeued(&mut self, token: Token) -> bool {
         self.slot_mut(token)
             .is_some_and(|slot| std::mem::take(&mut slot.queued))
     }
 
-    /// Puts a party that was handed out but has not taken its wakeup back in line. True when it
-    /// must be queued.
+    /// Puts a party back in line that was handed out but has not taken its wakeup. Returns whether the caller must
+    /// queue it.
     pub fn requeue(&mut self, token: Token) -> bool {
         let slot = self.slot_mut(token);
         slot.is_some_and(|slot| slot.wakeup.is_some() && !std::mem::replace(&mut slot.queued, true))
@@ -307,7 +308,7 @@ impl<P> InFlight<P> {
         self.slot(token).is_some_and(|slot| slot.wakeup.is_some())
     }
 
-    /// Whether the party of `token` may go on, and for another reason than its deadline.
+    /// Whether the party of `token` may go on for another reason than its deadline.
     pub fn goes_on_in_time(&self, token: Token) -> bool {
         let wakeup = self.slot(token).and_then(|slot| slot.wakeup);
         wakeup.is_some_and(|wakeup| wakeup != Wakeup::TimedOut)
@@ -325,7 +326,7 @@ impl<P> InFlight<P> {
             .is_some_and(|slot| slot.deadline == Some(deadline))
     }
 
-    /// The party goes: gives back its payload. The slot follows when no completion is due.
+    /// Lets a party leave, and returns its payload. The slot becomes free when no completion is due.
     pub fn leave(&mut self, token: Token) -> Option<P> {
         let slot = self.slot_mut(token)?;
         let payload = slot.payload.take()?;
@@ -341,12 +342,12 @@ impl<P> InFlight<P> {
         slot.wakeup = None;
         slot.queued = false;
         slot.deadline = None;
-        // Its deadline was the operation.
+        // An alarm ends with its deadline.
         slot.submitted &= !slot.alarm;
         if !slot.submitted {
             self.recycle(token);
         } else if slot.lingers {
-            // It has done its work on the descriptor: whoever closes that need not wait.
+            // The call has done its work on the descriptor, so a close need not wait for it.
             self.users.remove(token.slot());
         }
         Some(payload)
@@ -370,7 +371,7 @@ impl<P> InFlight<P> {
 }
 
 impl<P> Drop for InFlight<P> {
-    /// Never frees memory that the kernel or a worker may still use because nobody has waited for the end.
+    /// Leaks the calls that nobody has waited for: the kernel or a worker may still use their memory.
     fn drop(&mut self) {
         let in_use = |slot: &&mut Slot<P>| slot.submitted && slot.awaited;
         for slot in self.slots.iter_mut().filter(in_use) {

@@ -1,4 +1,4 @@
-//! One place of the in-flight table.
+//! A slot of the in-flight table.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -10,7 +10,7 @@ use crate::call::{Call, Link};
 /// Why a party may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wakeup {
-    /// [`Driver::wake`](crate::Driver::wake) was called.
+    /// Somebody called [`Driver::wake`](crate::Driver::wake).
     Woken,
     /// The deadline passed.
     TimedOut,
@@ -18,12 +18,12 @@ pub enum Wakeup {
     Completed(i32),
 }
 
-/// One of the completions of a call that goes on: see [`Call::is_stream`].
+/// One of the completions of a stream: see [`Call::is_stream`].
 #[derive(Debug)]
 pub struct Shot {
     /// The result: a descriptor, events, a number of bytes, or a negative errno.
     pub result: i32,
-    /// The bytes, where it brought some.
+    /// The bytes that it brought, if any.
     pub bytes: Vec<u8>,
 }
 
@@ -34,54 +34,55 @@ pub(super) struct Slot<P> {
     pub payload: Option<P>,
     /// Whether a completion is due.
     pub submitted: bool,
-    /// Whether whoever closes must wait for that completion.
+    /// Whether a close must wait for that completion.
     pub awaited: bool,
-    /// Whether its result has come, and nothing but the notice that the kernel is done with its memory is due.
+    /// Whether the result of the call has come, and only its notice is due.
     pub lingers: bool,
-    /// Set once the party may go on, and not yet taken by it.
+    /// Why the party may go on. `None` before that, and after the party has taken it.
     pub wakeup: Option<Wakeup>,
     /// Whether the party is in the ready queue: it goes on when its turn comes.
     pub queued: bool,
     pub deadline: Option<Instant>,
-    /// When the thread last came back from the kernel before the park, in nanoseconds; 0 when it was never there.
+    /// When the thread last came back from the kernel before the park, in nanoseconds; 0 when it had not been there
+    /// yet.
     pub since: u64,
     /// The call that is in flight, with the memory that the kernel uses for it.
     pub call: Option<Box<Call>>,
-    /// How that is one of a chain.
+    /// How the call depends on the others of its chain.
     pub link: Link,
     /// The shots of a stream that nobody has taken yet. Present for streams only.
     pub shots: Option<VecDeque<Shot>>,
-    /// Whether the driver has cancelled the stream because nobody takes its many shots.
+    /// Whether the driver has cancelled the stream for now: nobody takes its many shots, or its peer has gone.
     pub crowded: bool,
     /// The guard of the stream.
     pub guard: Guard,
-    /// Whether the deadline is the operation itself, and not a limit to it.
+    /// Whether the deadline is the operation itself, and not a limit to it: see `alarm.rs`.
     pub alarm: bool,
-    /// Whether the deadline is a limit to the operation although that is a matter of time itself.
+    /// Whether the deadline of an alarm is a limit to it, and not its own end.
     pub limited: bool,
-    /// The descriptor of the call that its operation stands in for.
+    /// The descriptor of the call that the operation stands in for.
     pub stands_for: Option<RawFd>,
-    /// Whether it has to end because somebody closes its descriptor.
+    /// Whether the operation must end because somebody closes its descriptor.
     pub ended: bool,
 }
 
 impl<P> Slot<P> {
-    /// Undoes the call. A direct descriptor that it has opened belongs to the chain: its result is no descriptor
-    /// of the process.
+    /// Undoes the call, unless it has opened a direct descriptor. The chain owns that one, and the result is not a
+    /// descriptor of the process.
     pub fn undo(&self, result: i32) {
         if let (Some(call), None) = (&self.call, self.link.into) {
             call.undo(result);
         }
     }
 
-    /// Forgets what the operation before was: an alarm, or what stands in for a call.
+    /// Forgets that the last operation was an alarm or a stand-in.
     pub fn begin_anew(&mut self) {
         self.alarm = false;
         self.limited = false;
         self.stands_for = None;
     }
 
-    /// Gives the party a reason to go on. True when it must be queued for that.
+    /// Gives the party a reason to go on. Returns whether the caller must queue it, because it had none before.
     pub fn note(&mut self, wakeup: Wakeup) -> bool {
         if self.payload.is_none() {
             return false;

@@ -1,4 +1,4 @@
-//! Stand-ins: a party may wait in the place of a call before it makes that again.
+//! Stand-ins: a poll or a pause in the place of a call that came to `EAGAIN`, before its party makes it again.
 
 use std::os::fd::RawFd;
 
@@ -21,7 +21,7 @@ impl<P> InFlight<P> {
         self.tokens(|slot| slot.submitted && slot.is_on(fd))
     }
 
-    /// The calls that have waited for a descriptor, and that wait on as soon as their party runs.
+    /// The calls on a descriptor whose party has a wakeup to take, and will then wait for the descriptor again.
     pub fn about_to_wait_on(&self, fd: RawFd) -> Vec<Token> {
         self.tokens(|slot| !slot.submitted && slot.is_on(fd) && slot.waits_on())
     }
@@ -36,13 +36,13 @@ impl<P> InFlight<P> {
 }
 
 impl<P> Slot<P> {
-    /// Whether its call is on this descriptor of the process, or was before something stood in for it.
+    /// Whether the call is on this descriptor of the process, or the call that the operation stands in for.
     fn is_on(&self, fd: RawFd) -> bool {
         let call = self.call.as_ref().filter(|_| !self.link.direct);
         self.stands_for == Some(fd) || call.is_some_and(|call| call.waits_on() == Some(fd))
     }
 
-    /// Whether what its party has yet to take makes that wait on.
+    /// Whether the party will wait again when it has taken its wakeup.
     fn waits_on(&self) -> bool {
         let Some(Wakeup::Completed(result)) = self.wakeup else {
             return false;
