@@ -70,8 +70,8 @@ impl<P> Driver<P> {
         Ok(())
     }
 
-    /// Polls for a party in the place of its call on `fd`, which it makes again afterwards. It polls that descriptor
-    /// itself, or `set`, a set of [`watch`](crate::watch) with it. Completes as a poll.
+    /// Polls in the place of a call on `fd`, which the party makes again afterwards. Polls `fd` itself, or `set`: a set
+    /// of [`watch`](crate::watch) that contains `fd`. Completes as a poll.
     pub fn poll_for(
         &self,
         token: Token,
@@ -135,7 +135,7 @@ impl<P> Driver<P> {
         self.parks.borrow().in_flight.is_guarded(token)
     }
 
-    /// Ends the guard of a stream, where it has one.
+    /// Ends the guard of a stream, if it has one.
     pub(super) fn end_guard(&self, token: Token) -> Result<()> {
         if !self.parks.borrow_mut().in_flight.end_guard(token) {
             return Ok(());
@@ -144,9 +144,9 @@ impl<P> Driver<P> {
         backend.cancel(token.guard(), &self.counts)
     }
 
-    /// Starts calls that follow each other in the kernel, each under its token: one begins when the one
-    /// before has succeeded. All go to the kernel in one submission, or none. io_uring only, and at
-    /// most [`chain_length_max`](Self::chain_length_max) of them.
+    /// Starts calls that follow each other in the kernel, each under its token: a call begins when the one before it
+    /// has succeeded. The kernel gets all of them in one submission, or none. Only io_uring has chains, of at most
+    /// [`chain_length_max`](Self::chain_length_max) calls.
     pub fn chain(&self, calls: Vec<(Token, Call, Link)>) -> Result<()> {
         self.submitted.set(true);
         let mut parks = self.parks.borrow_mut();
@@ -188,8 +188,8 @@ impl<P> Driver<P> {
         self.kind == BackendKind::IoUring
     }
 
-    /// Whether the rest of a chain must wait until the result of this call is known: the kernel does not notice
-    /// that it has failed, or takes the end of a timeout for a failure.
+    /// Whether the rest of a chain must wait for the result of this call. The kernel would not notice that the call has
+    /// failed, or would take the end of a timeout for a failure.
     pub fn chain_must_look(&self, call: &Call) -> bool {
         let mut backend = self.backend.borrow_mut();
         let mut succeeds = || backend.ring().is_ok_and(|ring| ring.timeouts_succeed());
@@ -203,7 +203,7 @@ impl<P> Driver<P> {
         backend.ring().map_or(asked, |ring| ring.chain_length_max())
     }
 
-    /// Takes so many direct descriptors of the ring that are free: `ENFILE` when there are not as many.
+    /// Takes `count` free direct descriptors of the ring. Fails with `ENFILE` when there are fewer.
     pub fn take_slots(&self, count: usize) -> Result<Vec<u32>> {
         self.backend.borrow_mut().ring()?.take_slots(count)
     }
@@ -214,24 +214,24 @@ impl<P> Driver<P> {
         backend.ring()?.give_slots(slots, is_open)
     }
 
-    /// Registers memory with the ring, for [`Call::ReadFixed`] and [`Call::WriteFixed`]: its number. It
-    /// stays lent until [`unregister`](Self::unregister), or until the driver is closed.
+    /// Registers memory with the ring, for [`Call::ReadFixed`] and [`Call::WriteFixed`], and returns its number. The
+    /// memory stays lent until [`unregister`](Self::unregister), or until the driver is closed.
     pub fn register(&self, buffer: LentBuffer) -> Result<u16> {
         self.backend.borrow_mut().ring()?.register(buffer)
     }
 
-    /// Forgets memory that was registered, and that nothing in flight uses.
+    /// Ends the registration of memory that nothing in flight uses.
     pub fn unregister(&self, number: u16) -> Result<()> {
         self.backend.borrow_mut().ring()?.unregister(number)
     }
 
-    /// Whether [`call`](Self::call) takes this one, a stream.
+    /// Whether [`call`](Self::call) takes this stream.
     pub fn can_stream(&self, call: &Call) -> bool {
         let mut backend = self.backend.borrow_mut();
         backend.ring().is_ok_and(|ring| ring.can_stream(call))
     }
 
-    /// The next shot of the stream under `token`. [`Wakeup::Woken`] wakes its party when there are more.
+    /// Takes the next shot of the stream under `token`. [`Wakeup::Woken`] wakes its party when there are more.
     pub fn take_shot(&self, token: Token) -> Option<Shot> {
         self.parks.borrow_mut().in_flight.take_shot(token)
     }
@@ -241,19 +241,19 @@ impl<P> Driver<P> {
         self.parks.borrow().in_flight.shots_waiting(token)
     }
 
-    /// Tokens of calls whose party left while the kernel still used memory lent to them. The kernel is done
+    /// Takes the tokens of calls whose party left while the kernel still used memory lent to them. The kernel is done
     /// with that memory now.
     pub fn take_released(&self) -> Vec<Token> {
         self.parks.borrow_mut().in_flight.take_released()
     }
 
-    /// The descriptor of the ring, for [`Call::Nudge`] from another one; `None` without io_uring. Any
-    /// thread, as [`wake`](Self::wake).
+    /// The descriptor of the ring, for [`Call::Nudge`] from another one; `None` without io_uring. Any thread may call
+    /// this, as [`wake`](Self::wake).
     pub fn ring_descriptor(&self) -> Option<RawFd> {
         self.ring_descriptor
     }
 
-    /// Asks every call that is made on this descriptor to end: how many there were.
+    /// Asks every call that waits for this descriptor to end, and returns how many there were.
     pub fn cancel_on(&self, fd: RawFd) -> Result<usize> {
         let mut parks = self.parks.borrow_mut();
         let about_to = parks.in_flight.about_to_wait_on(fd);
@@ -279,8 +279,7 @@ impl<P> Driver<P> {
         backend.before_close(fd, &self.counts, take)
     }
 
-    /// Says how many completions the next wait is for, so that one system call brings them if they come within
-    /// a moment.
+    /// Says how many completions the next wait is for. One system call then brings them, if they come within a moment.
     pub fn want(&self, completions: usize) {
         if let Ok(ring) = self.backend.borrow_mut().ring() {
             ring.want(completions);
@@ -294,7 +293,7 @@ impl<P> Driver<P> {
         backend.ring().is_ok_and(|ring| ring.spin(most))
     }
 
-    /// Gives back the call of a party whose completion has come.
+    /// Returns the call of a party whose completion has come.
     pub fn take_call(&self, token: Token) -> Option<Box<Call>> {
         self.parks.borrow_mut().in_flight.take_call(token)
     }

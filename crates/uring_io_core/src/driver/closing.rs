@@ -1,8 +1,9 @@
-//! Ending the operations on a descriptor before somebody closes it.
+//! Ends the operations on a descriptor before somebody closes it.
 //!
-//! The closing thread begins: from then on no new operation starts on the descriptor. It marks the present
-//! operations as ended, and waits until nobody uses the descriptor any longer. Any thread may do all of that,
-//! as [`Driver::wake`]. The owner itself cancels the ended operations when it looks for completions.
+//! After [`Driver::begin_close`] no new operation starts on the descriptor. [`Driver::end_all_on`] marks the present
+//! operations as ended. The closing thread then waits until nobody uses the descriptor any longer
+//! ([`Driver::is_used`]), and calls [`Driver::end_close`]. Any thread may call these and [`Driver::has_users`], as
+//! [`Driver::wake`]. The owner itself cancels the ended operations when it looks for completions.
 
 use std::os::fd::RawFd;
 
@@ -33,7 +34,7 @@ impl<P> Driver<P> {
         token
     }
 
-    /// Notes that a party is about one more descriptor, before it submits.
+    /// Notes that a party uses one more descriptor, before it submits.
     pub fn is_about(&self, token: Token, fd: RawFd) {
         self.parks.borrow_mut().is_about(token, fd);
     }
@@ -45,22 +46,22 @@ impl<P> Driver<P> {
         parks.fire(token, Wakeup::Completed(-libc::ECANCELED));
     }
 
-    /// Refuses new operations on a descriptor from now on, until [`end_close`](Self::end_close): they complete
-    /// with `ECANCELED`, and count as [ended](Self::is_ended). Several may close it at the same time, each with
-    /// a number of its own.
+    /// Refuses new operations on a descriptor from now on, until [`end_close`](Self::end_close): they complete with
+    /// `ECANCELED`, and count as [ended](Self::is_ended). Several closes of a descriptor may overlap, each with a
+    /// number of its own.
     pub fn begin_close(&self, fd: RawFd, by: u64) {
         self.parks.borrow_mut().closing.push((fd, by));
         self.closes.set(true);
     }
 
-    /// The close is over, or given up: that of this number, or those of all.
+    /// Ends the close that has this number, or all closes of the descriptor: they are over, or given up.
     pub fn end_close(&self, fd: RawFd, by: Option<u64>) {
         let closing = &mut self.parks.borrow_mut().closing;
         closing.retain(|(closed, number)| *closed != fd || by.is_some_and(|by| by != *number));
         self.closes.set(!closing.is_empty());
     }
 
-    /// Whether anybody is about a descriptor, waiting or not.
+    /// Whether anybody uses a descriptor, waiting or not.
     pub fn has_users(&self, fd: RawFd) -> bool {
         self.parks.borrow().in_flight.users(fd).next().is_some()
     }
@@ -77,15 +78,15 @@ impl<P> Driver<P> {
         })
     }
 
-    /// Ends all operations on a descriptor. A party that waits for no operation yet goes on; the owner cancels
-    /// an operation when it next looks.
+    /// Marks all operations on a descriptor as ended. The owner cancels them when it next looks. A party that waits for
+    /// no operation yet goes on.
     pub fn end_all_on(&self, fd: RawFd) {
         let mut parks = self.parks.borrow_mut();
         let tokens: Vec<Token> = parks.in_flight.users(fd).map(|(token, _)| token).collect();
         for token in tokens {
             let submitted = parks.in_flight.end(token);
             if submitted || parks.in_flight.is_guarded(token) {
-                // Again each time: a step of a chain that had not begun knows nothing of the last one.
+                // Again at each call: a step of a chain that had not begun has missed the last cancellation.
                 parks.ending.push(token);
             }
             if !submitted {
@@ -103,8 +104,7 @@ impl<P> Driver<P> {
         self.parks.borrow().in_flight.is_ended(token)
     }
 
-    /// Whether an operation on a descriptor may be queued that the kernel has not taken. Not while the owner
-    /// waits.
+    /// Whether an operation on a descriptor may be queued that the kernel has not taken. The owner must not be waiting.
     pub fn has_queued(&self, fd: RawFd) -> bool {
         let mut backend = self.backend.borrow_mut();
         backend.ring().is_ok_and(|ring| ring.has_queued(fd))

@@ -1,24 +1,26 @@
-//! How long one party may go on before the others, again and again: who starts fibers, while those park.
+//! How long one party may go on before the others, over and over: a party that starts fibers goes on first when they
+//! park.
 
 use std::time::{Duration, Instant};
 
 use crate::posix;
 
-/// A few are always together. The first time is long, so that what a program starts together begins together. The time
-/// counts as well as the number, because what runs in between may be anything: each start of a fiber by a server's loop
-/// runs a whole request.
+/// The limits of a lead: a number of times, and the time since the first one. The first `FEW` times are always free. Up
+/// to `OFTEN` times the limit is long, so that fibers which a program starts together begin together. Time counts as
+/// well as the number, because anything may run in between: a server's loop runs a whole request at each start of a
+/// fiber.
 const FEW: usize = 8;
 const MOST: Duration = Duration::from_millis(5);
 const MOST_WHEN_OFTEN: Duration = Duration::from_micros(200);
 const OFTEN: usize = 64;
 
-/// The time since a party first went on before the others, and what it has done with it.
+/// When a party first went on before the others, and how often it has done so.
 #[derive(Clone, Copy)]
 pub(super) struct Lead {
     count: usize,
     since: Instant,
-    /// The thread's processor time when that time was over. From then on its own work counts, because on a busy
-    /// machine the time may have passed without any work. To know that costs a system call.
+    /// The processor time of the thread when the time limit was over. From then on only processor time counts, because
+    /// on a busy machine the time may have passed without any work. Reading it costs a system call.
     worked: Option<Duration>,
 }
 
@@ -31,7 +33,7 @@ impl Lead {
         }
     }
 
-    /// Whether it may go on once more.
+    /// Whether the party may go on first once more.
     pub fn goes_on(&mut self) -> bool {
         self.count += 1;
         let most = if self.count > OFTEN {

@@ -1,15 +1,15 @@
 //! The driver: parks parties, starts their operations, and says who may go on.
 //!
-//! Life of one read: `park` takes a slot for the party, `submit` queues the operation under the
-//! slot's token, the party lets others run; `begin_turn` and `wait` pass everything queued to the
-//! kernel in one call; the completion fires the token, which goes to the ready queue; `next_ready`
-//! hands it out; the party takes its wakeup and leaves.
+//! The life of one read: `park` takes a slot for the party. `submit` queues the operation under the slot's token, and
+//! the party lets others run. `begin_turn` or `wait` passes all queued operations to the kernel in one call. The
+//! completion fires the token, which goes to the ready queue. `next_ready` hands the token out; the party takes its
+//! wakeup and leaves.
 //!
-//! All methods take `&self` and no borrow outlives a call, so that the owner may call in again
-//! from wherever a party runs. The type is not `Sync`: whoever shares it between threads must see
-//! to it that only one runs inside at a time. The one exception is [`Driver::wait`]: while it is
-//! in the kernel others may call [`Driver::wake`], [`Driver::complete`], [`Driver::with_payloads`],
-//! [`Driver::look_at`] and [`Driver::is_waiting`], which touch nothing that a wait uses.
+//! All methods take `&self` and no borrow outlives a call, so the owner may call in again from wherever a party runs.
+//! The type is not `Sync`: an owner that shares it between threads must let in one at a time. The one exception is
+//! [`Driver::wait`]. While it is in the kernel, others may call [`Driver::wake`], [`Driver::complete`],
+//! [`Driver::with_payload`], [`Driver::with_payloads`], [`Driver::has_wakeup`], [`Driver::look_at`],
+//! [`Driver::is_waiting`], and for a close the methods that `closing.rs` lists. These touch nothing that a wait uses.
 
 mod calls;
 mod closing;
@@ -42,7 +42,7 @@ use crate::worker_pool::{Job, WorkerPool};
 use lead::Lead;
 use parks::Parks;
 
-/// How a driver is made.
+/// How to make a driver.
 #[derive(Clone)]
 pub struct Options {
     /// The backend.
@@ -75,29 +75,29 @@ pub struct Driver<P> {
     workers: RefCell<Option<WorkerPool>>,
     workers_max: usize,
     waiting: Cell<bool>,
-    /// When it was made.
+    /// When the driver was made.
     origin: Instant,
-    /// Nanoseconds from then until the owner last came back from the kernel; 0 before.
+    /// Nanoseconds from `origin` until the owner last came back from the kernel; 0 before it first did.
     back: Cell<u64>,
-    /// Whether a descriptor is about to be closed.
+    /// Whether somebody is closing a descriptor.
     closes: Cell<bool>,
     /// Whether an operation has started since the driver last looked at the backend.
     submitted: Cell<bool>,
-    /// Entries handed out since then.
+    /// Entries of the ready queue that the driver has handed out since it last looked.
     served: Cell<usize>,
-    /// When a look at a costly backend was first put off, by the system's coarse clock.
+    /// When the driver first put off a look at a costly backend, by the system's coarse clock.
     put_off: Cell<Option<Duration>>,
-    /// Operations completed at once since then.
+    /// Operations that have completed at once since the driver last looked.
     done_at_once: Cell<usize>,
-    /// Operations completed at once since an entry was handed out.
+    /// Operations that have completed at once in the present row.
     done_in_a_row: Cell<usize>,
-    /// That of a party over the others since then.
+    /// The lead of a party over the others since the driver last looked.
     lead: Cell<Option<Lead>>,
     counts: Counts,
     recorder: Recorder,
     /// How long the last wait was.
     last_wait: Cell<Duration>,
-    /// The submissions and enters that were recorded.
+    /// The counts of submissions and enters at the last record of them.
     recorded: Cell<(u64, u64)>,
 }
 
@@ -226,8 +226,8 @@ impl<P> Driver<P> {
         Ok(None)
     }
 
-    /// Makes a worker thread do `job` for a parked party. Its result completes the token. A party that leaves,
-    /// or a close, does not wait for it: the job owns everything that it uses.
+    /// Makes a worker thread do `job` for a parked party. The result of the job completes the token. A party that
+    /// leaves, or a close, does not wait for the job, which owns everything that it uses.
     pub fn offload(&self, token: Token, job: Job) -> Result<()> {
         self.run_job(token, job, false)
     }
@@ -256,8 +256,8 @@ impl<P> Driver<P> {
         Ok(())
     }
 
-    /// Asks for the operation of `token` to end. Its completion still comes, and may say that it has
-    /// succeeded already. Work that a worker thread has begun goes on, except an open that waits.
+    /// Asks for the operation of `token` to end. Its completion still comes, and may say that it has already succeeded.
+    /// Work that a worker thread has begun goes on, except an open, a splice or a tee.
     pub fn cancel(&self, token: Token) -> Result<()> {
         if !self.parks.borrow().in_flight.is_submitted(token) {
             return Ok(());
@@ -270,7 +270,7 @@ impl<P> Driver<P> {
         self.end(token)
     }
 
-    /// Completes an operation that nobody has begun.
+    /// Completes an operation with `-ECANCELED`. Neither the backend nor a worker has begun it.
     fn call_off(&self, token: Token) {
         if self.recorder.is_on() {
             self.record_completed(token, -libc::ECANCELED);
@@ -291,11 +291,12 @@ impl<P> Driver<P> {
         self.backend.borrow_mut().cancel(token, &self.counts)
     }
 
-    /// Asks for the operation of `token` to end, as [`cancel`](Self::cancel), and takes its completion if that
-    /// comes without waiting, as it does for all operations that wait for a descriptor. `None` when the party
-    /// must park until it comes.
+    /// Asks for the operation of `token` to end, as [`cancel`](Self::cancel). Takes its completion if that comes
+    /// without waiting: it does when the operation waits for a descriptor. `None` when the party must park until it
+    /// comes.
     pub fn cancel_now(&self, token: Token) -> Result<Option<Wakeup>> {
-        // Submitting runs the cancel; what it ended is reported by deferred work, one more look.
+        // The first look submits the request to cancel, which runs at once. Deferred work of the kernel then reports
+        // the ended operation, which takes one more look.
         const LOOKS_MAX: usize = 3;
         self.cancel(token)?;
         self.end_guard(token)?;
@@ -316,15 +317,15 @@ impl<P> Driver<P> {
         self.parks.borrow().in_flight.is_submitted(token)
     }
 
-    /// Wakes the party of `token` with [`Wakeup::TimedOut`] after `timeout`, unless something
-    /// wakes it earlier. `None` takes the deadline back; so does a timeout beyond the clock.
+    /// Wakes the party of `token` with [`Wakeup::TimedOut`] after `timeout`, unless something wakes it earlier. `None`
+    /// clears the deadline, and so does a timeout beyond the end of the clock.
     pub fn set_timeout(&self, token: Token, timeout: Option<Duration>) {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.parks.borrow_mut().limit(token, deadline);
     }
 
-    /// Lets the party of `token` go on, after those that are ready. Nothing happens when it has
-    /// left, or may go on already. Any thread, see the module's documentation.
+    /// Lets the party of `token` go on, after those that are ready. Nothing happens when it has left, or may go on
+    /// already. Any thread may call it: see the module's documentation.
     pub fn wake(&self, token: Token) {
         self.parks.borrow_mut().fire(token, Wakeup::Woken);
         if self.recorder.is_on() {
@@ -415,14 +416,13 @@ impl<P> Driver<P> {
         Ok(())
     }
 
-    /// Takes completions. True when the kernel and the workers are done with all memory lent to
-    /// them.
+    /// Takes completions. Returns whether no operation is left that a close must wait for.
     pub fn is_idle(&self) -> bool {
         self.collect();
         self.parks.borrow().in_flight.awaited_count() == 0
     }
 
-    /// Whether the kernel still sends from memory although the call is over. The peer may put the end of that off
+    /// Whether the kernel still uses memory of calls that have their result. Their peers may put the end of that off
     /// for ever.
     pub fn lends(&self) -> bool {
         self.collect();

@@ -17,7 +17,7 @@ pub(super) struct Parks<P> {
     pub ready: ReadyQueue,
     /// Descriptors that somebody is closing, each with the number of the close: see `closing.rs`.
     pub closing: Vec<(RawFd, u64)>,
-    /// Operations that the owner has to cancel for that.
+    /// Operations that the owner has to cancel for a close.
     pub ending: Vec<Token>,
 }
 
@@ -49,8 +49,8 @@ impl<P> Parks<P> {
         }
     }
 
-    /// As [`set_deadline`](Self::set_deadline), for a limit: where the deadline is the operation itself, the earlier
-    /// of the two counts.
+    /// As [`set_deadline`](Self::set_deadline), for a limit. The end of an alarm stays its deadline, unless the limit
+    /// comes earlier.
     pub fn limit(&mut self, token: Token, limit: Option<Instant>) {
         if !self.in_flight.is_alarm(token) || self.in_flight.limit_alarm(token, limit) {
             self.set_deadline(token, limit);
@@ -62,7 +62,7 @@ impl<P> Parks<P> {
         self.next_deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    /// Fires the deadlines that have passed, and tells of each.
+    /// Fires the deadlines that have passed, and calls `tell` for each.
     pub fn expire(&mut self, now: Instant, mut tell: impl FnMut(Token, Wakeup)) {
         loop {
             let in_flight = &self.in_flight;
@@ -73,7 +73,7 @@ impl<P> Parks<P> {
             self.in_flight.set_deadline(token, None);
             let is_over = self.in_flight.is_alarm(token) && !self.in_flight.is_limited(token);
             if self.in_flight.goes_on_in_time(token) && !is_over {
-                // It may wait on afterwards.
+                // The party may take its wakeup and wait again.
                 self.set_deadline(token, now.checked_add(AGAIN));
                 continue;
             }

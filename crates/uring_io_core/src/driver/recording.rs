@@ -1,4 +1,4 @@
-//! What a driver records while it has a log.
+//! The records that a driver writes while it has a log.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use crate::recorder::{nanoseconds, short, Common, Details, Event, Log, NOWHERE};
 use crate::token::Token;
 
 impl<P> Driver<P> {
-    /// Records everything in this log from now on; nothing without one. Returns the log before.
+    /// Records everything in this log from now on, or nothing when there is none. Returns the log before.
     pub fn record_in(&self, log: Option<Box<Log>>) -> Option<Box<Log>> {
         let counts = self.counts.snapshot();
         self.recorded.set((counts.submissions, counts.enters));
         self.recorder.set(log)
     }
 
-    /// Whether it records.
+    /// Whether the driver records.
     #[inline]
     pub fn is_recorded(&self) -> bool {
         self.recorder.is_on()
     }
 
-    /// Looks at the log, while it records.
+    /// Calls `look` with the log, if the driver records.
     pub fn with_log<R>(&self, look: impl FnOnce(&mut Log) -> R) -> Option<R> {
         self.recorder.with(look)
     }
@@ -40,7 +40,8 @@ impl<P> Driver<P> {
         self.recorder.record_left(party, token.to_bits());
     }
 
-    /// Records that a party waits, and for what; for an operation that it is about to begin, where that is nothing.
+    /// Records that a party waits, and for what. [`Common::Nothing`] stands for an operation that the party is about to
+    /// begin.
     pub fn record_park(&self, party: u64, token: Token, purpose: Common) {
         let token = token.to_bits();
         if purpose == Common::Nothing {
@@ -76,14 +77,14 @@ impl<P> Driver<P> {
         self.recorder.record(Event::Started, &details);
     }
 
-    /// Says that Ruby code runs although no party does.
+    /// Notes that Ruby code runs although no party does.
     pub fn note_stir(&self) {
         if self.recorder.is_on() {
             self.recorder.stir();
         }
     }
 
-    /// Records that the owner is back from [`wait`](Self::wait), and has what it must have to go on.
+    /// Records that the owner is back from [`wait`](Self::wait), and has the lock that it needs to go on.
     pub fn note_back(&self) {
         if self.recorder.is_on() {
             self.record_back();
@@ -97,7 +98,7 @@ impl<P> Driver<P> {
         self.record_entered(Event::Entered, self.last_wait.get(), locked);
     }
 
-    /// Records a call into the kernel, to wait or not, with what was submitted since the last one.
+    /// Records a call into the kernel, to wait or not, and how many submissions there were since the last one.
     #[cold]
     pub(super) fn record_entered(&self, event: Event, length: Duration, locked: Duration) {
         let counts = self.counts.snapshot();
@@ -129,7 +130,7 @@ impl<P> Driver<P> {
         }
     }
 
-    /// Records an operation that is begun under a token.
+    /// Records that an operation begins under a token.
     #[cold]
     pub(super) fn record_submitted(&self, token: Token, operation: &Operation) {
         let length = match operation {
@@ -154,7 +155,7 @@ impl<P> Driver<P> {
         self.recorder.record(Event::Done, &details);
     }
 
-    /// Records a call that is begun.
+    /// Records that a call begins.
     #[cold]
     pub(super) fn record_call(&self, token: Token, call: &Call) {
         let details = Details {

@@ -1,4 +1,4 @@
-//! Turns: who runs next, when the backend is looked at, and when the thread waits in it.
+//! Turns: who runs next, when the driver looks at the backend, and when the thread waits there.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use crate::token::Token;
 /// Entries of the ready queue that the driver serves before it looks at a backend whose look costs a system call.
 const SERVED_MAX: usize = 64;
 
-/// Operations that may complete at once before one has to wait its turn, so that a party whose input never runs
-/// dry cannot keep others from running.
+/// How many operations may complete at once before a party has to wait its turn. So a party whose input never runs dry
+/// cannot keep others from running.
 const DONE_AT_ONCE_MAX: usize = 256;
 
 impl<P> Driver<P> {
@@ -24,10 +24,9 @@ impl<P> Driver<P> {
         !self.parks.borrow().ready.is_empty()
     }
 
-    /// Whether one more operation may be over without its party parking. False after many in a row:
-    /// then others must have a turn first, because this party's input may never run dry. Operations
-    /// from before another party ran do not count, so that a party which does little at a time always
-    /// does it in one go.
+    /// Whether one more operation may complete at once, and counts it if so. False after many in a row: then others
+    /// must have a turn first, because this party's input may never run dry. Operations from before another party ran
+    /// do not count, so a party that does little at a time always does it in one go.
     pub fn may_do_at_once(&self) -> bool {
         let may = !self.is_row_over();
         if may {
@@ -47,7 +46,7 @@ impl<P> Driver<P> {
     }
 
     /// Whether a party that gives control away may have it back before everybody else. False when it has had control
-    /// for long since the driver last looked at the backend; the driver then looks at it before the party's next turn.
+    /// for long since the driver last looked at the backend. The driver then looks before the party's next turn.
     pub fn may_stay_first(&self) -> bool {
         let mut lead = self.lead.get().unwrap_or_else(Lead::new);
         let may = lead.goes_on();
@@ -76,7 +75,7 @@ impl<P> Driver<P> {
         }
     }
 
-    /// Lets everybody go on who may, for an owner that has no turns. Whether there was somebody.
+    /// Hands out all parties that may go on, for an owner without turns. Returns whether there were any.
     pub fn hand_out_all(&self) -> bool {
         let mut parks = self.parks.borrow_mut();
         let mut any = false;
@@ -86,7 +85,7 @@ impl<P> Driver<P> {
         any
     }
 
-    /// Begins a turn: passes on what is queued, takes completions, expires deadlines.
+    /// Begins a turn: submits queued operations, takes completions, expires deadlines.
     pub fn begin_turn(&self) -> Result<Turn> {
         self.collect();
         if !self.parks.borrow().timers.is_empty() {
@@ -105,8 +104,9 @@ impl<P> Driver<P> {
         Ok(Turn::Ready)
     }
 
-    /// Whether a backend whose look costs a system call is to be asked. The turns since the last time may have been few
-    /// and long, so the time counts as well: what is ready waits for two turns, or for a tick of the system's clock.
+    /// Whether it is time to look at a backend whose look costs a system call. The turns since the last look may have
+    /// been few and long, so time counts as well: an event waits for two turns if they are long, or for a tick of the
+    /// system's clock if they are short.
     fn is_look_due(&self) -> bool {
         let now = platform::coarse();
         let since = self.put_off.get().unwrap_or(now);
@@ -116,7 +116,7 @@ impl<P> Driver<P> {
             || self.done_at_once.get() >= DONE_AT_ONCE_MAX
     }
 
-    /// Waits in the kernel, having passed on what is queued. Begin a turn afterwards.
+    /// Submits queued operations and waits in the kernel. Begin a turn afterwards.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
         let start = Instant::now();
         self.looked();
@@ -130,8 +130,8 @@ impl<P> Driver<P> {
         result
     }
 
-    /// Says whether the owner is in [`wait`](Self::wait) or about to be, so that `wake` from another thread must
-    /// reach into the kernel. Set it before other threads can run.
+    /// Says whether the owner is in [`wait`](Self::wait) or about to be. If it is, `wake` from another thread reaches
+    /// into the kernel. Call this before other threads can run.
     pub fn set_waiting(&self, waiting: bool) {
         self.waiting.set(waiting);
     }
@@ -160,7 +160,7 @@ impl<P> Driver<P> {
         Ok(())
     }
 
-    /// Passes on what is queued and takes what is ready, without waiting.
+    /// Submits queued operations and takes completions, without waiting.
     pub fn look(&self) -> Result<()> {
         self.looked();
         if self.recorder.is_on() {
@@ -204,7 +204,7 @@ impl<P> Driver<P> {
         for (token, turnabout) in parks.in_flight.take_turnabouts() {
             // A ring that refuses this has failed, and says so at the next enter.
             let _ = match turnabout {
-                // It may have ended by itself meanwhile.
+                // The stream may have ended by itself meanwhile.
                 Turnabout::End if !parks.in_flight.is_submitted(token) => Ok(()),
                 Turnabout::End => backend.cancel(token, &self.counts),
                 Turnabout::Start => self.start_again(&mut parks, &mut backend, token),
