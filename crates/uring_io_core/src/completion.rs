@@ -1,4 +1,4 @@
-//! What becomes of an operation: how it was started, and what the backend says of it in the end.
+//! How an operation starts, and how the backend says that it is over.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use crate::operation::Transfer;
 
 /// The state of an operation after its start.
 pub(crate) enum Started {
-    /// It is over: its result. No completion comes.
+    /// The operation is over, with this result. No completion comes.
     Done(i32),
     /// A completion will come.
     Submitted,
-    /// This backend can only do it by blocking: for the worker pool.
+    /// This backend can only do it by blocking: a worker thread does it.
     Blocking(Transfer),
 }
 
 /// The state of a call after its start.
 pub(crate) enum StartedCall {
-    /// It is over: its result. No completion comes.
+    /// The call is over, with this result. No completion comes.
     Done(i32),
     /// A completion will come.
     Submitted,
-    /// It is to be made by blocking: for the worker pool.
+    /// The call blocks: a worker thread makes it.
     Blocking,
-    /// It is a matter of time only.
+    /// The call only lets time pass.
     Timer(Duration),
 }
 
@@ -33,9 +33,9 @@ pub(crate) struct Completion {
     pub result: i32,
     /// Whether another completion of the same operation will come.
     pub more: bool,
-    /// Whether it says no more than that memory which is lent is free: `result` is none.
+    /// Whether it is only a notice: the kernel no longer uses lent memory. Then `result` means nothing.
     pub notice: bool,
-    /// The bytes themselves, where they did not go into memory of the operation.
+    /// The bytes themselves, when they did not go into memory of the operation.
     pub bytes: Vec<u8>,
 }
 

@@ -18,7 +18,7 @@ pub enum Memory {
 }
 
 impl Memory {
-    /// Its place and size, at most as much as one system call takes.
+    /// The place and size of the memory. The size is at most as much as one system call takes.
     pub(crate) fn lend(&self) -> LentBuffer {
         match self {
             Self::Owned(bytes) => LentBuffer::of(bytes),
@@ -34,23 +34,23 @@ impl std::fmt::Debug for Memory {
     }
 }
 
-/// Memory that the calls of a chain hand on from one to the next. The chain keeps them in order: at
-/// no time do two of them use it, and nobody looks before all are over.
+/// Memory that the calls of a chain pass on from one to the next. The chain keeps its calls in order, so no two of them
+/// use the memory at the same time. Nobody looks at it before all are over.
 pub struct SharedMemory(Box<UnsafeCell<[u8]>>);
 
-// SAFETY: it is used by one call of a chain at a time, on whatever thread that is made.
+// SAFETY: only one call of a chain at a time uses the memory, and that call may run on any thread.
 unsafe impl Send for SharedMemory {}
-// SAFETY: as above; through a shared reference only its address and length are read.
+// SAFETY: as above. The safe methods read only the address and the length through a shared reference.
 unsafe impl Sync for SharedMemory {}
 
 impl SharedMemory {
-    /// That many bytes, all zero; `None` where there is no such memory.
+    /// `length` bytes, all zero. `None` when there is not enough memory.
     pub fn new(length: usize) -> Option<Self> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(length).ok()?;
         bytes.resize(length, 0);
         let bytes = Box::into_raw(bytes.into_boxed_slice());
-        // SAFETY: an UnsafeCell has the layout of what is in it, and the box was just let go of.
+        // SAFETY: an UnsafeCell has the layout of its content, and `into_raw` has just given the box up.
         Some(Self(unsafe {
             Box::from_raw(bytes as *mut UnsafeCell<[u8]>)
         }))
@@ -65,15 +65,15 @@ impl SharedMemory {
     ///
     /// # Safety
     ///
-    /// Every call that uses the memory has completed.
+    /// Every call that uses the memory must have completed.
     pub unsafe fn bytes(&self, length: usize) -> &[u8] {
-        // SAFETY: nobody writes to it any more.
+        // SAFETY: the caller promises that all calls have completed, so nobody writes to the memory any longer.
         let all = unsafe { &*self.0.get() };
         &all[..length.min(all.len())]
     }
 }
 
-/// One piece of memory of a vectored transfer, as `struct iovec` has it.
+/// One piece of memory of a vectored transfer, laid out as `struct iovec`.
 #[repr(C)]
 pub(crate) struct Segment {
     address: *mut u8,
@@ -101,18 +101,18 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// These, in this order.
+    /// The pieces, in this order.
     pub fn new(memories: Vec<Memory>) -> Self {
         let segments = memories.iter().map(Segment::of).collect();
         Self { memories, segments }
     }
 
-    /// Where the kernel finds them, and how many there are.
+    /// Where the kernel finds the segments, and how many there are.
     pub(crate) fn place(&self) -> (*const libc::iovec, u32) {
         (self.segments.as_ptr().cast(), self.segments.len() as u32)
     }
 
-    /// Bytes of all together.
+    /// The bytes of all pieces together.
     pub(crate) fn length(&self) -> usize {
         self.segments.iter().map(|segment| segment.length).sum()
     }
@@ -131,14 +131,14 @@ pub struct Message {
     memory: Memory,
     address: libc::sockaddr_storage,
     address_length: usize,
-    /// In words, which is how `struct cmsghdr` is aligned.
+    /// In words of 8 bytes, for the alignment of `struct cmsghdr`.
     control: Vec<u64>,
     control_length: usize,
 }
 
 impl Message {
-    /// One to be sent: to an address, unless the socket is connected, with ancillary data as
-    /// cmsg(3) lays it out.
+    /// A message to send, with ancillary data as cmsg(3) lays it out. It needs an address unless the socket is
+    /// connected.
     pub fn to_send(memory: Memory, address: Option<Address>, control: &[u8]) -> Self {
         let mut message = Self::to_receive(memory, control.len());
         message.address_length = 0;
@@ -154,9 +154,9 @@ impl Message {
         message
     }
 
-    /// One to be received: data into `memory`, and at most so many bytes of ancillary data.
+    /// A message to receive: data into `memory`, and at most `control_length` bytes of ancillary data.
     pub fn to_receive(memory: Memory, control_length: usize) -> Self {
-        // SAFETY: all zeros is a header of nothing, and an address of no family.
+        // SAFETY: all zeros are a valid header, without any content, and a valid address, without a family.
         let (header, address) = unsafe { std::mem::zeroed() };
         Self {
             header,
@@ -169,7 +169,7 @@ impl Message {
         }
     }
 
-    /// The header, with its pointers to the rest, which must stay where it is until the call is over.
+    /// The header, with pointers to the other fields. The message must stay where it is until the call is over.
     pub(crate) fn header(&mut self) -> *mut libc::msghdr {
         self.header.msg_iov = std::ptr::from_mut(&mut self.segment).cast();
         self.header.msg_iovlen = 1;
@@ -189,11 +189,12 @@ impl Message {
         &self.memory
     }
 
-    /// The address that the kernel filled in, as a packed sockaddr; empty where there is none.
+    /// The address that the kernel filled in, as a packed sockaddr; empty when there is none.
     pub fn address(&self) -> &[u8] {
         let length = (self.header.msg_namelen as usize).min(size_of_val(&self.address));
         let bytes = std::ptr::from_ref(&self.address).cast();
-        // SAFETY: the bytes of the structure, which was made of zeros, so that all are initialised.
+        // SAFETY: `length` is at most the size of the structure, which was made of zeros: all its bytes are
+        // initialised.
         unsafe { std::slice::from_raw_parts(bytes, length) }
     }
 
@@ -202,17 +203,17 @@ impl Message {
         self.header.msg_flags
     }
 
-    /// Calls `take` with level, type and data of each piece of ancillary data that was received.
+    /// Calls `take` with the level, type and data of each piece of ancillary data that the kernel filled in.
     #[allow(clippy::unnecessary_cast, reason = "musl has lengths of 32 bits")]
     pub fn each_control(&self, mut take: impl FnMut(i32, i32, &[u8])) {
-        // SAFETY: the header is whole after the call, its control area is `self.control` of which the
-        // kernel has said how much it filled, and the macros stay inside of that.
+        // SAFETY: the call has completed the header. It points to `self.control` and says how much of that the kernel
+        // has filled in, and the macros stay inside of that.
         unsafe {
             let mut control = libc::CMSG_FIRSTHDR(&self.header);
             while let Some(found) = control.as_ref() {
                 let data = libc::CMSG_DATA(control);
                 let begins = data as usize - self.header.msg_control as usize;
-                // The kernel has cut off the data that did not fit, and does not count it in the length.
+                // The data ends with the control area, whatever its length says: the kernel may have cut it off.
                 let left = self.control_length.saturating_sub(begins);
                 let header = data as usize - control as usize;
                 let length = (found.cmsg_len as usize).saturating_sub(header);

@@ -16,8 +16,8 @@ pub enum Operation {
         /// The events to wait for.
         interest: Interest,
     },
-    /// Wait until a child changes its state, without reaping it. The result is 0. io_uring only
-    /// (Linux 6.7); elsewhere the result is `-ENOSYS`, before 6.7 `-EINVAL`.
+    /// Wait until a child changes its state, without reaping it. The result is 0. Only io_uring can do this (Linux
+    /// 6.7): before 6.7 the result is `-EINVAL`, and on other backends `-ENOSYS`.
     WaitChild(Children),
     /// Move bytes between a descriptor and a buffer. The result is the number of bytes, 0 at the
     /// end of the input.
@@ -121,7 +121,7 @@ impl Direction {
 pub enum Target {
     /// A socket: recv(2) and send(2).
     Socket,
-    /// A socket that may keep messages apart, as sockets of datagrams do, for writing: a send(2) that comes to `EAGAIN`
+    /// A socket to write to that may keep messages apart, as sockets of datagrams do. Its send(2) comes to `EAGAIN`
     /// instead of waiting for room. When a send of io_uring waits, newer kernels (seen on Linux 6.18) go on after the
     /// bytes that they took at the first try, and the peer of a UNIX socket gets an empty message.
     SocketAtOnce,
@@ -138,7 +138,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Whether it is always ready, so that nobody waits for it: a transfer takes as long as the disk.
+    /// Whether the target is always ready: nobody waits for it, and a transfer takes as long as the disk.
     pub(crate) const fn is_file(self) -> bool {
         match self {
             Self::File { .. } => true,
@@ -155,7 +155,7 @@ impl Target {
     }
 }
 
-/// Memory that the kernel may use until the completion of the operation it is given to.
+/// Memory that the kernel may use until the operation that it is lent to has completed.
 #[derive(Clone, Copy, Debug)]
 pub struct LentBuffer {
     address: usize,
@@ -183,7 +183,7 @@ impl LentBuffer {
         Self::at(bytes.as_ptr().cast_mut(), bytes.len())
     }
 
-    /// So many bytes at an address that stays valid until the call is over, as its maker knows.
+    /// `length` bytes at an address. The maker of the call keeps the address valid until the call is over.
     pub(crate) fn at(address: *mut u8, length: usize) -> Self {
         Self {
             address: address as usize,
@@ -202,7 +202,7 @@ impl LentBuffer {
     }
 }
 
-/// Kinds of readiness, in the numbers that `IO::READABLE`, `PRIORITY` and `WRITABLE` have in Ruby.
+/// Kinds of readiness, with the numbers of `IO::READABLE`, `IO::PRIORITY` and `IO::WRITABLE` in Ruby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interest(u8);
 
@@ -241,21 +241,22 @@ impl Interest {
         (Self::WRITABLE, libc::POLLOUT),
     ];
 
-    /// Whether urgent input is asked for.
+    /// Whether the interest includes urgent input.
     pub fn is_urgent(self) -> bool {
         self.0 & Self::PRIORITY.0 != 0
     }
 
-    /// Whether the poll(2) events of an operation are about this interest. io_uring wakes everybody when the
-    /// peer of a socket has closed its sending side (`IO_POLL_UNMASK`, io_uring/poll.c).
+    /// Whether the poll(2) events of a completed poll contain anything of this interest, an error or a hang-up. They
+    /// may not: io_uring wakes everybody when the peer of a socket has closed its sending side (`IO_POLL_UNMASK`,
+    /// io_uring/poll.c).
     pub fn is_settled_by(self, found: i32) -> bool {
         let known = self.poll_events() | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         found as i16 & known != 0
     }
 
-    /// Whether select(2) calls a descriptor ready for this interest when poll(2) finds this on it. A
-    /// hang-up lets nobody write, and neither a hang-up nor an error is exceptional (Linux,
-    /// fs/select.c).
+    /// Whether select(2) calls a descriptor ready for this interest when poll(2) finds these events on it. select(2)
+    /// takes a hang-up for input only. It takes an error for input and for room. It takes neither for an exceptional
+    /// condition (Linux, fs/select.c).
     pub fn is_selected_by(self, found: i32) -> bool {
         Self::told_by(found).is_some_and(|told| told.0 & self.0 != 0)
     }
@@ -276,7 +277,8 @@ impl Interest {
     /// The part of this interest that the poll(2) events `found` satisfy.
     ///
     /// An error on the descriptor satisfies everything: the next call on it will report it. A hang-up satisfies
-    /// readers. When poll(2) finds nothing else, it satisfies everybody, because nothing else will come.
+    /// readers. When poll(2) finds nothing else of the interest, a hang-up satisfies everybody, because nothing else
+    /// will come.
     pub fn satisfied_by(self, found: i32) -> Interest {
         let found = found as i16;
         let mut ready = 0;

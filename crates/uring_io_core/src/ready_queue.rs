@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::token::Token;
 
-/// First in, first out, in turns: one turn serves what was there at its start, so that parties
-/// which keep waking each other cannot keep the kernel from being asked.
+/// First in, first out, in turns. A turn serves the tokens that were there when it began. So parties that keep waking
+/// each other cannot keep the driver from asking the kernel.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyQueue {
     tokens: VecDeque<Token>,
@@ -36,12 +36,12 @@ impl ReadyQueue {
         self.tokens.pop_front()
     }
 
-    /// Begins a turn with all that is queued.
+    /// Begins a turn with all queued tokens.
     pub fn begin_turn(&mut self) {
         self.left_in_turn = self.tokens.len();
     }
 
-    /// Whether any turn has something to serve.
+    /// Whether no token is queued, for this turn or a later one.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }

@@ -1,8 +1,8 @@
 //! Deadlines of parks.
 //!
-//! A binary heap with lazy removal: cancelling only counts, and the heap is swept when more than
-//! half of it is cancelled. Nearly all timers are cancelled, so arming and cancelling must be
-//! cheap, while taking out expired ones may cost a logarithm.
+//! A binary heap with lazy removal: cancelling a timer only counts it, and a sweep removes the cancelled ones when they
+//! are more than half of the heap. Nearly all timers are cancelled, so arming and cancelling must be cheap. Taking out
+//! expired ones may take logarithmic time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,8 +12,8 @@ use crate::token::Token;
 
 /// Live timers, earliest first; two with the same deadline fire in no particular order.
 ///
-/// A timer is live while the caller's `is_live(token, deadline)` says so: the table that owns the
-/// token keeps its present deadline, and the heap finds out about changes only when it looks.
+/// A timer is live while the caller's `is_live(token, deadline)` says so. The in-flight table keeps the present
+/// deadline of each token, and the heap finds out about changes only when it asks.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Token)>>,

@@ -1,16 +1,16 @@
-//! Completion tokens: which park a completion, a timer or a wakeup belongs to.
+//! Tokens: they name the park that a completion, a timer or a wakeup belongs to.
 
-/// Identity of one park: a slot of the in-flight table and the generation it is in.
+/// The name of one park: a slot of the in-flight table, and the generation of that slot.
 ///
-/// A slot is used again and again; its generation goes up each time, so that a late wakeup for an
-/// earlier park is recognised and dropped. The kernel carries the token as `user_data`.
+/// The table uses a slot again and again, and raises its generation each time. So it recognises a late wakeup for an
+/// earlier park, and drops it. The kernel carries the token as `user_data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
 impl Token {
     /// The read of the waker's eventfd that is always in flight on io_uring.
     pub(crate) const WAKER: Self = Self::reserved(0);
-    /// Requests to cancel: their own completions say no more than those of their targets.
+    /// Requests to cancel. Nobody needs their own completions: those of their targets say all.
     pub(crate) const CANCEL: Self = Self::reserved(1);
 
     const RESERVED_SLOT: u32 = u32::MAX;
@@ -44,12 +44,12 @@ impl Token {
         self.0
     }
 
-    /// The token of the guard of the stream under this one: see `in_flight/guard.rs`.
+    /// The token of the guard of this stream: see `in_flight/guard.rs`.
     pub(crate) fn guard(self) -> Self {
         Self(self.0 | Self::GUARD)
     }
 
-    /// The token of the stream that this one is the guard of.
+    /// The token of the stream that has this guard; `None` when it is no guard's token.
     pub(crate) fn guarded(self) -> Option<Self> {
         (self.0 & Self::GUARD != 0).then_some(Self(self.0 & !Self::GUARD))
     }

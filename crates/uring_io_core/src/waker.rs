@@ -8,16 +8,16 @@ use crate::error::Result;
 use crate::platform;
 use crate::posix;
 
-/// An eventfd(2), or a pipe where there is none: readable from [`wake`](Waker::wake) until the
-/// driver drains it. The only type of this crate that other threads may share.
+/// An eventfd(2), or a pipe where there is none: readable from [`wake`](Waker::wake) until the driver drains it.
+/// Threads may share it.
 #[derive(Debug)]
 pub struct Waker {
     reader: AtomicI32,
-    /// The writing end, where it is not the reader.
+    /// The end to write to, if it is not the reader.
     writer: AtomicI32,
 }
 
-/// Stands for a descriptor that is not there.
+/// Stands for a missing descriptor.
 const NONE: RawFd = -1;
 
 impl Waker {
