@@ -20,8 +20,8 @@ use crate::stats::Counts;
 use crate::token::Token;
 
 impl Ring {
-    /// Queues a call, which stays where it is until its completion. An open that may wait for ever is left to the
-    /// caller (`Blocking`): it would keep one of the few workers of the ring from anything else.
+    /// Queues a call, which must stay at its place until its completion. Answers `Blocking` for an open that may wait
+    /// for ever, and leaves it to the caller: the open would keep one of the ring's few workers busy.
     pub fn start_call(
         &mut self,
         token: Token,
@@ -53,11 +53,11 @@ impl Ring {
         Ok(())
     }
 
-    /// Puts a call into the chain that `start_chain` starts.
+    /// Adds a call to the chain that `start_chain` queues.
     pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
         let mut entry = entries::linked_entry(token, call, link, last, self.timeouts_succeed());
         if patient_opening(call).is_some() {
-            // A look at it would be a system call, and a chain is one.
+            // Looking at the path first would cost a system call, and the whole chain costs only one.
             entry = entry.flags(Flags::ASYNC);
         }
         let checked = self
@@ -70,8 +70,8 @@ impl Ring {
         checked
     }
 
-    /// Submits the chain in one go, or nothing of it: a chain whose end is submitted later would be
-    /// two. `EBUSY` when the queue does not become empty enough.
+    /// Queues the whole chain, or nothing of it: a chain whose end is submitted later would be two. Fails with
+    /// `EBUSY` when the queue does not get enough room.
     pub fn start_chain(
         &mut self,
         counts: &Counts,
@@ -92,7 +92,7 @@ impl Ring {
             self.enter(Want::NOTHING, counts)?;
             self.completions(counts, &mut take);
             if !self.ring.submission().is_empty() {
-                // Only with a thread of the kernel that has yet to take what is there: it may need this CPU.
+                // The kernel has not taken all entries. A polling thread may need this CPU.
                 match tries {
                     ..SPINS => std::thread::yield_now(),
                     _ => std::thread::sleep(Duration::from_micros(50)),
@@ -102,13 +102,13 @@ impl Ring {
         Err(Error::new("io_uring_enter", libc::EBUSY))
     }
 
-    /// Forgets the chain that was put together.
+    /// Forgets the calls that [`link`](Self::link) has added.
     pub fn drop_chain(&mut self) {
         self.chain.clear();
     }
 
     /// Whether a chain goes on after a timeout whose time has passed (`IORING_TIMEOUT_ETIME_SUCCESS`, Linux 5.16).
-    /// The kernel does not tell; this feature came with the release after it.
+    /// The kernel does not report that. The feature below came with the next release.
     pub fn timeouts_succeed(&self) -> bool {
         const FEAT_CQE_SKIP: u32 = 1 << 11;
         setup::features(&self.ring, &self.limits) & FEAT_CQE_SKIP != 0
@@ -119,10 +119,11 @@ impl Ring {
         self.ring.params().sq_entries() as usize
     }
 
-    /// Fails when the kernel does not know the operation of an entry, refuses it to this ring, or would do it as
-    /// another user.
+    /// Fails when the kernel does not know the operation of an entry, refuses it to this ring, or would make the call
+    /// as another user.
     fn check(&self, entry: &Entry, call: &Call) -> Result<()> {
-        // Of commands the probe tells only that there are some; those for options came with this operation.
+        // The probe does not say which commands there are. Those for socket options came in the same release as
+        // WAITID.
         const WAITID: u8 = 50;
         let code = entry.get_opcode() as u8;
         let told_by = match call {
@@ -153,15 +154,15 @@ impl Ring {
         Ok(())
     }
 
-    /// Whether the kernel goes on with this call after its first completion. The probe lists operations and not their
-    /// abilities, but each of these abilities came with an operation.
+    /// Whether the kernel can make this call as a stream. The probe lists operations, not their abilities. A kernel
+    /// that has the operation chosen below has the ability, too.
     pub fn can_stream(&self, call: &Call) -> bool {
         const LINKAT: u8 = 39;
         const SOCKET: u8 = 45;
         const SEND_ZC: u8 = 47;
         const READ_MULTISHOT: u8 = 49;
         let companion = match call {
-            // The others take buffers that are registered, or are other operations.
+            // The other streams need registered buffers, or operations that a restricted ring refuses.
             _ if self.restricted && !matches!(call, Call::PollEach { .. }) => return false,
             Call::AcceptEach { .. } => SOCKET,
             Call::RecvEach { .. } => SEND_ZC,
@@ -185,7 +186,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Takes so many direct descriptors that are free.
+    /// Takes this many free direct descriptors.
     pub fn take_slots(&mut self, count: usize) -> Result<Vec<u32>> {
         self.unrestricted("a chain")?;
         self.slots.take(&self.ring, count)
@@ -196,21 +197,21 @@ impl Ring {
         self.slots.give(&self.ring, slots, is_open)
     }
 
-    /// Registers memory: its number.
+    /// Registers memory, and returns its number.
     pub fn register(&mut self, buffer: LentBuffer) -> Result<u16> {
         self.unrestricted("registered buffers")?;
         self.registered.add(&self.ring, buffer)
     }
 
-    /// Forgets memory that nothing in flight uses.
+    /// Ends the registration of memory. Nothing in flight may use it.
     pub fn unregister(&mut self, number: u16) -> Result<()> {
         self.registered.remove(&self.ring, number)
     }
 }
 
-/// The path that a call opens, if the open may have to wait, as a FIFO does for its other end. The kernel tries every
-/// open with `O_NONBLOCK` first. That opens a FIFO without waiting, or fails (`io_openat2`, io_uring/openclose.c).
-/// `IOSQE_ASYNC` leaves the try out, and costs a worker's turn.
+/// The path that a call opens, if the open may have to wait, as a FIFO waits for its other end. The kernel tries
+/// every open with `O_NONBLOCK` first, which opens a FIFO without waiting, or fails (`io_openat2`,
+/// io_uring/openclose.c). `IOSQE_ASYNC` leaves that try out, and costs a turn in a worker of the kernel.
 fn patient_opening(call: &Call) -> Option<Opening<'_>> {
     const NEVER_WAITS: i32 = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY;
     call.opening()

@@ -1,4 +1,4 @@
-//! Calls as submission queue entries.
+//! Turns calls into submission queue entries.
 
 use std::os::fd::RawFd;
 
@@ -10,10 +10,10 @@ use crate::memory::Memory;
 use crate::operation::Target;
 use crate::token::Token;
 
-/// The group of buffers that what is received over and over goes into.
+/// The group of buffers that streams receive into.
 pub(super) const BUFFER_GROUP: u16 = 0;
 
-/// The entry for a call. Its pointers lead into the call, which the in-flight table keeps until the
+/// The entry for a call. Its pointers lead into the call, which the in-flight table keeps in place until the
 /// completion.
 pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
     let fd = types::Fd;
@@ -134,7 +134,7 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
             let how = std::ptr::from_ref(&**how).cast();
             opcode::OpenAt2::new(fd(*directory), path.as_ptr(), how).build()
         }
-        // A direct descriptor, whatever the link says.
+        // `fd` is a direct descriptor, whatever the link says.
         Call::Install { fd: slot } => {
             opcode::FixedFdInstall::new(types::Fixed(*slot as u32), 0).build()
         }
@@ -358,14 +358,14 @@ pub(super) fn entry(token: Token, call: &mut Call) -> Entry {
     entry.user_data(token.user_data())
 }
 
-/// The entry for the guard of a stream: a poll that only an error and a hang-up complete, of either side.
+/// The entry for the guard of a stream: a poll for no events, which only an error or a hang-up of either side ends.
 pub(super) fn guard(stream: Token, fd: RawFd) -> Entry {
     let poll = opcode::PollAdd::new(types::Fd(fd), 0).build();
     poll.user_data(stream.guard().user_data())
 }
 
-/// The entry for a call of a chain. `last` is the one that the chain ends with, `expires` says that the kernel
-/// can take the end of a timeout for success.
+/// The entry for a call of a chain. `last` says that the chain ends with this call, and `expires` that the kernel can
+/// count the end of a timeout as a success.
 pub(super) fn linked_entry(
     token: Token,
     call: &mut Call,
@@ -387,7 +387,7 @@ pub(super) fn linked_entry(
         flags |= Flags::FIXED_FILE;
     }
     let entry = match (&mut *call, slot) {
-        // The flag is not for these two: the kernel wants the slot in a field of its own.
+        // A close has the slot in a field of its own, without `FIXED_FILE`. An install has that flag already.
         (Call::Close { fd }, _) if link.direct => {
             flags = Flags::empty();
             opcode::Close::new(types::Fixed(*fd as u32)).build()
@@ -396,13 +396,14 @@ pub(super) fn linked_entry(
             flags = Flags::empty();
             entry(token, call)
         }
-        // Otherwise the end of the time counts as a failure and breaks the chain.
+        // Without this flag the end of the timeout counts as a failure and breaks the chain.
         (Call::Timeout { length }, _) if expires => {
             opcode::Timeout::new(std::ptr::from_ref(&**length).cast())
                 .flags(types::TimeoutFlags::ETIME_SUCCESS)
                 .build()
         }
-        // Neither of these may be close-on-exec: they are in no table that survives.
+        // A direct descriptor must not be close-on-exec: it is not in the process's table of descriptors, which exec
+        // keeps.
         (
             Call::Open {
                 directory,
@@ -475,7 +476,7 @@ fn place(memory: &Memory) -> (*mut u8, u32) {
     (buffer.address(), buffer.length() as u32)
 }
 
-/// Offset -1 means the file's own position (Linux 5.6), and is what sockets and pipes want.
+/// Offset -1 means the file's own position (Linux 5.6). It is also right for sockets and pipes.
 fn position(target: Option<Target>) -> u64 {
     target.and_then(Target::offset).unwrap_or(u64::MAX)
 }

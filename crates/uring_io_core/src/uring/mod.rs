@@ -36,7 +36,7 @@ use releases::Operations;
 use submission::{WakeBuffer, Want};
 use tables::{Registered, Slots};
 
-/// One ring and what waits to get into it.
+/// One ring, and its backlog of entries that do not fit the submission queue.
 pub(crate) struct Ring {
     ring: ManuallyDrop<IoUring>,
     backlog: VecDeque<Entry>,
@@ -48,37 +48,38 @@ pub(crate) struct Ring {
     timed_enter: bool,
     /// The process that made the ring: a forked child must not touch it.
     owner: u32,
-    /// As whom a thread of the kernel makes the calls, where there is one: it keeps the user and group
-    /// that made the ring.
+    /// The user and group that made the ring, if it has a polling thread. That thread of the kernel makes all calls
+    /// as this user and group.
     maker: Option<(libc::uid_t, libc::gid_t)>,
-    /// The operations of the kernel, without those that a test hides.
+    /// The operations that the kernel has, except those that a test hides.
     operations: Operations,
-    /// Those of them that a filter refuses.
+    /// The operations among them that a filter refuses.
     denied: Operations,
     /// Whether the kernel allows only the operations that a scheduler submits itself.
     restricted: bool,
     limits: Mask,
     intake: Option<Intake>,
-    /// The entries of the chain that is being made.
+    /// The entries that [`link`](Self::link) has collected for the next chain.
     chain: Vec<Entry>,
     slots: Slots,
     registered: Registered,
-    /// Made when first used.
+    /// The buffers of streams, made when first used.
     buffers: Option<BufferGroup>,
-    /// Completions that the next wait is for, if they come soon.
+    /// How many completions the next wait asks for. After [`PATIENCE_US`] one is enough.
     wanted: u32,
-    /// Descriptors of the most recently queued entries, in order. The list covers at least every entry that
-    /// the kernel has not taken yet: it resolves a descriptor only when it takes the entry.
+    /// Descriptors of the most recently queued entries, in order. The list covers every entry that the kernel has not
+    /// taken yet, except those of chains and of calls that do not wait for their descriptor. The kernel resolves a
+    /// descriptor only when it takes the entry.
     queued: Vec<RawFd>,
-    /// How long to look for completions before waiting for them in the kernel: zero without a thread
-    /// of the kernel that brings them meanwhile.
+    /// How long a wait looks for completions by itself before it waits in the kernel. Zero without a polling thread,
+    /// because nothing would bring completions meanwhile.
     spin: Duration,
 }
 
-/// How long a wait for several completions is content with all of them only. A wakeup by another thread
-/// waits as long.
+/// How long a wait for several completions insists on all of them. After that, one is enough. A wakeup by another
+/// thread can be delayed by as much.
 const PATIENCE_US: u32 = 10_000;
-/// The longest that a wait looks for completions by itself where the kernel has a thread for them.
+/// The longest time that a wait looks for completions by itself, on a ring with a polling thread.
 const SPIN_MAX: Duration = Duration::from_millis(20);
 /// `IORING_FEAT_MIN_TIMEOUT`, Linux 6.12.
 const FEAT_MIN_TIMEOUT: u32 = 1 << 15;
@@ -86,7 +87,7 @@ const FEAT_MIN_TIMEOUT: u32 = 1 << 15;
 impl Ring {
     pub fn new(options: &Options, waker: Arc<Waker>) -> Result<Self> {
         let mut ring = setup::create(options)?;
-        // A filter may deny one call alone: then the whole of it does without, not half.
+        // A filter may deny a single one of io_uring's system calls. Then this fails: half a ring is of no use.
         let operations = setup::probe(&ring, &options.limits)?;
         if options.restrict {
             let is_allowed = |code: &u8| options.limits.denied >> code & 1 == 0;
@@ -132,15 +133,16 @@ impl Ring {
         Ok(())
     }
 
-    /// Submits what is queued for this descriptor: once it is closed the number may be another's. False
-    /// when the kernel takes it not now: what is queued cannot be taken back.
+    /// Submits the queued entries for a descriptor that somebody is about to close: afterwards its number may belong
+    /// to another file. Returns false when the kernel does not take them now. The caller has to try again then,
+    /// because nobody can withdraw a queued entry.
     pub fn before_close(
         &mut self,
         fd: RawFd,
         counts: &Counts,
         mut take: impl FnMut(Token, Completion),
     ) -> Result<bool> {
-        // A thread of the kernel takes entries when it comes to them.
+        // A polling thread takes entries in its own time.
         let yields = if self.spin.is_zero() { 0 } else { 100 };
         for _ in 0..=yields {
             if !self.queued.contains(&fd) {
@@ -156,13 +158,13 @@ impl Ring {
         Ok(!self.queued.contains(&fd))
     }
 
-    /// Whether an entry for this descriptor may be one that the kernel has yet to take.
+    /// Whether the kernel may still have to take an entry for this descriptor.
     pub fn has_queued(&mut self, fd: RawFd) -> bool {
         self.forget_taken();
         self.queued.contains(&fd)
     }
 
-    /// Forgets descriptors of entries that the kernel has taken. Each entry has one at most.
+    /// Forgets the descriptors of entries that the kernel has taken. The list has at most one for each entry.
     fn forget_taken(&mut self) {
         let left = self.ring.submission().len() + self.backlog.len();
         let taken = self.queued.len().saturating_sub(left);
@@ -174,13 +176,13 @@ impl Ring {
         self.ring.as_raw_fd()
     }
 
-    /// Tells the next wait that it is for so many completions, if they come soon.
+    /// Makes the next wait ask for this many completions, if they come soon: see [`PATIENCE_US`].
     pub fn want(&mut self, completions: usize) {
         let most = self.ring.params().cq_entries() as usize;
         self.wanted = completions.clamp(1, most) as u32;
     }
 
-    /// Looks for completions for some time without a system call. Whether there are some.
+    /// Looks for completions without a system call, for at most this time. Returns whether there are some.
     pub fn spin(&mut self, most: Duration) -> bool {
         let most = most.min(self.spin);
         if most.is_zero() {
@@ -214,11 +216,11 @@ impl Ring {
         let refused = !self.backlog.is_empty();
         self.backlog.push_back(entry);
         if refused {
-            // The kernel was asked for this one's sake already: the next look asks again.
+            // An earlier push has already entered the kernel to make room. The next look does so again.
             return Ok(());
         }
         if let Err(error) = self.enter(Want::NOTHING, counts) {
-            // After a refusal the caller frees the memory that the entry points to.
+            // When this fails, the caller frees the memory that the entry points to.
             self.backlog.pop_back();
             return Err(error);
         }
@@ -235,7 +237,7 @@ impl Ring {
         }
     }
 
-    /// Submits what is queued, without waiting. No system call when there is nothing to do.
+    /// Submits the queued entries without waiting. Makes no system call when there is nothing to do.
     pub fn flush(&mut self, counts: &Counts) -> Result<()> {
         loop {
             self.drain_backlog();
@@ -251,7 +253,7 @@ impl Ring {
         }
     }
 
-    /// Submits what is queued and waits for a completion, a wakeup, a signal or the timeout.
+    /// Submits the queued entries, and waits for a completion, a wakeup, a signal or the timeout.
     pub fn wait(&mut self, timeout: Option<Duration>, counts: &Counts) -> Result<()> {
         self.drain_backlog();
         if !self.wake_armed {
@@ -260,10 +262,11 @@ impl Ring {
             self.wake_armed = true;
         }
         if !self.backlog.is_empty() {
-            // More is queued than fits: only completions can make room, so take those at hand.
+            // Not all entries fit into the queue. The caller takes the completions that are there: only that makes
+            // room.
             self.flush(counts)?;
             if !self.spin.is_zero() && !self.backlog.is_empty() {
-                // A thread of the kernel has yet to take what is there: it may need this CPU.
+                // The polling thread has not taken all entries yet. It may need this CPU.
                 std::thread::yield_now();
             }
             return Ok(());
@@ -278,7 +281,7 @@ impl Ring {
         if timeout.is_some() && !self.timed_enter {
             self.enter(Want::NOTHING, counts)?;
             if !self.ring.submission().is_empty() {
-                // Entries that the kernel has not taken would wait until the timeout passes.
+                // The kernel has not taken all entries. They would have to wait until the timeout passes.
                 return Ok(());
             }
             return self.poll(timeout.unwrap_or_default(), counts);
@@ -297,8 +300,8 @@ impl Ring {
         setup::features(&self.ring, &self.limits) & FEAT_MIN_TIMEOUT != 0
     }
 
-    /// Waits on the ring's descriptor: kernels without timed enter have no deferred work that
-    /// would keep it from becoming readable.
+    /// Waits with poll(2) on the ring's descriptor, on kernels without a timeout in io_uring_enter(2). Those have no
+    /// deferred work that would keep the descriptor from becoming readable.
     fn poll(&mut self, timeout: Duration, counts: &Counts) -> Result<()> {
         let fd = self.ring.as_raw_fd();
         counts.direct_calls.add(1);
@@ -327,9 +330,9 @@ impl Ring {
         }
     }
 
-    /// After a refusal. Entering the kernel without submitting delivers finished completions, which frees
-    /// memory; a refused submission does not deliver them. Where there are none a moment goes by, so that the
-    /// next try does not spin.
+    /// Makes progress after a refusal. Entering the kernel without submitting delivers finished completions, which
+    /// frees memory; a refused submission does not deliver them. Without completions this sleeps for a moment, so
+    /// that the next try does not spin.
     fn ease(&mut self, counts: &Counts) -> Result<()> {
         const MOMENT: Duration = Duration::from_millis(1);
         if !self.ring.completion().is_empty() {
@@ -348,7 +351,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Hands over the completions that are there.
+    /// Calls `take` with each completion that is there.
     pub fn completions(&mut self, counts: &Counts, mut take: impl FnMut(Token, Completion)) {
         for entry in self.ring.completion() {
             counts.completions.add(1);
@@ -376,8 +379,8 @@ impl Ring {
         }
     }
 
-    /// Ends the read of the waker, so that nothing of the ring's own is in flight. The caller
-    /// has seen to everything else.
+    /// Ends the read of the waker, so that the ring itself has nothing in flight. The caller has already ended
+    /// everything else.
     pub fn close(&mut self, counts: &Counts) {
         while self.wake_armed {
             self.waker.wake();
@@ -390,7 +393,7 @@ impl Ring {
         self.free_buffers();
     }
 
-    /// Gives the buffers of streams back. None is in flight; a forked child has none.
+    /// Frees the buffers of streams. No stream may be in flight. A forked child has not inherited the buffers.
     pub fn free_buffers(&mut self) {
         if let Some(buffers) = self.buffers.take() {
             if self.owner == std::process::id() {
@@ -402,7 +405,7 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // Without the completion of the wake read nobody knows whether the kernel is done with its buffer.
+        // While a read of the waker is in flight, the kernel may write to the buffer. Then the buffer leaks.
         if !self.wake_armed {
             self.wake_buffer.free();
         }
@@ -416,11 +419,11 @@ impl Drop for Ring {
 
 /// Why io_uring_enter(2) failed.
 enum Refusal {
-    /// It waited, and its wait is over. The caller looks again.
+    /// The wait is over. The caller looks again.
     EndOfWait,
-    /// It may succeed soon.
+    /// The call may succeed soon.
     ForNow,
-    /// The ring is of no use.
+    /// The ring is unusable.
     Failure,
 }
 
@@ -429,25 +432,25 @@ impl Refusal {
         match error.raw_os_error() {
             // The timeout of the wait has passed.
             Some(libc::ETIME) => Self::EndOfWait,
-            // A signal ended the wait: its handler is to run, and the wait may be over for its owner.
+            // A signal ended the wait. Its handler has to run, and after that the caller may have no reason to wait.
             Some(libc::EINTR) => Self::EndOfWait,
-            // Completions have overflowed, and not all of them fit into the queue: those in it come first.
+            // Completions have overflowed, and do not all fit into the queue. The caller first takes those in it.
             Some(libc::EBUSY) => Self::ForNow,
-            // The kernel had no memory for a request, and completed ones hold some.
+            // The kernel had no memory for a request. Completed requests hold some until it delivers them.
             Some(libc::EAGAIN) => Self::ForNow,
-            // It had none for what it keeps of a thread that submits (`io_uring_alloc_task_context`).
+            // The kernel had no memory for its record of the submitting thread (`io_uring_alloc_task_context`).
             Some(libc::ENOMEM) => Self::ForNow,
-            // The rest says that the call or the ring is wrong: EBADF, EBADFD, EEXIST, EFAULT, EINVAL, ENXIO,
+            // All others mean that the call or the ring is wrong: EBADF, EBADFD, EEXIST, EFAULT, EINVAL, ENXIO,
             // EOPNOTSUPP, EOWNERDEAD. Trying again would spin.
             _ => Self::Failure,
         }
     }
 }
 
-/// Longer waits gain nothing, and the kernel refuses what does not fit its clock.
+/// The longest timeout of a wait. The kernel rejects what does not fit its clock, and longer waits gain nothing.
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400 * 365);
 
-/// A worker that was signalled can let ERESTARTSYS through; callers know EINTR.
+/// Turns ERESTARTSYS, which a worker of the kernel may answer after a signal, into EINTR, which callers know.
 fn plain_result(result: i32) -> i32 {
     const ERESTARTSYS: i32 = 512;
     if result == -ERESTARTSYS {

@@ -1,5 +1,5 @@
-//! Which Linux has what: for every setup flag, feature and operation that the kernel can tell us about its
-//! name and the first release that has it.
+//! The setup flags, features and operations that the kernel can report: the name of each, and the first Linux release
+//! that has it.
 //!
 //! Sources are io_uring_setup(2), io_uring_enter(2) and `include/uapi/linux/io_uring.h`.
 
@@ -33,10 +33,10 @@ impl Mask {
 
 /// `IORING_SETUP_R_DISABLED`: the ring submits nothing until it is enabled.
 pub(super) const R_DISABLED: u32 = 1 << 6;
-/// It came together with what it is for, `IORING_REGISTER_RESTRICTIONS`.
+/// The first release of this flag, and of `IORING_REGISTER_RESTRICTIONS`, which it is for.
 pub(super) const RESTRICTIONS_SINCE: Release = (5, 10);
 
-/// A setup flag of the ladder, and the builder's method that asks for it.
+/// A setup flag of `setup::LADDER`, and the builder's method that asks for it.
 pub(super) struct SetupFlag {
     name: &'static str,
     pub bit: u32,
@@ -73,7 +73,7 @@ impl Operations {
             .is_some_and(|bits| bits & 1 != 0)
     }
 
-    /// The names of those that are in it.
+    /// The names of the operations in this set.
     pub(crate) fn names(self) -> Vec<&'static str> {
         let named = self.named().into_iter();
         named
@@ -81,7 +81,7 @@ impl Operations {
             .collect()
     }
 
-    /// Every operation that has a name here, in the kernel's numbering.
+    /// Every operation that has a name here, in the kernel's numbering, and whether it is in this set.
     pub(crate) fn named(self) -> Vec<(&'static str, bool)> {
         (0..)
             .zip(OPERATIONS)
@@ -100,7 +100,7 @@ pub(crate) fn of_features() -> Vec<(&'static str, Release)> {
     FEATURES.to_vec()
 }
 
-/// The first release of each flag of the ladder.
+/// The first release of each setup flag.
 pub(crate) fn of_setup_flags() -> Vec<(&'static str, Release)> {
     let flags = SETUP_FLAGS.iter();
     flags.map(|flag| (flag.name, flag.since)).collect()
@@ -127,7 +127,7 @@ pub(crate) fn named_features(bits: u32) -> Vec<(&'static str, bool)> {
         .collect()
 }
 
-/// Every flag of the ladder and whether `bits` has it.
+/// Every setup flag that has a name here and whether `bits` has it.
 pub(crate) fn named_setup_flags(bits: u32) -> Vec<(&'static str, bool)> {
     SETUP_FLAGS
         .iter()

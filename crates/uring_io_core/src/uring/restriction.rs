@@ -1,4 +1,4 @@
-//! Restricting a ring to what a scheduler submits itself (`IORING_REGISTER_RESTRICTIONS`, Linux 5.10).
+//! Restricts a ring to the operations that a scheduler submits itself (`IORING_REGISTER_RESTRICTIONS`, Linux 5.10).
 
 use io_uring::register::Restriction;
 use io_uring::IoUring;
@@ -6,15 +6,15 @@ use io_uring::IoUring;
 use super::releases::Operations;
 use crate::error::{Error, Result};
 
-/// Makes the kernel answer `EACCES` to operations other than these, to all flags of entries (`IOSQE_*`), and to
-/// every later registration; then enables the ring. Nobody can take that back.
+/// Makes the kernel answer `EACCES` to operations other than these, to all flags of entries (`IOSQE_*`), and to every
+/// later registration; then enables the ring. Nobody can undo that.
 ///
 /// The calling thread becomes the only one that may submit (`SINGLE_ISSUER`).
 pub(super) fn restrict(ring: &IoUring, opcodes: &[u8], known: Operations) -> Result<()> {
-    // From Linux 7.0 on registering is bounded only when something of it is allowed. This is what comes
-    // next, and what an enabled ring refuses.
+    // From Linux 7.0 on, the kernel restricts register operations only when the list allows one of them. The next
+    // call below makes this one, and an enabled ring refuses it.
     const ENABLE_RINGS: u8 = 12;
-    // A list with an operation that this kernel does not know is refused as a whole.
+    // The kernel rejects a list with an operation that it does not know.
     let known = opcodes.iter().filter(|&&code| known.supports(code));
     let mut allowed: Vec<Restriction> = known.map(|&code| Restriction::sqe_op(code)).collect();
     allowed.push(Restriction::register_op(ENABLE_RINGS));
@@ -39,7 +39,7 @@ mod tests {
     use crate::uring::submission::OPCODES;
     use crate::uring::trial::denied;
 
-    /// A ring of these options that is restricted to a scheduler's operations; None without restrictions.
+    /// A ring of these options, restricted to a scheduler's operations. None when the kernel has no restrictions.
     fn restricted(options: Options, test: &str) -> Option<(IoUring, Operations)> {
         if !has_io_uring(test) || !kernel_has(RESTRICTIONS_SINCE) {
             return None;
@@ -54,8 +54,8 @@ mod tests {
         Some((ring, operations))
     }
 
-    /// The kernel's answer to an entry of this operation and these flags. Its descriptor is invalid, and the rest of
-    /// it is zeros.
+    /// The kernel's answer to an entry of this operation and these flags. The entry's descriptor is invalid, and the
+    /// rest of it is zeros.
     #[allow(unsafe_code)]
     fn answer(ring: &mut IoUring, code: u8, flags: u8) -> i32 {
         let mut bytes = [0_u8; 64];
@@ -64,7 +64,7 @@ mod tests {
         // SAFETY: an entry is the 64 bytes of `struct io_uring_sqe`, for which all values are valid, and
         // this one has no address that the kernel could use.
         let entry: io_uring::squeue::Entry = unsafe { std::mem::transmute(bytes) };
-        // SAFETY: as above, there is nothing that must outlive the completion.
+        // SAFETY: as above. Nothing has to stay valid until the completion.
         unsafe { ring.submission().push(&entry) }.unwrap();
         ring.submit_and_wait(1).unwrap();
         let completion = ring.completion().next().unwrap();
@@ -79,13 +79,13 @@ mod tests {
             };
             for code in (0..128).filter(|&code| operations.supports(code)) {
                 let said = answer(&mut ring, code, 0);
-                // A newer kernel has operations that have no name here. Some of those are for entries of another
-                // size, and it looks at that first.
+                // A newer kernel has operations without a name here. Some of them need entries of another size, which
+                // the kernel checks first.
                 let known = OPERATIONS.get(usize::from(code));
                 let refused = said == -libc::EACCES || known.is_none() && said == -libc::EINVAL;
                 assert_eq!(refused, !OPCODES.contains(&code), "{code}: {known:?}");
             }
-            // A read takes every flag that there is. The last, CQE_SKIP, came with Linux 5.17.
+            // A read can have every flag. The last one, CQE_SKIP, came with Linux 5.17.
             for bit in 0..7 {
                 let said = answer(&mut ring, opcode::Read::CODE, 1 << bit);
                 let unknown = bit == 6

@@ -1,6 +1,6 @@
-//! Making a ring: setup flags from the newest kernel down to Linux 5.6, and the checks that it works.
+//! Makes a ring: tries the setup flags of the newest kernel first, down to those of Linux 5.6. Reads its abilities.
 //!
-//! The module `support` explains refusals.
+//! The module `support` explains why a ring cannot be made.
 #![allow(unsafe_code)]
 
 use io_uring::{IoUring, Parameters, Probe};
@@ -28,26 +28,26 @@ const LADDER: [u32; 6] = [
     0,
 ];
 
-/// `EINVAL` next to `SQPOLL`: a polling thread runs its own task work.
+/// Flags that the kernel rejects with `EINVAL` next to `SQPOLL`, because a polling thread runs its own task work.
 const REFUSED_WITH_SQPOLL: u32 = COOP_TASKRUN | TASKRUN_FLAG | DEFER_TASKRUN;
 
-/// The flags that bind a ring, or the end of its operations, to the thread that submits.
+/// The flags that bind a ring, or the completion of its operations, to the thread that submits.
 const OF_ONE_THREAD: u32 = SINGLE_ISSUER | DEFER_TASKRUN | COOP_TASKRUN | TASKRUN_FLAG;
 
-/// No ring smaller than this is tried when memory is short.
+/// The smallest ring to try when memory is short.
 const ENTRIES_MIN: u32 = 8;
 
-/// Makes a ring with the most that the kernel grants.
+/// Makes a ring with as many entries and flags as the kernel grants.
 ///
-/// The calling thread becomes the only one that may submit (`SINGLE_ISSUER`). A forked child has
-/// the descriptor but not the memory of the ring. Look at `params()` for the size obtained.
+/// The calling thread becomes the only one that may submit (`SINGLE_ISSUER`). A forked child inherits the ring's
+/// descriptor but not its memory. `params()` tells the size that the ring got.
 ///
-/// Fails with the error of the last `io_uring_setup`; `support::diagnose` explains it. The
-/// crate maps the ring's memory in the same step, so the errno can be that of mmap(2) as well.
-/// `EOPNOTSUPP` is ours: before Linux 5.11 a polling thread takes no ordinary descriptor. So is `ENOSYS`
-/// with a release: that of restrictions.
+/// Fails with the error of the last `io_uring_setup`, which `support::diagnose` explains. The crate maps the ring's
+/// memory in the same step, so the errno can also be that of mmap(2). Two errors are our own: `EOPNOTSUPP` when a
+/// polling thread takes no ordinary descriptors (before Linux 5.11), and `ENOSYS` with a release when the kernel has
+/// no restrictions.
 ///
-/// One that is to be restricted is disabled: see `restriction.rs`.
+/// With `restrict`, the ring stays disabled until `restriction::restrict` enables it.
 pub(crate) fn create(options: &Options) -> Result<IoUring> {
     let mut entries = options.entries;
     let mut step = 0;
@@ -74,7 +74,7 @@ pub(crate) fn create(options: &Options) -> Result<IoUring> {
     Ok(ring)
 }
 
-/// Asks once, for exactly these entries and flags.
+/// Calls io_uring_setup(2) once, with this number of entries and those of these flags that suit the options.
 fn build(options: &Options, entries: u32, flags: u32) -> Result<IoUring> {
     let flags = match options.sqpoll {
         Some(_) => flags & !REFUSED_WITH_SQPOLL,
@@ -131,7 +131,7 @@ pub(crate) fn probe(ring: &IoUring, limits: &Mask) -> Result<Operations> {
     Ok(Operations(supported & !limits.operations))
 }
 
-/// The `IORING_FEAT_*` bits of a ring, less those hidden.
+/// The `IORING_FEAT_*` bits of a ring, without those that a test hides.
 pub(crate) fn features(ring: &IoUring, limits: &Mask) -> u32 {
     words(ring.params())[5] & !limits.features
 }
@@ -181,10 +181,10 @@ pub(super) mod tests {
         ..PLAIN
     };
 
-    /// A release in which each step of the ladder is the best, in its order.
+    /// For each step of the ladder, in order, a release whose best step it is.
     pub const RELEASES: [Release; 6] = [(6, 6), (6, 1), (6, 0), (5, 19), (5, 18), (5, 6)];
 
-    /// Whether this machine makes rings at all; a test that cannot run says so.
+    /// Whether this machine can make rings. If it cannot, says that the test is skipped.
     pub fn has_io_uring(test: &str) -> bool {
         let made = create(&PLAIN);
         if let Err(error) = &made {

@@ -1,4 +1,4 @@
-//! Operations as submission queue entries, and the entry into the kernel.
+//! Turns operations into submission queue entries, and enters the kernel.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{fence, Ordering};
@@ -9,9 +9,8 @@ use crate::operation::{Direction, Operation, Target, Transfer};
 use crate::ring_options::Intake;
 use crate::token::Token;
 
-/// The operations of all entries that are made in this file, which is all that a scheduler submits, and
-/// the NOP that every ring begins with. A restricted ring makes these alone, and takes no flags with them:
-/// see `restriction.rs`.
+/// The opcodes of all entries that this file makes, and that of the NOP that `trial.rs` tries. A scheduler submits no
+/// others. A restricted ring takes only these, without any flags: see `restriction.rs`.
 pub(super) const OPCODES: [u8; 8] = [
     opcode::Nop::CODE,
     opcode::PollAdd::CODE,
@@ -23,7 +22,7 @@ pub(super) const OPCODES: [u8; 8] = [
     opcode::WaitId::CODE,
 ];
 
-/// Completes an entry.
+/// Gives an entry its token. Debug builds check that its opcode is in the list.
 fn listed(entry: Entry, token: Token) -> Entry {
     let code = entry.get_opcode() as u8;
     debug_assert!(OPCODES.contains(&code), "{code} is missing in OPCODES");
@@ -37,7 +36,7 @@ pub(super) fn entry(token: Token, operation: &Operation) -> Entry {
             opcode::PollAdd::new(types::Fd(fd), interest.poll_events() as u32).build()
         }
         Operation::Transfer(transfer) => transfer_entry(&transfer),
-        // Without a place for siginfo: who waits reaps the child itself and gets all from that.
+        // No place for siginfo: the caller reaps the child itself, and learns everything from that.
         Operation::WaitChild(children) => {
             opcode::WaitId::new(children.kind, children.id, children.changes | libc::WNOWAIT)
                 .build()
@@ -54,7 +53,7 @@ fn transfer_entry(transfer: &Transfer) -> Entry {
         (Target::Socket | Target::SocketAtOnce, Direction::Read) => {
             opcode::Recv::new(fd, address, length).build()
         }
-        // With MSG_WAITALL the kernel goes on until all is sent (Linux 5.19; ignored before).
+        // With MSG_WAITALL the kernel goes on until it has sent all (Linux 5.19; older kernels ignore the flag).
         (Target::Socket, Direction::Write) => opcode::Send::new(fd, address, length)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build(),
@@ -76,7 +75,7 @@ fn transfer_entry(transfer: &Transfer) -> Entry {
     }
 }
 
-/// The entry that asks for the operation of `target` to end early.
+/// The entry that asks the kernel to end the operation of `target` early.
 pub(super) fn cancel(target: Token) -> Entry {
     let entry = opcode::AsyncCancel::new(target.user_data()).build();
     listed(entry, Token::CANCEL)
@@ -84,19 +83,19 @@ pub(super) fn cancel(target: Token) -> Entry {
 
 /// Puts an entry into the submission queue; false when it is full.
 pub(super) fn push(ring: &mut IoUring, entry: &Entry) -> bool {
-    // SAFETY: the only pointers in our entries are lent buffers, which stay valid until the
-    // completion is taken by the contract of LentBuffer::new, and the waker's buffer, which the
-    // Ring owns until the ring has ended.
+    // SAFETY: an entry points to lent buffers, which stay valid until the driver's caller has taken the completion
+    // (LentBuffer::new), or into a call, which the in-flight table keeps in place until the completion, or to the
+    // waker's buffer, which the Ring frees only after the read into it has completed.
     unsafe { ring.submission().push(entry) }.is_ok()
 }
 
 /// Puts all entries into the submission queue, or none when there is no room for them.
 pub(super) fn push_all(ring: &mut IoUring, entries: &[Entry]) -> bool {
-    // SAFETY: as for `push`; the calls of a chain stay in the in-flight table until they are over.
+    // SAFETY: as for `push`.
     unsafe { ring.submission().push_multiple(entries) }.is_ok()
 }
 
-/// The completions and the time that an enter waits for.
+/// How many completions an enter waits for, and how long.
 #[derive(Clone, Copy)]
 pub(super) struct Want<'a> {
     /// Completions; 0 for none.
@@ -117,7 +116,7 @@ impl Want<'_> {
 
 const GETEVENTS: u32 = 1 << 0;
 
-/// io_uring_enter(2): submits what is queued and waits. Whether a system call was made for that.
+/// io_uring_enter(2): submits the queued entries and waits. Returns whether that took a system call.
 pub(super) fn enter(
     ring: &mut IoUring,
     want: Want,
@@ -137,7 +136,7 @@ pub(super) fn enter(
     let mut want = want.completions;
     let queue = ring.submission();
     let mut queued = queue.len() as u32;
-    // Deferred work and overflowed completions only move on an enter that asks for events.
+    // The kernel does deferred work and delivers overflowed completions only when an enter asks for events.
     let kernel_has_work = queue.taskrun() || queue.cq_overflow();
     let mut flags = if want > 0 || kernel_has_work {
         GETEVENTS
@@ -148,7 +147,7 @@ pub(super) fn enter(
         flags |= NO_IOWAIT;
     }
     if sqpoll {
-        // The tail must be visible before the flags are read: io_uring_sqpoll(7).
+        // The kernel must see the new tail before this thread reads the flags: io_uring_sqpoll(7).
         fence(Ordering::SeqCst);
         if queue.need_wakeup() {
             flags |= SQ_WAKEUP;
@@ -211,7 +210,7 @@ impl WakeBuffer {
         Self(Box::into_raw(Box::new(0)))
     }
 
-    /// The read of the waker's descriptor into this buffer.
+    /// The entry that reads from the waker's descriptor into this buffer.
     pub(super) fn read(&self, fd: std::os::fd::RawFd) -> Entry {
         let length = size_of::<u64>() as u32;
         let entry = opcode::Read::new(types::Fd(fd), self.0.cast(), length)
@@ -220,7 +219,7 @@ impl WakeBuffer {
         listed(entry, Token::WAKER)
     }
 
-    /// Frees the buffer: only once no read into it is in flight. Otherwise it is leaked.
+    /// Frees the buffer. No read into it may be in flight; otherwise leave the buffer alone.
     pub(super) fn free(&mut self) {
         if !self.0.is_null() {
             // SAFETY: made by Box::into_raw in `new`, freed once (set to null), and the caller
@@ -237,8 +236,8 @@ pub(super) fn drop_ring(ring: &mut std::mem::ManuallyDrop<IoUring>) {
     unsafe { std::mem::ManuallyDrop::drop(ring) };
 }
 
-/// Lets go of the ring in a forked child: its mappings were not inherited (`MADV_DONTFORK`), so
-/// only the descriptor is closed.
+/// Lets go of the ring in a forked child. The child has not inherited its mappings (`MADV_DONTFORK`), so this closes
+/// the descriptor only.
 pub(super) fn forget_ring(ring: &IoUring) {
     use std::os::fd::AsRawFd;
     // SAFETY: closes the child's own copy of the descriptor; the ring object is never used again.

@@ -1,5 +1,5 @@
-//! The ring's own tables: direct descriptors, and registered memory. Both are made when first used,
-//! empty, and filled place by place.
+//! The ring's own tables, of direct descriptors and of registered memory. The ring makes each one empty when it first
+//! needs it, and fills it place by place.
 #![allow(unsafe_code)]
 
 use io_uring::IoUring;
@@ -7,7 +7,7 @@ use io_uring::IoUring;
 use crate::error::{Error, Result};
 use crate::operation::LentBuffer;
 
-/// Places of a table that nobody uses.
+/// The free places of a table.
 pub(super) struct Places {
     free: Vec<u32>,
 }
@@ -24,11 +24,11 @@ impl Places {
 #[derive(Default)]
 pub(super) struct Slots(Option<Places>);
 
-/// Slots are bounded by the number of descriptors that the process may have.
+/// The most direct descriptors of a ring. The process's limit of open files bounds them as well.
 const SLOTS_MAX: u32 = 4096;
 
 impl Slots {
-    /// Takes so many free slots, or none. `ENFILE` when there are not as many.
+    /// Takes this many free slots, or none. Fails with `ENFILE` when fewer are free.
     pub(super) fn take(&mut self, ring: &IoUring, count: usize) -> Result<Vec<u32>> {
         let places = match &mut self.0 {
             Some(places) => places,
@@ -49,7 +49,7 @@ impl Slots {
         Ok(Places::new(most))
     }
 
-    /// Gives slots back. Closes those that `is_open` names.
+    /// Gives slots back, and closes those for which `is_open` is true.
     pub(super) fn give(
         &mut self,
         ring: &IoUring,
@@ -76,7 +76,7 @@ pub(super) struct Registered(Option<Places>);
 const REGISTERED_MAX: u32 = 1024;
 
 impl Registered {
-    /// Registers memory, which must stay where it is until [`remove`](Self::remove): its number.
+    /// Registers memory, which must stay at its place until [`remove`](Self::remove). Returns its number.
     pub(super) fn add(&mut self, ring: &IoUring, buffer: LentBuffer) -> Result<u16> {
         let places = match &mut self.0 {
             Some(places) => places,
@@ -103,7 +103,7 @@ impl Registered {
         Ok(number as u16)
     }
 
-    /// Takes memory out of the table. Nothing that uses it is in flight.
+    /// Takes memory out of the table. Nothing in flight may use it.
     pub(super) fn remove(&mut self, ring: &IoUring, number: u16) -> Result<()> {
         let nothing = libc::iovec {
             iov_base: std::ptr::null_mut(),

@@ -1,8 +1,8 @@
-//! Finds out whether the kernel makes the operations of a scheduler: tries them on a ring that nobody uses yet.
+//! Finds out which operations of a scheduler the kernel refuses, by trying them on a ring that nobody uses yet.
 //!
 //! A process can be started with a filter that refuses single operations to its rings (from Linux 7.0 on: task
-//! restrictions and cBPF, `IORING_REGISTER_RESTRICTIONS` and `IORING_REGISTER_BPF_FILTER` without a ring). It answers
-//! `EACCES`, and `IORING_REGISTER_PROBE` tells nothing of it.
+//! restrictions and cBPF, `IORING_REGISTER_RESTRICTIONS` and `IORING_REGISTER_BPF_FILTER` without a ring). The kernel
+//! then answers `EACCES`, and `IORING_REGISTER_PROBE` does not show it.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -15,14 +15,14 @@ use super::submission::OPCODES;
 use crate::error::{Error, Result};
 use crate::token::Token;
 
-/// Operations that every scheduler needs: without them it cannot end others, replace them, or wake anybody.
+/// Operations that every scheduler needs: to replace refused operations by polls, to end operations, and to be woken.
 const NEEDED: [u8; 3] = [
     opcode::PollAdd::CODE,
     opcode::AsyncCancel::CODE,
     opcode::Read::CODE,
 ];
 
-/// An entry of this operation that comes to nothing: its descriptor is none.
+/// An entry of this operation that has no effect: it has no valid descriptor.
 fn entry(code: u8) -> Option<Entry> {
     const NONE: types::Fd = types::Fd(-1);
     let (room, bytes) = (std::ptr::null_mut(), std::ptr::null());
@@ -37,7 +37,7 @@ fn entry(code: u8) -> Option<Entry> {
             opcode::Write::CODE => opcode::Write::new(NONE, bytes, 0).build(),
             opcode::Send::CODE => opcode::Send::new(NONE, bytes, 0).build(),
             opcode::Recv::CODE => opcode::Recv::new(NONE, room, 0).build(),
-            // For no change of a child.
+            // This one waits for no change of any child.
             opcode::WaitId::CODE => opcode::WaitId::new(libc::P_ALL, 0, 0).build(),
             _ => return None,
         }
@@ -45,11 +45,11 @@ fn entry(code: u8) -> Option<Entry> {
     )
 }
 
-/// Tries the operations of a scheduler that this kernel knows: those that a filter refuses. Fails where nothing works
-/// without one of them, or the kernel takes no entries: a seccomp filter may let `io_uring_setup` pass and deny
-/// `io_uring_enter`.
+/// Tries the operations of a scheduler that this kernel knows. Returns those that a filter refuses. Fails when one of
+/// [`NEEDED`] is among them, or when the kernel takes no entries: a seccomp filter may allow `io_uring_setup` and
+/// deny `io_uring_enter`.
 ///
-/// For a ring that nothing was submitted to yet; one that failed here must be dropped.
+/// Nobody may have submitted anything to this ring yet. When this fails, the caller must drop the ring.
 pub(crate) fn denied(ring: &mut IoUring, known: Operations) -> Result<Operations> {
     let codes = OPCODES.iter().filter(|&&code| known.supports(code));
     let mut entries = codes.filter_map(|&code| entry(code)).peekable();
@@ -57,20 +57,21 @@ pub(crate) fn denied(ring: &mut IoUring, known: Operations) -> Result<Operations
     let mut left = 0;
     while left > 0 || entries.peek().is_some() {
         while let Some(entry) = entries.peek() {
-            // SAFETY: no entry has an address that the kernel comes to use: all fail for want of a descriptor.
+            // SAFETY: the kernel uses no address of these entries: those that could have one fail for want of a
+            // descriptor.
             if unsafe { ring.submission().push(entry) }.is_err() {
                 break;
             }
             entries.next();
             left += 1;
         }
-        // A polling thread may bring a completion before it frees the entry: then the queue is full, and nothing is
-        // under way that a wait could bring.
+        // A polling thread may deliver a completion before it frees the entry. Then the queue can be full although
+        // nothing is in flight, and a wait for a completion would never end.
         match ring.submit_and_wait(left.min(1)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 return Err(Error::from_io("io_uring_enter", &error));
             }
-            // A signal can end the wait early whatever the answer is: the queue tells.
+            // A signal can end the wait early, so only the completion queue tells how far the kernel has come.
             _ => {}
         }
         for completion in ring.completion() {
@@ -95,7 +96,7 @@ mod tests {
     use crate::uring::setup::tests::{has_io_uring, kernel_has, PLAIN, POLLED};
     use crate::uring::setup::{create, probe};
 
-    /// The result of a trial with a ring that refuses these operations; None without restrictions.
+    /// The result of a trial with a ring that refuses these operations. None when the kernel has no restrictions.
     fn trial(options: Options, refused: &[u8]) -> Option<Result<Operations>> {
         if !has_io_uring("a trial of operations") || !kernel_has((5, 13)) {
             return None;
@@ -139,7 +140,7 @@ mod tests {
         if !has_io_uring("a trial beside a polling thread") {
             return;
         }
-        // A few rings at once, as the processors must be busy for that.
+        // Several rings at once: this happens only when the processors are busy.
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
