@@ -1,9 +1,9 @@
-//! Sends that io_uring does not wait with.
+//! Sends for which io_uring answers `EAGAIN` instead of waiting for room.
 //!
-//! A send of io_uring's that waits for room goes on after the bytes that it took at the first try (seen on Linux 6.18).
-//! When the queue of a UNIX socket of datagrams was full, its peer then gets an empty message, and the send answers 0.
-//! So a caller that may send a message makes the kernel answer `EAGAIN`, waits for room, and sends it again from its
-//! beginning.
+//! When a send of io_uring waits for room, it continues after the bytes that it took at the first try (seen on Linux
+//! 6.18). When the queue of a UNIX datagram socket was full, the peer then gets an empty message, and the send
+//! answers 0. So a caller that may send a message makes the kernel answer `EAGAIN`, waits for room, and sends the
+//! message again from its beginning.
 
 use std::os::fd::RawFd;
 
@@ -11,16 +11,17 @@ use super::Call;
 use crate::posix::keeps_messages;
 
 impl Call {
-    /// Makes io_uring answer `EAGAIN` if this is a send that would wait. Other backends wait as ever.
+    /// Makes io_uring answer `EAGAIN` if this is a send that would wait. On other backends this changes nothing.
     pub fn try_at_once(&mut self) {
         if let Some((_, flags, at_once)) = self.sent() {
             *at_once = flags & libc::MSG_DONTWAIT == 0;
         }
     }
 
-    /// As [`try_at_once`](Self::try_at_once), for a caller that asks for the kind of the socket only when it has no
-    /// room ([`wait_in_stream`](Self::wait_in_stream)). On a stream, a send that must send all its bytes would then
-    /// send a part of them: for such a send this asks at once. Returns whether it has asked.
+    /// As [`try_at_once`](Self::try_at_once), for a caller that asks for the kind of the socket only when the socket
+    /// has no room ([`wait_in_stream`](Self::wait_in_stream)). That is too late for a send that must send all its
+    /// bytes: on a stream it would have sent a part of them. For such a send this asks for the kind right away.
+    /// Returns whether it has asked.
     pub fn send_at_once(&mut self) -> bool {
         self.try_at_once();
         let sends_all =
@@ -32,7 +33,7 @@ impl Call {
         asks
     }
 
-    /// Whether it is a send that io_uring does not wait with.
+    /// Whether it is a send for which io_uring answers `EAGAIN` instead of waiting.
     pub fn is_sent_at_once(&self) -> bool {
         match self {
             Self::Send { at_once, .. } | Self::SendMessage { at_once, .. } => *at_once,
@@ -40,14 +41,14 @@ impl Call {
         }
     }
 
-    /// Makes the kernel wait with a send.
+    /// Lets the kernel wait for room in a send.
     pub fn wait_in_kernel(&mut self) {
         if let Some((_, _, at_once)) = self.sent() {
             *at_once = false;
         }
     }
 
-    /// Makes the kernel wait with a send after all, if its socket has a stream of bytes. Returns whether it has one.
+    /// Lets the kernel wait for room after all if the socket is a stream of bytes. Returns whether it is.
     pub fn wait_in_stream(&mut self) -> bool {
         let is_stream = self.sent().is_some_and(|(fd, ..)| !keeps_messages(fd));
         if is_stream {
@@ -56,8 +57,8 @@ impl Call {
         is_stream
     }
 
-    /// Whether it is a send to a socket that keeps messages apart. Such a socket may be called ready although its peer
-    /// has no room: one that is not connected does not know its peer.
+    /// Whether it is a send to a socket that keeps messages apart. The kernel may report such a socket as ready
+    /// although its peer has no room, because a socket that is not connected does not know its peer.
     pub fn may_wait_in_vain(&self) -> bool {
         match self {
             Self::Send { fd, .. } | Self::SendMessage { fd, .. } => keeps_messages(*fd),
@@ -65,7 +66,7 @@ impl Call {
         }
     }
 
-    /// The descriptor, the flags, and whether the kernel does not wait.
+    /// The descriptor, the flags, and `at_once` of a send.
     fn sent(&mut self) -> Option<(RawFd, i32, &mut bool)> {
         match self {
             Self::Send {

@@ -1,4 +1,4 @@
-//! Calls as system calls of the calling thread: what readiness backends do in place of io_uring.
+//! Makes calls by system calls of the calling thread, as readiness backends do in place of io_uring.
 #![allow(unsafe_code)]
 
 use std::os::fd::RawFd;
@@ -10,8 +10,8 @@ use crate::operation::{Direction, Target, Transfer};
 use crate::platform::nowait;
 use crate::posix;
 
-/// A call that is in flight: the in-flight table keeps it at its place, and leaves it alone, until
-/// its completion has been taken.
+/// A pointer to a call that is in flight. The in-flight table keeps the call in place, and leaves it alone, until the
+/// driver has taken its completion.
 pub(crate) struct PinnedCall(*mut Call);
 
 // SAFETY: nobody else uses the call until its completion, see the type.
@@ -22,9 +22,9 @@ impl PinnedCall {
         Self(std::ptr::from_mut(call))
     }
 
-    /// Whether it is an open: its result is a descriptor.
+    /// Whether it is an open, whose result is a descriptor.
     pub fn is_opening(&self) -> bool {
-        // SAFETY: as below; the call is looked at only.
+        // SAFETY: the in-flight table keeps the call in place until its completion, and this only reads it.
         unsafe { &*self.0 }.opening().is_some()
     }
 
@@ -34,28 +34,28 @@ impl PinnedCall {
         unsafe { &*self.0 }.may_hang()
     }
 
-    /// Whether it is likely to, by what it is made on.
+    /// Whether it is likely to wait. For an open, this looks at the file that it names.
     pub fn is_likely_to_wait(&self) -> bool {
         // SAFETY: as above.
         let opening = unsafe { &*self.0 }.opening();
         opening.map_or(self.may_wait(), |opening| opening.names_what_waits())
     }
 
-    /// Makes the call, as long as that takes.
+    /// Makes the call, and blocks for as long as it takes.
     pub fn make(&self) -> i32 {
-        // SAFETY: the job is what completes the call, and runs once.
+        // SAFETY: the call completes only when this job has returned, and the job runs once.
         make(unsafe { &mut *self.0 })
     }
 
-    /// Makes the call now that its descriptor became ready; `-EAGAIN` when it must wait on.
+    /// Makes the call now that its descriptor has become ready. `-EAGAIN` when it must go on waiting.
     pub fn attempt(&self) -> i32 {
-        // SAFETY: what is attempted has not completed.
+        // SAFETY: the backend attempts only calls that have not completed.
         now(unsafe { &mut *self.0 }, Attempt::Later)
     }
 
     /// Whether its descriptor may be ready although the call would wait.
     pub fn may_wait_in_vain(&self) -> bool {
-        // SAFETY: as above; the call is looked at only.
+        // SAFETY: as above; this only reads the call.
         unsafe { &*self.0 }.may_wait_in_vain()
     }
 }
@@ -63,7 +63,7 @@ impl PinnedCall {
 impl PinnedCall {
     /// The result of an ended call: the bytes that it has transferred so far, or `-ECANCELED`.
     pub fn ended(&self) -> i32 {
-        // SAFETY: what is ended has not completed.
+        // SAFETY: the backend ends only calls that have not completed.
         match unsafe { &*self.0 } {
             Call::Recv { done, .. } | Call::Send { done, .. } if *done > 0 => *done as i32,
             _ => -libc::ECANCELED,
@@ -71,15 +71,15 @@ impl PinnedCall {
     }
 }
 
-/// Makes a call that waits for readiness for the first time; `-EAGAIN` when it must wait.
+/// Makes the first attempt at a call that waits for readiness. `-EAGAIN` when it must wait.
 pub(crate) fn start(call: &mut Call) -> i32 {
     now(call, Attempt::First)
 }
 
-/// Makes the call, as long as that takes: its result, or a negative errno.
+/// Makes the call, and blocks for as long as it takes. Returns its result, or a negative errno.
 fn make(call: &mut Call) -> i32 {
-    // SAFETY: every pointer leads into the call, or to memory that is lent to it, for the length of
-    // this system call; descriptors may be any numbers.
+    // SAFETY: every pointer leads into the call, or to memory that is lent to it until this system call returns.
+    // Descriptors may be any numbers.
     let result = unsafe {
         match call {
             Call::Nop => 0,
@@ -147,8 +147,7 @@ fn make(call: &mut Call) -> i32 {
                 libc::setsockopt(*fd, *level, *option, bytes.address().cast(), length)
             }
             Call::Shutdown { fd, how } => libc::shutdown(*fd, *how),
-            // Some are made otherwise on each system; the others wait for readiness, or are not to be
-            // had without io_uring.
+            // Some of the others differ by system. The rest wait for readiness, or need io_uring.
             _ => match platform::make(call) {
                 Some(result) => return result,
                 None => return now(call, Attempt::First),
@@ -158,12 +157,12 @@ fn make(call: &mut Call) -> i32 {
     or_errno(result)
 }
 
-/// Which attempt at a call that waits for readiness it is.
+/// Which attempt this is at a call that waits for readiness.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attempt {
     /// The first one.
     First,
-    /// One of those after the descriptor became ready.
+    /// One after the descriptor has become ready.
     Later,
 }
 
@@ -213,11 +212,11 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             found,
             ..
         } => {
-            // SAFETY: the call fills the structure, which is the call's own.
+            // SAFETY: waitid(2) fills the structure, which belongs to the call.
             let waited = or_errno(unsafe {
                 libc::waitid(*kind, *id, &mut **found, *options | libc::WNOHANG)
             });
-            // SAFETY: waitid(2) fills in a child, or zeros where there is none yet.
+            // SAFETY: waitid(2) fills in a child, or zeros when there is none yet.
             let nobody = unsafe { found.si_pid() } == 0;
             match waited {
                 0 if nobody && *options & libc::WNOHANG == 0 => -libc::EAGAIN,
@@ -234,7 +233,7 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             let flags = *flags | libc::MSG_DONTWAIT;
             whole(flags, done, buffer.length(), |done| {
                 let (address, left) = (buffer.address().wrapping_add(done), buffer.length() - done);
-                // SAFETY: the rest of memory that is the call's, or lent to it.
+                // SAFETY: the rest of memory that belongs to the call, or is lent to it.
                 or_errno(unsafe { libc::recv(*fd, address.cast(), left, flags) as i32 })
             })
         }
@@ -249,7 +248,7 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             whole(flags, done, buffer.length(), |done| {
                 let (address, left) = (buffer.address().wrapping_add(done), buffer.length() - done);
-                // SAFETY: as above; the call only reads from it.
+                // SAFETY: as above; send(2) only reads from it.
                 or_errno(unsafe { libc::send(*fd, address.cast(), left, flags) as i32 })
             })
         }
@@ -260,7 +259,7 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
         Call::Connect { fd, address } => {
             let connected = without_waiting(*fd, || {
                 let address_place = std::ptr::from_ref(&address.storage).cast();
-                // SAFETY: the address is the call's own.
+                // SAFETY: the address belongs to the call.
                 or_errno(unsafe { libc::connect(*fd, address_place, address.length) })
             });
             if connected == -libc::EINPROGRESS {
@@ -273,8 +272,8 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
     }
 }
 
-/// One step of a transfer; with `MSG_WAITALL` as many as there are until all is transferred, the input
-/// ends or the next one would have to wait. `done` counts over the attempts.
+/// Makes one step of a transfer. With `MSG_WAITALL` it makes steps until all bytes are transferred, the input ends,
+/// or the next step would have to wait. `done` counts the bytes of all attempts.
 fn whole(flags: i32, done: &mut usize, length: usize, step: impl Fn(usize) -> i32) -> i32 {
     loop {
         let moved = step(*done);
@@ -282,7 +281,7 @@ fn whole(flags: i32, done: &mut usize, length: usize, step: impl Fn(usize) -> i3
             return moved;
         }
         match moved {
-            // A failure after a part is for the next call, as the kernel has it.
+            // After a part of the bytes, the next call reports the failure, as in the kernel.
             failed if failed < 0 && failed != -libc::EAGAIN && *done > 0 => return *done as i32,
             failed if failed < 0 => return failed,
             moved => *done += moved as usize,
@@ -293,7 +292,7 @@ fn whole(flags: i32, done: &mut usize, length: usize, step: impl Fn(usize) -> i3
     }
 }
 
-/// Runs a system call on a descriptor that shall not wait in it: its result, or a negative errno.
+/// Makes a system call that must not wait: sets `O_NONBLOCK` on its descriptor meanwhile.
 fn without_waiting(fd: RawFd, call: impl FnOnce() -> i32) -> i32 {
     // SAFETY: asks for the flags of a descriptor, which may be any number.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
@@ -325,11 +324,11 @@ fn transfer(fd: RawFd, direction: Direction, target: Option<Target>, memory: &Me
     posix::blocking_transfer(fd, direction, offset, buffer, buffer.length())
 }
 
-/// A vectored transfer that may take as long as the file does.
+/// A vectored transfer that blocks for as long as the file takes.
 fn vectored(fd: RawFd, direction: Direction, target: Option<Target>, vectors: &Vectors) -> i32 {
     let (place, count) = vectors.place();
     let count = count as i32;
-    // SAFETY: the segments lead into memory that is the call's or lent to it.
+    // SAFETY: the segments lead into memory that belongs to the call or is lent to it.
     or_errno(unsafe {
         match (direction, target.and_then(Target::offset)) {
             (Direction::Read, None) => libc::readv(fd, place, count),
@@ -345,12 +344,12 @@ fn vectored(fd: RawFd, direction: Direction, target: Option<Target>, vectors: &V
 fn vectors_now(fd: RawFd, direction: Direction, target: Target, vectors: &Vectors) -> i32 {
     let (place, count) = vectors.place();
     if target == Target::Socket {
-        // SAFETY: all zeros is a header of nothing.
+        // SAFETY: all zeros is a valid header without data.
         let mut header = unsafe { std::mem::zeroed::<libc::msghdr>() };
         header.msg_iov = place.cast_mut();
         header.msg_iovlen = count as _;
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: the header is a local, its segments lead into memory that is the call's or lent to it.
+        // SAFETY: the header is a local. Its segments lead into memory that belongs to the call or is lent to it.
         return or_errno(unsafe {
             match direction {
                 Direction::Read => libc::recvmsg(fd, &mut header, flags),
@@ -358,11 +357,11 @@ fn vectors_now(fd: RawFd, direction: Direction, target: Target, vectors: &Vector
             }
         } as i32);
     }
-    // SAFETY: the segments lead into memory that is the call's or lent to it.
+    // SAFETY: the segments lead into memory that belongs to the call or is lent to it.
     let result = unsafe { nowait(fd, direction, place, count as i32, -1) };
     if result != -libc::EOPNOTSUPP {
         return result;
     }
-    // Terminals and devices, and pipes before Linux 6.4.
+    // Terminals and devices come here, and pipes before Linux 6.4.
     without_waiting(fd, || vectored(fd, direction, None, vectors))
 }

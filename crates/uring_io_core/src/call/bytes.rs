@@ -1,4 +1,4 @@
-//! The bytes that a call has to move, and what it means when it moves fewer.
+//! The bytes that a call has to move, and the effect on a chain when it moves fewer.
 
 use super::Call;
 use crate::platform::numbers;
@@ -6,9 +6,9 @@ use crate::platform::numbers;
 /// The bytes that a call moves.
 enum Bytes {
     None,
-    /// So many: fewer break a chain.
+    /// This many. Fewer break the chain.
     All(usize),
-    /// So many, with these flags of send(2) and recv(2): fewer break a chain with `MSG_WAITALL` only.
+    /// This many, with these flags of send(2) and recv(2). Fewer break the chain only with `MSG_WAITALL`.
     ByFlags(usize, i32),
 }
 
@@ -50,7 +50,7 @@ impl Call {
         }
     }
 
-    /// Whether it moves bytes, which cannot be taken back.
+    /// Whether it moves bytes, which nobody can undo.
     pub fn is_transfer(&self) -> bool {
         match self.bytes() {
             Bytes::All(_) | Bytes::ByFlags(..) => true,
@@ -70,7 +70,7 @@ impl Call {
     /// asked for (io_uring_linked_requests(7)).
     pub fn is_broken_by(&self, result: i32) -> bool {
         if result < 0 {
-            // The end of the time is what a timeout is for.
+            // A timeout that ends has done what it is for.
             return !(matches!(self, Self::Timeout { .. }) && result == -numbers::ETIME);
         }
         let short_of = |length: usize| (result as usize) < length;

@@ -1,14 +1,14 @@
 //! Facts about each call: a row for each, and methods that look them up.
 //!
-//! The match has no wildcard and a row no default. A new call does not compile before somebody has
-//! decided all of it, above all whether it may be made with the credentials of a former user.
+//! The match has no wildcard, and a row has no default. So a new call compiles only when somebody has decided all its
+//! facts, above all whether a polling thread may make it with the credentials of a former user.
 
 use super::opening::Opening;
 use super::Call;
 use crate::descriptor::close_descriptor;
 use crate::memory::Message;
 
-/// A row. Each property is a type of its own, so that none can stand in the place of another.
+/// A row. Each property has a type of its own, so that nobody can mix two of them up.
 struct Facts<'a> {
     name: &'static str,
     credentials: Credentials,
@@ -21,8 +21,8 @@ struct Facts<'a> {
 /// Whether the kernel checks the caller's credentials. It does for a path or an address, and for options, some of
 /// which need a capability (socket(7), `SO_MARK`). For other calls an open descriptor is enough.
 ///
-/// A thread of the kernel that polls for submissions makes calls as the user that made the ring. After the process
-/// changes its user, the ring refuses calls with such a check (`Ring::check`).
+/// A polling thread makes calls as the user that made the ring. After the process changes its user, the ring refuses
+/// calls with such a check (`Ring::check`).
 enum Credentials {
     Asked,
     Unasked,
@@ -32,27 +32,27 @@ enum Credentials {
 enum Failure {
     /// The kernel ends the chain.
     Breaks,
-    /// The kernel goes on as if it had succeeded: io_uring hands the call to other code, and does not look
-    /// at the result (`req_set_fail` is missing in io_uring/advise.c, fs.c, statx.c, sync.c, truncate.c
-    /// and xattr.c, up to Linux 6.18 at least).
+    /// The kernel goes on as if the call had succeeded: io_uring hands it to other code, and does not look at the
+    /// result (`req_set_fail` is missing in io_uring/advise.c for madvise(2), and in fs.c, statx.c, sync.c,
+    /// truncate.c and xattr.c, up to Linux 6.18 at least).
     Unnoticed,
 }
 
 /// How often the call completes.
 enum Course {
     Once,
-    /// Over and over, until it is cancelled or says that it has ended.
+    /// Over and over, until somebody cancels it or it says that it has ended.
     Stream,
 }
 
-/// The descriptors that the call brings. A caller that abandons the call closes them.
+/// The descriptors that the call opens. [`Call::undo`] closes them when its caller has abandoned the call.
 enum Opens<'a> {
     Nothing,
     /// One, by a path. It may become a direct descriptor of a chain.
     Path(Opening<'a>),
-    /// One, otherwise. It may become a direct descriptor, too.
+    /// One, without a path. It may become a direct descriptor, too.
     Socket,
-    /// One that is always a descriptor of the process; each time, for a stream.
+    /// One that is always a descriptor of the process. A stream opens one with each completion.
     OfProcess,
     /// Two, in memory of the call.
     Pair(&'a [i32; 2]),
@@ -67,7 +67,7 @@ enum WithoutRing {
     Refused,
     /// When its descriptor is ready, or in a worker thread, which it does not keep for long.
     Made,
-    /// In a worker thread that may wait for somebody else for ever, so that it does not count as one meanwhile.
+    /// In a worker thread, which may wait for somebody else for ever. The pool does not count that thread meanwhile.
     MayHang,
 }
 
@@ -158,7 +158,7 @@ impl Call {
             // Waits.
             Self::Poll { .. }          => row("poll",            Unasked, Breaks,    Once,   Nothing,       Made),
             Self::Timeout { .. }       => row("timeout",         Unasked, Breaks,    Once,   Nothing,       Made),
-            // A descriptor stands for one process only.
+            // A pidfd can wait for one process only.
             Self::WaitForChild { kind: libc::P_PID, .. }
                                        => row("waitid",          Unasked, Breaks,    Once,   Nothing,       Made),
             Self::WaitForChild { .. }  => row("waitid",          Unasked, Breaks,    Once,   Nothing,       Refused),
@@ -174,12 +174,12 @@ impl Call {
         }
     }
 
-    /// The system call that fails when it fails.
+    /// The name of the call in errors, in traces, and for those who look at its wait.
     pub fn name(&self) -> &'static str {
         self.facts().name
     }
 
-    /// Whether the kernel asks who makes it.
+    /// Whether the kernel checks the credentials of whoever makes it.
     pub(crate) fn depends_on_credentials(&self) -> bool {
         match self.facts().credentials {
             Credentials::Asked => true,
@@ -187,7 +187,7 @@ impl Call {
         }
     }
 
-    /// Whether the kernel goes on with a chain when this call has failed, as if it had not.
+    /// Whether the kernel goes on with a chain after this call has failed.
     pub fn fails_unnoticed(&self) -> bool {
         match self.facts().failure {
             Failure::Breaks => false,
@@ -195,7 +195,7 @@ impl Call {
         }
     }
 
-    /// Whether it goes on after a completion until it is cancelled or says that it has ended.
+    /// Whether it goes on after a completion, until somebody cancels it or it says that it has ended.
     pub fn is_stream(&self) -> bool {
         match self.facts().course {
             Course::Once => false,
@@ -203,7 +203,7 @@ impl Call {
         }
     }
 
-    /// Undoes a call that its caller no longer wants: closes descriptors that nobody will ever learn of.
+    /// Undoes a call that its caller has abandoned: closes the descriptors, which nobody else will ever learn of.
     pub fn undo(&self, result: i32) {
         if result < 0 {
             return;
@@ -239,7 +239,7 @@ impl Call {
         self.facts().without_ring == WithoutRing::Refused
     }
 
-    /// Whether a thread that makes it may have to wait for somebody else, for ever.
+    /// Whether a thread that makes it may have to wait for somebody else for ever.
     pub(super) fn may_hang(&self) -> bool {
         self.facts().without_ring == WithoutRing::MayHang
     }

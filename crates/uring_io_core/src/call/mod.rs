@@ -23,8 +23,8 @@ use crate::operation::{Interest, LentBuffer, Target};
 use crate::platform::numbers;
 use crate::token::Token;
 
-/// One call. The fields are the arguments of the system call, see its man page. A backend that needs the target finds
-/// it out when it is `None`.
+/// One call. The fields are the arguments of the system call, see its man page. The text after a colon is the result.
+/// When the target is `None`, a backend that needs it finds it out.
 #[allow(missing_docs)]
 #[derive(Debug)]
 pub enum Call {
@@ -83,7 +83,7 @@ pub enum Call {
         flags: i32,
         /// Bytes sent so far, for `MSG_WAITALL` on readiness backends.
         done: usize,
-        /// Whether io_uring does not wait for room: see [`try_at_once`](Self::try_at_once).
+        /// Whether io_uring answers `EAGAIN` instead of waiting for room: see [`try_at_once`](Self::try_at_once).
         at_once: bool,
     },
     /// send(2) without a copy: bytes. The memory stays lent until the driver says that it is
@@ -104,7 +104,7 @@ pub enum Call {
         fd: RawFd,
         message: Box<Message>,
         flags: i32,
-        /// Whether io_uring does not wait for room: see [`try_at_once`](Self::try_at_once).
+        /// Whether io_uring answers `EAGAIN` instead of waiting for room: see [`try_at_once`](Self::try_at_once).
         at_once: bool,
     },
     /// openat(2): a descriptor.
@@ -122,7 +122,7 @@ pub enum Call {
     },
     /// close(2).
     Close { fd: RawFd },
-    /// A descriptor of the process for a direct one; dup(2) where there are none of these.
+    /// Gives a direct descriptor a number in the process: a descriptor. Other backends make a dup(2) instead.
     Install { fd: RawFd },
     /// statx(2).
     Stat {
@@ -157,7 +157,7 @@ pub enum Call {
         length: u32,
         advice: i32,
     },
-    /// madvise(2), on memory that the advice leaves as it is.
+    /// madvise(2), with advice that leaves the contents of the memory as they are.
     AdviseMemory { memory: LentBuffer, advice: i32 },
     /// renameat2(2).
     Rename {
@@ -189,7 +189,7 @@ pub enum Call {
         to: (RawFd, CString),
         flags: i32,
     },
-    /// getxattr(2) or fgetxattr(2): bytes; those that there are when there is no room for any.
+    /// getxattr(2) or fgetxattr(2): bytes. Without room for any, the size of the value.
     GetAttribute {
         subject: Subject,
         name: CString,
@@ -218,7 +218,7 @@ pub enum Call {
         length: u32,
         flags: u32,
     },
-    /// pipe2(2): the ends to read from and to write to.
+    /// pipe2(2). It fills `ends` with the end to read from and the end to write to.
     Pipe { flags: i32, ends: Box<[RawFd; 2]> },
     /// socket(2): a descriptor.
     Socket {
@@ -243,9 +243,9 @@ pub enum Call {
     },
     /// shutdown(2).
     Shutdown { fd: RawFd, how: i32 },
-    /// poll(2) of one descriptor: the events that were found, see [`Interest::satisfied_by`].
+    /// poll(2) of one descriptor: the events that it has found, see [`Interest::satisfied_by`].
     Poll { fd: RawFd, interest: Interest },
-    /// Time passes: `-ETIME` when it has.
+    /// A pause: `-ETIME` when the time has passed.
     Timeout { length: Box<Timespec> },
     /// waitid(2).
     WaitForChild {
@@ -256,11 +256,11 @@ pub enum Call {
         /// The descriptor that a readiness backend waits for.
         pidfd: Option<OwnedFd>,
     },
-    /// futex(2), to wait while a word has this value: 0 when woken, `-EAGAIN` when it has another.
+    /// futex(2), to wait while a word has this value: 0 when woken, `-EAGAIN` when it has another value.
     FutexWait { word: LentBuffer, expected: u32 },
-    /// futex(2), to wake so many that wait: how many there were.
+    /// futex(2), to wake at most this many waiters: how many it has woken.
     FutexWake { word: LentBuffer, count: u32 },
-    /// A completion of 0 for a token of another ring.
+    /// Completes a token of another ring with 0.
     Nudge { ring: RawFd, token: Token },
     /// accept4(2), over and over: a descriptor each time.
     AcceptEach { fd: RawFd, flags: i32 },
@@ -281,7 +281,7 @@ pub type FileStatus = numbers::FileStatus;
 pub struct OpenHow {
     /// As for open(2).
     pub flags: u64,
-    /// Permissions of a file that is made; 0 without `O_CREAT`.
+    /// Permissions of a new file; 0 without `O_CREAT`.
     pub mode: u64,
     /// `RESOLVE_*`.
     pub resolve: u64,
@@ -310,23 +310,23 @@ impl From<Timespec> for Duration {
     }
 }
 
-/// A file that is open, or one by name.
+/// A file, by descriptor or by name.
 #[derive(Debug)]
 pub enum Subject {
-    /// The one behind this descriptor.
+    /// The file behind this descriptor.
     Descriptor(RawFd),
-    /// The one of this name.
+    /// The file of this name.
     Path(CString),
 }
 
-/// How a call is one of a chain: it begins when the one before has succeeded.
+/// How a call is part of a chain, where it begins when the call before it has succeeded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Link {
-    /// Whether the chain goes on also when it fails.
+    /// Whether the chain goes on even if this call fails.
     pub hard: bool,
     /// Whether its descriptor is a direct one of the ring: see [`Driver::take_slots`](crate::Driver::take_slots).
     pub direct: bool,
-    /// Whether the source of a splice or tee is one.
+    /// Whether the source of a splice or tee is a direct descriptor.
     pub direct_source: bool,
     /// The direct descriptor that it opens.
     pub into: Option<u32>,
@@ -364,7 +364,7 @@ impl Call {
         }
     }
 
-    /// The same call once more, if it is a stream.
+    /// A new call with the same arguments, if it is a stream.
     pub fn again(&self) -> Option<Self> {
         match *self {
             Self::AcceptEach { fd, flags } => Some(Self::AcceptEach { fd, flags }),

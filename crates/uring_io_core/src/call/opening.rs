@@ -1,4 +1,4 @@
-//! Opens: the paths that they name, and whether these may make them wait.
+//! The path that a call opens, and whether the file there may make the open wait.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -16,7 +16,7 @@ pub(crate) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Whether the file that an open names may make it wait; false as well when there is no such file.
+    /// Whether the file that an open names may make it wait. Also false when there is no such file.
     pub fn names_what_waits(&self) -> bool {
         let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
         let flags = match self.flags & libc::O_NOFOLLOW {
@@ -24,8 +24,8 @@ impl Opening<'_> {
             _ => libc::AT_SYMLINK_NOFOLLOW,
         };
         let (directory, path) = (self.directory, self.path.as_ptr());
-        // SAFETY: the path outlives the call; fstatat fills the structure when it returns 0, and only then
-        // is it read.
+        // SAFETY: the path outlives the call. fstatat fills the structure when it returns 0, and only then does this
+        // read it.
         unsafe {
             libc::fstatat(directory, path, stat.as_mut_ptr(), flags) == 0
                 && may_wait_in_open(stat.assume_init().st_mode)

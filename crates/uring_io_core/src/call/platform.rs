@@ -1,5 +1,5 @@
-//! Calls that are Linux's alone, or have another form there than on other systems, where
-//! `elsewhere/call_platform.rs` is in its place.
+//! Calls that only Linux has, or that have another form on Linux. On other systems `elsewhere/call_platform.rs` takes
+//! the place of this file.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, RawFd};
@@ -10,11 +10,11 @@ use crate::descriptor::{may_wait_in_open, mode_of, owned};
 use crate::error::or_errno;
 use crate::memory::Message;
 
-/// Makes a call that is Linux's, as long as that takes: its result, or a negative errno. None for one that
-/// every system makes alike.
+/// Makes a call that differs by system, and blocks for as long as it takes. Returns its result, or a negative errno.
+/// None for a call that is the same on every system.
 pub(crate) fn make(call: &mut Call) -> Option<i32> {
-    // SAFETY: every pointer leads into the call, or to memory that is lent to it, for the length of
-    // this system call; descriptors may be any numbers.
+    // SAFETY: every pointer leads into the call, or to memory that is lent to it until this system call returns.
+    // Descriptors may be any numbers.
     let result = unsafe {
         match call {
             Call::OpenHow {
@@ -51,7 +51,7 @@ pub(crate) fn make(call: &mut Call) -> Option<i32> {
                 offset,
                 length,
             } => libc::fallocate(*fd, *mode, *offset as i64, *length as i64),
-            // It answers with the errno itself.
+            // posix_fadvise(2) returns the errno itself.
             Call::Advise {
                 fd,
                 offset,
@@ -136,7 +136,7 @@ pub(crate) fn make(call: &mut Call) -> Option<i32> {
     Some(or_errno(result))
 }
 
-/// recvmsg(2), with descriptors that are close-on-exec.
+/// recvmsg(2). The descriptors that it receives are close-on-exec.
 pub(crate) fn receive_message(fd: RawFd, message: &mut Message, flags: i32) -> isize {
     // SAFETY: the header leads into the message and the memory that is lent to it.
     unsafe { libc::recvmsg(fd, message.header(), flags | libc::MSG_CMSG_CLOEXEC) }
@@ -145,11 +145,11 @@ pub(crate) fn receive_message(fd: RawFd, message: &mut Message, flags: i32) -> i
 /// accept4(2).
 pub(crate) fn accept(fd: RawFd, flags: i32) -> i32 {
     let nowhere = std::ptr::null_mut();
-    // SAFETY: no address is asked for.
+    // SAFETY: both pointers are null, so the call stores no address.
     unsafe { libc::accept4(fd, nowhere, nowhere.cast(), flags) }
 }
 
-/// -1 stands for the descriptor's own position.
+/// The offset argument of splice(2): null for -1, which stands for the descriptor's own position.
 fn position(offset: &mut i64) -> *mut i64 {
     if *offset < 0 {
         std::ptr::null_mut()
@@ -158,9 +158,9 @@ fn position(offset: &mut i64) -> *mut i64 {
     }
 }
 
-/// Whether an open may wait, as far as that can be told without waiting for a disk: false for files and
-/// directories, and where nothing is to be opened. None where the kernel would have to look it up
-/// (Linux 5.12), or does not say.
+/// Whether an open may wait. Finding out never waits for a disk. False for files and directories, and when there is
+/// nothing to open. None when the kernel would have to read a disk for the path (`RESOLVE_CACHED`, Linux 5.12), or
+/// does not say.
 pub(crate) fn waits_in_open(opening: &Opening) -> Option<bool> {
     const RESOLVE_CACHED: u64 = 0x20;
     let how = OpenHow {

@@ -12,18 +12,19 @@ use crate::platform;
 /// one of them waits until the call is over.
 enum Uses {
     Nothing,
-    /// One that it does not wait for.
+    /// One that the call does not wait for.
     One(RawFd),
     Two(RawFd, RawFd),
-    /// One that it may have to wait for. A readiness backend makes the call when that is ready for the
-    /// interest, and in a worker thread, or not at all, where there is none.
+    /// One that the call may have to wait for. A readiness backend makes the call when the descriptor is ready for
+    /// the interest. Without an interest it makes the call in a worker thread, or not at all.
     Waits(RawFd, Option<Interest>),
-    /// One that bytes go to or come from. A readiness backend waits for it where it says so.
+    /// One that bytes go to or come from. The flag says whether a readiness backend waits until it is ready.
     Moves(RawFd, Direction, bool),
 }
 
 impl Uses {
-    /// The descriptor of a transfer. Nobody waits for a file; a target that is not settled yet is unknown.
+    /// The descriptor of a transfer. Nobody waits for a file. An unknown target (see `Call::settle`) does not wait,
+    /// either.
     fn transfer(fd: RawFd, direction: Direction, target: Option<Target>) -> Self {
         let waits = target.is_some_and(|target| !target.is_file());
         Self::Moves(fd, direction, waits)
@@ -52,7 +53,7 @@ impl Call {
             Self::Accept { fd, .. } => Uses::Waits(*fd, Some(Interest::READABLE)),
             Self::Connect { fd, .. } => Uses::Waits(*fd, Some(Interest::WRITABLE)),
             Self::Poll { fd, interest } => Uses::Waits(*fd, Some(*interest)),
-            // Of one child, once it is settled.
+            // The pidfd of one child, once `settle` has opened it.
             Self::WaitForChild { pidfd, .. } => match pidfd {
                 Some(pidfd) => Uses::Waits(pidfd.as_raw_fd(), Some(Interest::READABLE)),
                 None => Uses::Nothing,
@@ -88,7 +89,7 @@ impl Call {
                 }
             }
 
-            // It is the close that others wait for.
+            // This call is itself the close.
             Self::Close { .. } => Uses::Nothing,
             Self::Nop
             | Self::AdviseMemory { .. }
@@ -102,8 +103,8 @@ impl Call {
     }
 
     /// The descriptors of the process that it uses, including the folders that paths begin at. The call must be over
-    /// before somebody closes them. -1 stands for none; the descriptor of a call with only one comes last. A call
-    /// that closes a descriptor is itself the close, so that descriptor is not among them.
+    /// before somebody closes them. -1 stands for none, and a single descriptor comes last. A call that closes a
+    /// descriptor is itself the close, so that descriptor is not among them.
     pub fn about(&self) -> [RawFd; 2] {
         const NONE: RawFd = -1;
         match self.uses() {
@@ -132,10 +133,10 @@ impl Call {
         }
     }
 
-    /// Which readiness to wait for before the call is made again. `None` unless it came to EAGAIN and may wait.
-    /// io_uring answers so for descriptors with `O_NONBLOCK`: before Linux 5.15 always, and later when it was
-    /// woken 128 times and could not go on (`APOLL_MAX_RETRY`, io_uring/poll.c). A peer that sends no more wakes
-    /// it like that while there is no room to write.
+    /// The readiness to wait for before making the call again. `None` unless the call came to EAGAIN and may wait.
+    /// io_uring answers EAGAIN on descriptors with `O_NONBLOCK`: before Linux 5.15 always, and later when something
+    /// woke the call 128 times and it could not go on (`APOLL_MAX_RETRY`, io_uring/poll.c). A peer that has finished
+    /// sending wakes it in this way while there is no room to write.
     pub fn to_be_waited_for(&self, result: i32) -> Option<(RawFd, Interest)> {
         match self.uses() {
             Uses::Moves(fd, direction, _) if result == -libc::EAGAIN && !self.never_waits() => {
@@ -145,8 +146,8 @@ impl Call {
         }
     }
 
-    /// The descriptors that may be direct ones in a chain, in the order of the system call's
-    /// arguments; none where the kernel takes none.
+    /// The descriptors that may be direct ones in a chain, in the order of the system call's arguments. None when the
+    /// kernel takes only descriptors of the process.
     pub fn descriptors(&mut self) -> Vec<&mut RawFd> {
         match self {
             Self::Read { fd, .. }
@@ -182,12 +183,12 @@ impl Call {
             }
             Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => vec![from, to],
             #[rustfmt::skip]
-            // The kernel looks these folders up in the table of the process.
+            // The kernel looks up these folders in the table of the process.
             Self::Open { .. } | Self::OpenHow { .. } | Self::Stat { .. } | Self::Rename { .. } | Self::Unlink { .. }
             | Self::MakeDirectory { .. } | Self::Symlink { .. } | Self::Link { .. }
             // No chain has these.
             | Self::AcceptEach { .. } | Self::RecvEach { .. } | Self::ReadEach { .. } | Self::PollEach { .. }
-            // These are made on no descriptor, or on that of a process or ring.
+            // These use no descriptor, or that of a process or ring.
             | Self::Nop | Self::AdviseMemory { .. } | Self::Pipe { .. } | Self::Socket { .. } | Self::Timeout { .. }
             | Self::WaitForChild { .. } | Self::FutexWait { .. } | Self::FutexWake { .. } | Self::Nudge { .. } => {
                 Vec::new()
@@ -195,7 +196,7 @@ impl Call {
         }
     }
 
-    /// Finds out its target from the caller's descriptor: for readiness backends.
+    /// Finds out what a readiness backend has to know: the target of a transfer, or the pidfd of a child.
     pub(crate) fn settle(&mut self) -> Result<()> {
         match self {
             Self::Read { fd, target, .. }
@@ -212,14 +213,14 @@ impl Call {
                 if *kind == libc::P_PID {
                     let opened = platform::pidfd_open(*id as libc::pid_t);
                     *pidfd = Some(opened.map_err(|error| match error.errno {
-                        // As waitid(2) says it.
+                        // waitid(2) gives this errno.
                         libc::ESRCH => Error::new("waitid", libc::ECHILD),
                         _ => error,
                     })?);
                 }
             }
             #[rustfmt::skip]
-            // These say it themselves.
+            // These show by themselves what they wait for.
             Self::Recv { .. } | Self::Send { .. } | Self::ReceiveMessage { .. } | Self::SendMessage { .. }
             | Self::Accept { .. } | Self::Connect { .. } | Self::Poll { .. }
             // These wait for no descriptor.
@@ -230,7 +231,7 @@ impl Call {
             | Self::GetAttribute { .. } | Self::SetAttribute { .. } | Self::Splice { .. } | Self::Tee { .. }
             | Self::Pipe { .. } | Self::Socket { .. } | Self::Bind { .. } | Self::Listen { .. }
             | Self::SetOption { .. } | Self::Shutdown { .. } | Self::Timeout { .. } | Self::FutexWake { .. }
-            // These are not made without io_uring.
+            // Only io_uring makes these.
             | Self::ReadFixed { .. } | Self::WriteFixed { .. } | Self::SendZeroCopy { .. } | Self::FutexWait { .. }
             | Self::Nudge { .. } | Self::AcceptEach { .. } | Self::RecvEach { .. } | Self::ReadEach { .. }
             | Self::PollEach { .. } => {}
