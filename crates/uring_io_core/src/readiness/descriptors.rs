@@ -5,16 +5,16 @@ use std::os::fd::RawFd;
 use super::waiting::Waiting;
 use crate::token::Token;
 
-/// After a read that found nothing, so many reads wait until the descriptor is reported ready.
+/// When a try to read has found nothing, that read and the next 15 wait until their descriptor is ready.
 const PATIENT_READS: u8 = 16;
 
-/// One descriptor: the operations that wait for it, and what is known of its input.
+/// One descriptor: the operations that wait for it, and a guess whether it has input.
 #[derive(Default)]
 struct Descriptor {
-    /// Emptied, it keeps its memory for the next ones.
+    /// An empty list keeps its memory for the next operations.
     waiting: Vec<Waiting>,
-    /// How many of the next reads wait without a try. This is a guess: when input is there already, the wait
-    /// reports it at once.
+    /// Counts down with each read, which waits without a try while something is left. This is a guess: if input is
+    /// there already, the wait reports it at once.
     patience: u8,
 }
 
@@ -46,12 +46,12 @@ impl Descriptors {
             .map_or(&[], |descriptor| &descriptor.waiting)
     }
 
-    /// The poll(2) events that are waited for on a descriptor; none when nobody waits.
+    /// The poll(2) events that operations wait for on a descriptor; none when nobody waits.
     pub fn events(&self, fd: RawFd) -> i16 {
         events(self.waiting(fd))
     }
 
-    /// Every descriptor that is waited for, with the poll(2) events.
+    /// Every descriptor that operations wait for, with the poll(2) events.
     pub fn iter(&self) -> impl Iterator<Item = (RawFd, i16)> + '_ {
         let numbered = (0..).zip(&self.descriptors);
         numbered
@@ -59,7 +59,7 @@ impl Descriptors {
             .map(|(fd, descriptor)| (fd, events(&descriptor.waiting)))
     }
 
-    /// Takes one operation away.
+    /// Removes one operation.
     pub fn remove(&mut self, token: Token) -> Option<Waiting> {
         let fd = *self.waits.get(token.slot())?;
         let waiting = &mut self.descriptors.get_mut(fd as usize)?.waiting;
@@ -67,14 +67,14 @@ impl Descriptors {
         Some(waiting.remove(place))
     }
 
-    /// Takes the operations on a descriptor away that are over: those that `is_over` says so of.
+    /// Removes the operations on a descriptor for which `is_over` is true.
     pub fn retain(&mut self, fd: RawFd, mut is_over: impl FnMut(&mut Waiting) -> bool) {
         if let Some(descriptor) = self.descriptors.get_mut(fd as usize) {
             descriptor.waiting.retain_mut(|waiting| !is_over(waiting));
         }
     }
 
-    /// Notes that the waiter watches a descriptor for all that wait for it.
+    /// Notes that the waiter watches a descriptor for all operations that wait for it.
     pub fn armed(&mut self, fd: RawFd) {
         if let Some(descriptor) = self.descriptors.get_mut(fd as usize) {
             for waiting in &mut descriptor.waiting {
@@ -83,7 +83,7 @@ impl Descriptors {
         }
     }
 
-    /// Whether a read is better not tried before its descriptor is said to be ready.
+    /// Whether the next read should wait for its descriptor without a try. Call it once for each read.
     pub fn must_be_patient(&mut self, fd: RawFd) -> bool {
         let Some(descriptor) = self.descriptors.get_mut(fd as usize) else {
             return false;
@@ -92,7 +92,7 @@ impl Descriptors {
         descriptor.patience > 0
     }
 
-    /// Notes whether a read that was tried found nothing.
+    /// Notes whether a try to read has found nothing.
     pub fn note_read(&mut self, fd: RawFd, nothing: bool) {
         if nothing {
             self.of(fd).patience = PATIENT_READS;
@@ -101,8 +101,8 @@ impl Descriptors {
         }
     }
 
-    /// Whether there is a place for this number already. Making one for a number that is no
-    /// descriptor could take more memory than there is.
+    /// Whether there is a place for this number already. Making one for a number that is no descriptor could take
+    /// more memory than there is.
     pub fn has_place(&self, fd: RawFd) -> bool {
         (fd as usize) < self.descriptors.len()
     }

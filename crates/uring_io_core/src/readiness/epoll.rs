@@ -8,9 +8,9 @@ use crate::platform::epoll;
 
 /// An epoll set whose entries are one-shot: each reports once, then rests until watched again.
 ///
-/// The kernel keeps an entry as long as anybody has its file open: a dup, or a forked child, under
-/// whatever number. So an entry may report when its number is another file's. Its events carry the
-/// number of times that entries were added for the descriptor, which tells them apart.
+/// The kernel keeps an entry as long as anybody has its file open, for example a forked child, or a dup under another
+/// number. So an entry may report after its number has become another file's. To tell such events apart, the entries
+/// of each descriptor are counted, and the events of an entry carry its count.
 pub(super) struct Epoll {
     set: OwnedFd,
     events: Vec<libc::epoll_event>,
@@ -23,7 +23,7 @@ pub(super) struct Epoll {
 struct Entry {
     /// Whether it was added. The kernel drops it with its file, so this is a guess: `watch` corrects it.
     added: bool,
-    /// How many there were.
+    /// How many entries the descriptor has had: the count of the latest one.
     count: u32,
 }
 
@@ -43,8 +43,8 @@ impl Epoll {
         })
     }
 
-    /// Watches `fd` for `events`, once. Returns whether that took a new entry although there was one: the
-    /// descriptor then belongs to another file now.
+    /// Watches `fd` for `events`, once. Returns whether the entry that it had is gone: the descriptor then belongs to
+    /// another file now.
     pub fn watch(&mut self, fd: RawFd, events: i16) -> Result<bool> {
         let events = events as u32 | libc::EPOLLONESHOT as u32;
         let number = fd as usize;
@@ -70,7 +70,7 @@ impl Epoll {
         let is_new = entry.added;
         entry.count = entry.count.wrapping_add(1);
         let added = match control(libc::EPOLL_CTL_ADD, entry.count) {
-            // A dup was given the number that the entry was added by.
+            // A dup of the file has got the number back under which the file was added.
             Err(error) if error.errno == libc::EEXIST => control(libc::EPOLL_CTL_MOD, entry.count),
             added => added,
         };
@@ -78,7 +78,7 @@ impl Epoll {
         added.map(|()| is_new)
     }
 
-    /// Waits, and adds what is ready to `found`. epoll's event bits are those of poll(2).
+    /// Waits, and adds the ready descriptors with their events to `found`. epoll's event bits are those of poll(2).
     pub fn wait(&mut self, timeout: Option<Duration>, found: &mut Vec<(RawFd, i16)>) -> Result<()> {
         epoll::wait(&self.set, &mut self.events, timeout)?;
         for event in &self.events {

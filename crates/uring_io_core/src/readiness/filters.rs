@@ -1,7 +1,7 @@
-//! Which filters of a kqueue(2) are armed for each descriptor.
+//! Knows which filters of a kqueue(2) are armed for each descriptor.
 //!
-//! A filter goes by the poll(2) event that it stands for, and the kernel is a closure. So this is compiled and
-//! tested on every system, although only the kqueue backend uses it.
+//! The name of a filter is the poll(2) event that it stands for, and the kernel is a closure. So every system
+//! compiles and tests this file, although only the kqueue backend uses it.
 
 use std::os::fd::RawFd;
 
@@ -17,11 +17,11 @@ const ALWAYS_READY: [i32; 4] = [libc::EINVAL, libc::ENODEV, libc::ENOTSUP, libc:
 /// A change of a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It shall report once.
+    /// Arms the filter, so that it reports once.
     Arm,
-    /// It is armed already. `ENOENT` tells when it is gone.
+    /// Keeps an armed filter. The kernel answers `ENOENT` when the filter is gone.
     Keep,
-    /// It is armed, and nobody waits for it any longer. `ENOENT` tells when it is gone.
+    /// Deletes an armed filter that nobody waits for any longer. The kernel answers `ENOENT` when the filter is gone.
     Delete,
 }
 
@@ -33,18 +33,19 @@ pub(super) struct Filters {
 
 #[derive(Clone, Copy, Default)]
 struct Entry {
-    /// The filters that were armed and have not reported. The kernel drops them when the descriptor is closed,
+    /// The filters that are armed and have not reported. The kernel drops them when somebody closes the descriptor,
     /// so this is a guess: `watch` corrects it.
     armed: i16,
-    /// How often they were found to be dropped. It marks their events.
+    /// How often `watch` found that the kernel had dropped filters. Events carry this number as their mark.
     count: u32,
 }
 
 impl Filters {
-    /// Arms the filters that `events` ask for, and those only. `change` makes one change of the kernel's, for
-    /// events with that mark. Whether an armed filter was gone: then the descriptor is another file's now.
+    /// Arms the filters that `events` ask for, and deletes others. `change` makes one change in the kernel, and its
+    /// last argument is the mark for the events of the filter. Returns whether an armed filter was gone: the
+    /// descriptor then belongs to another file now.
     ///
-    /// Fails with `EPERM`, as epoll_ctl(2) does, for a file that cannot be waited for.
+    /// Fails with `EPERM`, as epoll_ctl(2) does, for a file that nobody can wait for.
     pub fn watch(
         &mut self,
         fd: RawFd,
@@ -57,7 +58,7 @@ impl Filters {
         }
         let entry = &mut self.entries[number];
         let mut is_new = false;
-        // All that are armed first: when one is gone, the mark of all others changes.
+        // The armed filters come first: when one of them is gone, the mark of all others changes.
         for filter in of(entry.armed) {
             let is_wanted = events & filter != 0;
             let how = if is_wanted {
@@ -90,8 +91,8 @@ impl Filters {
         Ok(is_new)
     }
 
-    /// Notes that a filter has reported, in an event with this mark. The poll(2) events that it found; none
-    /// when it is of a file that had the number earlier.
+    /// Notes that a filter has reported, with an event of this mark. Returns the poll(2) events that it found, or
+    /// none when the event is of a file that had the number earlier.
     pub fn reported(&mut self, fd: RawFd, filter: i16, has_error: bool, mark: u32) -> i16 {
         match self.entries.get_mut(fd as usize) {
             Some(entry) if entry.count == mark => {
@@ -144,7 +145,7 @@ mod tests {
             Ok(())
         }
 
-        /// Reports one filter, as one that is disabled then.
+        /// Reports one filter, and disables it.
         fn report(&mut self, filters: &mut Filters, filter: i16) -> i16 {
             let mark = self.armed.remove(&filter).expect("it is armed");
             filters.reported(FD, filter, false, mark)

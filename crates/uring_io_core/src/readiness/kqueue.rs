@@ -1,4 +1,4 @@
-//! Waiting with kqueue(2), on macOS and BSD. It is compiled for them, and has never been run on one.
+//! Waits with kqueue(2), on macOS and BSD. We compile it for them, and nobody has run it there.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -12,17 +12,19 @@ use crate::posix::forks;
 
 /// A queue whose filters report once, and are disabled until they are armed again.
 ///
-/// They are disabled (`EV_DISPATCH`) and not deleted (`EV_ONESHOT`): FreeBSD looks again whether a filter is
-/// still ready when it reports it, except for those that it deletes (`kqueue_scan`, sys/kern/kern_event.c).
+/// `EV_DISPATCH` disables a filter that has reported, where `EV_ONESHOT` would delete it. FreeBSD checks once more
+/// that a filter is ready before it reports it, unless it then deletes the filter (`kqueue_scan`,
+/// sys/kern/kern_event.c).
 ///
-/// The kernel drops the filters of a descriptor when that is closed, whoever else has the file open. So no event
-/// should come for a number that is another file's. If one does, its mark tells it apart: see [`Filters`].
+/// The kernel drops the filters of a descriptor when somebody closes it, even if others have the file open. So no
+/// event should come for a number that belongs to another file by now. The mark of an event shows if one does: see
+/// [`Filters`].
 ///
-/// A file of a kind that the kernel has no filter for counts as ready, as it does for epoll. A device of that
-/// kind is tried again and again while it has nothing, at the cost of a busy thread.
+/// A file of a kind that the kernel has no filter for counts as ready, as with epoll. The backend tries a device of
+/// that kind again and again while it has nothing, which keeps a thread busy.
 pub(super) struct Kqueue {
     queue: ManuallyDrop<OwnedFd>,
-    /// A forked child does not inherit the queue.
+    /// The number of forks when the queue was made: a forked child does not inherit the queue.
     forks: u32,
     events: Vec<kqueue::Event>,
     filters: Filters,
@@ -44,8 +46,8 @@ impl Kqueue {
         })
     }
 
-    /// Watches `fd` for `events`, once. Whether a filter that was there is gone: then it is another file's
-    /// descriptor now.
+    /// Watches `fd` for `events`, once. Returns whether an armed filter was gone: the descriptor then belongs to
+    /// another file now.
     pub fn watch(&mut self, fd: RawFd, events: i16) -> Result<bool> {
         let queue = &self.queue;
         self.filters.watch(fd, events, |filter, change, mark| {
@@ -58,7 +60,7 @@ impl Kqueue {
         })
     }
 
-    /// Waits, and adds what is ready to `found`, as events of poll(2).
+    /// Waits, and adds the ready descriptors to `found`, with their events as poll(2) has them.
     pub fn wait(&mut self, timeout: Option<Duration>, found: &mut Vec<(RawFd, i16)>) -> Result<()> {
         kqueue::wait(&self.queue, &mut self.events, timeout)?;
         for event in &self.events {
@@ -77,7 +79,7 @@ impl Kqueue {
 }
 
 impl Drop for Kqueue {
-    /// In a forked child, the number of the queue may be another file's by now.
+    /// In a forked child, the number of the queue may already belong to another file.
     fn drop(&mut self) {
         if self.forks == forks() {
             close_descriptor(self.queue.as_raw_fd());

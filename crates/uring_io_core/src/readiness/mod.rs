@@ -1,9 +1,9 @@
 //! The readiness backend: one loop that makes a call when its descriptor is ready, over four
 //! ways to wait (epoll, kqueue, poll, select).
 //!
-//! A transfer is tried at once; only when it would wait does its descriptor get watched. Watching
-//! is one-shot: what is ready is taken off, and the waits that are left are armed again. Reads of a
-//! socket that has lately been empty are watched without being tried.
+//! The backend tries a transfer at once, and watches its descriptor only when the transfer would wait. A watch
+//! reports once. If operations on the descriptor still wait after that, the backend arms the watch again. When a
+//! socket has lately been empty, the backend does not try to read from it before it is ready.
 
 mod descriptors;
 #[cfg_attr(not(target_os = "linux"), path = "../elsewhere/epoll.rs")]
@@ -44,7 +44,7 @@ enum Waiter {
 }
 
 impl Waiter {
-    /// Whether the kernel remembers the watched descriptors. Other backends list them at each wait.
+    /// Whether the kernel remembers the watched descriptors. poll(2) and select(2) get the list at each wait.
     fn keeps_watches(&self) -> bool {
         match self {
             Self::Epoll(_) | Self::Kqueue(_) => true,
@@ -63,14 +63,14 @@ impl Waiter {
     }
 }
 
-/// Descriptors that are waited for, and the operations that wait for each.
+/// The descriptors that operations wait for, and the operations of each.
 pub(crate) struct Readiness {
     waiter: Waiter,
     waker: Arc<Waker>,
     descriptors: Descriptors,
-    /// Descriptors whose watched events must be set before the next wait.
+    /// Descriptors whose watch the backend must set before the next wait.
     changed: Vec<RawFd>,
-    /// The transfer that the last try found not ready: its start does not try it again.
+    /// The transfer that the last try found not ready, so that `start` does not try it again.
     tried: Option<(RawFd, Direction)>,
     /// The events that the last wait found.
     found: Vec<(RawFd, i16)>,
@@ -97,9 +97,9 @@ impl Readiness {
         })
     }
 
-    /// Tries a transfer, and watches its descriptor when it would wait. The result is there at
-    /// once or comes as a completion. Fails with `EINVAL` of `select` for a descriptor that
-    /// select(2) cannot watch.
+    /// Tries a transfer, and watches its descriptor when the transfer would wait. Returns the result, or None when it
+    /// will come as a completion. The select backend fails with `EINVAL` for a descriptor that select(2) cannot
+    /// watch.
     pub fn start(
         &mut self,
         token: Token,
@@ -177,8 +177,8 @@ impl Readiness {
             if fd >= posix::DescriptorSet::SIZE {
                 return Err(Error::new("select", libc::EINVAL));
             }
-            // Linux ignores descriptors beyond the process's table instead of refusing them, and
-            // tells a writer nothing of a hang-up that poll(2) tells everybody of.
+            // On Linux select(2) ignores a descriptor beyond the process's table instead of refusing it. Nor does it
+            // tell a writer of a hang-up, which poll(2) always reports.
             counts.direct_calls.add(1);
             let found = posix::poll_now(fd, interest.poll_events())?;
             if found & libc::POLLNVAL != 0 {
@@ -192,7 +192,7 @@ impl Readiness {
             if interest.is_urgent() {
                 return Ok(Some(-libc::ENOSYS));
             }
-            // kqueue(2) waits until a file has grown beyond the position; poll(2) calls every file ready.
+            // kqueue(2) waits until a file grows beyond its position. poll(2) reports every file as ready.
             let is_report = matches!(attempt, Attempt::Report);
             if is_report && target_of(fd).is_ok_and(Target::is_file) {
                 return Ok(Some(interest.poll_events().into()));
@@ -212,7 +212,7 @@ impl Readiness {
         Ok(None)
     }
 
-    /// Ends the wait of `token`: its completion is `-ECANCELED`, or what was transferred so far.
+    /// Ends the wait of `token`. It completes with `-ECANCELED`, or with the number of bytes transferred so far.
     pub fn cancel(&mut self, token: Token) {
         // A watch that is still armed reports once and finds nobody.
         if let Some(waiting) = self.descriptors.remove(token) {
@@ -224,13 +224,13 @@ impl Readiness {
         }
     }
 
-    /// Ends every wait for a descriptor before its close: by the time that it is ready, its number may belong to
+    /// Ends every wait for a descriptor that somebody is about to close. After the close its number may belong to
     /// another file.
     pub fn before_close(&mut self, fd: RawFd) {
         self.complete_all(fd, -libc::EBADF);
     }
 
-    /// Waits until a watched descriptor is ready, a wakeup, a signal or the timeout.
+    /// Waits for a watched descriptor, a wakeup, a signal or the timeout.
     pub fn wait(&mut self, timeout: Option<Duration>, counts: &Counts) -> Result<()> {
         self.arm(counts);
         let timeout = if self.completed.is_empty() {
@@ -251,7 +251,7 @@ impl Readiness {
         }
     }
 
-    /// Tells epoll or kqueue what to watch; poll and select get the list at each wait.
+    /// Tells epoll or kqueue what to watch. poll and select get the list at each wait.
     fn arm(&mut self, counts: &Counts) {
         let mut changed = std::mem::take(&mut self.changed);
         if self.waiter.keeps_watches() {
@@ -266,7 +266,8 @@ impl Readiness {
                 match self.waiter.watch(fd, events) {
                     Ok(is_new) => {
                         if is_new {
-                            // It was closed without our being told, and is another file's by now.
+                            // Somebody closed the descriptor without telling us, and its number now belongs to
+                            // another file.
                             self.descriptors.retain(fd, |waiting| {
                                 if waiting.armed {
                                     completed.push_back((waiting.token, -libc::EBADF));
@@ -276,8 +277,8 @@ impl Readiness {
                         }
                         self.descriptors.armed(fd);
                     }
-                    // Not a kind of file that can be waited for: it is always ready for all but
-                    // urgent input, which will never come.
+                    // epoll and kqueue cannot wait for this kind of file. It is always ready, except for urgent
+                    // input, which never comes.
                     Err(error) if error.errno == libc::EPERM => {
                         let ready = events & !libc::POLLPRI;
                         if ready != 0 {
@@ -325,7 +326,7 @@ impl Readiness {
         }
     }
 
-    /// Hands over the completions that are there.
+    /// Calls `take` with each completion that is there.
     pub fn completions(&mut self, counts: &Counts, mut take: impl FnMut(Token, Completion)) {
         self.attempt_found(counts);
         for (token, result) in self.completed.drain(..) {

@@ -7,7 +7,7 @@ use super::descriptors::Descriptors;
 use crate::error::Result;
 use crate::posix;
 
-/// The array that poll(2) works on, kept for its memory.
+/// The array that poll(2) works on. It stays here so that the next wait can use its memory again.
 pub(super) struct Poll {
     waker: RawFd,
     fds: Vec<libc::pollfd>,
@@ -21,7 +21,7 @@ impl Poll {
         }
     }
 
-    /// Waits, and adds what is ready to `found`.
+    /// Waits, and adds the ready descriptors with their events to `found`.
     pub fn wait(
         &mut self,
         descriptors: &Descriptors,

@@ -8,12 +8,12 @@ use crate::descriptor::is_open;
 use crate::error::{Error, Result};
 use crate::posix::{self, DescriptorSet};
 
-/// The only state select(2) needs between waits: the waker it also watches.
+/// The only state that select(2) needs between waits: the waker, which it also watches.
 pub(super) struct Select {
     waker: RawFd,
 }
 
-/// The set that answers for each event of poll(2), in the order of select's arguments.
+/// The poll(2) event that each set stands for, in the order of select's arguments.
 const SETS: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
 
 impl Select {
@@ -25,7 +25,7 @@ impl Select {
         Ok(Self { waker })
     }
 
-    /// Waits, and adds what is ready to `found`. A closed descriptor is reported as `POLLNVAL`.
+    /// Waits, and adds the ready descriptors with their events to `found`. A closed descriptor gets `POLLNVAL`.
     pub fn wait(
         &mut self,
         descriptors: &Descriptors,

@@ -1,4 +1,4 @@
-//! An operation that waits for its descriptor, and the attempt that is made when that is ready.
+//! An operation that waits for its descriptor, and the attempt that it makes when the descriptor is ready.
 
 use crate::call::blocking::PinnedCall;
 use crate::operation::Transfer;
@@ -6,7 +6,7 @@ use crate::posix;
 use crate::stats::Counts;
 use crate::token::Token;
 
-/// An operation that waits for its descriptor: a transfer to be made, or only the readiness.
+/// An operation that waits for its descriptor.
 pub(super) struct Waiting {
     pub token: Token,
     /// The poll(2) events it waits for.
@@ -16,16 +16,16 @@ pub(super) struct Waiting {
     pub attempt: Attempt,
 }
 
-/// The action for when the descriptor is ready.
+/// The action for a descriptor that has become ready.
 pub(super) enum Attempt {
-    /// None: the operation waits for the readiness itself.
+    /// None: the operation waits for readiness only.
     Report,
     Transfer(Transfer),
     Call(PinnedCall),
 }
 
 impl Waiting {
-    /// The result of the operation now that the backend reports `found`; None when it must wait on.
+    /// The result of the operation now that the backend reports `found`. None when it must go on waiting.
     pub fn attempt(&self, found: i16, counts: &Counts) -> Option<i32> {
         if found & libc::POLLNVAL != 0 {
             return Some(-libc::EBADF);
@@ -38,7 +38,7 @@ impl Waiting {
             Attempt::Transfer(transfer) => posix::transfer_now(transfer),
             Attempt::Call(call) => {
                 let result = call.attempt();
-                // The maker of the call knows how to wait for a descriptor that is ready all the time.
+                // Such a descriptor may be ready all the time. Whoever made the call knows how to wait for it.
                 if result == -libc::EAGAIN && call.may_wait_in_vain() {
                     return Some(result);
                 }
