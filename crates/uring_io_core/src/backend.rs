@@ -1,4 +1,4 @@
-//! The contract of a backend, and which one is behind a driver.
+//! The contract of a backend, and the choice of the one behind a driver.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::waker::Waker;
 pub(crate) enum Backend {
     Uring(Box<Ring>),
     Readiness(Box<Readiness>),
-    /// Somebody has closed it.
+    /// The backend is closed.
     Closed,
 }
 
 impl Backend {
-    /// Makes the backend, for the thread that calls.
+    /// Makes the backend, for the calling thread.
     pub fn new(kind: BackendKind, ring: &RingOptions, waker: Arc<Waker>) -> Result<Self> {
         if kind == BackendKind::IoUring {
             return Ok(Self::Uring(Box::new(Ring::new(ring, waker)?)));
@@ -59,7 +59,7 @@ impl Backend {
         }
     }
 
-    /// Does an operation at once if this backend begins in that way. None when the caller must start it.
+    /// Attempts an operation, if this backend starts operations in that way. None when the caller must start it.
     pub fn attempt(&mut self, operation: &Operation, counts: &Counts) -> Option<i32> {
         match (self, operation) {
             (Self::Readiness(_), Operation::Transfer(transfer)) if transfer.target.is_file() => {
@@ -72,7 +72,7 @@ impl Backend {
         }
     }
 
-    /// Starts a call, which stays where it is until its completion.
+    /// Starts a call, which must stay at its place until its completion.
     pub fn start_call(
         &mut self,
         token: Token,
@@ -100,7 +100,7 @@ impl Backend {
         }
     }
 
-    /// Puts a call into the chain that [`start_chain`](Self::start_chain) starts.
+    /// Adds a call to the chain that [`start_chain`](Self::start_chain) starts.
     pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
         match self {
             Self::Uring(ring) => ring.link(token, call, link, last),
@@ -109,7 +109,7 @@ impl Backend {
         }
     }
 
-    /// Submits the chain as a whole, or nothing of it.
+    /// Starts the whole chain, or nothing of it.
     pub fn start_chain(
         &mut self,
         counts: &Counts,
@@ -118,7 +118,7 @@ impl Backend {
         self.ring()?.start_chain(counts, take)
     }
 
-    /// The ring, for what only a ring has.
+    /// The ring, for work that only a ring can do.
     pub fn ring(&mut self) -> Result<&mut Ring> {
         match self {
             Self::Uring(ring) => Ok(ring),
@@ -139,8 +139,8 @@ impl Backend {
         }
     }
 
-    /// Makes sure that no operation runs on another file that gets the number of this descriptor. False when
-    /// the caller has to try that again.
+    /// For a descriptor that somebody is about to close: makes sure that no operation on it runs on another file that
+    /// gets its number. False when the caller has to try again.
     pub fn before_close(
         &mut self,
         fd: RawFd,
@@ -180,7 +180,7 @@ impl Backend {
         }
     }
 
-    /// Hands over the completions that are there.
+    /// Calls `take` with each completion that is there.
     pub fn completions(&mut self, counts: &Counts, take: impl FnMut(Token, Completion)) {
         match self {
             Self::Uring(ring) => ring.completions(counts, take),

@@ -12,14 +12,14 @@ pub enum BackendKind {
     Epoll,
     /// kqueue(2): the same on macOS and BSD.
     Kqueue,
-    /// poll(2): the same on any Unix, cost grows with the descriptors waited for.
+    /// poll(2): the same on any Unix. A wait costs more with every descriptor that somebody waits for.
     Poll,
     /// select(2): the same for descriptors below 1024.
     Select,
 }
 
 impl BackendKind {
-    /// Every backend, best first, whatever this system has of them.
+    /// Every backend, best first, including those that this system does not have.
     pub const ALL: [Self; 5] = [
         Self::IoUring,
         Self::Epoll,

@@ -27,8 +27,8 @@ pub enum Lack {
     Restriction,
     /// A filter on the process refuses this operation to its rings.
     Denied(&'static str),
-    /// A thread of the kernel would make it with the credentials that the process had when it made the ring. The
-    /// process has others by now.
+    /// A polling thread would make it with the credentials that the process had when it made the ring. The process
+    /// has others by now.
     Credentials,
 }
 
@@ -53,7 +53,7 @@ impl Error {
         }
     }
 
-    /// `call` is one that only io_uring can make (`EOPNOTSUPP`).
+    /// Only io_uring can make `call` (`EOPNOTSUPP`).
     pub(crate) fn without_ring(call: &'static str) -> Self {
         Self {
             lack: Some(Lack::Ring),
@@ -110,8 +110,8 @@ pub(crate) fn or_errno(result: i32) -> i32 {
     }
 }
 
-/// Whether a result says that an operation ended before it did anything: `-ECANCELED`, or `-EINTR` of a worker
-/// of the ring whose work somebody cancelled.
+/// Whether a result says that an operation ended before it did anything: `-ECANCELED`, or `-EINTR` from a kernel
+/// worker whose work somebody cancelled.
 pub fn is_cancellation(result: i32) -> bool {
     [-libc::ECANCELED, -libc::EINTR].contains(&result)
 }

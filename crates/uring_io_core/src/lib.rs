@@ -12,9 +12,9 @@
 //!               └── readiness (one transfer loop) ── epoll | kqueue | poll | select
 //! ```
 //!
-//! Operations and [calls](Call) are two types on purpose. An operation is `Copy`, names descriptors and lent
-//! memory only, and costs no allocation: nearly everything that a scheduler does is one. A call owns its
-//! arguments, and is kept in the in-flight table until its completion.
+//! Operations and [calls](Call) are two types on purpose. An operation is `Copy`, names descriptors and lent memory
+//! only, and costs no allocation: nearly everything that a scheduler does is one. A call owns its arguments, and the
+//! in-flight table keeps it until its completion.
 //!
 //! A file imports files of its own folder, or of lower floors (`spec/layers_spec.rb` checks it):
 //!
@@ -33,13 +33,13 @@
 //! token address clock error hosts
 //! ```
 //!
-//! A bar parts those that do not import each other.
+//! A bar separates files that do not import each other.
 //!
 //! Some files need a certain system. On the others a file of the same name in `elsewhere/` takes their place: macOS
 //! and BSD compile `elsewhere/epoll.rs`, Linux compiles `elsewhere/kqueue.rs`. The `mod` line of the file chooses.
 
 #![warn(missing_docs)]
-// Other systems compile the code that only the Linux backends use as well, so that it stays correct.
+// Other systems also compile the code that only the Linux backends use, so that it stays correct.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 mod address;

@@ -1,4 +1,4 @@
-//! How a ring is made: plain data, also where there is no io_uring.
+//! The options of a ring: plain data, which also exists where there is no io_uring.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 /// How to make a ring. The default is 256 entries without a polling thread.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Submission queue entries wanted, 1 to 32768; the kernel rounds up to a power of two. The
-    /// completion queue gets four times as many. Short memory gives a smaller ring, down to 8.
+    /// Submission queue entries wanted, 1 to 32768; the kernel rounds up to a power of two. The completion queue gets
+    /// four times as many. When memory is short, the ring gets fewer, down to 8.
     pub entries: u32,
-    /// Let a kernel thread take submissions off the queue.
+    /// Lets a kernel thread take submissions off the queue.
     pub sqpoll: Option<Sqpoll>,
     /// Whether any thread may use the ring, one at a time, and not only the thread that makes it.
     pub any_thread: bool,
-    /// Make the kernel refuse operations that a scheduler does not submit itself: see `uring::submission::OPCODES`.
+    /// Makes the kernel refuse operations that a scheduler does not submit itself: see `uring::submission::OPCODES`.
     pub restrict: bool,
     /// Abilities of the kernel to hide. Tests only; the default hides nothing.
     pub limits: Mask,
@@ -36,31 +36,31 @@ impl Default for Options {
 
 /// The kernel thread that polls the submission queue (`IORING_SETUP_SQPOLL`, io_uring_sqpoll(7)).
 ///
-/// Usable from Linux 5.11 on, where it takes ordinary descriptors; unprivileged from 5.13 on.
+/// Usable from Linux 5.11 on, when it takes ordinary descriptors; by unprivileged processes from 5.13 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sqpoll {
     /// Milliseconds without a submission after which the thread sleeps; 0 is the kernel's default
     /// of one second.
     pub idle_ms: u32,
-    /// CPU the thread is bound to; a CPU that is not online gives `EINVAL`.
+    /// CPU that the thread is bound to. Setup fails with `EINVAL` for a CPU that is not online.
     pub cpu: Option<u32>,
 }
 
 /// Abilities of the kernel that a test hides.
 ///
-/// It only takes away: an ability that the real kernel lacks stays absent.
+/// A mask only takes away: an ability that the real kernel lacks stays absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
-    /// `IORING_SETUP_*` bits that are answered with `EINVAL`, as an older kernel does.
+    /// `IORING_SETUP_*` bits that setup refuses with `EINVAL`, as an older kernel does.
     pub setup_flags: u32,
     /// `IORING_FEAT_*` bits that count as absent.
     pub features: u32,
     /// Operations that count as unsupported, bit *n* for opcode *n*.
     pub operations: u128,
-    /// Operations that the kernel refuses with `EACCES`, bit *n* for opcode *n*, as a filter does. It works for
-    /// restricted rings only, whose restrictions leave these out.
+    /// Operations that the kernel refuses with `EACCES`, bit *n* for opcode *n*, as a filter does. It works only on
+    /// restricted rings, whose restrictions then leave these operations out.
     pub denied: u128,
-    /// Larger rings are answered with `ENOMEM`, as under a tight `RLIMIT_MEMLOCK`.
+    /// The most entries of a ring. Setup refuses a larger one with `ENOMEM`, as under a tight `RLIMIT_MEMLOCK`.
     pub entries_max: Option<u32>,
 }
 
@@ -90,19 +90,19 @@ impl Mask {
     }
 }
 
-/// A test's answer to each call of `io_uring_enter`: how many of so many queued entries it takes, or the errno with
-/// which it takes none and does nothing else either. A call that takes fewer entries does not wait, as with the
+/// A test's answer to each call of `io_uring_enter`: how many of the queued entries the call takes, or an errno with
+/// which it takes none and does nothing else. A call that takes only some of the entries does not wait, as with the
 /// kernel itself.
 #[derive(Clone)]
 pub struct Intake(Arc<dyn Fn(u32) -> Result<u32, i32> + Send + Sync>);
 
 impl Intake {
-    /// The function that gives the answer, with the number of queued entries.
+    /// Makes an intake. `answer` gets the number of queued entries.
     pub fn new(answer: impl Fn(u32) -> Result<u32, i32> + Send + Sync + 'static) -> Self {
         Self(Arc::new(answer))
     }
 
-    /// The answer to a call with so many entries.
+    /// The answer to a call with this many queued entries.
     pub fn answer(&self, queued: u32) -> Result<u32, i32> {
         (self.0)(queued)
     }
