@@ -1,4 +1,4 @@
-//! What all rungs below io_uring do with a connection that has a request.
+//! How every rung below io_uring serves a connection that has a request.
 
 use std::os::fd::RawFd;
 
@@ -6,7 +6,7 @@ use super::calls::{receive, send, Packet, ANSWER, LENGTH};
 use super::meter::Meter;
 use crate::error::Result;
 
-/// Answers a request that is there, or that is waited for. False when the client has hung up.
+/// Receives a request, waiting for it if necessary, and answers it. Returns false when the client has hung up.
 pub(super) fn answer(fd: RawFd, meter: &mut Meter) -> Result<bool> {
     let mut request: Packet = [0; LENGTH];
     let bytes = |done: &Result<bool>| match done {
@@ -21,7 +21,7 @@ pub(super) fn answer(fd: RawFd, meter: &mut Meter) -> Result<bool> {
     meter.call("send", bytes, || send(fd, &ANSWER))
 }
 
-/// Arguments and result of a call that waits for one of so many.
+/// Describes a call that waited for one of `count` descriptors: its arguments and its result.
 pub(super) fn words(count: usize, found: &Result<usize>) -> String {
     match found {
         Ok(found) => format!("{count} descriptors → {found} ready"),

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Length of a request, and of an answer.
+/// Length of a request, and of an answer, in bytes.
 pub(super) const LENGTH: usize = 64;
 
 /// A request or an answer.
 pub(super) type Packet = [u8; LENGTH];
 
-/// Every answer.
+/// The server sends these bytes as every answer.
 pub(super) static ANSWER: Packet = [b'a'; LENGTH];
 
-/// Makes a call until no signal ends it.
+/// Repeats a call until no signal interrupts it.
 fn again(name: &'static str, mut call: impl FnMut() -> isize) -> Result<usize> {
     loop {
         if let Ok(result) = usize::try_from(call()) {
@@ -28,9 +28,9 @@ fn again(name: &'static str, mut call: impl FnMut() -> isize) -> Result<usize> {
     }
 }
 
-/// recv(2) of a whole packet. False when the other side is gone.
+/// recv(2) of a whole packet. False when the other side has hung up.
 pub(super) fn receive(fd: RawFd, packet: &mut Packet) -> Result<bool> {
-    // SAFETY: the call writes at most the length of the array, into it.
+    // SAFETY: `packet` is borrowed for the whole call, which writes at most its `LENGTH` bytes.
     let received = again("recv", || unsafe {
         libc::recv(fd, packet.as_mut_ptr().cast(), LENGTH, libc::MSG_WAITALL)
     });
@@ -42,9 +42,9 @@ pub(super) fn receive(fd: RawFd, packet: &mut Packet) -> Result<bool> {
     }
 }
 
-/// send(2) of a whole packet. False when the other side is gone.
+/// send(2) of a whole packet. False when the other side has hung up.
 pub(super) fn send(fd: RawFd, packet: &Packet) -> Result<bool> {
-    // SAFETY: the call reads at most the length of the array, from it.
+    // SAFETY: `packet` is borrowed for the whole call, which reads its `LENGTH` bytes.
     let sent = again("send", || unsafe {
         libc::send(fd, packet.as_ptr().cast(), LENGTH, libc::MSG_NOSIGNAL)
     });
@@ -57,25 +57,26 @@ pub(super) fn send(fd: RawFd, packet: &Packet) -> Result<bool> {
 
 /// poll(2) without a timeout.
 pub(super) fn poll(entries: &mut [libc::pollfd]) -> Result<usize> {
-    // SAFETY: the address and the length are those of one slice.
+    // SAFETY: the address and the length belong to one slice, which is borrowed for the whole call.
     again("poll", || unsafe {
         libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, -1) as isize
     })
 }
 
-/// epoll_wait(2) without a timeout: how many events it has written.
+/// epoll_wait(2) without a timeout. Returns the number of events that the kernel wrote.
 pub(super) fn epoll_wait(set: RawFd, events: &mut [libc::epoll_event]) -> Result<usize> {
-    // SAFETY: the kernel writes at most as many events as the slice has.
+    // SAFETY: the kernel writes at most as many events as the slice, borrowed for the whole call, has room for.
     again("epoll_wait", || unsafe {
         libc::epoll_wait(set, events.as_mut_ptr(), events.len() as i32, -1) as isize
     })
 }
 
-/// Lets go of this thread's share of the process's table of descriptors: it has one of its own from now on, with the
-/// numbers below `first` in it. Linux 5.9.
+/// Gives this thread a table of descriptors of its own, which starts with the process's descriptors below `first`.
+/// Needs close_range(2) of Linux 5.9.
 pub(super) fn leave_table(first: u32) -> Result<()> {
     const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
-    // SAFETY: takes numbers. It closes descriptors of a table that it makes for this thread, which uses none of them.
+    // SAFETY: the call takes numbers. It closes descriptors only in this thread's new table, and the thread uses none
+    // of them.
     let left =
         unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_UNSHARE) };
     match left {
@@ -84,22 +85,22 @@ pub(super) fn leave_table(first: u32) -> Result<()> {
     }
 }
 
-/// Ends a connection for both sides, whoever waits for it: shutdown(2).
+/// Ends a connection for both sides, whichever thread waits for it: shutdown(2).
 pub(super) fn hang_up(fd: RawFd) {
-    // SAFETY: takes numbers. One that the other side has ended has nothing to end.
+    // SAFETY: the call takes numbers. On a connection that the other side has ended, it fails and changes nothing.
     unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
 }
 
-/// Lets more connections wait to be accepted.
+/// Sets how many connections may wait for accept(2).
 pub(super) fn listen(fd: RawFd, backlog: i32) -> Result<()> {
-    // SAFETY: takes numbers.
+    // SAFETY: the call takes numbers.
     match unsafe { libc::listen(fd, backlog) } {
         0 => Ok(()),
         _ => Err(Error::last("listen")),
     }
 }
 
-/// How long accept(2) and recv(2) wait at most.
+/// Limits how long accept(2) and recv(2) on a socket may wait.
 pub(super) fn limit_waits(fd: RawFd, length: Duration) -> Result<()> {
     let limit = libc::timeval {
         tv_sec: length.as_secs() as libc::time_t,
@@ -108,7 +109,7 @@ pub(super) fn limit_waits(fd: RawFd, length: Duration) -> Result<()> {
     set_option(fd, libc::SO_RCVTIMEO, &limit)
 }
 
-/// Has close(2) reset a connection, so that its port is free at once.
+/// Makes close(2) reset the connection, which frees its port at once.
 pub(super) fn reset_at_close(fd: RawFd) -> Result<()> {
     let linger = libc::linger {
         l_onoff: 1,
@@ -118,7 +119,7 @@ pub(super) fn reset_at_close(fd: RawFd) -> Result<()> {
 }
 
 fn set_option<T>(fd: RawFd, option: i32, value: &T) -> Result<()> {
-    // SAFETY: the kernel reads as many bytes as the value has.
+    // SAFETY: the kernel reads as many bytes as `value`, borrowed for the whole call, has.
     let set = unsafe {
         libc::setsockopt(
             fd,
@@ -134,10 +135,10 @@ fn set_option<T>(fd: RawFd, option: i32, value: &T) -> Result<()> {
     }
 }
 
-/// What this thread has had of a processor, in the program and in the kernel: getrusage(2).
+/// The processor time that this thread has used in the program and in the kernel: getrusage(2).
 pub(super) fn used() -> (Duration, Duration) {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the call fills a local, for which all zeros are values.
+    // SAFETY: the call fills a local. All zeros are a valid `rusage`, so it is initialized even if the call fails.
     let usage = unsafe {
         libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
         usage.assume_init()
@@ -148,30 +149,31 @@ pub(super) fn used() -> (Duration, Duration) {
     (length(usage.ru_utime), length(usage.ru_stime))
 }
 
-/// Soft and hard limit of open files.
+/// The soft and the hard limit of open files.
 pub(super) fn open_files() -> libc::rlimit {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: the call fills a local.
+    // SAFETY: the call writes to a local.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
     limit
 }
 
-/// Sets them. A process may always set its soft limit up to the hard one, so there is no failure to tell.
+/// Sets both limits of open files. A process may always raise its soft limit to the hard one, so this reports no
+/// failure.
 pub(super) fn set_open_files(limit: libc::rlimit) {
     // SAFETY: the call reads a local.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
 }
 
-/// Gives memory that is free back to the kernel, so that the next growth shows.
+/// Gives free memory back to the kernel, so that /proc shows the next growth.
 #[cfg(target_env = "gnu")]
 pub(super) fn trim() {
-    // SAFETY: takes a number, and touches free memory only.
+    // SAFETY: the call takes a number and touches only free memory.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// There is nothing to give back by.
+/// This C library has no call that gives memory back.
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn trim() {}

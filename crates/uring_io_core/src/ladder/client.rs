@@ -14,18 +14,18 @@ use crate::error::{Error, Result};
 /// How long an answer may take before the rung counts as broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// However long they take, there are so many exchanges to tell by.
+/// The least number of exchanges to measure, however long they take.
 const LEAST: u32 = 10;
 
-/// Exchanges whose steps are kept.
+/// The number of exchanges whose steps the server records.
 const KEPT: usize = 7;
 
-/// What to do.
+/// The client's orders.
 pub(super) struct Client<'a> {
     pub address: SocketAddr,
     pub connections: usize,
     pub active: usize,
-    /// How long each of the measured parts is to take, about.
+    /// About how long each measured part takes.
     pub length: Duration,
     pub epoch: Instant,
     pub stop: &'a AtomicBool,
@@ -33,16 +33,17 @@ pub(super) struct Client<'a> {
     pub end: &'a AtomicBool,
 }
 
-/// What the client has seen.
+/// The client's results.
 #[derive(Default)]
 pub(super) struct Told {
-    /// Whether it was stopped: then nothing else counts.
+    /// Whether the client was stopped. If so, ignore the other fields.
     pub stopped: bool,
     pub turns: Times,
     pub together: Option<Times>,
-    /// When a request of the kept exchanges was sent, and its answer had come, in nanoseconds since the epoch.
+    /// For each recorded exchange: when the client sent the request and when it had the answer, in nanoseconds since
+    /// the epoch.
     pub kept: Vec<(i64, i64)>,
-    /// What was in use when all was measured.
+    /// Memory in use at the end of the measurements.
     pub memory: Growth,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct Times {
     pub median: Duration,
 }
 
-/// Why there are no exchanges any longer.
+/// Why the client makes no more exchanges.
 enum End {
     Stopped,
     Failed(Error),
@@ -67,7 +68,7 @@ impl From<Error> for End {
 type Step<T> = std::result::Result<T, End>;
 
 impl Client<'_> {
-    /// Opens the connections, has everything measured, and hangs up.
+    /// Opens the connections, runs all measurements, and hangs up.
     pub(super) fn run(&self) -> Result<Told> {
         match self.measured() {
             Ok(told) => Ok(told),
@@ -80,7 +81,8 @@ impl Client<'_> {
     }
 
     fn measured(&self) -> Step<Told> {
-        // A table of its own, so that neither side counts the other's descriptors. Standard streams stay.
+        // A table of its own, so that neither side's descriptors count against the limit of the other. Keeps the
+        // standard streams.
         leave_table(3)?;
         let mut connections = Vec::with_capacity(self.connections);
         for _ in 0..self.connections {
@@ -134,13 +136,13 @@ impl Client<'_> {
 
     fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(self.address).map_err(|e| Error::from_io("connect", &e))?;
-        // Nothing of a connection may be left over when the next rung asks for ports.
+        // The port must be free at once for the next rung.
         reset_at_close(stream.as_raw_fd())?;
         limit_waits(stream.as_raw_fd(), PATIENCE)?;
         Ok(stream)
     }
 
-    /// One exchange: how long it took.
+    /// Makes one exchange. Returns how long it took.
     fn exchange(&self, connection: &TcpStream, mark: u8) -> Step<Duration> {
         self.check()?;
         let begun = Instant::now();
@@ -149,7 +151,7 @@ impl Client<'_> {
         Ok(begun.elapsed())
     }
 
-    /// A request on every active connection, then all answers: how long that took.
+    /// Sends a request on every active connection, then receives all answers. Returns how long that took.
     fn burst(&self, active: &[TcpStream], mark: u8) -> Step<Duration> {
         self.check()?;
         let begun = Instant::now();
@@ -162,7 +164,7 @@ impl Client<'_> {
         Ok(begun.elapsed())
     }
 
-    /// Does so again and again, for as long as a measured part is to take, where one takes about so long.
+    /// Repeats `step` for about the length of a measured part. One step takes about `each`.
     fn times(&self, each: Duration, mut step: impl FnMut() -> Step<Duration>) -> Step<Times> {
         let count = self.length.as_nanos() / each.as_nanos().max(1);
         let begun = Instant::now();
@@ -178,7 +180,7 @@ impl Client<'_> {
         })
     }
 
-    /// A few exchanges on one connection, each when the server has gone to wait again.
+    /// Makes a few exchanges on one connection, with pauses that let the server go back to waiting.
     fn kept(&self, connection: &TcpStream, exchange: Duration) -> Step<Vec<(i64, i64)>> {
         let pause = (exchange * 2 + Duration::from_micros(200)).min(Duration::from_millis(20));
         let time = || self.epoch.elapsed().as_nanos() as i64;

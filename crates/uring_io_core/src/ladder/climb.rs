@@ -1,4 +1,4 @@
-//! One rung with so many connections, from the listener to the figures.
+//! Measures one rung with a number of connections, from the listener to the figures.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,13 +16,13 @@ use super::{epoll, poll, select, threads, uring};
 use crate::error::{Error, Result};
 use crate::posix::{block_signals, poll as wait};
 
-/// Of so many connections one is active.
+/// One of this many connections is active.
 const IDLE: usize = 100;
 
-/// Serves `connections` connections by a rung, and measures what that costs. Each of the measured parts takes about
-/// `length`. Setting `stop` ends it early; whatever happens, nothing of it is left behind.
+/// Serves `connections` connections by a rung, and measures the cost. Each measured part takes about `length`. Setting
+/// `stop` ends the measurement early. In any case, it leaves no connection and no thread behind.
 ///
-/// It keeps the calling thread busy. Needs Linux 5.9.
+/// The calling thread is busy until the end. Needs Linux 5.9.
 pub fn measure(
     rung: Rung,
     connections: usize,
@@ -33,7 +33,7 @@ pub fn measure(
     let wanted = connections.max(1);
     let cut = tightest(rung, wanted);
     let connections = match cut.and_then(|limit| limit.most) {
-        // Half as many say something of so many; fewer do not.
+        // Half of the wanted connections still give a fair picture; fewer do not.
         Some(most) if most * 2 < wanted => {
             return Ok(cut.map_or(Outcome::Stopped, Outcome::Limited))
         }
@@ -49,7 +49,7 @@ pub fn measure(
     })
 }
 
-/// What came of serving.
+/// The result of serving.
 enum Served {
     Whole(Vec<Meter>),
     Limited(Limit),
@@ -86,7 +86,7 @@ fn climb(rung: Rung, connections: usize, length: Duration, stop: &AtomicBool) ->
             Err(error) => Err(error),
         };
         end.store(true, Ordering::Relaxed);
-        // Who would wait to be accepted is refused.
+        // Refuses the connections that still wait for accept(2).
         drop(listener);
         let told = client.join().unwrap_or_else(|_| std::process::abort());
         Ok((before, served, told))
@@ -121,7 +121,7 @@ fn of(call: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |error| Error::from_io(call, &error)
 }
 
-/// The limit behind an error, where it is one.
+/// The limit that an error stands for, if any.
 fn limit_of(error: Error) -> Option<Limit> {
     let cause = match (error.call, error.errno) {
         (_, libc::EMFILE | libc::ENFILE) => Cause::Descriptors,
@@ -137,7 +137,7 @@ fn limit_of(error: Error) -> Option<Limit> {
     })
 }
 
-/// Takes all connections; none when the client has given up before.
+/// Accepts all connections. None when the client ends before that.
 fn accept(
     listener: &TcpListener,
     connections: usize,
@@ -168,7 +168,7 @@ fn accept(
     Ok(Some(accepted))
 }
 
-/// Serves until the client hangs up.
+/// Serves until the client has hung up.
 fn serve(
     rung: Rung,
     connections: Vec<OwnedFd>,
@@ -204,8 +204,8 @@ fn timed(cost: Cost, times: Times) -> Cost {
     }
 }
 
-/// The fastest of the exchanges that were kept, as the others were disturbed. Not the last one, after which nothing
-/// was kept of the next wait.
+/// The fastest of the recorded exchanges, because something disturbed the slower ones. Leaves out the last one: the
+/// server recorded no wait after it.
 fn exchange(meters: &[Meter], told: &Told) -> Exchange {
     let recorded = meters.iter().map(Meter::recorded);
     let Some(recorded) = recorded.max_by_key(|it| it.received.len()) else {

@@ -1,4 +1,4 @@
-//! One thread in epoll_wait(2): the kernel keeps the set, and tells only of those that are ready.
+//! One thread in epoll_wait(2): the kernel keeps the set, and reports only the descriptors that are ready.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -8,7 +8,7 @@ use super::meter::Meter;
 use crate::error::Result;
 use crate::platform::epoll::{control, create};
 
-/// Events that one call may bring.
+/// The most events that one call returns.
 const EVENTS: usize = 128;
 
 /// Serves until the client hangs up.

@@ -1,4 +1,4 @@
-//! What this process and machine allow.
+//! The limits of this process and this machine.
 
 use std::fs;
 use std::sync::{Mutex, PoisonError};
@@ -8,17 +8,18 @@ use super::memory::free;
 use super::outcome::{Cause, Limit, Rung};
 use crate::posix::DescriptorSet;
 
-/// Descriptors besides those of connections: the listener, a set or ring, files of /proc, and what other threads open
-/// meanwhile.
+/// Descriptors for other things than connections: the listener, an epoll set or a ring, files of /proc, and whatever
+/// other threads open in the meantime.
 const SPARE: usize = 16;
 
-/// What a thread takes at least: its stack in the kernel, and the pages of its own that it touches.
+/// The least memory that a thread takes: its stack in the kernel, and the pages of its own that it touches.
 const THREAD_BYTES: u64 = 32 * 1024;
 
-/// The soft limit of open files at the hard one, until the last of these is dropped: two threads may climb at once.
+/// Raises the soft limit of open files to the hard limit. Two threads may measure at once, so only dropping the last
+/// value restores the soft limit.
 pub(super) struct RaisedFiles;
 
-/// How many there are, and what the limits were before the first.
+/// The number of live values, and the limits before the first one.
 static RAISED: Mutex<(usize, Option<libc::rlimit>)> = Mutex::new((0, None));
 
 impl RaisedFiles {
@@ -47,7 +48,7 @@ impl Drop for RaisedFiles {
     }
 }
 
-/// The tightest limit that leaves a rung fewer connections than these.
+/// The tightest limit that allows a rung fewer than `connections` connections.
 pub(super) fn tightest(rung: Rung, connections: usize) -> Option<Limit> {
     let open = fs::read_dir("/proc/self/fd").map_or(64, Iterator::count);
     let files = usize::try_from(open_files().rlim_cur).unwrap_or(usize::MAX);
@@ -56,7 +57,7 @@ pub(super) fn tightest(rung: Rung, connections: usize) -> Option<Limit> {
         files.saturating_sub(open + SPARE),
     )];
     match rung {
-        // A connection gets the lowest number that is free.
+        // The kernel gives each connection the lowest free number.
         Rung::Select => {
             let numbers = DescriptorSet::SIZE as usize;
             all.push(limit(

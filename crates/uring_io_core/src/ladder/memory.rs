@@ -1,4 +1,4 @@
-//! What memory and kernel threads use, as /proc tells.
+//! Memory and kernel threads in use, read from /proc.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::calls::trim;
 use super::outcome::Growth;
 
-/// What is in use now; bytes.
+/// The memory in use now, in bytes.
 pub(super) fn in_use() -> Growth {
     trim();
     let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -19,7 +19,7 @@ pub(super) fn in_use() -> Growth {
     }
 }
 
-/// What has come since then.
+/// The difference between two readings.
 pub(super) fn growth(before: Growth, after: Growth) -> Growth {
     Growth {
         process: after.process - before.process,
@@ -28,8 +28,8 @@ pub(super) fn growth(before: Growth, after: Growth) -> Growth {
     }
 }
 
-/// What the machine, or the control group that this process sees as its root, has left; bytes. None where that is
-/// not told.
+/// The free memory, in bytes, of the machine or of the control group that this process sees as its root, whichever is
+/// less. None where /proc does not tell.
 pub(super) fn free() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok()?;
     let machine = bytes(&machine, "MemAvailable:") as u64;
@@ -42,7 +42,7 @@ pub(super) fn free() -> Option<u64> {
     Some(machine.min(group.unwrap_or(u64::MAX)))
 }
 
-/// The number of kilobytes in the line of this name.
+/// The number in the line that begins with `name`, in bytes: /proc gives kilobytes.
 fn bytes(text: &str, name: &str) -> i64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|line| line.split_whitespace().next());
@@ -52,11 +52,11 @@ fn bytes(text: &str, name: &str) -> i64 {
         * 1024
 }
 
-/// The thread of the kernel that polls a ring.
+/// The kernel thread that polls the submission queue of a ring.
 pub(super) struct KernelThread(PathBuf);
 
 impl KernelThread {
-    /// The folders of all such threads of this process.
+    /// The folders in /proc of all such threads of this process.
     pub(super) fn all() -> Vec<PathBuf> {
         let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
         let folders = threads.filter_map(|thread| thread.ok().map(|thread| thread.path()));
@@ -66,11 +66,11 @@ impl KernelThread {
         folders.filter(polls).collect()
     }
 
-    /// The one that has come since; none where that cannot be told. The ring's own number for it is of no use within a
-    /// container.
+    /// The polling thread that has started since `before`. None when there is not exactly one. Within a
+    /// container, the number that the ring reports for the thread is of no use.
     pub(super) fn since(before: &[PathBuf]) -> Option<Self> {
         const TRIES: usize = 100;
-        // It names itself when it first runs.
+        // The thread takes its name when it first runs.
         (0..TRIES).find_map(|_| {
             std::thread::sleep(Duration::from_millis(1));
             let mut now = Self::all();
@@ -82,7 +82,7 @@ impl KernelThread {
         })
     }
 
-    /// What it has had of a processor.
+    /// The processor time that the thread has used.
     pub(super) fn time(&self) -> Option<Duration> {
         let text = fs::read_to_string(&self.0).ok()?;
         let number = text.split_whitespace().next()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Counting what a server does. The client says by the first byte of a request what its exchange belongs to.
+//! Counts the work of a server. The first byte of a request tells the server which phase the exchange belongs to.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,22 @@ use super::memory::KernelThread;
 use super::outcome::{Cost, Step};
 use crate::posix::thread_time;
 
-/// Exchanges until everything is at its place.
+/// Exchanges before the measurement, until caches and queues have settled.
 pub(super) const WARM: u8 = 0;
-/// A few exchanges whose steps are kept.
+/// A few exchanges whose steps the server records.
 pub(super) const RECORDED: u8 = 1;
 /// Requests that come one at a time.
 pub(super) const TURNS: u8 = 2;
 /// Requests that come all at once.
 pub(super) const TOGETHER: u8 = 3;
-/// Nothing is counted any longer.
+/// The end: the server counts no more.
 pub(super) const OVER: u8 = 4;
 
 const PHASES: usize = 5;
 
-/// What one thread of a server has done.
+/// The work of one thread of a server.
 pub(super) struct Meter {
-    /// Times are counted from here.
+    /// The steps count their times from here.
     epoch: Instant,
     phase: u8,
     now: Cost,
@@ -32,7 +32,7 @@ pub(super) struct Meter {
     kernel_thread: Option<KernelThread>,
 }
 
-/// Steps in order, and where among them a request was received.
+/// Steps in order, and the index in `steps` at which each request was received.
 #[derive(Default)]
 pub(super) struct Recorded {
     pub steps: Vec<Step>,
@@ -52,12 +52,12 @@ impl Meter {
         }
     }
 
-    /// Counts what this thread of the kernel uses, too.
+    /// Also counts the processor time of this kernel thread.
     pub(super) fn follow(&mut self, thread: Option<KernelThread>) {
         self.kernel_thread = thread;
     }
 
-    /// Makes a system call. The words are asked for only when the step is kept.
+    /// Makes a system call and counts it. Calls `words` only when the step is recorded.
     pub(super) fn call<R>(
         &mut self,
         name: &'static str,
@@ -68,7 +68,7 @@ impl Meter {
         self.step(name, true, words, make)
     }
 
-    /// Does something without a system call.
+    /// Makes one step, and records it in the phase `RECORDED`.
     pub(super) fn step<R>(
         &mut self,
         name: &'static str,
@@ -92,7 +92,7 @@ impl Meter {
         result
     }
 
-    /// A request has come, which begins so.
+    /// Notes that a request with this first byte has come.
     pub(super) fn received(&mut self, mark: u8) {
         if mark != self.phase {
             self.begin(mark);
@@ -120,7 +120,7 @@ impl Meter {
         self.epoch.elapsed().as_nanos() as i64
     }
 
-    /// What a phase that is over has cost.
+    /// The cost of a phase that is over.
     pub(super) fn spent(&self, phase: u8) -> Cost {
         self.spent[usize::from(phase)]
     }
@@ -144,7 +144,7 @@ fn difference(now: &Cost, then: &Cost) -> Cost {
     }
 }
 
-/// What several threads have spent of a phase.
+/// The cost of a phase over several threads.
 pub(super) fn sum(meters: &[Meter], phase: u8) -> Cost {
     meters
         .iter()

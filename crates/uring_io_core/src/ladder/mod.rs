@@ -1,20 +1,20 @@
-//! The ladder: one small exchange, served in each of the ways that Linux has had for it, from a blocking thread for
-//! each connection to io_uring with a polling thread.
+//! The ladder: one small exchange, served in each of the ways that Linux has offered over time, from one blocking
+//! thread for each connection to io_uring with a polling thread.
 //!
-//! A client sends requests of 64 bytes over TCP to 127.0.0.1, to a few of many connections, and waits for the answers.
-//! It is a thread with a table of descriptors of its own, so that each side may have as many as the limit allows. The
-//! server makes plain system calls, counts them itself, and reads what its own threads have used of a processor: the
-//! cost of the client is in no figure but the time of an exchange.
+//! A client sends requests of 64 bytes over TCP to 127.0.0.1 and waits for the answers. It uses only a few of its many
+//! connections. The client is a thread with a table of descriptors of its own, so that each side may open as many as
+//! the limit allows. The server makes plain system calls, counts them itself, and reads the processor time of its own
+//! threads. So the cost of the client is in no figure but the time of an exchange.
 //!
 //! ```text
-//! climb                                   one rung with so many connections
+//! climb                                   measures one rung with a number of connections
 //! threads │ select │ poll │ epoll │ uring the rungs
-//! answer                                  receives and sends
-//! client                                  sends the requests, and says by a byte of them what is measured
-//! meter                                   counts calls, keeps the steps of a few exchanges
-//! limits │ memory                         what the machine allows, and what a rung takes of it
+//! answer                                  receives a request and sends the answer
+//! client                                  sends the requests; their first byte names the phase
+//! meter                                   counts calls, and records the steps of a few exchanges
+//! limits │ memory                         limits of the machine, and memory that a rung takes
 //! calls                                   the system calls
-//! outcome                                 what comes of it
+//! outcome                                 the results
 //! ```
 
 #[cfg(target_os = "linux")]

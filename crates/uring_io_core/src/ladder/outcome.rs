@@ -1,4 +1,4 @@
-//! What is asked of the ladder, and what comes of it: plain data.
+//! The questions to the ladder, and its results: plain data.
 
 use std::time::Duration;
 
@@ -15,14 +15,15 @@ pub enum Rung {
     Poll,
     /// One thread in epoll_wait(2).
     Epoll,
-    /// One thread in io_uring_enter(2), with a receive under way for each connection.
+    /// One thread in io_uring_enter(2), with a receive in flight for each connection.
     Uring,
-    /// The same with a thread of the kernel that takes the submissions, and no thread that waits in the kernel.
+    /// The same, but a kernel thread takes the submissions, and the server polls memory instead of waiting in the
+    /// kernel.
     Sqpoll,
 }
 
 impl Rung {
-    /// From the lowest.
+    /// All rungs, the lowest first.
     pub const ALL: [Self; 6] = [
         Self::Threads,
         Self::Select,
@@ -32,7 +33,7 @@ impl Rung {
         Self::Sqpoll,
     ];
 
-    /// As programs name it.
+    /// The name that programs use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Threads => "threads",
@@ -44,31 +45,31 @@ impl Rung {
         }
     }
 
-    /// The rung of this name.
+    /// The rung with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|rung| rung.name() == name)
     }
 }
 
-/// What keeps a rung from so many connections.
+/// Why a rung cannot serve that many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// `RLIMIT_NOFILE`, whose hard limit counts.
+    /// The hard limit of `RLIMIT_NOFILE`.
     Descriptors,
     /// `FD_SETSIZE` of select(2).
     SetSize,
-    /// No more threads can be started.
+    /// The system starts no more threads.
     Threads,
-    /// The stacks of so many threads would take more than half of the free memory.
+    /// The stacks of that many threads would take more than half of the free memory.
     Memory,
     /// No more local ports are free.
     Ports,
-    /// The kernel makes no such ring.
+    /// The kernel refuses such a ring.
     Ring,
 }
 
 impl Cause {
-    /// As programs name it.
+    /// The name that programs use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Descriptors => "descriptors",
@@ -81,101 +82,102 @@ impl Cause {
     }
 }
 
-/// A limit that was met.
+/// A limit that a rung has met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// What limits.
+    /// The kind of the limit.
     pub cause: Cause,
-    /// The connections that it leaves; none where no number of them would help.
+    /// How many connections the limit allows, if that is known.
     pub most: Option<usize>,
-    /// What the kernel said, where it was asked.
+    /// The kernel's error, if a call has failed.
     pub error: Option<Error>,
 }
 
-/// What came of one rung with so many connections.
+/// The outcome of one rung with a number of connections.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// It was measured.
+    /// The rung was measured.
     Measured(Box<Measurement>),
-    /// It cannot be measured here.
+    /// A limit prevents the measurement here.
     Limited(Limit),
-    /// The caller has asked for the end.
+    /// The caller has ended the measurement.
     Stopped,
 }
 
-/// One rung with so many connections.
+/// The figures of one rung with a number of connections.
 #[derive(Clone, Debug)]
 pub struct Measurement {
-    /// How many there were.
+    /// How many connections there were.
     pub connections: usize,
     /// How many of them sent requests.
     pub active: usize,
-    /// What has made that fewer than were asked for.
+    /// The limit that reduced the number of connections below the wanted one.
     pub cut: Option<Limit>,
-    /// One request at a time, from one active connection after the other.
+    /// One request at a time, on each active connection in turn.
     pub turns: Cost,
-    /// A request from each active connection at once; none where only one is active.
+    /// A request on every active connection at once. None when only one is active.
     pub together: Option<Cost>,
-    /// What the rung took of memory.
+    /// The memory that the rung took.
     pub growth: Growth,
-    /// One exchange, as it happened.
+    /// The steps of one exchange.
     pub exchange: Exchange,
 }
 
-/// What many exchanges cost, all of them together.
+/// The total cost of many exchanges.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
-    /// Requests that were answered.
+    /// Requests that the server answered.
     pub exchanges: u64,
     /// System calls of the server.
     pub calls: u64,
     /// Processor time of the server's threads.
     pub cpu: Duration,
-    /// As much of it as getrusage(2) gives to the program; the kernel estimates the split.
+    /// The part of it that getrusage(2) counts for the program. The kernel estimates the split.
     pub user: Duration,
-    /// As much of it as getrusage(2) gives to the kernel.
+    /// The part of it that getrusage(2) counts for the kernel.
     pub system: Duration,
-    /// Processor time of the ring's own thread in the kernel.
+    /// Processor time of the ring's kernel thread.
     pub kernel_thread: Option<Duration>,
     /// From the first request to the last answer.
     pub elapsed: Duration,
-    /// From a request, or the first of several at once, to its answer, or the last one: half of them were faster.
+    /// The median time from a request to its answer. For several requests at once, from the first request to the last
+    /// answer.
     pub median: Duration,
 }
 
-/// How much more memory is in use, in bytes, when the rung has served than before it began.
+/// By how many bytes memory has grown from before the rung began to serve until the end of the measurements.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Growth {
     /// Resident memory of this process.
     pub process: i64,
-    /// Stacks that threads have in the kernel, of the whole machine.
+    /// Kernel stacks of all threads of the machine.
     pub kernel_stacks: i64,
-    /// What the kernel keeps objects in, of the whole machine.
+    /// The slab memory of the machine, in which the kernel keeps its objects.
     pub kernel_objects: i64,
 }
 
-/// One exchange as it happened. Times are nanoseconds after the client began to send the request.
+/// The steps of one exchange. Times are nanoseconds since the client began to send the request.
 #[derive(Clone, Debug, Default)]
 pub struct Exchange {
-    /// What the server did from before the request came until the client had the answer, in order.
+    /// The server's steps in order, from just before the request came until the client had the answer.
     pub steps: Vec<Step>,
-    /// The system calls from one request to the next, in order.
+    /// The server's system calls from one request to the next, in order.
     pub calls: Vec<&'static str>,
     /// When the client had the answer.
     pub answered: i64,
 }
 
-/// One thing that a server did.
+/// One step of a server.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Name of the system call, or what was done without one.
+    /// The name of the system call, or of the work without one.
     pub name: &'static str,
     /// Its arguments in short, and its result.
     pub words: String,
-    /// Whether it is a system call.
+    /// Whether the step is a system call.
     pub is_call: bool,
     /// When it began.
     pub from: i64,
-    /// When it was over.
+    /// When it ended.
     pub to: i64,
 }

@@ -1,4 +1,4 @@
-//! One thread in poll(2): it hands over an array of all descriptors each time, and looks through all of it after.
+//! One thread in poll(2): each call hands over an array of all descriptors, and the server then searches all of it.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 

@@ -1,4 +1,4 @@
-//! One thread in select(2): it hands over the set of all descriptors each time, and looks through all of them after.
+//! One thread in select(2): each call hands over the set of all descriptors, and the server then searches all of it.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -12,7 +12,7 @@ pub(super) fn serve(connections: &[OwnedFd], meter: &mut Meter) -> Result<()> {
     let numbers: Vec<_> = connections.iter().map(AsRawFd::as_raw_fd).collect();
     let count = numbers.iter().max().map_or(0, |most| most + 1);
     if count > DescriptorSet::SIZE {
-        // Other threads have opened what was left below that meanwhile.
+        // Other threads have meanwhile taken numbers below `FD_SETSIZE`, so a connection got one above.
         return Err(Error::new("select", libc::EMFILE));
     }
     let mut all = DescriptorSet::new();
@@ -20,7 +20,7 @@ pub(super) fn serve(connections: &[OwnedFd], meter: &mut Meter) -> Result<()> {
         all.insert(*number);
     }
     loop {
-        // The kernel writes its answer over the question.
+        // The kernel overwrites the sets with its answer.
         let mut sets = [all.clone(), DescriptorSet::new(), DescriptorSet::new()];
         let words = |found: &Result<usize>| words(numbers.len(), found);
         let found = meter.call("select", words, || select(count, &mut sets, None));

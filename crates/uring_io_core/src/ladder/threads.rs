@@ -1,4 +1,4 @@
-//! A thread for each connection: it waits in recv(2) until there is something.
+//! A thread for each connection: it waits in recv(2) until a request comes.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,11 @@ use super::meter::Meter;
 use crate::error::{Error, Result};
 use crate::posix::block_signals;
 
-/// Stack of a thread. What it does not touch is no memory, so this only keeps the address space small.
+/// The stack of a thread. Only touched pages take memory, so a small stack saves just address space.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Serves until the client hangs up. Where not all threads can be started, how many were, and why no more.
+/// Serves until the client hangs up. If a thread cannot be started, returns the number of started threads and the
+/// error.
 pub(super) fn serve(
     connections: &[OwnedFd],
     epoch: Instant,
@@ -29,13 +30,14 @@ pub(super) fn serve(
     std::thread::scope(|scope| {
         let mut threads: Vec<ScopedJoinHandle<'_, Result<Meter>>> = Vec::new();
         let mut refused = None;
-        // Those that the client asks first begin last: their answers tell that all have begun.
+        // The client asks the first connections first, so their threads start last: their answers show that all threads
+        // have begun.
         for connection in connections.iter().rev() {
             let builder = Builder::new().stack_size(STACK_BYTES).name("ladder".into());
             match builder.spawn_scoped(scope, move || one(connection)) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
-                    // That ends the client, which may wait for a thread that is not there, and all threads.
+                    // Ends the client, which may wait for a thread that does not exist, and all started threads.
                     end.store(true, Ordering::Relaxed);
                     connections.iter().for_each(|it| hang_up(it.as_raw_fd()));
                     refused = Some((threads.len(), Error::from_io("clone", &error)));

@@ -1,6 +1,6 @@
-//! One thread in io_uring_enter(2), with a receive under way for each connection. One call hands over the last answers
-//! and the next receives, and waits for the next request. With a polling thread there is none: the kernel's thread takes
-//! what is in the queue, and the server looks at memory until a completion is there.
+//! One thread in io_uring_enter(2), with a receive in flight for each connection. One call hands over the last answers
+//! and the next receives, and waits for the next request. With a polling thread, the server seldom needs that call: a
+//! kernel thread takes the entries from the queue, and the server polls memory until a completion is there.
 #![allow(unsafe_code)]
 
 use std::mem::ManuallyDrop;
@@ -26,7 +26,7 @@ const GETEVENTS: u32 = 1 << 0;
 /// `IORING_ENTER_SQ_WAKEUP`.
 const SQ_WAKEUP: u32 = 1 << 1;
 
-/// Of an answer. Other entries have the number of their connection.
+/// The `user_data` of an answer. A receive has the number of its connection instead.
 const SENT: u64 = u64::MAX;
 
 /// Serves until the client hangs up.
@@ -50,18 +50,18 @@ pub(super) fn serve(connections: &[OwnedFd], polled: bool, meter: &mut Meter) ->
         buffers: ManuallyDrop::new(vec![[0; LENGTH]; connections.len()].into_boxed_slice()),
     };
     server.run(&mut ring, meter)?;
-    // SAFETY: every receive has completed, so the kernel knows none of the buffers any longer. After an error they are
-    // never freed, as nobody can tell.
+    // SAFETY: every receive has completed, so the kernel no longer uses any of the buffers. After an error nobody can
+    // know that: the `?` above returns, and the buffers are never freed.
     unsafe { ManuallyDrop::drop(&mut server.buffers) };
     Ok(())
 }
 
 struct Server<'a> {
-    /// Whether an answer that was sent has no completion (`IOSQE_CQE_SKIP_SUCCESS`, Linux 5.17).
+    /// Whether a successful send has no completion (`IOSQE_CQE_SKIP_SUCCESS`, Linux 5.17).
     quiet: bool,
     polled: bool,
     connections: &'a [OwnedFd],
-    /// A place for the next request of each connection.
+    /// Memory for the next request of each connection.
     buffers: ManuallyDrop<Box<[Packet]>>,
 }
 
@@ -117,15 +117,15 @@ impl Server<'_> {
         }
     }
 
-    /// Puts an entry into the queue, and has the kernel take some where that is full.
+    /// Queues an entry. When the queue is full, makes the kernel take entries first.
     fn push(&self, ring: &mut IoUring, entry: &Entry, meter: &mut Meter) -> Result<()> {
         let what = match entry.get_user_data() {
             SENT => "writes SEND",
             _ => "writes RECV",
         };
         loop {
-            // SAFETY: answers are static, and a buffer is freed only when its receive has completed (see `serve`). Only
-            // one receive uses it at a time.
+            // SAFETY: answers are static. A buffer is freed only after its receive has completed (see `serve`), and
+            // only one receive uses it at a time.
             let pushed = meter.step(what, false, words_of_queue, || unsafe {
                 ring.submission().push(entry).is_ok()
             });
@@ -141,7 +141,8 @@ impl Server<'_> {
         }
     }
 
-    /// Hands over what is queued, and waits for so many completions at least.
+    /// Hands over the queued entries, and waits for at least `completions` completions; one is enough with a polling
+    /// thread.
     fn wait(&self, ring: &mut IoUring, meter: &mut Meter, completions: u32) -> Result<()> {
         if !self.polled {
             return enter(ring, completions, meter);
@@ -158,15 +159,16 @@ impl Server<'_> {
             std::hint::spin_loop();
         });
         if overflowed {
-            // All clients have hung up at once: the kernel brings what found no room when it is entered.
+            // All clients have hung up at once, and the completion queue has overflowed. Entering the kernel delivers
+            // the rest.
             return self.enter(ring, GETEVENTS, meter);
         }
         Ok(())
     }
 
-    /// Wakes the polling thread where it has gone to sleep.
+    /// Wakes the polling thread if it sleeps.
     fn rouse(&self, ring: &mut IoUring, meter: &mut Meter) -> Result<()> {
-        // The tail must be visible before the flags are read: io_uring_sqpoll(7).
+        // The kernel must see the new tail before we read the flags: io_uring_sqpoll(7).
         fence(Ordering::SeqCst);
         if ring.submission().need_wakeup() {
             return self.enter(ring, SQ_WAKEUP, meter);
@@ -178,7 +180,7 @@ impl Server<'_> {
     fn enter(&self, ring: &IoUring, flags: u32, meter: &mut Meter) -> Result<()> {
         let submitter = ring.submitter();
         let words = |_: &_| format!("flags {flags}");
-        // SAFETY: without a set of signals the call takes numbers only.
+        // SAFETY: without a set of signals, the call takes only numbers.
         let entered = meter.call("io_uring_enter", words, || unsafe {
             submitter.enter::<libc::sigset_t>(0, 0, flags, None)
         });
@@ -186,7 +188,7 @@ impl Server<'_> {
     }
 }
 
-/// io_uring_enter(2): hands over what is queued, and waits for so many completions.
+/// io_uring_enter(2): hands over the queued entries, and waits for `completions` completions.
 fn enter(ring: &mut IoUring, completions: u32, meter: &mut Meter) -> Result<()> {
     let queued = ring.submission().len();
     let submitter = ring.submitter();
@@ -197,7 +199,7 @@ fn enter(ring: &mut IoUring, completions: u32, meter: &mut Meter) -> Result<()> 
     unless_interrupted(entered)
 }
 
-/// A signal is no failure, nor is a kernel that wants its completions to be taken first.
+/// A signal (EINTR) is no failure, and neither is a kernel that wants us to take completions first (EBUSY).
 fn unless_interrupted(entered: std::io::Result<usize>) -> Result<()> {
     match entered {
         Err(error) if error.raw_os_error() == Some(libc::EINTR) => Ok(()),
