@@ -1,4 +1,4 @@
-//! The reason why a backend does not work: the errno of the failed call, and the circumstances of the process.
+//! Why a backend does not work: found from the errno of the failed call and the circumstances of the process.
 
 use std::fs;
 
@@ -7,49 +7,47 @@ use super::refusal::{Reason, Unavailable};
 use super::trials::plain_ring_works;
 use crate::error::{Error, Lack};
 
-/// Explains a call that a backend needs and that failed with `error`.
+/// Explains why a call that a backend needs has failed with `error`.
 ///
-/// Reads /proc and, when only a trial can tell, makes a small ring. Call it once, when setting up a backend has
-/// failed, and not for the errors of single operations. After a failed setup of a ring, pass the error of that
-/// setup.
+/// Reads /proc, and makes a small ring when only a trial shows the cause. Call it once, when setting up a backend has
+/// failed, and not for the errors of single operations. After a failed setup of a ring, pass the error of that setup.
 pub fn diagnose(error: &Error) -> Unavailable {
     Circumstances::of(error).explain(error)
 }
 
-/// The circumstances of a refusal, which tell its cause.
+/// The circumstances of a refusal, which reveal its cause.
 #[derive(Clone)]
 pub(super) struct Circumstances {
     pub kernel: Kernel,
     pub limits: Limits,
-    /// Whether sysctls can be read; `ProcSubset=pid` of systemd hides them.
+    /// Whether sysctls are readable; systemd's `ProcSubset=pid` hides them.
     has_sysctls: bool,
-    /// `kernel.io_uring_disabled`: 0 allows, 1 asks for privilege or the group, 2 forbids. None
-    /// where it cannot be read or is absent (before 6.6, or built without io_uring).
+    /// `kernel.io_uring_disabled`: 0 allows rings, 1 demands privilege or the group, 2 forbids rings. None when the
+    /// sysctl is unreadable or absent (before 6.6, or in a kernel without io_uring).
     pub io_uring_disabled: Option<i64>,
     /// `kernel.io_uring_group`, -1 for no group.
     pub io_uring_group: Option<i64>,
-    /// File system group and supplementary groups, which is what the kernel looks at.
+    /// File system group and supplementary groups: the kernel checks these.
     groups: Vec<i64>,
-    /// Effective capabilities; 0 inside a user namespace, where they count for nothing here.
+    /// Effective capabilities; 0 inside a user namespace, because the kernel ignores them here.
     capabilities: u64,
-    /// `Seccomp:` in /proc/thread-self/status: 2 is a filter. None where there is no /proc, as in
-    /// some chroots.
+    /// `Seccomp:` in /proc/thread-self/status: 2 is a filter. None where there is no /proc, as in some chroots.
     pub seccomp: Option<u32>,
-    /// A small ring without options can be made, so it was an option that was refused.
+    /// Whether the kernel makes a small ring without options. If so, it refused one of the options.
     plain_ring_works: bool,
 }
 
 const CAP_IPC_LOCK: u64 = 1 << 14;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
-/// A reason, its cause, its remedy.
+/// A reason, its cause, and its remedy.
 pub(super) type Explanation = (Reason, String, String);
 
 impl Circumstances {
     fn of(error: &Error) -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let number = |path| read(path).trim().parse().ok();
-        // Filters and credentials belong to the thread, not to the process.
+        // Seccomp filters and credentials belong to the thread, not to the process.
         let status = read("/proc/thread-self/status");
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -105,7 +103,7 @@ impl Circumstances {
             Some(Lack::Denied(operation)) => return self.filter(operation),
             _ => {}
         }
-        // A call that follows a successful setup was reached, so the kernel has them all.
+        // A call after a successful setup: the kernel has io_uring, so it has all three calls.
         let is_setup = error.call == "io_uring_setup";
         match error.errno {
             libc::ENOSYS | libc::EINVAL if self.kernel.is_gvisor() => self.no_such_call(),
@@ -126,7 +124,7 @@ impl Circumstances {
         }
     }
 
-    /// The explanation for any call.
+    /// Explains a failure of any call.
     fn explain_call(&self, error: &Error) -> Explanation {
         let call = error.call;
         match error.errno {
@@ -159,12 +157,12 @@ impl Circumstances {
         self.seccomp == Some(2)
     }
 
-    /// From 6.6 on, a kernel that has io_uring has its sysctl.
+    /// From 6.6 on, a kernel with io_uring has this sysctl.
     fn lacks_io_uring(&self) -> bool {
         !self.kernel.is_before(6, 6) && self.has_sysctls && self.io_uring_disabled.is_none()
     }
 
-    /// `io_uring_allowed()` of the kernel.
+    /// Repeats the rule of the kernel's `io_uring_allowed()`.
     fn sysctl_forbids(&self) -> bool {
         let is_in_group = || {
             self.io_uring_group
@@ -193,7 +191,7 @@ mod tests {
     const SETUP: &str = "io_uring_setup";
     const ENTER: &str = "io_uring_enter";
 
-    /// An unprivileged process on a current kernel where nothing forbids anything.
+    /// An unprivileged process on a current kernel that forbids nothing.
     fn free() -> Circumstances {
         Circumstances {
             kernel: kernel("Linux", "6.18.44"),
@@ -269,7 +267,7 @@ mod tests {
         free().explains(SETUP, ENOSYS, NoSuchCall, "CONFIG_IO_URING");
         in_container().explains(SETUP, ENOSYS, Seccomp, "seccomp");
         on("5.14.0", in_container()).explains(SETUP, ENOSYS, Seccomp, "seccomp");
-        // From 6.6 on the sysctl is there when the call is.
+        // From 6.6 on, a kernel with the call has the sysctl, too.
         let built_without = on("6.18.44", in_container());
         built_without.explains(SETUP, ENOSYS, NoSuchCall, "CONFIG_IO_URING");
         in_container().explains(ENTER, ENOSYS, Seccomp, ENTER);
@@ -423,7 +421,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[allow(unsafe_code)]
     fn the_groups_of_the_thread_are_read() {
-        // SAFETY: takes nothing and returns a number.
+        // SAFETY: the call takes nothing and returns a number.
         let group = unsafe { libc::getegid() };
         let around = Circumstances::of(&Error::new(ENTER, EPERM));
         let groups = around.groups;

@@ -1,4 +1,4 @@
-//! Each cause of a refusal in words, with its cure.
+//! The explanation of each cause of a refusal, with its remedy.
 
 use super::diagnosis::{Circumstances, Explanation};
 use super::refusal::Reason;
@@ -76,7 +76,7 @@ impl Circumstances {
         )
     }
 
-    /// The ring works without restrictions: no other option needs a later kernel than the ring.
+    /// The ring works without restrictions, because no other option needs a newer kernel than the ring itself.
     pub(super) fn without_restrictions(&self, (major, minor): (u32, u32)) -> Explanation {
         (
             Reason::OldKernel,
@@ -90,7 +90,7 @@ impl Circumstances {
         )
     }
 
-    /// The ring works without the options given, and of these only the polling thread can fail.
+    /// The ring works without the given options. Of these, only the polling thread can make setup fail.
     pub(super) fn option(&self, error: &Error) -> Explanation {
         let (major, minor, _) = self.kernel.version;
         let without = "Make the ring without sqpoll, which works here.";

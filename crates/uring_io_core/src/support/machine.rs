@@ -1,19 +1,19 @@
-//! The kernel that runs, and the limits of the process.
+//! The running kernel, and the limits of the process.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 use std::thread;
 
-/// The kernel that runs, as uname(2) tells it.
+/// The running kernel, as uname(2) describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
     /// Name of the system, `Linux`.
     pub sysname: String,
-    /// Release as the kernel writes it, `6.18.44-generic`.
+    /// Release in the kernel's own words, `6.18.44-generic`.
     pub release: String,
-    /// Major, minor and patch number of the release; 0 for each that it does not give. Vendors
-    /// backport: a lower number does not prove that something is absent.
+    /// Major, minor and patch number of the release; 0 for each number that the release lacks. Vendors backport, so a
+    /// lower number does not prove that something is absent.
     pub version: (u32, u32, u32),
     /// Build of the kernel, `#1 SMP ...`.
     pub build: String,
@@ -24,14 +24,14 @@ pub struct Kernel {
 /// Limits of the process, see getrlimit(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Descriptors the process may have open (`RLIMIT_NOFILE`, `ulimit -n`); None is unlimited.
+    /// How many descriptors the process may have open (`RLIMIT_NOFILE`, `ulimit -n`); None is unlimited.
     pub open_files_soft: Option<u64>,
-    /// The most that the process may raise the soft limit to; None is unlimited.
+    /// The highest soft limit that the process may set; None is unlimited.
     pub open_files_hard: Option<u64>,
-    /// Bytes of locked memory (`RLIMIT_MEMLOCK`, `ulimit -l`); None is unlimited. For io_uring
-    /// they are counted over all processes of the user, and not at all with `CAP_IPC_LOCK`.
+    /// Bytes of locked memory (`RLIMIT_MEMLOCK`, `ulimit -l`); None is unlimited. For io_uring the kernel counts the
+    /// bytes of all processes of the user together, and none of a process with `CAP_IPC_LOCK`.
     pub memlock_soft: Option<u64>,
-    /// The most that the process may raise the soft limit to; None is unlimited.
+    /// The highest soft limit that the process may set; None is unlimited.
     pub memlock_hard: Option<u64>,
     /// CPUs this process may use at once, by affinity and cgroup quota; at least 1.
     pub cpus: usize,
@@ -94,8 +94,8 @@ pub(super) fn parse_release(release: &str) -> (u32, u32, u32) {
 
 fn uname() -> Option<libc::utsname> {
     let mut name = MaybeUninit::<libc::utsname>::zeroed();
-    // SAFETY: the call fills `name`, a local, and keeps no pointer; all zeros are valid arrays of
-    // characters, so it is initialized whatever the call does.
+    // SAFETY: the call fills `name`, a local, and keeps no pointer. All zeros are valid arrays of characters, so `name`
+    // is initialized even if the call fails.
     unsafe { (libc::uname(name.as_mut_ptr()) == 0).then(|| name.assume_init()) }
 }
 
@@ -109,15 +109,15 @@ fn text(characters: &[c_char]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Soft and hard limit; None for no limit.
+/// Soft and hard limit; None for unlimited.
 #[allow(clippy::unnecessary_cast)] // the types differ by system and by C library
 fn resource_limit(resource: c_int) -> (Option<u64>, Option<u64>) {
     let mut limit = libc::rlimit {
         rlim_cur: libc::RLIM_INFINITY,
         rlim_max: libc::RLIM_INFINITY,
     };
-    // SAFETY: the kernel fills `limit`, a local, before the call returns. On failure, which an
-    // unknown resource alone can cause, it stays as it is: no limit known.
+    // SAFETY: the kernel fills `limit`, a local, before the call returns. The call fails only for an unknown resource.
+    // Then `limit` keeps its values, which mean unlimited.
     unsafe { libc::getrlimit(resource as _, &mut limit) };
     let finite = |value| (value != libc::RLIM_INFINITY).then_some(value as u64);
     (finite(limit.rlim_cur), finite(limit.rlim_max))

@@ -1,8 +1,9 @@
-//! The backends of this machine: this module really tries each one and, if one is refused, finds the reason.
+//! Support of this machine for each backend: this module tries every backend for real, and finds the reason of a
+//! refusal.
 //!
-//! An errno does not name its cause: a seccomp profile, a sysctl and a security module all answer `EPERM`, a
-//! missing call and a hidden one both answer `ENOSYS`. So the explanation of a refusal also reads the
-//! circumstances of the process (`Circumstances`). It is a pure function of the two. This module caches nothing.
+//! An errno does not name its cause: a seccomp profile, a sysctl and a security module all answer `EPERM`; a missing
+//! call and a hidden one both answer `ENOSYS`. So the explanation of a refusal also needs the circumstances of the
+//! process (`Circumstances`). It depends on nothing but these two. This module caches nothing.
 
 mod diagnosis;
 mod explanations;
@@ -18,33 +19,31 @@ use trials::{
     first_releases, try_epoll, try_io_uring, try_kqueue, try_poll, try_select, Inventory,
 };
 
-/// The backends and operations that the kernel of this machine has for this process.
+/// The backends and operations that the kernel of this machine offers to this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Support {
-    /// The kernel that runs.
+    /// The running kernel.
     pub kernel: Kernel,
     /// Each backend, best first.
     pub backends: [BackendSupport; BackendKind::ALL.len()],
-    /// Operations of io_uring in the kernel's numbering, `("nop", true)` first, from
-    /// `IORING_REGISTER_PROBE` (Linux 5.6). It says nothing about the flags of an operation.
-    /// All false where io_uring is unavailable; empty where the system is not Linux, as are the
-    /// two lists below.
+    /// Operations of io_uring in the kernel's numbering, `("nop", true)` first, from `IORING_REGISTER_PROBE` (Linux
+    /// 5.6). The probe does not report the flags of an operation. All false where io_uring is unavailable. This list,
+    /// `features` and `setup_flags` are empty on other systems than Linux.
     pub operations: Vec<(&'static str, bool)>,
-    /// Operations of a scheduler that a filter on this process refuses to rings with `EACCES`, by name. A scheduler
-    /// does without them.
+    /// Operations of a scheduler that a filter on this process refuses to rings with `EACCES`, by name. The scheduler
+    /// makes them without the ring.
     pub denied: Vec<&'static str>,
     /// Features of io_uring by bit, see io_uring_setup(2): `("single_mmap", true)` first.
     pub features: Vec<(&'static str, bool)>,
-    /// Setup flags that a ring gets here, see io_uring_setup(2): false for one that the kernel
-    /// lacks and for one that a better flag replaces (`coop_taskrun` by `defer_taskrun`).
+    /// Setup flags that a ring gets here, see io_uring_setup(2). False for a flag that the kernel lacks, and for one
+    /// that a better flag replaces (`coop_taskrun` by `defer_taskrun`).
     pub setup_flags: Vec<(&'static str, bool)>,
     /// Limits of the process.
     pub limits: Limits,
 }
 
-/// The first Linux (major and minor) that has each operation, feature and setup flag of io_uring by its
-/// name, as [`Support`] lists them. Empty where the system is not Linux. Sources are io_uring_setup(2) and
-/// io_uring_enter(2).
+/// The first Linux (major and minor) with each operation, feature and setup flag of io_uring, under the names of
+/// [`Support`]. Empty on other systems than Linux. The sources are io_uring_setup(2) and io_uring_enter(2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Releases {
@@ -54,7 +53,7 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// Those that are known.
+    /// The known ones.
     pub fn known() -> Self {
         first_releases()
     }
@@ -79,7 +78,7 @@ impl BackendSupport {
 impl Support {
     /// Tries every backend once and reads the kernel and the limits.
     ///
-    /// Any thread may call it. It opens a few descriptors, and has closed them when it returns.
+    /// Any thread may call it. It opens a few descriptors, and closes them before it returns.
     pub fn detect() -> Self {
         let ring = try_io_uring();
         let inventory = ring.clone().unwrap_or_else(|_| Inventory::of_no_ring());
@@ -109,7 +108,7 @@ impl Support {
         &self.backends[kind as usize]
     }
 
-    /// The first backend that works; `Poll`, the portable floor, should none do.
+    /// The first backend that works. If none does: `Poll`, the most portable one.
     pub fn best(&self) -> BackendKind {
         let available = self.backends.iter().find(|backend| backend.is_available());
         available.map_or(BackendKind::Poll, |backend| backend.kind)

@@ -1,4 +1,4 @@
-//! Refusals: why a backend does not work.
+//! Refusals: the reason why a backend does not work.
 
 use std::fmt;
 
@@ -11,41 +11,41 @@ pub struct Unavailable {
     pub reason: Reason,
     /// System call that failed.
     pub call: &'static str,
-    /// Positive errno it gave, see errno(3).
+    /// The positive errno that the call gave, see errno(3).
     pub errno: i32,
     /// The cause, in sentences that name the sysctl, profile or limit.
     pub cause: String,
-    /// The cure, in sentences.
+    /// The remedy, in sentences.
     pub remedy: String,
 }
 
 /// Kinds of cause for a backend that does not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The kernel was built without the call, or is an emulation that lacks it.
+    /// The kernel was built without the call, or is an emulator that lacks it.
     NoSuchCall,
-    /// `kernel.io_uring_disabled` forbids it (Linux 6.6).
+    /// The sysctl `kernel.io_uring_disabled` forbids the call (Linux 6.6).
     Sysctl,
     /// A seccomp filter denies the call, as container runtimes do by default.
     Seccomp,
-    /// A filter denies rings an operation that a scheduler cannot do without (Linux 7.0).
+    /// A filter denies rings an operation that every scheduler needs (Linux 7.0).
     Filter,
     /// `RLIMIT_MEMLOCK` is too small for a ring.
     Memlock,
-    /// The kernel is too old for it.
+    /// The kernel is too old for the backend.
     OldKernel,
-    /// A security module such as SELinux or AppArmor refused it.
+    /// A security module such as SELinux or AppArmor refused the call.
     SecurityModule,
     /// No descriptor is left, in the process or in the system.
     DescriptorLimit,
-    /// It is a call of other systems than this one.
+    /// The call belongs to other systems than this one.
     Platform,
-    /// None of these; the errno is all there is.
+    /// None of these reasons; only the errno is known.
     Other,
 }
 
 impl Reason {
-    /// The name users see, in snake_case.
+    /// The name that users see, in snake_case.
     pub fn name(self) -> &'static str {
         match self {
             Self::NoSuchCall => "no_such_call",
@@ -63,7 +63,7 @@ impl Reason {
 }
 
 impl fmt::Display for Unavailable {
-    /// The failed call with its errno, the cause, the remedy: one line.
+    /// One line: the failed call with its errno, the cause, the remedy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = Error::new(self.call, self.errno);
         write!(f, "{error}. {} {}", self.cause, self.remedy)

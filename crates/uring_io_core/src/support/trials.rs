@@ -1,4 +1,4 @@
-//! Each backend tried for real.
+//! Tries each backend for real.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     uring::{releases, setup, trial},
 };
 
-/// The facts about the kernel that a working ring has told.
+/// Facts about the kernel, learned from a working ring.
 #[derive(Clone, Default)]
 pub(super) struct Inventory {
     pub operations: Vec<(&'static str, bool)>,
@@ -41,7 +41,7 @@ impl Inventory {
     }
 }
 
-/// The first Linux of what a ring may have.
+/// The first Linux with each operation, feature and setup flag of a ring.
 #[cfg(target_os = "linux")]
 pub(super) fn first_releases() -> Releases {
     Releases {
@@ -66,7 +66,7 @@ const SMALLEST_RING: RingOptions = RingOptions {
     intake: None,
 };
 
-/// Each of the three calls in turn, on the smallest ring.
+/// Makes the three calls of io_uring in turn, on the smallest ring.
 #[cfg(target_os = "linux")]
 pub(super) fn try_io_uring() -> Result<Inventory> {
     let mut ring = setup::create(&SMALLEST_RING)?;
@@ -85,7 +85,7 @@ pub(super) fn try_io_uring() -> Result<Inventory> {
     Err(Error::new("io_uring_setup", libc::ENOSYS))
 }
 
-/// For a setup that was refused in a way that options can cause, whether it works without them.
+/// Whether a setup works without options, after it has failed with an error that options can cause.
 #[cfg(target_os = "linux")]
 pub(super) fn plain_ring_works(error: &Error) -> bool {
     const BY_OPTIONS: [i32; 4] = [libc::EPERM, libc::EACCES, libc::EINVAL, libc::EOPNOTSUPP];
@@ -99,7 +99,7 @@ pub(super) fn plain_ring_works(_: &Error) -> bool {
     false
 }
 
-/// Everything the epoll backend needs: a set, a waker in it, and that one's event.
+/// Makes every call that the epoll backend needs: creates a set, adds a waker to it, and takes the waker's event.
 #[cfg(target_os = "linux")]
 pub(super) fn try_epoll() -> Result<()> {
     let set = epoll::create()?;
@@ -125,7 +125,7 @@ pub(super) fn try_epoll() -> Result<()> {
     Err(Error::new("epoll_create1", libc::ENOSYS))
 }
 
-/// As [`try_epoll`], of the kqueue backend.
+/// Does the same as [`try_epoll`] for the kqueue backend.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn try_kqueue() -> Result<()> {
     let queue = kqueue::create()?;
@@ -154,7 +154,7 @@ pub(super) fn try_select() -> Result<()> {
     uninterrupted(|| posix::select(0, &mut sets, Some(Duration::ZERO))).map(drop)
 }
 
-/// Repeats a call that a signal ended: one that is pending does so even with a zero timeout.
+/// Repeats a call that a signal interrupted. A pending signal interrupts even a call with a zero timeout.
 fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match call() {
