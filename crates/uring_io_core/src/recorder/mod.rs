@@ -1,6 +1,7 @@
-//! What a driver and its owner did, and when: records of one size in memory of a fixed size.
+//! Records what a driver and its owner did, and when: records of one size in memory of a fixed size.
 //!
-//! A recorder is off until somebody hands it a log. Off, each place that records costs one branch on one byte.
+//! A recorder is off until somebody gives it a log. While it is off, each place that records costs one branch on one
+//! byte.
 
 mod record;
 
@@ -23,31 +24,33 @@ pub use record::{Common, Event, Record};
 pub struct Log {
     records: Vec<Record>,
     most: usize,
-    /// The oldest record, once there is no room for more.
+    /// The index of the oldest record, once the log is full.
     next: usize,
     gone: u64,
     names: Vec<String>,
     numbers: HashMap<String, u16>,
-    /// What descriptors are, when that was looked up, and at which number of closes.
+    /// What each descriptor is.
     descriptors: Vec<Known>,
-    /// The numbers of calls' names.
+    /// The numbers of the names of calls.
     calls: Vec<(&'static str, u16)>,
-    /// When it was made.
+    /// When the log was made.
     since: u64,
-    /// What the processor's counter said then, where instants are told by it until the log is read.
+    /// The processor's counter at that time. None when instants come from the clock; otherwise they are ticks of the
+    /// counter until somebody reads the log.
     ticks: Option<u64>,
     /// When the latest record was made.
     last: u64,
     /// Whether no Ruby code has run since then.
     still: bool,
-    /// Who has parked for an operation that is yet to be begun, and where. Nothing was recorded since.
+    /// A party that has parked for an operation, and its token, while the operation has not begun and nothing else was
+    /// recorded.
     parked: Option<(u64, u64)>,
     /// Whether Ruby code of a loop fiber runs after a park.
     loops: bool,
     forks: u32,
 }
 
-/// What is known of a descriptor: the number of a name, when that was found out, and at which number of closes.
+/// A descriptor as last looked up: the number of its name, and the time and the number of closes of that look.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     name: u16,
@@ -55,15 +58,16 @@ struct Known {
     at: u64,
 }
 
-/// Descriptors beyond this are not described.
+/// The log does not describe descriptors above this number.
 const DESCRIPTORS_MAX: usize = 1 << 16;
-/// Names beyond this are not kept.
+/// The log keeps no more names than this.
 const NAMES_MAX: usize = 60_000;
-/// A descriptor is looked up again after so many nanoseconds or ticks, as native code may have closed it: 4 to 20 ms.
+/// The log looks a descriptor up again after this many nanoseconds or ticks, 4 to 20 ms, because native code may have
+/// closed it.
 const MOMENT: u64 = 20_000_000;
 
-/// How often a descriptor was closed by `IO#close` and the like: its number may be another one's since. Those whose
-/// numbers are the same modulo the length share a count.
+/// How often `IO#close` and the like have closed a descriptor: its number may belong to another file since. Descriptors
+/// with the same number modulo the length share a count.
 static CLOSES: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 
 fn closes(fd: RawFd) -> &'static AtomicU32 {
@@ -82,9 +86,9 @@ fn now() -> u64 {
     now.saturating_sub(*EPOCH.get_or_init(|| now))
 }
 
-/// What the clock and the processor's counter say at the same time.
+/// The clock and the processor's counter at the same time.
 fn now_and_ticks() -> (u64, u64) {
-    // Where the thread does not run between the looks, as a rule.
+    // In one of these tries, as a rule, the kernel does not interrupt the thread between the two looks.
     const TRIES: usize = 8;
     let look = |_| {
         let before = platform::ticks();
@@ -97,13 +101,13 @@ fn now_and_ticks() -> (u64, u64) {
 }
 
 impl Log {
-    /// One for so many records. `loops`: a party that parks gives control to a loop in Ruby.
+    /// A log for `most` records. `loops`: a party that parks gives control to a loop in Ruby.
     pub fn new(most: usize, loops: bool) -> Self {
         let most = most.max(1);
         let (since, ticks) = now_and_ticks();
         let ticks = platform::has_ticks().then_some(ticks);
         Self {
-            // The kernel gives the memory as it is used.
+            // The kernel gives the memory only as the log uses it.
             records: Vec::with_capacity(most),
             most,
             next: 0,
@@ -122,12 +126,12 @@ impl Log {
         }
     }
 
-    /// Whether nothing was recorded.
+    /// Whether the log has no record.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// Gives back the memory that it does not use: its engine is gone, and others may follow.
+    /// Gives unused memory back, because the engine of this log is gone, and others may follow.
     pub fn give_back(&mut self) {
         self.records.shrink_to_fit();
     }
@@ -148,7 +152,7 @@ impl Log {
         });
     }
 
-    /// As [`add`](Self::add), of an operation that is begun, at once after the park or part before it.
+    /// As [`add`](Self::add), for an operation that begins right after the park or part before it.
     fn add_submitted(&mut self, details: &Details) {
         let at = self.last;
         let about = self.describe(details.fd, at);
@@ -172,15 +176,15 @@ impl Log {
         });
     }
 
-    /// As [`add`](Self::add), of a party that parks for an operation. As a rule that is begun next, and all of it is
-    /// one record.
+    /// As [`add`](Self::add), for a party that parks for an operation. As a rule the operation begins next, and one
+    /// record holds both.
     fn add_park(&mut self, party: u64, token: u64) {
         self.settle();
         self.instant(Event::Parked);
         self.parked = Some((party, token));
     }
 
-    /// As [`add`](Self::add), of what has no descriptor and no name.
+    /// As [`add`](Self::add), for an event without a descriptor and a name.
     #[inline(always)]
     fn add_bare(&mut self, event: Event, party: u64, token: u64, value: i32) {
         self.settle();
@@ -191,7 +195,7 @@ impl Log {
         });
     }
 
-    /// Writes down who has parked.
+    /// Writes the record of a park that still waits for its operation.
     #[inline]
     fn settle(&mut self) {
         if let Some((party, token)) = self.parked.take() {
@@ -199,8 +203,8 @@ impl Log {
         }
     }
 
-    /// When an event happens. That what runs stops running, or was in the kernel, needs a look at the clock. What
-    /// follows that, up to where a party runs on, is at the same time.
+    /// The time of an event. It needs a look at the clock when the running code has stopped, or was in the kernel. All
+    /// events after that have the same time, until a party runs again.
     #[inline(always)]
     fn instant(&mut self, event: Event) -> u64 {
         let (is_now, still) = match event {
@@ -251,7 +255,8 @@ impl Log {
         number
     }
 
-    /// What a descriptor is, as the number of a name; 0 for none. A socket's is the bytes of its address, in hexadecimal.
+    /// The number of a name that says what a descriptor is; 0 for none. The name of a socket holds the bytes of its
+    /// address in hexadecimal.
     fn describe(&mut self, fd: RawFd, at: u64) -> u16 {
         if fd < 0 {
             return 0;
@@ -271,7 +276,7 @@ impl Log {
         name
     }
 
-    /// What a descriptor is by now. It was `former`, and as a rule is still.
+    /// Looks up what a descriptor is now. As a rule it still is what the name `former` says.
     #[cold]
     fn look_up(&mut self, fd: RawFd, former: u16) -> u16 {
         let words = match Address::of_peer(fd).or_else(|| Address::of_socket(fd)) {
@@ -290,7 +295,7 @@ impl Log {
         self.name(&words)
     }
 
-    /// The records, the oldest first; how many are gone; and the names.
+    /// The records, the oldest first; the number of records that were overwritten; and the names.
     pub fn take(&mut self) -> (Vec<Record>, u64, &[String]) {
         self.settle();
         let (late, early) = self.records.split_at(self.next);
@@ -307,12 +312,12 @@ impl Log {
         (records, self.gone, &self.names)
     }
 
-    /// When it was made: logs are in this order.
+    /// When the log was made: logs are sorted by it.
     pub fn since(&self) -> u64 {
         self.since
     }
 
-    /// Whether it belongs to the process that forked this one.
+    /// Whether the log belongs to the process that forked this one.
     pub fn is_inherited(&self) -> bool {
         self.forks != posix::forks()
     }
@@ -328,7 +333,7 @@ fn digits(byte: u8) -> [char; 2] {
     [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
 }
 
-/// Whether a name is that of a socket with this address.
+/// Whether a name describes a socket with this address.
 fn is_of_socket(name: &str, address: &[u8]) -> bool {
     let told = name.strip_prefix(SOCKET).unwrap_or_default();
     told.len() == 2 * address.len()
@@ -337,14 +342,14 @@ fn is_of_socket(name: &str, address: &[u8]) -> bool {
             .eq(address.iter().flat_map(|byte| digits(*byte)))
 }
 
-/// Records what happens, when it has a log. Whoever records has Ruby's lock, so the log needs none.
+/// Records events while it has a log. Every caller holds the GVL, so the log needs no lock.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     on: Cell<bool>,
     log: RefCell<Option<Box<Log>>>,
 }
 
-/// What a record says besides what happened and when.
+/// The contents of a record besides the event and its time.
 pub(crate) struct Details {
     pub name: u16,
     pub fd: RawFd,
@@ -353,7 +358,7 @@ pub(crate) struct Details {
     pub value: i32,
 }
 
-/// In the place of a token.
+/// Stands for a missing token.
 pub(crate) const NOWHERE: u64 = u64::MAX;
 
 impl Default for Details {
@@ -374,13 +379,13 @@ impl Recorder {
         self.on.get()
     }
 
-    /// Begins to record in this log, or ends; the log before.
+    /// Begins to record in this log, or ends recording without one. Returns the previous log.
     pub fn set(&self, log: Option<Box<Log>>) -> Option<Box<Log>> {
         self.on.set(log.is_some());
         self.log.replace(log)
     }
 
-    /// Looks at the log, where there is one.
+    /// Gives the log, if there is one, to `look`.
     pub fn with<R>(&self, look: impl FnOnce(&mut Log) -> R) -> Option<R> {
         self.log.borrow_mut().as_deref_mut().map(look)
     }
@@ -436,19 +441,19 @@ impl Recorder {
         self.with(number).unwrap_or_default()
     }
 
-    /// Notes that Ruby code has run, though no party does.
+    /// Notes that Ruby code has run, though no party did.
     #[cold]
     pub fn stir(&self) {
         self.with(|log| log.still = false);
     }
 }
 
-/// What fits into a record.
+/// The value, or `i32::MAX` if it does not fit into a record.
 pub(crate) fn short(value: impl TryInto<i32>) -> i32 {
     value.try_into().unwrap_or(i32::MAX)
 }
 
-/// A length of time in nanoseconds.
+/// A duration in nanoseconds.
 pub(crate) fn nanoseconds(length: Duration) -> u64 {
     u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,39 +1,39 @@
-//! One record, and what it can tell.
+//! One record, and the events that it can hold.
 
 use std::os::fd::RawFd;
 
-/// What a record tells.
+/// The event of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Event {
-    /// `party` has begun; its name says where.
+    /// `party` has begun; the name is the place of its code.
     Started = 1,
     /// `party` has ended.
     Ended,
-    /// `party` waits at the place `token`; the name says for what.
+    /// `party` waits at the place `token`; the name is what it waits for.
     Parked,
-    /// `party` waits at the place `token` for an operation, as in `Submitted`.
+    /// `party` waits at the place `token` for an operation. The other fields are those of `Submitted`.
     ParkedFor,
     /// `party` has left the place `token`, and runs.
     Left,
     /// The place `token` is one part of what `party` waits for.
     Part,
-    /// An operation was begun under `token`, on the descriptor; the value is its length in bytes.
+    /// An operation has begun under `token`, on the descriptor; the value is its length in bytes.
     Submitted,
-    /// An operation was over at once, without a token: the value is its result.
+    /// An operation was over at once, without a token; the value is its result.
     Done,
-    /// The operation of `token` is over: the value is its result.
+    /// The operation of `token` is over; the value is its result.
     Completed,
-    /// The party of `token` was woken.
+    /// Somebody has woken the party of `token`.
     Woken,
-    /// `party` has an exception raised at its wait.
+    /// An exception is raised in `party` at its wait.
     Raised,
-    /// The thread is back from the kernel, where it was for `party` nanoseconds and brought as many submissions as
-    /// the value says. Then it waited for Ruby's lock, for `token` nanoseconds.
+    /// The thread is back from a call into the kernel that waited. The call took `party` nanoseconds; the value is the
+    /// number of submissions since the call before. Afterwards the thread waited `token` nanoseconds for the GVL.
     Entered,
-    /// As `Entered`, without waiting there.
+    /// As `Entered`, for a call that did not wait.
     Looked,
-    /// The thread has done something of its own until now, for `party` nanoseconds: it collected garbage.
+    /// The thread has collected garbage until now, for `party` nanoseconds.
     Collected,
 }
 
@@ -42,28 +42,28 @@ pub enum Event {
 pub struct Record {
     /// Nanoseconds since the first log of the process was made.
     pub at: u64,
-    /// Who.
+    /// The party.
     pub party: u64,
-    /// The place of an operation.
+    /// The place of the party or the operation.
     pub token: u64,
-    /// What the event says.
+    /// A number that depends on the event.
     pub value: i32,
     /// The descriptor; -1 for none.
     pub fd: RawFd,
     /// The number of a name in the log; 0 for none.
     pub name: u16,
-    /// The number of the name that says what the descriptor is.
+    /// The number of the name that describes the descriptor.
     pub about: u16,
     /// What happened.
     pub event: Event,
 }
 
-/// Names that have the same number in every log, so that nothing has to be looked up for them.
+/// Names with the same number in every log, so that they need no lookup.
 pub(super) const COMMON: [&str; 9] = [
     "", "read", "write", "poll", "waitid", "block", "sleep", "turn", "run",
 ];
 
-/// Their numbers.
+/// The numbers of these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Common {
@@ -88,7 +88,7 @@ pub enum Common {
     Run,
 }
 
-/// A record without a descriptor, name and value.
+/// A record without a descriptor, a name and a value.
 pub(super) fn bare(event: Event, at: u64, party: u64, token: u64) -> Record {
     let (value, fd, name, about) = (0, -1, 0, 0);
     Record {
