@@ -1,5 +1,5 @@
-//! In place of `call/platform.rs` on systems other than Linux: what it has as far as they have it too, and
-//! `ENOSYS` for the rest. It is compiled for them, and has never been run on one.
+//! Takes the place of `call/platform.rs` on other systems than Linux. It makes the calls that these systems have, and
+//! answers `ENOSYS` for the rest. It compiles for them, but nobody has run it on one.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr};
@@ -17,13 +17,13 @@ use crate::error::{or_errno, Error};
 use crate::memory::Message;
 use crate::platform::{close_on_exec, numbers, pipe};
 
-/// Makes a call that Linux has, or makes otherwise: its result, or a negative errno. None for one that
-/// every system makes alike.
+/// Makes a call that exists only on Linux, or that Linux makes in its own way. Returns its result or a negative errno;
+/// None for a call that is the same on every system.
 pub(crate) fn make(call: &mut Call) -> Option<i32> {
     Some(or_errno(match call {
-        // SAFETY: takes a number.
+        // SAFETY: the call takes a number.
         Call::Sync { fd, .. } => unsafe { libc::fsync(*fd) },
-        // SAFETY: the paths are the call's own.
+        // SAFETY: the paths belong to the call, which outlives the system call.
         Call::Rename { from, to, flags: 0 } => unsafe {
             libc::renameat(from.0, from.1.as_ptr(), to.0, to.1.as_ptr())
         },
@@ -33,7 +33,7 @@ pub(crate) fn make(call: &mut Call) -> Option<i32> {
             kind,
             protocol,
         } => {
-            // SAFETY: takes numbers and returns a new descriptor.
+            // SAFETY: the call takes numbers and returns a new descriptor.
             let fd = unsafe { libc::socket(*domain, *kind & !numbers::SOCK_CLOEXEC, *protocol) };
             close_on_exec(fd);
             fd
@@ -68,9 +68,9 @@ pub(crate) fn make(call: &mut Call) -> Option<i32> {
     }))
 }
 
-/// recvmsg(2), with descriptors that are close-on-exec.
+/// recvmsg(2). The descriptors that it receives become close-on-exec.
 pub(crate) fn receive_message(fd: RawFd, message: &mut Message, flags: i32) -> isize {
-    // SAFETY: the header leads into the message and the memory that is lent to it.
+    // SAFETY: the header points into the message, and into memory that is lent to it.
     let received = unsafe { libc::recvmsg(fd, message.header(), flags) };
     if received >= 0 {
         message.descriptors().into_iter().for_each(close_on_exec);
@@ -78,14 +78,14 @@ pub(crate) fn receive_message(fd: RawFd, message: &mut Message, flags: i32) -> i
     received
 }
 
-/// accept(2), whose descriptor is close-on-exec and waits, whatever the one that listens does.
+/// accept(2). The new descriptor is close-on-exec and blocking, whatever flags the listening one has.
 pub(crate) fn accept(fd: RawFd, _: i32) -> i32 {
     let nowhere = std::ptr::null_mut();
-    // SAFETY: no address is asked for.
+    // SAFETY: with null pointers, the call writes no address.
     let accepted = unsafe { libc::accept(fd, nowhere, nowhere.cast()) };
     if accepted >= 0 {
         close_on_exec(accepted);
-        // SAFETY: sets flags of a descriptor that nobody knows yet.
+        // SAFETY: the call sets flags of a descriptor that nobody else knows yet.
         unsafe { libc::fcntl(accepted, libc::F_SETFL, 0) };
     }
     accepted
@@ -96,7 +96,8 @@ fn metadata(directory: RawFd, path: &CStr, flags: i32) -> io::Result<Metadata> {
         if directory < 0 {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
-        // SAFETY: the descriptor is the caller's and is not closed here; one that is not open is an error.
+        // SAFETY: the caller owns the descriptor, and ManuallyDrop keeps it open. A number that is not open is an
+        // error.
         return ManuallyDrop::new(unsafe { File::from_raw_fd(directory) }).metadata();
     }
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));

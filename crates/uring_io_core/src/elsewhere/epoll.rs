@@ -1,4 +1,4 @@
-//! In place of waiting with epoll(7) where there is no epoll: a set that cannot be made.
+//! Takes the place of the epoll(7) backend where there is no epoll: nobody can make its set.
 
 use std::convert::Infallible;
 use std::os::fd::RawFd;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// There is none, so nothing below [`new`](Epoll::new) is ever called.
+/// No value of this type exists, so nobody calls the methods below [`new`](Epoll::new).
 pub(super) struct Epoll(Infallible);
 
 impl Epoll {

@@ -1,4 +1,4 @@
-//! In place of waiting with kqueue(2) on Linux, which has none: a queue that cannot be made.
+//! Takes the place of the kqueue(2) backend on Linux, which has no kqueue: nobody can make its queue.
 
 use std::convert::Infallible;
 use std::os::fd::RawFd;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// There is none, so nothing below [`new`](Kqueue::new) is ever called.
+/// No value of this type exists, so nobody calls the methods below [`new`](Kqueue::new).
 pub(super) struct Kqueue(Infallible);
 
 impl Kqueue {

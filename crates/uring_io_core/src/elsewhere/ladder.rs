@@ -1,4 +1,4 @@
-//! In place of the ladder on other systems than Linux, which lack most of its rungs.
+//! Takes the place of the ladder on other systems than Linux, which lack most of its rungs.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! In place of `platform.rs` on systems other than Linux: what it has as far as they have it too, and
-//! `ENOSYS` for the rest. It is compiled for them, and has never been run on one.
+//! Takes the place of `platform.rs` on other systems than Linux. It has the calls that these systems have, and answers
+//! `ENOSYS` for the rest. It compiles for them, but nobody has run it on one.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -24,9 +24,9 @@ pub mod numbers {
     pub use libc::{EAI_NONAME as EAI_NODATA, ETIMEDOUT as ETIME};
 
     pub const O_TMPFILE: i32 = 0;
-    /// As FreeBSD has it. Not every system has one, so none is shown it.
+    /// FreeBSD's value. Some systems lack this flag, so no system call gets it.
     pub const SOCK_CLOEXEC: i32 = 1 << 28;
-    /// As Linux has it, for a path that is empty: the descriptor itself.
+    /// Linux's value: an empty path means the descriptor itself.
     pub const AT_EMPTY_PATH: i32 = 0x1000;
     pub const STATX_BASIC_STATS: u32 = 0;
     pub const STATX_BTIME: u32 = 0;
@@ -66,33 +66,33 @@ pub(crate) fn wake_descriptors() -> Result<(OwnedFd, Option<OwnedFd>)> {
     Ok((owned("pipe", ends[0])?, Some(owned("pipe", ends[1])?)))
 }
 
-/// Makes this the errno of the last system call.
+/// Sets errno back to this value.
 pub(crate) fn restore_errno(errno: i32) {
     // SAFETY: the location is this thread's own and always valid.
     unsafe { *errno_location() = errno };
 }
 
-/// A clock that nobody sets, in whole milliseconds: not every system has a coarse one.
+/// A monotonic clock in whole milliseconds: some systems have no coarse one.
 pub(crate) fn coarse() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     let since = START.get_or_init(Instant::now).elapsed();
     Duration::from_millis(since.as_millis() as u64)
 }
 
-/// Signals that hardly anybody needs, and that are ignored where nobody handles them.
+/// Signals that programs seldom use, and that a process without a handler ignores.
 pub(crate) fn spare_signals() -> impl Iterator<Item = i32> {
     [libc::SIGURG, libc::SIGIO].into_iter()
 }
 
-/// poll(2), with milliseconds.
+/// poll(2) with a timeout in milliseconds.
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> i32 {
     let count = fds.len() as libc::nfds_t;
     // SAFETY: the slice outlives the call; the count is the slice's.
     unsafe { libc::poll(fds.as_mut_ptr(), count, milliseconds(timeout)) }
 }
 
-/// A descriptor that is readable while one of these is ready for its interest: a kqueue(2). It cannot report
-/// urgent input alone (`ENOSYS`).
+/// A kqueue(2): a descriptor that is readable while one of these descriptors is ready for its interest. It cannot
+/// report urgent input alone (`ENOSYS`).
 pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     if watched.iter().any(|(_, interest)| interest.is_urgent()) {
         return Err(Error::new("kevent", libc::ENOSYS));
@@ -108,13 +108,13 @@ pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     Ok(queue)
 }
 
-/// As [`watch`]: it also reports what the descriptors are ready for already.
+/// Does the same as [`watch`]. Unlike on Linux, it also reports earlier events.
 pub fn watch_changes(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     watch(watched)
 }
 
-/// Linux only: `-EOPNOTSUPP`, and the caller asks with poll(2) first, which would wait for ever on an end
-/// of a pipe that is for the other direction: that is `-EBADF`.
+/// Only Linux has such a call. The answer here is `-EOPNOTSUPP`, and the caller asks poll(2) first. poll(2) would wait
+/// for ever on the wrong end of a pipe, so the answer for that one is `-EBADF`.
 ///
 /// # Safety
 ///
@@ -126,7 +126,7 @@ pub(crate) unsafe fn nowait(
     _: i32,
     _: i64,
 ) -> i32 {
-    // SAFETY: asks for flags and changes nothing.
+    // SAFETY: the call asks for flags and changes nothing.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     let wrong = match direction {
         Direction::Read => libc::O_WRONLY,
@@ -138,12 +138,12 @@ pub(crate) unsafe fn nowait(
     -libc::EOPNOTSUPP
 }
 
-/// Nothing tells what of a file is cached: as if no read could use that.
+/// These systems do not tell which part of a file is cached, so we treat every file as if its reads bypassed the cache.
 pub(crate) fn bypasses_cache(_: RawFd) -> Result<bool> {
     Ok(true)
 }
 
-/// As [`bypasses_cache`].
+/// Unknown on these systems, see [`bypasses_cache`].
 pub(crate) fn is_in_memory(_: RawFd) -> bool {
     false
 }
@@ -153,39 +153,39 @@ pub(crate) fn pipes_can_nowait() -> bool {
     false
 }
 
-/// Linux only: a thread waits for a child.
+/// Only Linux has this call; here a thread waits for a child.
 pub fn pidfd_open(_: libc::pid_t) -> Result<OwnedFd> {
     Err(Error::new("pidfd_open", libc::ENOSYS))
 }
 
-/// pipe2(2), with ends that are close-on-exec anyway.
+/// pipe2(2). Both ends are always close-on-exec.
 pub(crate) fn pipe(ends: &mut [RawFd; 2], flags: i32) -> i32 {
     if flags & !(libc::O_CLOEXEC | libc::O_NONBLOCK) != 0 {
         restore_errno(libc::EINVAL);
         return -1;
     }
-    // SAFETY: the call fills both places or none.
+    // SAFETY: the call fills both places of the array or none.
     let made = unsafe { libc::pipe(ends.as_mut_ptr()) };
     if made == 0 {
         for end in *ends {
             close_on_exec(end);
-            // SAFETY: sets flags of a descriptor that nobody knows yet.
+            // SAFETY: the call sets flags of a descriptor that nobody else knows yet.
             unsafe { libc::fcntl(end, libc::F_SETFL, flags & libc::O_NONBLOCK) };
         }
     }
     made
 }
 
-/// Does nothing where there is no descriptor.
+/// Sets close-on-exec. Does nothing if the number is negative.
 pub(crate) fn close_on_exec(fd: RawFd) {
     if fd >= 0 {
-        // SAFETY: sets a flag of a descriptor that nobody knows yet.
+        // SAFETY: the call sets a flag of a descriptor that nobody else knows yet.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
-/// kqueue(2). Each filter goes by the poll(2) event that it stands for: `POLLIN` is `EVFILT_READ`, `POLLOUT`
-/// is `EVFILT_WRITE`.
+/// kqueue(2). This module names each filter by its poll(2) event: `POLLIN` is `EVFILT_READ`, `POLLOUT` is
+/// `EVFILT_WRITE`.
 pub(crate) mod kqueue {
     use super::{close_on_exec, owned, AsRawFd, Duration, Error, OwnedFd, RawFd, Result};
     use crate::clock::timespec;
@@ -194,16 +194,16 @@ pub(crate) mod kqueue {
 
     /// Adds a filter, which reports as long as the descriptor is ready.
     pub(crate) const ADD: u32 = libc::EV_ADD as u32;
-    /// Adds a filter, or enables one that has reported. It reports once and is disabled then.
+    /// Adds a filter, or enables one that has reported. The filter reports once, which disables it.
     pub(crate) const ARM: u32 = ADD | KEEP;
-    /// Enables a filter that is there: `ENOENT` where there is none.
+    /// Enables a filter that exists: `ENOENT` where there is none.
     pub(crate) const KEEP: u32 = libc::EV_ENABLE as u32 | libc::EV_DISPATCH as u32;
-    /// Takes a filter away: `ENOENT` where there is none.
+    /// Removes a filter: `ENOENT` where there is none.
     pub(crate) const DELETE: u32 = libc::EV_DELETE as u32;
 
-    /// A queue. Forked children do not inherit it: their descriptor of this number is free.
+    /// A new queue. Forked children do not inherit it: there its number is free.
     pub(crate) fn create() -> Result<OwnedFd> {
-        // SAFETY: takes nothing and returns a new descriptor.
+        // SAFETY: the call takes nothing and returns a new descriptor.
         let queue = owned("kqueue", unsafe { libc::kqueue() })?;
         close_on_exec(queue.as_raw_fd());
         Ok(queue)
@@ -217,20 +217,20 @@ pub(crate) mod kqueue {
         change: u32,
         mark: u32,
     ) -> Result<()> {
-        // The types of the filters differ by system, their numbers fit everywhere.
+        // The type of a filter differs by system, but its number fits everywhere.
         let filter = match event {
             libc::POLLIN => libc::EVFILT_READ as i32,
             _ => libc::EVFILT_WRITE as i32,
         };
-        // SAFETY: an event consists of integers and a pointer, for which all zeros are values.
+        // SAFETY: an event consists of integers and a pointer, for which all zeros are valid.
         let mut event = unsafe { std::mem::zeroed::<Event>() };
         event.ident = fd as _;
         event.filter = filter as _;
         event.flags = change as _;
         event.udata = std::ptr::without_provenance_mut(mark as usize);
         let nowhere = std::ptr::null_mut();
-        // Without room for events the call itself fails with what would be an event of EV_ERROR.
-        // SAFETY: reads one event, a local, and has no room for any.
+        // Without room for events, the call itself fails where it would otherwise return an event of EV_ERROR.
+        // SAFETY: the call reads one event, a local, and writes none.
         let done =
             unsafe { libc::kevent(queue.as_raw_fd(), &event, 1, nowhere, 0, std::ptr::null()) };
         if done < 0 {
@@ -239,7 +239,7 @@ pub(crate) mod kqueue {
         Ok(())
     }
 
-    /// Waits, and replaces `events` by what was found, as many as it has room for.
+    /// Waits, and replaces the contents of `events` with the events found, as many as fit.
     pub(crate) fn wait(
         queue: &OwnedFd,
         events: &mut Vec<Event>,
@@ -250,8 +250,7 @@ pub(crate) mod kqueue {
         let timeout = timeout
             .as_ref()
             .map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: the kernel fills at most as many events as there is room for, and reads a timespec that
-        // outlives the call.
+        // SAFETY: the kernel fills at most as many events as fit, and reads a timespec that outlives the call.
         let found = unsafe {
             libc::kevent(
                 queue.as_raw_fd(),
@@ -265,7 +264,7 @@ pub(crate) mod kqueue {
         if found < 0 {
             return Err(Error::last("kevent"));
         }
-        // SAFETY: so many were filled.
+        // SAFETY: the kernel has filled `found` events.
         unsafe { events.set_len(found as usize) };
         Ok(())
     }
@@ -274,7 +273,7 @@ pub(crate) mod kqueue {
     pub(crate) fn meaning(event: &Event) -> (RawFd, i16, bool, u32) {
         let is_read = event.filter == libc::EVFILT_READ;
         let filter = if is_read { libc::POLLIN } else { libc::POLLOUT };
-        // With EV_EOF, a socket's error is in these flags.
+        // With EV_EOF, these flags hold the error of a socket.
         let has_error = event.flags & libc::EV_EOF != 0 && event.fflags != 0;
         (
             event.ident as RawFd,
@@ -285,7 +284,7 @@ pub(crate) mod kqueue {
     }
 }
 
-/// Nobody has found out when it would be right here.
+/// Nobody has found out when a counter is reliable on these systems.
 pub(crate) fn has_ticks() -> bool {
     false
 }

@@ -1,4 +1,4 @@
-//! In place of the io_uring backend where there is no io_uring: a ring that cannot be made.
+//! Takes the place of the io_uring backend where there is no io_uring: nobody can make its ring.
 
 use std::convert::Infallible;
 use std::os::fd::RawFd;
@@ -14,7 +14,7 @@ use crate::stats::Counts;
 use crate::token::Token;
 use crate::waker::Waker;
 
-/// There is none, so nothing below [`new`](Ring::new) is ever called.
+/// No value of this type exists, so nobody calls the methods below [`new`](Ring::new).
 pub(crate) struct Ring(Infallible);
 
 impl Ring {
