@@ -3,7 +3,7 @@
 
 use std::os::fd::RawFd;
 
-/// A socket address as the kernel has it.
+/// A socket address in the kernel's format.
 #[derive(Clone, Copy)]
 pub struct Address {
     pub(crate) storage: libc::sockaddr_storage,
@@ -11,15 +11,15 @@ pub struct Address {
 }
 
 impl Address {
-    /// The address in these bytes (a packed sockaddr); `None` when there are more than any has.
+    /// The address in these bytes (a packed sockaddr); `None` when they are longer than any address.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        // SAFETY: all zeros is an address of no family.
+        // SAFETY: all zeros are a valid address, of no family.
         let mut storage = unsafe { std::mem::zeroed::<libc::sockaddr_storage>() };
         if bytes.len() > size_of_val(&storage) {
             return None;
         }
         let place = std::ptr::from_mut(&mut storage).cast::<u8>();
-        // SAFETY: the bytes fit, see above, and any bytes are an address.
+        // SAFETY: the check above makes sure that the bytes fit, and any bytes are a valid address.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
         Some(Self {
             storage,
@@ -44,7 +44,8 @@ impl Address {
         let mut told = Self::from_bytes(&[])?;
         let mut length = size_of_val(&told.storage) as libc::socklen_t;
         let place = (&raw mut told.storage).cast();
-        // SAFETY: both are getpeername(2) or its like, which write into a local as many bytes as it has at most.
+        // SAFETY: `tell` is getpeername(2) or getsockname(2). Either writes at most `length` bytes, the size of
+        // `storage`, a local.
         let result = unsafe { tell(fd, place, &raw mut length) };
         told.length = length.min(size_of_val(&told.storage) as libc::socklen_t);
         (result == 0).then_some(told)
@@ -53,7 +54,7 @@ impl Address {
     /// The bytes of the address: a packed sockaddr.
     pub fn as_bytes(&self) -> &[u8] {
         let place = (&raw const self.storage).cast::<u8>();
-        // SAFETY: the length is never more than the storage has, which is filled from the beginning.
+        // SAFETY: `length` is at most the size of `storage`, and `storage` is initialised as a whole.
         unsafe { std::slice::from_raw_parts(place, self.length as usize) }
     }
 }

@@ -1,8 +1,8 @@
-//! Lengths of time as system calls take them.
+//! Durations in the types that system calls take.
 
 use std::time::Duration;
 
-/// A timespec; durations beyond its range become its end.
+/// Converts to a timespec. A duration beyond the range of [`seconds`] becomes the longest one.
 pub(crate) fn timespec(duration: Duration) -> libc::timespec {
     libc::timespec {
         tv_sec: seconds(duration.as_secs().into()) as _,
@@ -10,7 +10,7 @@ pub(crate) fn timespec(duration: Duration) -> libc::timespec {
     }
 }
 
-/// Seconds that every clock type holds: at most 68 years.
+/// Limits seconds to the range of every clock type: at most 68 years.
 pub(crate) fn seconds(seconds: u128) -> i32 {
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }

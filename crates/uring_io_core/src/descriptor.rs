@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use crate::error::{Error, Result};
 use crate::operation::Target;
 
-/// Owns a descriptor just returned by `call`.
+/// Takes ownership of a descriptor that `call` has just returned.
 pub(crate) fn owned(call: &'static str, fd: i32) -> Result<OwnedFd> {
     if fd < 0 {
         return Err(Error::last(call));
@@ -22,22 +22,22 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
-/// Closes a descriptor that nobody else owns any longer. The descriptor is gone whatever close(2)
-/// answers, so there is nothing to do about a failure.
+/// Closes a descriptor that nobody else owns any longer. The descriptor is gone whatever close(2) answers, so a failure
+/// needs no treatment.
 pub fn close_descriptor(fd: RawFd) {
-    // SAFETY: the caller gives up the descriptor; closing a wrong number is an error, not unsound.
+    // SAFETY: the caller gives up the descriptor. Closing a wrong number is an error, but not unsound.
     unsafe { libc::close(fd) };
 }
 
 /// Type and permissions of a descriptor's file; None when the descriptor is closed.
 pub(crate) fn mode_of(fd: RawFd) -> Option<libc::mode_t> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: fstat fills the structure when it returns 0, and only then is it read.
+    // SAFETY: fstat fills the structure when it returns 0, and it is read only then.
     unsafe { (libc::fstat(fd, stat.as_mut_ptr()) == 0).then(|| stat.assume_init().st_mode) }
 }
 
-/// Whether open(2) of a file of this type may wait for something else than a disk: FIFOs, and devices
-/// such as terminals.
+/// Whether open(2) of a file of this type may wait for something other than a disk, as it may for FIFOs, and for
+/// devices such as terminals.
 pub(crate) fn may_wait_in_open(mode: libc::mode_t) -> bool {
     let never = [libc::S_IFREG, libc::S_IFDIR, libc::S_IFLNK, libc::S_IFSOCK];
     !never.contains(&(mode & libc::S_IFMT))
@@ -62,7 +62,7 @@ pub fn is_nonblocking(fd: RawFd) -> bool {
     flags >= 0 && flags & libc::O_NONBLOCK != 0
 }
 
-/// Succeeds when the file has a position; otherwise the errno of lseek(2), `ESPIPE` for pipes, sockets and
+/// Succeeds when the file has a position. Otherwise returns the errno of lseek(2): `ESPIPE` for pipes, sockets and
 /// terminals. io_uring ignores the position of a read from one of these.
 pub fn check_seekable(fd: RawFd) -> Result<()> {
     // SAFETY: asks for the position and changes nothing.

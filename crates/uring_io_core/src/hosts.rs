@@ -1,9 +1,10 @@
 //! Keeps the resolver's answers about names of /etc/hosts, for a second.
 //!
-//! For every question getaddrinfo(3) opens and reads that file, and asks the kernel how to reach each address. In a
+//! For every question, getaddrinfo(3) opens and reads that file, and asks the kernel how to reach each address. In a
 //! thread of its own this takes longer than anything else a program does with `localhost`. All answers come from the
-//! resolver. We keep one only for a name that the file has, if nsswitch.conf(5) names `files` first, and while both
-//! files stay as they were. It ends after a second as well, because the order of the addresses depends on the network.
+//! resolver. We keep an answer only for a name in the file, only if nsswitch.conf(5) names `files` first, and only
+//! until one of the two files changes. We keep it for a second at most, because the order of the addresses depends on
+//! the network.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -16,13 +17,14 @@ use std::time::{Duration, Instant};
 const AGE: Duration = Duration::from_secs(1);
 /// The most names that we keep; programs ask for a few.
 const MOST: usize = 256;
-/// Whether the resolver follows nsswitch.conf(5): musl always looks at /etc/hosts first.
+/// Whether the resolver follows nsswitch.conf(5). musl does not: it always looks at /etc/hosts first.
 const SWITCHED: bool = cfg!(not(target_env = "musl"));
 
-/// Device, number, size, change of content and of the file's properties: another file is never the same.
+/// Device, inode number, size, time of the last change of content, and of properties. No two files have the same
+/// identity.
 type Identity = (u64, u64, u64, (i64, i64), (i64, i64));
 
-/// The files that an answer comes from; `None` for one that is missing.
+/// The files behind an answer; `None` for a missing file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source([Option<Identity>; 2]);
 
@@ -31,7 +33,7 @@ struct Answer {
     until: Instant,
 }
 
-/// The answers that are known.
+/// The answers that we keep.
 pub(crate) struct Hosts {
     hosts: PathBuf,
     switch: PathBuf,
@@ -60,7 +62,7 @@ impl Hosts {
         )
     }
 
-    /// The addresses of a name, when they are known.
+    /// The addresses of a name, if we keep an answer that is still valid.
     pub(crate) fn answer(&self, name: &[u8]) -> Option<&[String]> {
         let answer = self.answers.get(name)?;
         let known = answer.until > Instant::now() && self.source.as_ref() == Some(&self.source());
@@ -115,14 +117,14 @@ fn gives(line: &[u8], name: &[u8]) -> bool {
         && words.any(|word| word.eq_ignore_ascii_case(name))
 }
 
-/// Whether nsswitch.conf(5) asks /etc/hosts before anything else, and stops when that has the name.
+/// Whether nsswitch.conf(5) asks /etc/hosts before anything else, and stops when the file has the name.
 fn files_first(text: &[u8]) -> bool {
     let mut of_hosts = lines(text).filter_map(|line| line.trim_ascii().strip_prefix(b"hosts:"));
     let Some(services) = of_hosts.next() else {
         return false;
     };
     let mut words = words(services);
-    // Brackets hold another action for a name that was found.
+    // Brackets can give another action for a name that the file has.
     words.next() == Some(b"files")
         && words.next().is_none_or(|word| !word.starts_with(b"["))
         && of_hosts.next().is_none()

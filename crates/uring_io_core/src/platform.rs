@@ -26,13 +26,13 @@ pub(crate) fn wake_descriptors() -> Result<(OwnedFd, Option<OwnedFd>)> {
     Ok((owned("eventfd", fd)?, None))
 }
 
-/// Makes this the errno of the last system call.
+/// Sets errno back to this value.
 pub(crate) fn restore_errno(errno: i32) {
     // SAFETY: the location is this thread's own and always valid.
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// poll(2), with nanoseconds.
+/// poll(2) with a timeout in nanoseconds.
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> i32 {
     let timeout = timeout.map(timespec);
     let timeout = timeout
@@ -49,18 +49,18 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> i32 {
     }
 }
 
-/// A descriptor that is readable while one of these is ready for its interest: an epoll set. It leaves out files
-/// that epoll cannot wait for.
+/// An epoll set: a descriptor that is readable while one of these descriptors is ready for its interest. It leaves out
+/// files that epoll cannot wait for.
 pub fn watch(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     set_of(watched, 0)
 }
 
-/// A descriptor that becomes readable when something happens to one of these from now on, whether or not that is
-/// in its interest. It does not report what they are ready for already, such as a hang-up that stays.
+/// A descriptor that becomes readable when something happens to one of these from now on, within its interest or not.
+/// It does not report earlier events, such as a hang-up that lasts.
 pub fn watch_changes(watched: &[(RawFd, Interest)]) -> Result<OwnedFd> {
     let set = set_of(watched, libc::EPOLLET as u32)?;
     let mut found = Vec::with_capacity(watched.len());
-    // Each entry tells once what it finds when it is added.
+    // Takes the events that the entries found when they were added: each entry reports them once.
     while found.capacity() > 0 {
         epoll::wait(&set, &mut found, Some(Duration::ZERO))?;
         if found.len() < found.capacity() {
@@ -85,12 +85,12 @@ fn set_of(watched: &[(RawFd, Interest)], how: u32) -> Result<OwnedFd> {
     Ok(set)
 }
 
-/// preadv2(2) or pwritev2(2) with `RWF_NOWAIT`, at an offset or, for -1, the file's own position: Linux
-/// 4.14, on pipes 6.4; `-EOPNOTSUPP` before.
+/// preadv2(2) or pwritev2(2) with `RWF_NOWAIT`, at `offset`, or at the file's own position for -1. Needs Linux 4.14,
+/// and 6.4 for pipes; `-EOPNOTSUPP` before.
 ///
 /// # Safety
 ///
-/// So many vectors are at `place`, and their memory is lent to the caller.
+/// `place` points to `count` vectors, and their memory is lent to the caller.
 pub(crate) unsafe fn nowait(
     fd: RawFd,
     direction: Direction,
@@ -98,7 +98,7 @@ pub(crate) unsafe fn nowait(
     count: i32,
     offset: i64,
 ) -> i32 {
-    // SAFETY: the caller's promise; a write only reads from the memory.
+    // SAFETY: the caller promises that the vectors and their memory are valid. A write only reads from the memory.
     let moved = unsafe {
         match direction {
             Direction::Read => libc::preadv2(fd, place, count, offset, libc::RWF_NOWAIT),
@@ -108,7 +108,7 @@ pub(crate) unsafe fn nowait(
     or_errno(moved as i32)
 }
 
-/// Whether reads of a file wait for the disk whatever of it is in the page cache (`O_DIRECT`).
+/// Whether reads of a file bypass the page cache and wait for the disk (`O_DIRECT`).
 pub(crate) fn bypasses_cache(fd: RawFd) -> Result<bool> {
     // SAFETY: asks for flags and changes nothing.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
@@ -118,33 +118,33 @@ pub(crate) fn bypasses_cache(fd: RawFd) -> Result<bool> {
     Ok(flags & libc::O_DIRECT != 0)
 }
 
-/// The clock that nobody sets, at its last tick: some milliseconds ago at most. To read it takes a third of what the
-/// exact one takes.
+/// The monotonic clock at its last tick, at most some milliseconds ago. Reading it takes a third of the time that
+/// reading the exact clock takes.
 pub(crate) fn coarse() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: writes to the local.
+    // SAFETY: the call writes to a local.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Signals that nobody needs, the least likely to be used first.
+/// The real-time signals, the least likely to be in use first.
 pub(crate) fn spare_signals() -> impl Iterator<Item = i32> {
     (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev()
 }
 
-/// Whether a file is in memory altogether: tmpfs does not know `RWF_NOWAIT` (seen on Linux 6.18). Not a
-/// FIFO or device there, such as all that is in /dev, which waits for somebody.
+/// Whether a file is wholly in memory: tmpfs does not support `RWF_NOWAIT` (seen on Linux 6.18). False for a FIFO or
+/// device on a tmpfs such as /dev, because it waits for somebody.
 pub(crate) fn is_in_memory(fd: RawFd) -> bool {
     if mode_of(fd).is_none_or(|mode| mode & libc::S_IFMT != libc::S_IFREG) {
         return false;
     }
-    /// Of linux/magic.h.
+    /// From linux/magic.h.
     const RAMFS_MAGIC: i64 = 0x8584_58f6;
     let mut status = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: room for the result, which is read only where the call has filled it.
+    // SAFETY: the call fills `status`, a local. It is read only after success.
     let kind = unsafe {
         if libc::fstatfs(fd, status.as_mut_ptr()) < 0 {
             return false;
@@ -155,10 +155,10 @@ pub(crate) fn is_in_memory(fd: RawFd) -> bool {
     [libc::TMPFS_MAGIC as i64, RAMFS_MAGIC].contains(&(kind as i64))
 }
 
-/// Whether [`nowait`] works on pipes of this kernel.
+/// Whether [`nowait`] works on pipes with this kernel.
 pub(crate) fn pipes_can_nowait() -> bool {
     let mut fds = [-1; 2];
-    // SAFETY: the array outlives the call, which fills both places or none.
+    // SAFETY: the array outlives the call, which fills both of its places or none.
     if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } < 0 {
         return false;
     }
@@ -170,7 +170,7 @@ pub(crate) fn pipes_can_nowait() -> bool {
         iov_base: byte.as_mut_ptr().cast(),
         iov_len: byte.len(),
     };
-    // SAFETY: the vector and the byte are locals. Nothing is read: the pipe is empty.
+    // SAFETY: the vector and the byte are locals. The pipe is empty, so the call reads nothing.
     let result = unsafe { nowait(reader.as_raw_fd(), Direction::Read, &vector, 1, -1) };
     result == -libc::EAGAIN
 }
@@ -212,7 +212,7 @@ pub(crate) mod epoll {
         Ok(())
     }
 
-    /// Waits, and fills `events`.
+    /// Waits, and replaces the contents of `events` with the events found, as many as fit.
     pub(crate) fn wait(
         set: &OwnedFd,
         events: &mut Vec<libc::epoll_event>,
@@ -223,8 +223,8 @@ pub(crate) mod epoll {
         let room = i32::try_from(events.capacity()).unwrap_or(i32::MAX);
         let limit = timeout.map(timespec);
         let limit_address = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: the kernel writes at most `room` events into the vector's own memory, and as
-        // many as it returns are initialised; the timespec is a local. epoll_pwait2 is Linux 5.11.
+        // SAFETY: the kernel writes at most `room` events into the vector's own memory, and initialises as many as it
+        // returns. The timespec is a local. epoll_pwait2 is Linux 5.11.
         let mut found = unsafe {
             let mask = std::ptr::null::<libc::sigset_t>();
             let address = events.as_mut_ptr();
@@ -252,13 +252,13 @@ pub(crate) mod epoll {
         if found < 0 {
             return Err(Error::last("epoll_wait"));
         }
-        // SAFETY: see above.
+        // SAFETY: the kernel has initialised `found` events, see above.
         unsafe { events.set_len(found as usize) };
         Ok(())
     }
 }
 
-/// Whether [`ticks`] counts evenly, and the same on all processors: the kernel takes its own clock from it then.
+/// Whether [`ticks`] counts evenly, and alike on all processors: if so, the kernel takes its own clock from it.
 pub(crate) fn has_ticks() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
@@ -268,14 +268,14 @@ pub(crate) fn has_ticks() -> bool {
     })
 }
 
-/// The processor's counter: to read it takes less than half of what the clock takes.
+/// The processor's counter. Reading it takes less than half of the time that reading the clock takes.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn ticks() -> u64 {
-    // SAFETY: every processor of this kind has it, and Linux lets programs read it.
+    // SAFETY: every x86-64 processor has this instruction, and Linux lets programs use it.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
-/// There is none that is asked for.
+/// On other processors we use no counter.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn ticks() -> u64 {
     0

@@ -1,5 +1,5 @@
-//! System calls that every system has, for the readiness backends, the waker and the worker pool, each with
-//! its errno. `platform.rs` has those that differ; the crate `io-uring` makes those of io_uring.
+//! System calls that exist on every system, for the readiness backends, the waker and the worker pool. Each reports its
+//! errno. `platform.rs` has the calls that differ; the crate `io-uring` makes those of io_uring.
 #![allow(unsafe_code)]
 
 use std::os::fd::RawFd;
@@ -12,7 +12,7 @@ use crate::error::{last_errno, or_errno, Error, Result};
 use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
 use crate::platform::{self, numbers::FileStatus};
 
-/// Adds a wakeup. The only failure is a counter or pipe that is full: then one is pending already.
+/// Adds a wakeup. Fails only when the counter or pipe is full, and then a wakeup is pending already.
 pub(crate) fn write_wakeup(fd: RawFd) {
     let one = 1u64.to_ne_bytes();
     let saved = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
@@ -21,16 +21,16 @@ pub(crate) fn write_wakeup(fd: RawFd) {
     platform::restore_errno(saved);
 }
 
-/// Reads until nothing is left. Failing with EAGAIN is how it ends.
+/// Reads until nothing is left: the last read is short, or fails with EAGAIN.
 pub(crate) fn drain_wakeups(fd: RawFd) {
     let mut bytes = [0u8; 64];
-    // SAFETY: writes at most the length of a local array, into it.
+    // SAFETY: the call writes at most as many bytes as `bytes`, a local, has.
     while unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) } == bytes.len() as isize
     {
     }
 }
 
-/// poll(2), with nanoseconds where the system can. `None` waits for ever.
+/// poll(2), with a timeout in nanoseconds where the system has one. `None` waits for ever.
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<usize> {
     let found = platform::poll(fds, timeout);
     if found < 0 {
@@ -39,7 +39,7 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> Resul
     Ok(found as usize)
 }
 
-/// poll(2) without waiting. A signal that is pending ends even that (`EINTR`), when nothing is ready.
+/// poll(2) without waiting. When nothing is ready, a pending signal ends even this call (`EINTR`), so it is repeated.
 fn look(fds: &mut [libc::pollfd]) -> Result<()> {
     loop {
         match poll(fds, Some(Duration::ZERO)) {
@@ -50,10 +50,10 @@ fn look(fds: &mut [libc::pollfd]) -> Result<()> {
     }
 }
 
-/// The poll(2) events that are there now on one descriptor; 0 for none.
+/// The poll(2) events that a descriptor has now; 0 for none.
 pub(crate) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     if fd < 0 {
-        // poll(2) leaves these out, and would never find anything.
+        // poll(2) ignores negative numbers, and would never report anything.
         return Ok(libc::POLLNVAL);
     }
     let mut fds = [libc::pollfd {
@@ -75,14 +75,14 @@ pub fn found_now(fd: RawFd, interest: Interest) -> Result<Option<i32>> {
     }
 }
 
-/// The part of `interest` that a descriptor is ready for now; None when it is ready for no part. Fails with
-/// `EBADF` when it is not open.
+/// The part of `interest` that a descriptor is ready for now; None when it is ready for nothing. Fails with `EBADF`
+/// when the descriptor is not open.
 pub fn readiness_now(fd: RawFd, interest: Interest) -> Result<Option<Interest>> {
     Ok(found_now(fd, interest)?.map(|found| interest.satisfied_by(found)))
 }
 
-/// Which of these descriptors select(2) would find ready now for their interests. Fails with `EBADF` when one of
-/// them is not open.
+/// For each of these descriptors, whether select(2) would find it ready for its interest now. Fails with `EBADF` when
+/// one of them is not open.
 pub fn ready_now(watched: &[(RawFd, Interest)]) -> Result<Vec<bool>> {
     let entry = |&(fd, interest): &(RawFd, Interest)| libc::pollfd {
         fd,
@@ -100,8 +100,8 @@ pub fn ready_now(watched: &[(RawFd, Interest)]) -> Result<Vec<bool>> {
         .collect())
 }
 
-/// Carries out a transfer without waiting, whatever flags the descriptor has: bytes, or a
-/// negative errno (`-EAGAIN` when it would have to wait).
+/// Makes a transfer without waiting, whatever flags the descriptor has. Returns the number of bytes or a negative
+/// errno: `-EAGAIN` if it would have to wait.
 pub fn transfer_now(transfer: &Transfer) -> i32 {
     let Transfer {
         direction,
@@ -135,8 +135,7 @@ pub fn transfer_now(transfer: &Transfer) -> i32 {
     }
 }
 
-/// One read(2) or write(2) on a pipe, terminal or device that does not wait even where
-/// `O_NONBLOCK` is not set.
+/// One read(2) or write(2) on a pipe, terminal or device. It does not wait, even without `O_NONBLOCK`.
 fn stream_now(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
     match nowait(fd, direction, buffer, -1) {
         result if result != -libc::EOPNOTSUPP && result != -libc::ENOSYS => return result,
@@ -144,7 +143,7 @@ fn stream_now(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
     }
     let (events, length) = match direction {
         Direction::Read => (libc::POLLIN, buffer.length()),
-        // More than this could wait in the middle although poll(2) reports room.
+        // A longer write could wait halfway, although poll(2) reports room.
         Direction::Write => (libc::POLLOUT, buffer.length().min(libc::PIPE_BUF)),
     };
     match poll_now(fd, events) {
@@ -154,11 +153,11 @@ fn stream_now(fd: RawFd, direction: Direction, buffer: LentBuffer) -> i32 {
     }
 }
 
-/// Whether a descriptor is a terminal whose reads never wait (`VMIN` and `VTIME` are 0, termios(3)):
-/// poll(2) does not call it readable.
+/// Whether a descriptor is a terminal whose reads never wait (`VMIN` and `VTIME` are 0, termios(3)). poll(2) does not
+/// report such a terminal as readable.
 fn reads_at_once(fd: RawFd) -> bool {
     let mut settings = std::mem::MaybeUninit::<libc::termios>::uninit();
-    // SAFETY: room for the result, which is read only where the call has filled it.
+    // SAFETY: the call fills `settings`, a local. It is read only after success.
     let settings = unsafe {
         if libc::tcgetattr(fd, settings.as_mut_ptr()) < 0 {
             return false;
@@ -169,21 +168,21 @@ fn reads_at_once(fd: RawFd) -> bool {
     settings.c_lflag & libc::ICANON == 0 && waits_for == [0, 0]
 }
 
-/// A transfer that does not wait, as [`platform::nowait`] of one piece of memory.
+/// A transfer with [`platform::nowait`], for one piece of memory.
 fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer, offset: i64) -> i32 {
     let vector = libc::iovec {
         iov_base: buffer.address().cast(),
         iov_len: buffer.length(),
     };
-    // SAFETY: the vector is a local, the buffer is lent to this call (LentBuffer::new).
+    // SAFETY: the vector is a local. The buffer is lent to this call (LentBuffer::new).
     unsafe { platform::nowait(fd, direction, &vector, 1, offset) }
 }
 
-/// As [`transfer_now`], on a descriptor of unknown kind, which saves a call for pipes. `None` when the caller
-/// must find out the kind first. A regular file may answer `-EAGAIN`, too.
+/// Does the same as [`transfer_now`] on a descriptor of unknown kind, and saves asking for the kind of a pipe. `None`
+/// when the caller must find out the kind first. A regular file may answer `-EAGAIN`, too.
 pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> Option<i32> {
     static PIPES_CAN: OnceLock<bool> = OnceLock::new();
-    // Not get_or_init: nobody may wait for whoever makes it, who may be missing in a forked child.
+    // Not get_or_init, which waits for another thread that computes the value. A forked child may lack that thread.
     let can = PIPES_CAN.get().copied().unwrap_or_else(|| {
         let can = platform::pipes_can_nowait();
         let _ = PIPES_CAN.set(can);
@@ -196,9 +195,9 @@ pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> 
     (![-libc::EOPNOTSUPP, -libc::ENOSYS, -libc::EINTR].contains(&result)).then_some(result)
 }
 
-/// Reads from a file, at a position or at its own, as far as the bytes are in the page cache, by `RWF_NOWAIT`.
-/// `-EAGAIN` when none of them are. `-EOPNOTSUPP` when the system cannot tell: systems other than Linux, Linux
-/// before 4.14, some filesystems, and `O_DIRECT`, which would make the thread wait for the disk.
+/// Reads from a file, at `offset` or at its own position, only the bytes that are in the page cache (`RWF_NOWAIT`).
+/// `-EAGAIN` when there are none. `-EOPNOTSUPP` when the system cannot tell: systems other than Linux, Linux before
+/// 4.14, some filesystems, and `O_DIRECT`, which would make the thread wait for the disk.
 pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
     match platform::bypasses_cache(fd) {
         Ok(false) => {}
@@ -216,7 +215,7 @@ pub fn read_cached(fd: RawFd, offset: Option<i64>, buffer: LentBuffer) -> i32 {
     }
 }
 
-/// A transfer that may take as long as the file does: for worker threads, and after poll(2).
+/// A transfer that may block as long as the file does. For worker threads, and after poll(2).
 pub(crate) fn blocking_transfer(
     fd: RawFd,
     direction: Direction,
@@ -255,7 +254,7 @@ pub fn wait_for_child(children: Children) -> Result<()> {
     Ok(())
 }
 
-/// The time of a processor that the calling thread has used.
+/// The processor time that the calling thread has used.
 pub(crate) fn thread_time() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -286,34 +285,34 @@ pub(crate) fn open_files_limit() -> u64 {
 
 /// An empty structure for waitid(2) to fill in.
 pub fn empty_child() -> libc::siginfo_t {
-    // SAFETY: it consists of integers and unions of them, for which all zeros are values.
+    // SAFETY: a siginfo_t consists of integers and unions of them, for which all zeros are valid.
     unsafe { std::mem::zeroed() }
 }
 
 /// A status for statx(2) to fill in.
 pub fn empty_status() -> FileStatus {
-    // SAFETY: it consists of integers only, for which all zeros are values.
+    // SAFETY: a status consists only of integers, for which all zeros are valid.
     unsafe { std::mem::zeroed() }
 }
 
-/// The error that a socket keeps for the next call (`SO_ERROR`), negative; 0 when there is none.
+/// The pending error of a socket (`SO_ERROR`), negative; 0 when there is none.
 pub(crate) fn socket_error(fd: RawFd) -> i32 {
     match socket_option(fd, libc::SO_ERROR) {
         Ok(error) | Err(error) => -error,
     }
 }
 
-/// Whether a socket keeps messages apart, as those of datagrams do, and has no stream of bytes. False for what is no
-/// socket.
+/// Whether a socket keeps messages apart, as datagram sockets do, instead of having a stream of bytes. False for other
+/// files than sockets.
 pub fn keeps_messages(fd: RawFd) -> bool {
     socket_option(fd, libc::SO_TYPE).is_ok_and(|kind| kind != libc::SOCK_STREAM)
 }
 
-/// An option of a socket that is one int, or an errno.
+/// A socket option whose value is one int, or an errno.
 fn socket_option(fd: RawFd, option: i32) -> std::result::Result<i32, i32> {
     let mut value: i32 = 0;
     let mut length = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: writes one int to a local.
+    // SAFETY: the call writes one int to a local.
     let asked = unsafe {
         libc::getsockopt(
             fd,
@@ -330,19 +329,19 @@ fn socket_option(fd: RawFd, option: i32) -> std::result::Result<i32, i32> {
     }
 }
 
-/// Nanoseconds of the monotonic clock.
+/// The time of the monotonic clock, in nanoseconds.
 pub(crate) fn monotonic() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: writes to the local. Every system has this clock.
+    // SAFETY: the call writes to a local. Every system has this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// How many forks lie between the first process that called this and the present one. Operations in flight belong
-/// to one process and not to its children, so objects compare this number with the one that they remember.
+/// The number of forks between the first process that called this and the present one. Operations in flight belong to
+/// one process and not to its children, so objects remember this number and compare it with the present one.
 pub fn forks() -> u32 {
     static FORKS: AtomicU32 = AtomicU32::new(0);
     static COUNTING: Once = Once::new();
@@ -352,14 +351,14 @@ pub fn forks() -> u32 {
     }
 
     COUNTING.call_once(|| {
-        // SAFETY: the handler only adds to an atomic, which may be done in a forked child; it stays
-        // registered as long as the library is loaded. For want of memory forks go uncounted.
+        // SAFETY: the handler only adds to an atomic, which a forked child may do, and stays valid as long as the
+        // library is loaded. The call fails only without memory; then forks go uncounted.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Keeps signals away from a worker thread: Ruby's handlers belong to Ruby's threads.
+/// Blocks all signals in a worker thread: Ruby's handlers belong to Ruby's threads.
 pub(crate) fn block_signals() {
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigfillset initialises the set before it is read; the mask is this thread's own.
@@ -369,8 +368,8 @@ pub(crate) fn block_signals() {
     }
 }
 
-/// A signal whose only effect is to end a thread's wait in the kernel (`EINTR`): one that the process does not use.
-/// None when there is none.
+/// A signal that the process does not use. Its only effect is to end a thread's wait in the kernel (`EINTR`). None when
+/// every candidate is in use.
 fn interrupting_signal() -> Option<i32> {
     static SIGNAL: OnceLock<Option<i32>> = OnceLock::new();
 
@@ -378,22 +377,22 @@ fn interrupting_signal() -> Option<i32> {
 
     *SIGNAL.get_or_init(|| {
         platform::spare_signals().find(|signal| {
-            // SAFETY: all zeros is an action: the default one, with no flags and no signals blocked.
+            // SAFETY: all zeros are a valid action: the default one, without flags and without blocked signals.
             let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };
-            // SAFETY: asks for the action of a signal, into a local.
+            // SAFETY: the call writes the signal's action to a local.
             let asked = unsafe { libc::sigaction(*signal, std::ptr::null(), &mut action) };
             if asked < 0 || action.sa_sigaction != libc::SIG_DFL {
                 return false;
             }
-            action.sa_flags = 0; // Without SA_RESTART, which would begin the call again.
+            action.sa_flags = 0; // Without SA_RESTART, which would restart the interrupted call.
             action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
-            // SAFETY: the handler does nothing, and stays as long as the library is loaded.
+            // SAFETY: the handler does nothing, and stays valid as long as the library is loaded.
             unsafe { libc::sigaction(*signal, &action, std::ptr::null_mut()) == 0 }
         })
     })
 }
 
-/// The calling thread, for [`interrupt`]; from now on it can be interrupted.
+/// The calling thread, for [`interrupt`]. From now on, [`interrupt`] can end its waits.
 pub(crate) fn interruptible_thread() -> libc::pthread_t {
     if let Some(signal) = interrupting_signal() {
         let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
@@ -408,19 +407,19 @@ pub(crate) fn interruptible_thread() -> libc::pthread_t {
     unsafe { libc::pthread_self() }
 }
 
-/// Ends the present wait of a thread in the kernel, with `EINTR`.
+/// Ends a thread's present wait in the kernel, with `EINTR`.
 ///
 /// # Safety
 ///
 /// The thread has not ended.
 pub(crate) unsafe fn interrupt(thread: libc::pthread_t) {
     if let Some(signal) = interrupting_signal() {
-        // SAFETY: the caller's promise; the handler does nothing.
+        // SAFETY: the caller promises that the thread has not ended. The handler does nothing.
         unsafe { libc::pthread_kill(thread, signal) };
     }
 }
 
-/// Descriptors of select(2).
+/// A set of descriptors for select(2).
 #[derive(Clone)]
 pub(crate) struct DescriptorSet(libc::fd_set);
 
@@ -443,12 +442,12 @@ impl DescriptorSet {
             (0..Self::SIZE).contains(&fd),
             "descriptor {fd} does not fit select's set"
         );
-        // SAFETY: the number was just checked to be inside the set.
+        // SAFETY: the assertion has checked that the number fits the set.
         unsafe { libc::FD_SET(fd, &mut self.0) };
     }
 
     pub(crate) fn contains(&self, fd: RawFd) -> bool {
-        // SAFETY: the number is checked to be inside the set before it is looked up.
+        // SAFETY: the first condition checks that the number fits the set.
         (0..Self::SIZE).contains(&fd) && unsafe { libc::FD_ISSET(fd, &self.0) }
     }
 }
@@ -461,7 +460,7 @@ pub(crate) fn select(
 ) -> Result<usize> {
     let [readable, writable, exceptional] = sets;
     let mut limit = timeout.map(|timeout| {
-        // Rounded up, so that the last part of a microsecond is not spent spinning.
+        // Rounded up: otherwise the caller would spin during the last part of a microsecond.
         let micros = timeout.as_nanos().div_ceil(1000);
         libc::timeval {
             tv_sec: seconds(micros / 1_000_000) as _,
@@ -471,7 +470,7 @@ pub(crate) fn select(
     let limit = limit
         .as_mut()
         .map_or(std::ptr::null_mut(), std::ptr::from_mut);
-    // SAFETY: three valid sets and a timeval, all of which outlive the call.
+    // SAFETY: the three sets and the timeval are valid and outlive the call.
     let found = unsafe {
         libc::select(
             count,

@@ -1,4 +1,4 @@
-//! Host names to addresses by the system's resolver: /etc/hosts, nsswitch and search domains count.
+//! Resolves host names with the system's resolver, which uses /etc/hosts, nsswitch and search domains.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -8,21 +8,21 @@ use std::sync::{Mutex, MutexGuard};
 use crate::hosts::Hosts;
 use crate::platform::numbers;
 
-/// `None` until the first call. A caller that finds it locked does without: in a forked child it may stay locked for
-/// good.
+/// `None` until the first call. A caller that finds it locked goes on without it: in a forked child it may stay locked
+/// for ever.
 static HOSTS: Mutex<Option<Hosts>> = Mutex::new(None);
 
 fn hosts() -> Option<MutexGuard<'static, Option<Hosts>>> {
     HOSTS.try_lock().ok()
 }
 
-/// The answer of [`resolve`] about a host less than a second ago, when its name is in /etc/hosts. It does not wait.
+/// The answer that [`resolve`] gave for a host less than a second ago, if /etc/hosts has the name. Never waits.
 pub fn resolved(host: &CStr) -> Option<Vec<String>> {
     let hosts = hosts()?;
     Some(hosts.as_ref()?.answer(host.to_bytes())?.to_vec())
 }
 
-/// Why a name was not resolved: the code of getaddrinfo(3) and its text.
+/// Why the resolver did not resolve a name: the code of getaddrinfo(3) and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolveError {
     /// `EAI_NONAME`, `EAI_AGAIN`, ...
@@ -33,7 +33,7 @@ pub struct ResolveError {
 
 impl ResolveError {
     fn new(code: i32) -> Self {
-        // SAFETY: returns a string that is never freed, for any code.
+        // SAFETY: for any code, the call returns a string that is never freed.
         let message = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
         Self {
             code,
@@ -47,7 +47,7 @@ impl ResolveError {
     }
 }
 
-/// A list from getaddrinfo(3), freed with this.
+/// A list from getaddrinfo(3), which is freed when this is dropped.
 struct AddressList(*mut libc::addrinfo);
 
 impl Drop for AddressList {
@@ -57,8 +57,8 @@ impl Drop for AddressList {
     }
 }
 
-/// Numeric addresses of a host, in the resolver's order, each once. Blocks for as long as the
-/// resolver takes.
+/// The numeric addresses of a host, in the resolver's order, without repetitions. Blocks for as long as the resolver
+/// takes.
 pub fn resolve(host: &CStr) -> Result<Vec<String>, ResolveError> {
     let source = hosts().map(|mut hosts| hosts.get_or_insert_with(Hosts::of_the_system).source());
     let addresses = asked(host)?;
@@ -75,7 +75,7 @@ fn asked(host: &CStr) -> Result<Vec<String>, ResolveError> {
     let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
     hints.ai_socktype = libc::SOCK_STREAM;
     let mut found = std::ptr::null_mut();
-    // SAFETY: the name ends in NUL; hints and place outlive the call.
+    // SAFETY: the name ends in NUL; `hints` and `found` outlive the call.
     let code = unsafe { libc::getaddrinfo(host.as_ptr(), std::ptr::null(), &hints, &mut found) };
     if code != 0 {
         return Err(ResolveError::new(code));
@@ -84,7 +84,7 @@ fn asked(host: &CStr) -> Result<Vec<String>, ResolveError> {
     let mut addresses = Vec::new();
     let mut next = list.0;
     while !next.is_null() {
-        // SAFETY: entries of the list are valid until it is freed, after this loop.
+        // SAFETY: the entries are valid until `list` is dropped, after this loop.
         let entry = unsafe { &*next };
         if let Some(address) = numeric(entry) {
             if !addresses.contains(&address) {
@@ -99,12 +99,12 @@ fn asked(host: &CStr) -> Result<Vec<String>, ResolveError> {
 fn numeric(entry: &libc::addrinfo) -> Option<String> {
     match entry.ai_family {
         libc::AF_INET => {
-            // SAFETY: the family says what the address is.
+            // SAFETY: the family says that the address is a sockaddr_in.
             let address = unsafe { &*entry.ai_addr.cast::<libc::sockaddr_in>() };
             Some(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)).to_string())
         }
         libc::AF_INET6 => {
-            // SAFETY: the family says what the address is.
+            // SAFETY: the family says that the address is a sockaddr_in6.
             let address = unsafe { &*entry.ai_addr.cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
             Some(match address.sin6_scope_id {

@@ -1,4 +1,4 @@
-//! Counters of what a driver does, all cumulative.
+//! Counters of a driver's work, all cumulative.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -39,11 +39,11 @@ impl Counts {
     }
 }
 
-/// Counts of a driver since it was made.
+/// The counts of a driver since its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Calls of the backend's own wait or submit call: `io_uring_enter`, `epoll_wait`, `poll`,
-    /// `select`.
+    /// How often the driver made the backend's system call for waiting or submitting: `io_uring_enter`, `epoll_wait`,
+    /// `kevent`, `poll`, `select`.
     pub enters: u64,
     /// Operations handed to the backend, including requests to cancel.
     pub submissions: u64,

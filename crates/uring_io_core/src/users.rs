@@ -1,22 +1,22 @@
-//! The slots of the in-flight table that use each descriptor.
+//! Which slots of the in-flight table use each descriptor.
 //!
-//! A close needs them, because it ends all operations on the descriptor first. Each descriptor has a list
-//! through the slots, so that adding one costs a few stores and no allocation.
+//! A close needs to know, because it first ends all operations on the descriptor. Each descriptor has a linked list
+//! through the slots, so that adding a slot costs a few stores and no allocation.
 
 use std::os::fd::RawFd;
 
 use crate::descriptor::is_open;
 
-/// That a slot is about a descriptor: a node of the lists of both.
+/// A node says that a slot uses a descriptor. It is in the list of the descriptor and in the list of the slot.
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    /// -1 for none.
+    /// The descriptor; -1 for none.
     fd: RawFd,
     slot: u32,
-    /// Its neighbours in the list of the descriptor; `NONE` at the ends.
+    /// The neighbours in the list of the descriptor; `NONE` at the ends.
     before: u32,
     after: u32,
-    /// The next one of the slot, or of those that are free.
+    /// The next node of the slot, or the next free node.
     next: u32,
 }
 
@@ -29,20 +29,21 @@ const FREE: Node = Node {
     next: NONE,
 };
 
-/// Nodes from this number on are those of slots that are about several descriptors.
+/// Numbers of nodes in `more` begin here.
 const MORE: u32 = 1 << 31;
 
-/// Descriptors that there is room for without asking whether they are any.
+/// `first` has room for descriptors below this number without checking whether they are open.
 const UNASKED: usize = 1024;
 
-/// The slots by descriptor.
+/// The lists of all descriptors and slots.
 #[derive(Debug)]
 pub(crate) struct Users {
-    /// The first node of each descriptor, by its number: the kernel gives out the lowest ones first.
+    /// The number of the first node of each descriptor, by descriptor. It stays short, because the kernel gives out the
+    /// lowest free numbers.
     first: Vec<u32>,
-    /// The first node of each slot.
+    /// The first node of each slot, by slot.
     nodes: Vec<Node>,
-    /// The others, and the first of those that are free.
+    /// The further nodes of slots with several descriptors, and the number of the first free one.
     more: Vec<Node>,
     free: u32,
 }
@@ -59,8 +60,8 @@ impl Default for Users {
 }
 
 impl Users {
-    /// Notes that a slot uses a descriptor. It ignores a number that is no descriptor: making room for it
-    /// could take more memory than there is.
+    /// Notes that a slot uses a descriptor. Ignores a number that is no descriptor: making room for it could take more
+    /// memory than there is.
     pub fn add(&mut self, slot: usize, fd: RawFd) {
         if fd as usize >= self.first.len() && !self.make_room(fd) {
             return;
@@ -70,7 +71,7 @@ impl Users {
         }
         let (node, first) = (&mut self.nodes[slot], &mut self.first[fd as usize]);
         if node.fd < 0 && *first == NONE {
-            // As a rule.
+            // The usual case.
             *first = slot as u32;
             node.fd = fd;
             node.slot = slot as u32;
@@ -83,7 +84,7 @@ impl Users {
         let place = if self.nodes[slot].fd < 0 {
             slot as u32
         } else if self.of_slot(slot).any(|node| node.fd == fd) {
-            // A stream that is started again is about the same one.
+            // A stream that starts again uses the same descriptor.
             return;
         } else {
             self.another()
@@ -106,13 +107,13 @@ impl Users {
         }
     }
 
-    /// Forgets a slot.
+    /// Forgets all descriptors of a slot.
     pub fn remove(&mut self, slot: usize) {
         let Some(node) = self.nodes.get_mut(slot).filter(|node| node.fd >= 0) else {
             return;
         };
         if node.before & node.after & node.next == NONE {
-            // As a rule.
+            // The usual case.
             self.first[node.fd as usize] = NONE;
             node.fd = FREE.fd;
             return;
@@ -164,7 +165,7 @@ impl Users {
         nodes.map(|node| node.fd).filter(|fd| *fd >= 0)
     }
 
-    /// Whether there is room for this descriptor now.
+    /// Makes room for this descriptor. False when it is no descriptor.
     #[cold]
     fn make_room(&mut self, fd: RawFd) -> bool {
         let Ok(number) = usize::try_from(fd) else {
@@ -178,7 +179,7 @@ impl Users {
         true
     }
 
-    /// A node for one more descriptor of a slot.
+    /// A free node for one more descriptor of a slot.
     #[cold]
     fn another(&mut self) -> u32 {
         if self.free == NONE {

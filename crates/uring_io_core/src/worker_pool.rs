@@ -1,4 +1,4 @@
-//! A few threads for work that can only be done by blocking: name resolution, and file transfers without io_uring.
+//! A few threads for work that must block: name resolution, and file transfers without io_uring.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,14 +12,14 @@ use crate::posix;
 use crate::token::Token;
 use crate::waker::Waker;
 
-/// Work for the pool; what it returns becomes the result of the completion.
+/// Work for the pool. Its return value becomes the result of the completion.
 pub type Job = Box<dyn FnOnce() -> i32 + Send>;
 
-/// Threads that start when work comes, and end after a while without any, or with the pool. Dropping the pool
-/// waits for nobody: a running job ends by itself, and nobody hears of it.
+/// Threads that start when work comes. They end after some time without work, or with the pool. Dropping the pool does
+/// not wait for running jobs: they go on, and nobody gets their results.
 pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
-    /// The process that has the threads: a forked child has none of them.
+    /// The process that has the threads. A forked child has none of them.
     owner: u32,
 }
 
@@ -30,12 +30,12 @@ struct Shared {
     threads_max: usize,
 }
 
-/// An open that is queued or runs. For a FIFO it waits until somebody opens the other end.
+/// An open that is queued or running. An open of a FIFO waits until somebody opens the other end.
 #[derive(Default)]
 struct Opening {
-    /// Whether it has to end without success.
+    /// Whether the open must end without success.
     ended: bool,
-    /// The thread that is in it, when it may wait for ever.
+    /// The thread that makes the open, if it may wait for ever.
     thread: Option<libc::pthread_t>,
 }
 
@@ -44,7 +44,7 @@ struct State {
     jobs: VecDeque<(Token, Job)>,
     openings: HashMap<Token, Opening>,
     completed: Vec<(Token, i32)>,
-    /// Threads, without those that wait in an open: they keep nobody from working.
+    /// Number of threads, without those that wait in an open: they take no place from others.
     threads: usize,
     idle: usize,
     closed: bool,
@@ -55,14 +55,15 @@ impl State {
         self.openings.get(&token).is_some_and(|it| it.ended)
     }
 
-    /// Interrupts the threads that wait in these opens. Whether there are any.
+    /// Interrupts the threads that wait in these opens. Returns whether there are any.
     #[allow(unsafe_code)]
     fn interrupt(&self, tokens: &[Token]) -> bool {
         let openings = tokens.iter().filter_map(|token| self.openings.get(token));
         let mut any = false;
         for thread in openings.filter_map(|opening| opening.thread) {
             any = true;
-            // SAFETY: it takes itself off the table, under the lock, before it ends.
+            // SAFETY: the thread removes its opening from the table, under the lock that the caller holds, before it
+            // ends.
             unsafe { posix::interrupt(thread) };
         }
         any
@@ -70,7 +71,7 @@ impl State {
 }
 
 impl Shared {
-    /// The state is whole whenever the lock is free: no job runs under it.
+    /// No job runs under the lock, so a panic leaves the state whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +95,7 @@ impl WorkerPool {
         }
     }
 
-    /// Queues a job. Fails when there is no thread and the pool cannot start one (`EAGAIN`).
+    /// Queues a job. Fails with `EAGAIN` when the pool has no thread and cannot start one.
     pub fn submit(&self, token: Token, job: Job) -> Result<()> {
         let mut state = self.shared.lock();
         if state.idle <= state.jobs.len() {
@@ -106,7 +107,7 @@ impl WorkerPool {
         Ok(())
     }
 
-    /// Takes a job back that no thread has begun. Whether there was one.
+    /// Takes a job back that no thread has begun. Returns whether there was one.
     pub fn withdraw(&self, token: Token) -> bool {
         let mut state = self.shared.lock();
         let place = state.jobs.iter().position(|(queued, _)| *queued == token);
@@ -117,7 +118,7 @@ impl WorkerPool {
         job.is_some()
     }
 
-    /// As [`submit`](Self::submit), for a call.
+    /// Does the same as [`submit`](Self::submit) for a call.
     pub fn submit_call(&self, token: Token, call: PinnedCall) -> Result<()> {
         if !call.may_wait() {
             return self.submit(token, Box::new(move || call.make()));
@@ -132,8 +133,8 @@ impl WorkerPool {
         submitted
     }
 
-    /// Ends the open of this token: it completes with `-ECANCELED`, unless it has succeeded. False when
-    /// it is none.
+    /// Ends the open of this token: it completes with `-ECANCELED`, unless it has succeeded. False when the token is
+    /// not that of an open.
     pub fn interrupt(&self, token: Token) -> bool {
         let mut state = self.shared.lock();
         let Some(opening) = state.openings.get_mut(&token) else {
@@ -147,14 +148,14 @@ impl WorkerPool {
         true
     }
 
-    /// Takes the completions that are there.
+    /// Takes all completions so far.
     pub fn completions(&self) -> Vec<(Token, i32)> {
         std::mem::take(&mut self.shared.lock().completed)
     }
 }
 
 impl Shared {
-    /// Starts one more thread, unless there are as many as there may be. Fails when there is none at all.
+    /// Starts one more thread, unless the pool has its maximum. Fails only when the pool has no thread at all.
     fn add_thread(self: &Arc<Self>, state: &mut State) -> Result<()> {
         if state.threads >= self.threads_max {
             return Ok(());
@@ -170,8 +171,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Opens a file, or moves bytes between pipes. While that may wait for ever the thread does not count, so
-    /// that others can work, one of whom may be about to open or use the other end.
+    /// Opens a file, or moves bytes between pipes. While that may wait for ever, the pool does not count this thread.
+    /// So others can work, and one of them may be about to open or use the other end.
     fn open(self: &Arc<Self>, token: Token, call: &PinnedCall) -> i32 {
         let waits = call.is_likely_to_wait();
         let mut state = self.lock();
@@ -186,7 +187,7 @@ impl Shared {
             }
             state.threads -= 1;
             if state.idle < state.jobs.len() {
-                // When there can be no other thread, the queued jobs have to wait.
+                // If no other thread can start, the queued jobs have to wait.
                 let _ = self.add_thread(&mut state);
             }
         }
@@ -201,7 +202,7 @@ impl Shared {
             state.openings.remove(&token);
             state.threads += usize::from(waits);
             if state.closed && result >= 0 && call.is_opening() {
-                // Nobody will hear of it.
+                // Nobody gets the new descriptor.
                 close_descriptor(result);
             }
             return match result {
@@ -211,8 +212,8 @@ impl Shared {
         }
     }
 
-    /// Interrupts the threads that wait in these opens, over and over: a signal that comes before the
-    /// thread is in the kernel ends nothing.
+    /// Interrupts the threads that wait in these opens, over and over: a signal that comes before the thread enters the
+    /// kernel has no effect.
     fn end(shared: &Arc<Self>, tokens: Vec<Token>) {
         const AGAIN: Duration = Duration::from_millis(1);
         let of = Arc::clone(shared);
@@ -223,7 +224,7 @@ impl Shared {
         };
         let thread = thread::Builder::new().name("uring_io interrupt".to_string());
         if thread.spawn(signal.clone()).is_err() {
-            // Without another thread this one has to wait.
+            // Without another thread, this one has to repeat the signal itself.
             signal();
         }
     }
@@ -240,7 +241,7 @@ impl Shared {
                 let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
                 state = self.lock();
                 if !state.closed {
-                    // Under the lock: once the pool is closed the waker may be, too.
+                    // Under the lock, because closing the pool may close the waker, too.
                     state.completed.push((token, result.unwrap_or(-libc::EIO)));
                     self.waker.wake();
                 }
@@ -264,7 +265,7 @@ impl Shared {
 impl Drop for WorkerPool {
     fn drop(&mut self) {
         if self.owner != std::process::id() {
-            // The lock may have been held by a thread when the parent forked.
+            // At the fork, a thread of the parent may have held the lock.
             return;
         }
         let mut state = self.shared.lock();
