@@ -1,4 +1,4 @@
-//! The contract of a backend, the same for each.
+//! The contract of a backend: each one passes the same tests.
 
 mod parties;
 
@@ -60,7 +60,7 @@ fn a_write_waits_for_room() {
                         };
                         break result;
                     }
-                    // Nothing is there when the write has yet to begin, or has ended and is yet to be told.
+                    // The pipe is empty if the write has not begun, or has ended without having been reported.
                     if found_now(reader.as_raw_fd(), Interest::READABLE) != Ok(None) {
                         let _ = reader.read(&mut received[..4096]).unwrap();
                     }
@@ -192,7 +192,7 @@ fn a_number_that_another_file_takes_over_is_waited_for_anew() {
 fn deadlines_pass_in_order_and_not_early() {
     let step = Duration::from_millis(10);
     each_backend(|driver| {
-        // Set so quickly that the one which is set last is not the last to pass.
+        // Starts again when arming took so long that the timers may pass in another order.
         let start = loop {
             let start = Instant::now();
             let tokens = [3, 1, 2].map(|party| {
@@ -280,7 +280,7 @@ fn an_empty_socket_is_asked_again_only_when_it_is_ready() {
     const READS: u64 = 100;
     each_backend(|driver| {
         if driver.backend() == BackendKind::IoUring {
-            return; // the kernel asks by itself
+            return; // the kernel itself tries to read
         }
         let (ours, mut theirs) = sockets();
         let before = driver.stats();
@@ -301,9 +301,10 @@ fn an_empty_socket_is_asked_again_only_when_it_is_ready() {
             _ => 0,
         };
         let asked = after.direct_calls - before.direct_calls - watched;
-        // Each when ready, and one in so many before: input may come as fast as it is read.
+        // Each read makes one call when the descriptor is ready. A few also try before that: input may come as fast as
+        // the test reads it.
         let most = match driver.backend() {
-            BackendKind::Select => 2 * READS + READS / 8, // it looks whether they are open, too
+            BackendKind::Select => 2 * READS + READS / 8, // it also checks whether the descriptors are open
             _ => READS + READS / 8,
         };
         assert!(asked > READS && asked < most, "{asked}");
@@ -343,7 +344,7 @@ fn input_that_keeps_coming_is_read_without_waiting() {
 fn readers_of_one_socket_are_served_in_their_order_when_one_has_left() {
     each_backend(|driver| {
         if driver.backend() == BackendKind::IoUring {
-            return; // who gets what is the kernel's affair
+            return; // the kernel decides which read gets which bytes
         }
         let (ours, mut theirs) = sockets();
         let mut buffers = [[0; 1]; 4];
@@ -368,7 +369,7 @@ fn readers_of_one_socket_are_served_in_their_order_when_one_has_left() {
 fn a_transfer_that_must_wait_is_tried_once() {
     each_backend(|driver| {
         if driver.backend() == BackendKind::IoUring {
-            return; // nothing is tried before it is submitted
+            return; // io_uring tries nothing before the submission
         }
         let (ours, theirs) = sockets();
         ours.set_nonblocking(true).unwrap();

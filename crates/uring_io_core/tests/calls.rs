@@ -1,4 +1,4 @@
-//! Calls that bring their arguments along: the same results on each backend.
+//! Tests of calls, which bring their arguments along: the results are the same on each backend.
 
 mod parties;
 
@@ -152,7 +152,7 @@ fn a_file_is_opened_written_read_asked_and_closed() {
         };
         assert_eq!(result(&driver, sync), 0);
         assert_eq!(result(&driver, Call::Close { fd }), 0);
-        // Not the same number again: another test may have it by now.
+        // Not the same number again: by now another test may have a descriptor with it.
         assert_eq!(result(&driver, Call::Close { fd: -1 }), -libc::EBADF);
     });
 }
@@ -363,7 +363,7 @@ fn a_server_is_bound_and_listens() {
 fn options_of_sockets_are_set() {
     each_backend(|driver| {
         if driver.lacks(&["waitid"]) {
-            return; // The probe tells of no command; those for options came with this operation.
+            return; // The probe lists no commands. Those for socket options came with this operation.
         }
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let fd = socket.as_raw_fd();
@@ -720,7 +720,7 @@ fn a_pipe_has_two_ends() {
 fn installing_is_another_number_for_the_same_file() {
     each_backend(|driver| {
         if driver.backend() == BackendKind::IoUring {
-            return; // Of direct descriptors only: tests/ring.rs.
+            return; // The ring installs only direct descriptors: tests/ring.rs.
         }
         let (mut reader, writer) = pipe();
         let copy = result(
@@ -901,7 +901,7 @@ fn a_child_is_waited_for() {
         let Call::WaitForChild { found, .. } = *call else {
             panic!()
         };
-        // SAFETY: waitid(2) has filled in what it tells of a child.
+        // SAFETY: waitid(2) has filled in these fields of the child.
         let (pid, status) = unsafe { (found.si_pid(), found.si_status()) };
         assert_eq!((pid as u32, status, found.si_code), (child.id(), 0, 1));
         assert_eq!(result(&driver, wait(child.id())), -libc::ECHILD);

@@ -1,4 +1,4 @@
-//! Ending operations early, and what the kernel may still do then.
+//! Tests of ending operations early, and of what the kernel may still do after that.
 
 mod parties;
 
@@ -110,7 +110,7 @@ fn a_driver_that_is_dropped_unclosed_takes_its_descriptors_along() {
         for _ in 0..100 {
             drop(make());
         }
-        // Other tests open and close descriptors meanwhile, but not by the hundred.
+        // Other tests open and close descriptors at the same time, but not by the hundred.
         assert!(count() < before + 100, "{backend}");
     }
 }

@@ -1,4 +1,4 @@
-//! Ending what is under way on a descriptor before that is closed, and what is left of a former file.
+//! Tests of ending the operations on a descriptor before it closes, and of events that are left of a former file.
 
 #![allow(unsafe_code)]
 
@@ -82,7 +82,7 @@ fn nothing_is_started_on_a_descriptor_that_is_about_to_be_closed() {
         assert_eq!(next(&driver), (1, ENDED));
         assert!(driver.is_ended(token));
         driver.leave(token);
-        // Another one who closes it has not begun, so that nothing of its is over.
+        // Closer 8 has not begun a close, so the end of its close changes nothing.
         driver.end_close(fd(&ours), Some(8));
         let token = driver.park_on(2, fd(&ours));
         assert!(driver.is_ended(token));
@@ -119,7 +119,7 @@ fn an_event_of_a_former_file_is_not_told_to_whoever_has_its_number() {
         driver.leave(token);
         let (quiet, _their_quiet) = sockets();
         drop(ours);
-        // SAFETY: the number is free, or the copy's from now on.
+        // SAFETY: `ours` has given the number up, and the copy has it from now on.
         let taken = unsafe { libc::dup2(quiet.as_raw_fd(), number) };
         assert_eq!(taken, number);
         let (waiting, _) = start(&driver, 2, &poll(number, Interest::READABLE));

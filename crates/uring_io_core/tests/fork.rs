@@ -21,14 +21,14 @@ fn a_child_that_drops_the_driver_does_not_disturb_the_parent() {
         // SAFETY: the child calls nothing but the drop under test and _exit.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            // SAFETY: the child's copy, dropped once; the process ends right after.
+            // SAFETY: this drops the child's copy once, and the process ends right after.
             unsafe {
                 std::ptr::drop_in_place(std::ptr::from_ref::<Driver<u32>>(&driver).cast_mut());
                 libc::_exit(0);
             }
         }
         let mut status = 0;
-        // SAFETY: waits for our own child, into a local.
+        // SAFETY: the call waits for our own child, and writes to a local.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         assert_eq!(status, 0);
         theirs.write_all(b"data").unwrap();

@@ -1,5 +1,5 @@
-//! A kernel that takes no submissions for a while, takes a part of them, or is interrupted: what is queued
-//! is neither lost nor made twice, and nobody spins.
+//! Tests of a kernel that takes no submissions for a while, takes only a part of them, or is interrupted. The ring
+//! loses no queued entry, submits none twice, and does not spin.
 #![cfg(target_os = "linux")]
 
 mod parties;
@@ -21,7 +21,7 @@ use uring_io_core::{
 
 const TRANSIENT: [i32; 4] = [libc::EBUSY, libc::EAGAIN, libc::EINTR, libc::ENOMEM];
 
-/// A driver on a ring whose kernel answers like this.
+/// A driver on a ring whose kernel gives these answers.
 fn ring_that(
     entries: u32,
     limits: Mask,
@@ -41,11 +41,11 @@ fn ring_that(
     }
 }
 
-/// The kernel's answer, which a test changes while it uses the ring; and how often the ring has asked.
+/// The kernel's answer, which a test changes while it uses the ring, and the number of times that the ring has asked.
 #[derive(Default)]
 struct Answer {
     errno: AtomicI32,
-    /// Whether that is for one call only.
+    /// Whether the answer holds for one call only.
     once: AtomicBool,
     asked: AtomicU64,
 }
@@ -91,19 +91,20 @@ impl Random {
     }
 }
 
-/// The result that an operation must have.
+/// The result that the test expects of an operation.
 enum Due {
     /// The eight bytes at this place of the file.
     Word(u64, Box<[u8; 8]>),
-    /// A number, sent once, from here.
+    /// The number is sent once, from this memory.
     Sent { _from: Box<[u8; 8]> },
-    /// This number from the socket with this index, or an end before it.
+    /// This number from the socket with this index, or a cancellation before it comes.
     Heard(usize, u64, Box<[u8; 8]>),
-    /// Part of a chain of calls that do nothing.
+    /// Nothing: the operation is part of a chain of calls that do nothing.
     Nothing,
 }
 
-/// Two sockets, who reads from the first, and whether what ends that was done.
+/// Two sockets, and the party that reads from the first one. The flag says that the test has already written a number
+/// for it or cancelled it.
 type Line = (UnixStream, UnixStream, Option<(u32, bool)>);
 
 struct World {
@@ -227,7 +228,7 @@ impl World {
         let tokens: Vec<Token> = calls.iter().map(|(token, ..)| *token).collect();
         let started = self.driver.chain(calls);
         if started == Err(Error::new("io_uring_enter", libc::EBUSY)) {
-            // The polling thread got no CPU for a second: nothing of the chain has begun.
+            // The polling thread got no CPU for a second, so no call of the chain has begun.
             for token in tokens {
                 let party = self.driver.leave(token).unwrap();
                 self.due.remove(&party);
@@ -274,7 +275,7 @@ impl World {
         }
     }
 
-    /// Takes what was sent.
+    /// Receives the sent numbers.
     fn drain(&mut self) {
         let mut word = [0; 8];
         while let Ok(length) = self.sends.1.read(&mut word) {
@@ -303,7 +304,8 @@ impl World {
             );
         }
         assert!(self.sent.is_empty(), "{:?} were not sent", self.sent);
-        // Requests to end say nothing to us: they are over too, and only the waker is read.
+        // Cancellations have no party, so the loop above does not wait for them. After this loop, only the read of the
+        // waker is left.
         let left = |driver: &Driver<u32>| driver.stats().submissions - driver.stats().completions;
         while left(&self.driver) > 1 {
             self.serve(Duration::from_millis(5));
@@ -318,7 +320,7 @@ impl World {
     }
 }
 
-/// Runs random operations on rings of few entries, at each of whose calls the dice are thrown.
+/// Runs random operations on rings with few entries. `answer` throws dice at each of a ring's calls.
 fn all_are_over_once(
     limits: Mask,
     sqpoll: Option<Sqpoll>,
@@ -346,7 +348,7 @@ fn all_are_over_once(
     }
 }
 
-/// A refusal or an interruption, one in four times.
+/// A refusal or an interruption, once in four times.
 fn refused_at_times(dice: &mut Random, queued: u32) -> Result<u32, i32> {
     match dice.below(16) {
         number @ 0..4 => Err(TRANSIENT[number as usize]),
@@ -354,7 +356,7 @@ fn refused_at_times(dice: &mut Random, queued: u32) -> Result<u32, i32> {
     }
 }
 
-/// The same, and a part of what is queued, as often.
+/// The same, or just a part of the queued entries, once in four times.
 fn refused_or_cut(dice: &mut Random, queued: u32) -> Result<u32, i32> {
     match dice.below(4) {
         0 if queued > 1 => Ok(1 + dice.below(u64::from(queued) - 1) as u32),
@@ -410,8 +412,8 @@ fn what_is_done_is_told_while_nothing_can_be_submitted() {
     }
 }
 
-/// Submits a thousand operations while the kernel refuses them all. Returns how often the ring has asked the
-/// kernel in a tenth of a second.
+/// Starts a thousand operations while the kernel refuses all submissions. Returns how often the ring asks the kernel in
+/// a tenth of a second.
 fn asked_in_vain(limits: Mask, errno: i32, refuses_all: bool) -> Option<u64> {
     let answer = Arc::new(Answer::default());
     let theirs = Arc::clone(&answer);
@@ -426,7 +428,7 @@ fn asked_in_vain(limits: Mask, errno: i32, refuses_all: bool) -> Option<u64> {
     start(&driver, 0, &poll(fd(&ours), Interest::READABLE));
     assert_eq!(next_within(&driver, Duration::from_millis(1)), None);
     answer.be(errno);
-    // Work that the kernel has put off, and that a refusal keeps from coming.
+    // The kernel puts this work off until the ring enters it, and a refused call does not do the work.
     theirs.write_all(b"x").unwrap();
     let pairs: Vec<_> = (0..1000).map(|_| sockets()).collect();
     let start_at = Instant::now();
@@ -456,7 +458,7 @@ fn a_kernel_that_is_out_of_memory_is_not_asked_over_and_over() {
             let Some(asked) = asked_in_vain(limits, errno, refuses_all) else {
                 return;
             };
-            // Twice for each millisecond at most. How seldom is the machine's to say.
+            // The ring asks about twice a millisecond at most, and the bound is twice as high. A slow machine asks less often.
             assert!(asked <= 400, "asked {asked} times");
         }
     }
@@ -483,8 +485,8 @@ fn one_refusal_does_not_last_as_long_as_the_wait() {
     }
 }
 
-/// Queues a read, has `meanwhile` done to the ring, closes the descriptor and gives its number to another
-/// pipe: what the read brings.
+/// Queues a read, calls `meanwhile`, closes the descriptor and gives its number to another pipe. Returns the byte that
+/// the read gets.
 fn read_of_a_closed_file(
     driver: &Driver<u32>,
     number: RawFd,
@@ -542,7 +544,7 @@ fn what_is_queued_finds_its_file_when_the_kernel_takes_one_at_a_time() {
 
 #[test]
 fn completions_are_taken_where_the_kernel_wants_that_first() {
-    // As kernels before 5.19 do whose completion queue has overflowed.
+    // Kernels before 5.19 answer like this after an overflow of the completion queue.
     let ring = Arc::new(AtomicI32::new(-1));
     let descriptor = Arc::clone(&ring);
     let limits = Mask::linux(5, 10);
@@ -579,7 +581,7 @@ fn a_chain_that_is_refused_for_long_was_not_started() {
     let Some((driver, answer)) = refusing(4, Mask::NOTHING) else {
         return;
     };
-    // Queued, so that there is no room for the whole chain.
+    // Takes an entry, so that the queue has no room for the whole chain.
     driver.call(driver.park(0), Call::Nop).unwrap();
     answer.be(libc::ENOMEM);
     let chain = |first| {
@@ -626,7 +628,7 @@ fn any_other_errno_is_an_error_with_the_name_of_the_call_and_undoes_nothing() {
         assert_eq!(driver.look(), Err(error));
         assert_eq!(driver.before_close(fd(&ours)), Err(error));
         answer.be(0);
-        // The read of the waker was refused, too: it must have been made up for.
+        // The kernel refused the read of the waker, too. The ring must have repeated it.
         let waker = driver.waker();
         let thread = std::thread::spawn(move || waker.wake());
         assert_eq!(next_within(&driver, Duration::from_millis(1)), None);

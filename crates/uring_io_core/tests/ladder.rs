@@ -1,4 +1,4 @@
-//! The ladder: every rung answers, by the calls that it is made of.
+//! Tests of the ladder: every rung answers requests, with its own system calls.
 #![cfg(target_os = "linux")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ use uring_io_core::support::Support;
 
 const SHORT: Duration = Duration::from_millis(20);
 
-/// One test at a time: all of them use the descriptors of this process, of which select can only take the first ones.
+/// Lets one test run at a time: all of them use descriptors of this process, and select takes only the first ones.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a rung comes to; none where this machine does not have it, which is said.
+/// The measurement of a rung. None when this machine lacks the rung; then it prints that.
 fn measured(rung: Rung, connections: usize) -> Option<Measurement> {
     match measure(rung, connections, SHORT, &AtomicBool::new(false)).unwrap() {
         Outcome::Measured(measurement) => Some(*measurement),
@@ -134,7 +134,7 @@ fn stopping_ends_every_rung_soon_and_leaves_nothing() {
         let begun = Instant::now();
         let outcome = std::thread::scope(|scope| {
             scope.spawn(|| {
-                // Before, while or after the connections are made: it must end in any case.
+                // Stops the ladder before, while or after it makes the connections: it must end in any case.
                 std::thread::sleep(Duration::from_millis(30));
                 stop.store(true, Ordering::Relaxed);
             });

@@ -1,4 +1,4 @@
-//! Sends to sockets of datagrams whose queue is full, and what stands in for a call meanwhile.
+//! Tests of sends to datagram sockets with a full queue, and of stand-ins for such a call.
 
 mod parties;
 
@@ -13,7 +13,7 @@ use uring_io_core::{
     numbers, Address, BackendKind, Call, Driver, Interest, Memory, Message, Token, Wakeup,
 };
 
-/// A socket that is bound to a path, until it is dropped.
+/// A socket bound to a path. Dropping it removes the path.
 struct Bound(UnixDatagram, PathBuf);
 
 impl Bound {
@@ -32,7 +32,7 @@ impl Bound {
         Address::from_bytes(&bytes).unwrap()
     }
 
-    /// Fills it: how many messages that takes.
+    /// Fills the queue of the socket. Returns the number of messages in it.
     fn fill(&self) -> usize {
         let other = UnixDatagram::unbound().unwrap();
         other.set_nonblocking(true).unwrap();
@@ -41,7 +41,7 @@ impl Bound {
             .unwrap()
     }
 
-    /// Takes what is there.
+    /// Receives all messages in the queue.
     fn received(&self) -> Vec<Vec<u8>> {
         self.0.set_nonblocking(true).unwrap();
         let mut room = [0; 100];

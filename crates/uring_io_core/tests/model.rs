@@ -1,4 +1,4 @@
-//! Programs of what parties can do at a driver: random ones, and those that the fuzzer found worth keeping.
+//! Runs programs of what parties can do at a driver: random ones, and those that the fuzzer found worth keeping.
 
 mod parties;
 mod program;

@@ -1,4 +1,4 @@
-//! Queues that are too small for what goes through them.
+//! Tests of queues that are too small for the entries that go through them.
 #![cfg(target_os = "linux")]
 
 mod parties;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use parties::*;
 use uring_io_core::{Interest, Mask, Target, Wakeup};
 
-/// Waits for all of many pollers on descriptors that become ready at once.
+/// Waits for many polls on descriptors that become ready at once.
 fn all_are_served(entries: u32, count: u32, limits: Mask) {
     let Some(driver) = ring(entries, limits) else {
         return;

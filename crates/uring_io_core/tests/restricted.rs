@@ -1,4 +1,4 @@
-//! A ring that is restricted to what a scheduler submits itself.
+//! Tests of a ring that is restricted to the submissions of a scheduler.
 #![cfg(target_os = "linux")]
 
 mod parties;
@@ -13,7 +13,7 @@ use uring_io_core::{
     Operation, Target, Wakeup,
 };
 
-/// One of each operation that there is. A new one does not compile here before it has a place.
+/// One of each kind of operation. A new kind does not compile until it has a place here.
 fn each_operation(fd: RawFd, buffer: &mut [u8]) -> Vec<Operation> {
     let mut all = vec![
         poll(fd, Interest::WRITABLE),
@@ -76,7 +76,7 @@ fn what_is_waited_for_is_cancelled_and_the_driver_woken_and_closed() {
     driver.leave(token);
 }
 
-/// The kernel's answer to an `IORING_REGISTER_PROBE` without a place for the result.
+/// The kernel's answer to an `IORING_REGISTER_PROBE` without room for the result.
 #[allow(unsafe_code)]
 fn asked_for_a_probe(driver: &Driver<u32>) -> i32 {
     const PROBE: i32 = 8;
@@ -145,7 +145,7 @@ fn calls_that_come_to_the_same_operations_are_made() {
     ours.read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"hello");
     if driver.lacks(&["linkat"]) {
-        return; // It came with polls that go on.
+        return; // The driver streams polls only on kernels with this operation.
     }
     let (fd, interest) = (fd(&ours), Interest::WRITABLE);
     assert!(driver.can_stream(&Call::PollEach { fd, interest }));
@@ -158,6 +158,6 @@ fn calls_that_come_to_the_same_operations_are_made() {
 
 #[allow(unsafe_code)]
 fn lent(bytes: &mut [u8]) -> LentBuffer {
-    // SAFETY: it is refused.
+    // SAFETY: the ring refuses this memory, so the kernel never uses it.
     unsafe { LentBuffer::new(bytes.as_mut_ptr(), bytes.len()) }
 }

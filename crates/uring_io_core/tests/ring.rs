@@ -1,4 +1,4 @@
-//! What only a ring has: chains, streams, direct descriptors, registered memory, zero copies.
+//! Tests of what only a ring offers: chains, streams, direct descriptors, registered memory, sends without a copy.
 #![cfg(target_os = "linux")]
 
 mod parties;
@@ -15,11 +15,12 @@ use uring_io_core::{
     Wakeup,
 };
 
-/// An operation as old as direct descriptors, registered buffers and `AcceptEach`, which the probe does not report.
+/// An operation that is as old as direct descriptors, registered memory and `AcceptEach`, which the probe does not
+/// report.
 const LINUX_5_19: &str = "socket";
-/// An operation as old as sends without a copy and `RecvEach`.
+/// An operation that is as old as sends without a copy and `RecvEach`.
 const LINUX_6_0: &str = "send_zc";
-/// An operation as old as the commands for options of sockets.
+/// An operation that is as old as the commands for socket options.
 const LINUX_6_7: &str = "waitid";
 
 fn any_ring() -> Option<Closing> {
@@ -35,7 +36,7 @@ fn file(content: &[u8]) -> (CString, std::path::PathBuf) {
     (CString::new(path.to_str().unwrap()).unwrap(), path)
 }
 
-/// Starts a chain and waits for all of it: the results, in order.
+/// Starts a chain and waits for all of it. Returns the results in order.
 fn chain(driver: &Driver<u32>, calls: Vec<(Call, Link)>) -> Vec<i32> {
     let tokens: Vec<Token> = (0..calls.len())
         .map(|party| driver.park(party as u32))
@@ -56,7 +57,7 @@ fn chain(driver: &Driver<u32>, calls: Vec<(Call, Link)>) -> Vec<i32> {
     results.into_iter().flatten().collect()
 }
 
-/// Opens a file, reads it, writes what was read, and closes the file.
+/// Opens a file, reads it, writes the bytes to `to`, and closes the file.
 fn copy(path: CString, slot: u32, length: usize, to: RawFd, hard: bool) -> Vec<(Call, Link)> {
     let shared = Arc::new(SharedMemory::new(length).unwrap());
     let memory = || Memory::Shared(Arc::clone(&shared));
@@ -165,7 +166,7 @@ fn slots_are_taken_all_or_none_and_closed_when_they_are_given_back_open() {
     assert!(writer.write(&[0]).is_err());
 }
 
-/// The shots of a stream until it has ended or brought `count`.
+/// The shots of a stream, until it has ended or `count` have come.
 fn shots(driver: &Driver<u32>, token: Token, count: usize) -> Vec<(i32, Vec<u8>)> {
     let mut shots = Vec::new();
     while shots.len() < count {
@@ -215,7 +216,7 @@ fn a_stream_brings_every_byte_in_order_and_the_end() {
         if bytes.len() == 4_000_000 {
             break;
         }
-        // All buffers were in use: nothing is lost.
+        // The stream has ended because all buffers were in use. The rest of the bytes is still in the socket.
         call(Call::RecvEach {
             fd: fd(&reader),
             flags: 0,
@@ -386,7 +387,7 @@ fn a_wait_for_several_completions_is_one_system_call() {
         }
         driver.want(10);
         driver.wait(None).unwrap();
-        // Workers of the kernel made the calls; how long they take is not for a test to say.
+        // The kernel's own worker threads made these calls, so the test sets no limit for their time.
         assert!(driver.stats().enters - before == 1);
         for _ in &tokens {
             next(&driver);
@@ -414,7 +415,7 @@ fn the_end_of_a_time_is_a_success_in_a_chain() {
     assert_eq!(results, [-libc::ETIME, 0]);
 }
 
-/// The file that the process has under a number.
+/// The path of the file that the process has open under a number.
 fn behind(number: RawFd) -> Option<std::path::PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{number}")).ok()
 }
@@ -437,7 +438,7 @@ fn what_a_chain_opens_is_no_descriptor_of_the_process() {
         into: Some(slot),
         ..Link::default()
     };
-    // Its party goes before, and after, it was made.
+    // The party leaves before the open has completed, and after it.
     for leaves_early in [true, false] {
         let token = driver.park(1);
         driver.chain(vec![(token, open(), link)]).unwrap();
@@ -498,13 +499,13 @@ fn calls_on_direct_descriptors_are_not_those_of_the_process_that_have_the_number
     assert_eq!(driver.cancel_on(slot as RawFd), Ok(0));
     let mut results = Vec::new();
     while results.len() < 3 {
-        // A call that has not begun has not seen the first cancellation.
+        // A call that begins after a cancellation does not know of it.
         driver.cancel_on(fd(&reader)).unwrap();
         results.extend(next_within(&driver, std::time::Duration::from_millis(5)));
     }
     results.sort_by_key(|(party, _)| *party);
     let (opened, cancelled) = (Wakeup::Completed(0), Wakeup::Completed(-libc::ECANCELED));
-    // A worker of the kernel may have begun to read.
+    // A worker thread of the kernel may have begun to read.
     let interrupted = Wakeup::Completed(-libc::EINTR);
     let ended = results[1].1;
     assert_eq!(results, [(0, opened), (1, ended), (2, cancelled)]);
@@ -558,7 +559,7 @@ fn the_kernel_goes_on_after_failures_that_it_does_not_notice_and_after_no_others
         let link = Link::default();
         let results = chain(&driver, vec![(call, link), (Call::Nop, link)]);
         assert!(results[0] < 0, "{name}: {results:?}");
-        // Kernels may come to notice more, never less.
+        // A newer kernel may notice more failures, but not fewer.
         let goes_on = results[1] == 0;
         assert!(unnoticed || !goes_on, "{name}: {results:?}");
     }
@@ -697,7 +698,7 @@ fn a_direct_descriptor_is_installed_as_one_of_the_process() {
     std::fs::remove_file(name).unwrap();
 }
 
-/// Bytes of memory that a forked child would not inherit, as the buffers of streams are.
+/// Bytes of memory that a forked child would not inherit, such as the buffers of streams.
 fn unforked_bytes() -> usize {
     let (mut total, mut size) = (0, 0);
     for line in std::fs::read_to_string("/proc/self/smaps").unwrap().lines() {
@@ -731,11 +732,11 @@ fn a_ring_that_is_dropped_unclosed_gives_the_buffers_of_its_streams_back() {
         }
         let token = driver.park(0);
         driver.call(token, receive).unwrap();
-        // Without a wait, which would leave a read of the waker in flight.
+        // No wait here: it would leave a read of the waker in flight.
         while driver.take_shot(token).is_none() {
             driver.look().unwrap();
         }
     }
-    // Other tests have rings with streams meanwhile.
+    // Other tests have rings with streams at the same time.
     assert!(unforked_bytes() < before + RINGS / 2 * GROUP);
 }

@@ -1,5 +1,4 @@
-//! What the report says on a machine that grants everything, and on one that refuses io_uring in
-//! each of the ways that machines do.
+//! Tests of the report on a machine that grants everything, and on one that refuses io_uring in each of the known ways.
 #![allow(unsafe_code)]
 
 use uring_io_core::support::{Reason, Support};
@@ -180,7 +179,8 @@ mod linux {
         );
         let unprivileged = with_sysctl("1", || {
             let detection = thread::spawn(|| {
-                // SAFETY: takes numbers; the bare call changes this thread only, which ends here.
+                // SAFETY: the call takes numbers. Made without libc's wrapper, it changes only this thread, which ends
+                // here.
                 unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
                 Support::detect()
             });
@@ -201,7 +201,7 @@ mod linux {
         let test = "a_memory_limit_is_named_with_its_size";
         in_own_process(&format!("linux::{test}"), || {
             let _lock = lock(libc::LOCK_SH);
-            // SAFETY: takes nothing and returns a number.
+            // SAFETY: the call takes nothing and returns a number.
             if unsafe { libc::geteuid() } != 0 {
                 return skip(test, "root");
             }
@@ -209,11 +209,11 @@ mod linux {
                 return;
             }
             limit(libc::RLIMIT_MEMLOCK as _, 0);
-            // SAFETY: takes numbers; this process has nothing else to do.
+            // SAFETY: the call takes numbers. This process runs only this test.
             assert_eq!(unsafe { libc::setresuid(65534, 65534, 65534) }, 0);
             let support = Support::detect();
             if support.best() == BackendKind::IoUring {
-                // Which do differs by release, and by what was taken from later ones.
+                // Kernels differ in this by release, and by the patches that they took from later ones.
                 return skip(test, "a kernel that charges rings to RLIMIT_MEMLOCK");
             }
             let call = "io_uring_setup";
@@ -292,7 +292,7 @@ mod linux {
         );
     }
 
-    /// Asserts that io_uring is refused for this reason and that epoll takes its place.
+    /// Asserts that io_uring is refused for this reason, and that epoll is used instead.
     #[track_caller]
     fn refused(
         support: &Support,
@@ -320,8 +320,8 @@ mod linux {
         unavailable
     }
 
-    /// The findings of a thread under a filter that answers `errno` to `calls`. A filter belongs to the
-    /// thread that installed it and ends with it.
+    /// The report of a thread with a filter that answers `errno` to `calls`. The filter belongs to this thread alone,
+    /// and ends with it.
     fn detect_without(calls: Vec<c_long>, errno: i32) -> Support {
         let detection = thread::spawn(move || {
             deny(&calls, errno);
@@ -335,7 +335,7 @@ mod linux {
         let load_number = instruction((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0);
         let mut program = vec![load_number];
         for (call, rest) in calls.iter().zip((0..calls.len() as u8).rev()) {
-            // Equal: jump over the other comparisons and the allowing answer.
+            // If equal: jump over the other comparisons and over the answer that allows the call.
             let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
             program.push(instruction(equal, *call as u32, rest + 1));
         }
@@ -360,8 +360,8 @@ mod linux {
         }
     }
 
-    /// Runs `observe` while the sysctl has `value`, restores it whatever happens. None without the
-    /// right to do so. The whole machine is without rings meanwhile: keep it short.
+    /// Runs `observe` while the sysctl has `value`, and restores the sysctl in any case. None without the right to
+    /// change it. Meanwhile no process of the machine may get a ring: keep it short.
     fn with_sysctl<T>(value: &str, observe: impl FnOnce() -> T) -> Option<T> {
         struct Restore(String);
         impl Drop for Restore {
@@ -392,8 +392,8 @@ mod linux {
         }
     }
 
-    /// Runs `body` in a process of its own, for what changes the whole process: this program
-    /// again, with nothing but the test `name`.
+    /// Runs `body`, which changes the whole process, in a process of its own: that one runs this program again, with
+    /// just the test `name`.
     fn in_own_process(name: &str, body: impl FnOnce()) {
         const VARIABLE: &str = "URING_IO_TEST_IN_OWN_PROCESS";
         if env::var_os(VARIABLE).is_some() {
@@ -413,11 +413,11 @@ mod linux {
         );
     }
 
-    /// Keeps the test that changes the sysctl away from those that make rings, in this process
-    /// and in others of this program: the lock is on its file.
+    /// Keeps the test that changes the sysctl apart from the tests that make rings, in this process and in others that
+    /// run this program. The lock is on the program's file.
     fn lock(kind: libc::c_int) -> File {
         let program = File::open(env::current_exe().unwrap()).unwrap();
-        // SAFETY: takes numbers; the lock ends with the descriptor, which the result owns.
+        // SAFETY: the call takes numbers. The lock ends with the descriptor, which the result owns.
         assert_eq!(unsafe { libc::flock(program.as_raw_fd(), kind) }, 0);
         program
     }

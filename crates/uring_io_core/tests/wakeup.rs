@@ -1,4 +1,4 @@
-//! Waking a driver from elsewhere.
+//! Tests of waking a driver from another thread.
 
 mod parties;
 

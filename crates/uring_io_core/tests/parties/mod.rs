@@ -1,4 +1,4 @@
-//! Drivers on each backend, and parties that are plain numbers.
+//! Drivers on each backend. Their parties are plain numbers.
 #![allow(dead_code)]
 
 use std::fs::File;
@@ -14,7 +14,7 @@ use uring_io_core::{
     RingOptions, Target, Token, Transfer, Turn, Wakeup,
 };
 
-/// Long enough for anything that comes at all, on an emulated machine whose host is busy as well.
+/// Long enough for anything that comes at all, even on an emulated machine with a busy host.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn options(backend: BackendKind, entries: u32) -> Options {
@@ -29,7 +29,7 @@ pub fn options(backend: BackendKind, entries: u32) -> Options {
     }
 }
 
-/// A driver that is closed at the end of the test, so that nothing is left in flight that would keep memory.
+/// A driver that closes at the end of the test, so that no operation stays in flight and keeps its memory.
 pub struct Closing(pub Driver<u32>);
 
 impl std::ops::Deref for Closing {
@@ -50,7 +50,7 @@ impl Drop for Closing {
 
 impl Closing {
     /// Whether the kernel of this driver's ring lacks one of these operations, features or setup flags, by their names
-    /// in [`Support`]; says which. Other backends lack nothing.
+    /// in [`Support`]. Prints which one. Other backends lack nothing.
     pub fn lacks(&self, names: &[&str]) -> bool {
         if self.backend() != BackendKind::IoUring {
             return false;
@@ -64,7 +64,7 @@ impl Closing {
     }
 }
 
-/// Whether io_uring's probe reports an operation, feature or setup flag.
+/// Whether the kernel has an operation, a feature or a setup flag of io_uring.
 pub fn kernel_has(name: &str) -> bool {
     static SUPPORT: OnceLock<Support> = OnceLock::new();
     let support = SUPPORT.get_or_init(Support::detect);
@@ -81,7 +81,7 @@ fn first_release(name: &str) -> (u32, u32) {
     all.find(|(known, _)| *known == name).expect(name).1
 }
 
-/// Has the driver work until this is so.
+/// Makes the driver work until `is_so` returns true.
 #[track_caller]
 pub fn work_until(driver: &Driver<u32>, is_so: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
@@ -91,7 +91,7 @@ pub fn work_until(driver: &Driver<u32>, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Calls `test` with a driver on each backend that this machine has, and says which it has not.
+/// Calls `test` with a driver on each backend that works here, and prints which ones do not.
 pub fn each_backend(test: impl Fn(Closing)) {
     for backend in BackendKind::ALL {
         each_backend_named(backend, &test);
@@ -105,7 +105,7 @@ fn each_backend_named(backend: BackendKind, test: &impl Fn(Closing)) {
     }
 }
 
-/// A driver on io_uring with this many entries, as an older kernel would make it.
+/// A driver on io_uring with this many entries, limited as on an older kernel.
 pub fn ring(entries: u32, limits: Mask) -> Option<Closing> {
     let mut options = options(BackendKind::IoUring, entries);
     options.ring.limits = limits;
@@ -118,7 +118,7 @@ pub fn ring(entries: u32, limits: Mask) -> Option<Closing> {
     }
 }
 
-/// A driver whose ring is restricted to what a scheduler submits itself.
+/// A driver with a ring that is restricted to the submissions of a scheduler.
 pub fn restricted() -> Option<Closing> {
     let mut options = options(BackendKind::IoUring, 16);
     options.ring.restrict = true;
@@ -133,13 +133,14 @@ pub fn restricted() -> Option<Closing> {
     }
 }
 
-/// Runs the driver until a party may go on, and returns who and why.
+/// Runs the driver until a party may go on. Returns the party and its reason.
 #[track_caller]
 pub fn next(driver: &Driver<u32>) -> (u32, Wakeup) {
     next_within(driver, PATIENCE).expect("nobody was woken")
 }
 
-/// As `next`; None when nobody was woken in time. However little time there is, the kernel gets what is queued.
+/// Does the same as `next` within a limit; None when nobody was woken in time. Even with a limit of zero, the kernel
+/// gets the queued entries.
 pub fn next_within(driver: &Driver<u32>, limit: Duration) -> Option<(u32, Wakeup)> {
     let end = Instant::now() + limit;
     let mut left = Some(limit);
@@ -160,14 +161,14 @@ pub fn next_within(driver: &Driver<u32>, limit: Duration) -> Option<(u32, Wakeup
     }
 }
 
-/// Starts an operation; a result that is there at once is returned.
+/// Starts an operation. Also returns its result, if it was over at once.
 pub fn start(driver: &Driver<u32>, party: u32, operation: &Operation) -> (Token, Option<i32>) {
     let token = driver.park(party);
     let started = driver.submit(token, operation).unwrap();
     (token, started)
 }
 
-/// Does one operation to its end.
+/// Runs one operation to its end.
 #[track_caller]
 pub fn finish(driver: &Driver<u32>, operation: &Operation) -> i32 {
     let (token, started) = start(driver, 0, operation);
@@ -183,7 +184,7 @@ pub fn poll(fd: RawFd, interest: Interest) -> Operation {
     Operation::Poll { fd, interest }
 }
 
-/// A read into, or a write from, memory that the test keeps until the completion.
+/// A read into memory, or a write from it. The test keeps the memory until the completion.
 pub fn transfer(direction: Direction, fd: RawFd, target: Target, buffer: &mut [u8]) -> Operation {
     // SAFETY: each test keeps the buffer until it has taken the completion.
     #[allow(unsafe_code)]
@@ -212,10 +213,10 @@ pub fn sockets() -> (UnixStream, UnixStream) {
     (a, b)
 }
 
-/// A descriptor that nobody else owns.
+/// Takes ownership of a descriptor.
 #[allow(unsafe_code)]
 pub fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: the caller has just got the descriptor and gives it away.
+    // SAFETY: the caller has just got the descriptor, and gives it away.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
@@ -223,40 +224,39 @@ pub fn adopt(fd: RawFd) -> OwnedFd {
 #[allow(unsafe_code)]
 pub fn pipe() -> (File, File) {
     let mut fds = [-1; 2];
-    // SAFETY: the array outlives the call, which fills it with two new descriptors that only
-    // the two files own.
+    // SAFETY: the array outlives the call, which fills it with two new descriptors. Only the two files own them.
     unsafe {
         assert_eq!(libc::pipe(fds.as_mut_ptr()), 0);
         (File::from_raw_fd(fds[0]), File::from_raw_fd(fds[1]))
     }
 }
 
-/// Lets a pipe hold one page only, where that can be asked for.
+/// Shrinks a pipe to one page, on systems with a call for that.
 #[allow(unsafe_code)]
 pub fn shrink(pipe: &impl AsRawFd) {
     #[cfg(target_os = "linux")]
-    // SAFETY: takes numbers.
+    // SAFETY: the call takes numbers.
     assert!(unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
     #[cfg(not(target_os = "linux"))]
     let _ = pipe;
 }
 
-/// Writes to a descriptor that has room for it.
+/// Writes to a descriptor that has room for all bytes.
 pub fn write_all(fd: RawFd, bytes: &[u8]) {
     borrowed(fd).write_all(bytes).unwrap();
 }
 
-/// Reads from a descriptor that has as much.
+/// Reads from a descriptor that has enough bytes.
 pub fn read_exact(fd: RawFd, bytes: &mut [u8]) {
     borrowed(fd).read_exact(bytes).unwrap();
 }
 
-/// A file that does not close its descriptor.
+/// A file that leaves its descriptor open when it is dropped.
 fn borrowed(fd: RawFd) -> std::mem::ManuallyDrop<File> {
     std::mem::ManuallyDrop::new(File::from(adopt(fd)))
 }
 
-/// Moves a file to another number, one that no other test uses.
+/// Moves a file to another number that no other test uses.
 #[allow(unsafe_code)]
 pub fn renumbered(file: impl AsRawFd, number: RawFd) -> OwnedFd {
     // SAFETY: the number is the test's own, so nobody loses a file, and only the result owns it.
@@ -266,7 +266,7 @@ pub fn renumbered(file: impl AsRawFd, number: RawFd) -> OwnedFd {
     }
 }
 
-/// A number that the thousands of sockets of other tests do not reach, nor who calls this with another `index`.
+/// A number above those that the thousands of sockets of other tests get. Each `index` gives another number.
 #[allow(unsafe_code)]
 pub fn far_number(index: RawFd) -> RawFd {
     let mut limit = libc::rlimit {

@@ -1,11 +1,11 @@
-//! Programs of what parties can do at a driver, and a model of what must come of them.
+//! Programs of actions that parties take at a driver, and a model that checks the results.
 //!
-//! A program is bytes: the first choose the backend, the size of its ring and the kernel that it takes
-//! itself to be on, and each of the rest is a choice in what happens next. The model knows for each party
-//! whether it was woken, whether its deadline has passed, what it does and whether that can be over; and
-//! for each channel (a pipe or a pair of sockets) which bytes are in it. The driver must hand out exactly
-//! those who have a reason, once for each reason taken, and nobody who has left; and no byte may be lost,
-//! doubled, or written where nobody asked for it.
+//! A program is a sequence of bytes. The first ones choose the backend, the size of its ring, and the kernel that it
+//! pretends to run on. Each further byte chooses what happens next. For each party, the model knows whether somebody
+//! woke it, whether its deadline has passed, what it does, and whether that can be over. For each channel (a pipe or a
+//! pair of sockets), the model knows which bytes are in it. The driver must hand out exactly the parties that have a
+//! reason, once for each reason that they take, and no party that has left. It may not lose a byte, double one, or
+//! write one where nobody asked for it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use uring_io_core::{
 
 use crate::parties::{self, Closing};
 
-/// Runs a program to its end. On a backend that this machine does not have nothing happens.
+/// Runs a program to its end. Does nothing on a backend that this machine lacks.
 pub fn run(program: &[u8]) {
     let mut choices = Choices(program.iter());
     if let Some(mut world) = World::new(&mut choices) {
@@ -32,7 +32,7 @@ pub fn run(program: &[u8]) {
 struct Choices<'a>(std::slice::Iter<'a, u8>);
 
 impl Choices<'_> {
-    /// One of so many; `None` at the end of the program.
+    /// A number below `limit`; `None` at the end of the program.
     fn below(&mut self, limit: usize) -> Option<usize> {
         self.0.next().map(|byte| usize::from(*byte) % limit)
     }
@@ -45,27 +45,27 @@ impl Choices<'_> {
     }
 }
 
-/// Memory that nobody writes to is full of these.
+/// Fills memory before an operation, so that the test sees which bytes the operation has written.
 const UNTOUCHED: u8 = 0xaa;
 const LONG: Duration = Duration::from_secs(3600);
 
-/// The byte at a position of every channel's stream.
+/// The byte at a position of the stream: every channel carries the same one.
 fn byte(position: usize) -> u8 {
     (position % 97) as u8
 }
 
-/// Bytes go through it from the writer to the reader.
+/// A pipe or a pair of sockets. Bytes go from the writer to the reader.
 struct Channel {
-    /// `None` once they are closed.
+    /// `None` after both ends are closed.
     ends: Option<(OwnedFd, OwnedFd)>,
     target: Target,
-    /// Bytes known to have been written, and to have been read.
+    /// How many bytes the model knows to be written, and how many to be read.
     written: usize,
     read: usize,
-    /// Whether somebody reads or writes. One at a time, so that the order is known.
+    /// Whether somebody reads, and whether somebody writes: one at a time, so that the order of the bytes is known.
     reading: bool,
     writing: bool,
-    /// Whether the model no longer knows its content.
+    /// Whether the model no longer knows the content of the channel.
     lost: bool,
 }
 
@@ -99,12 +99,12 @@ impl Channel {
         self.ends.as_ref().map_or(-1, |ends| ends.1.as_raw_fd())
     }
 
-    /// The next bytes to be written.
+    /// The next bytes to write.
     fn bytes(&self, length: usize) -> Vec<u8> {
         (self.written..self.written + length).map(byte).collect()
     }
 
-    /// Notes that these bytes came out.
+    /// Checks and counts bytes that came out.
     fn take(&mut self, bytes: &[u8]) {
         if !self.lost {
             let expected = (self.read..self.read + bytes.len()).map(byte);
@@ -131,22 +131,22 @@ type Shared = Rc<RefCell<Channel>>;
 /// An operation that a party has started and that has not completed.
 enum Doing {
     Poll(Shared, Interest),
-    /// Memory that is lent, and how much of it.
+    /// The lent memory, and the length of the lent part.
     Read(Shared, Vec<u8>, usize),
     Write(Shared, Vec<u8>, usize),
-    /// The same as calls, which have memory of their own.
+    /// The same as calls, which own their memory.
     Recv(Shared),
     Send(Shared, usize),
     Stream(Shared),
     Nop,
-    /// Whether it passes at once.
+    /// Whether the timeout passes at once.
     Timeout(bool),
     /// The result that is to come from elsewhere.
     Elsewhere(i32),
 }
 
 impl Doing {
-    /// Whether it can be over, so that it must.
+    /// Whether the operation can be over. If so, it must end.
     fn is_due(&self) -> bool {
         match self {
             Self::Poll(channel, Interest::READABLE)
@@ -166,12 +166,12 @@ impl Doing {
 #[derive(Default)]
 struct Party {
     woken: bool,
-    /// How many deadlines have passed that it may hear of, and whether it must hear of one.
+    /// `due` counts the passed deadlines that the party may hear of. `must_hear` says whether it must hear of one.
     due: u32,
     must_hear: bool,
     cancelled: bool,
     doing: Option<Doing>,
-    /// Whether the place is a call's: those have one of their own, with no other operation and no deadline.
+    /// Whether a call has the place: such a place has no other operation and no deadline.
     calls: bool,
 }
 
@@ -179,12 +179,12 @@ struct World {
     driver: Closing,
     parties: BTreeMap<u32, (Token, Party)>,
     next: u32,
-    /// Those that have left, who must never be seen again.
+    /// Parties that have left. The driver may not hand them out.
     gone: Vec<Token>,
     channels: Vec<Shared>,
-    /// Transfers whose party has left: memory and channel.
+    /// Memory and channels of transfers whose party has left.
     abandoned: Vec<(Vec<u8>, Shared)>,
-    /// Those that left before the result came that they expected from elsewhere.
+    /// Parties that left before the result came that they expected from elsewhere.
     owed: Vec<Token>,
     is_old: bool,
 }
@@ -201,7 +201,7 @@ impl World {
             (6, 7),
             (99, 0),
         ];
-        // Those that this system may have: on any other one a program does nothing.
+        // The backends that this system can have. On a machine without the chosen one, a program does nothing.
         #[cfg(target_os = "linux")]
         const BACKENDS: [BackendKind; 4] = [
             BackendKind::IoUring,
@@ -252,7 +252,7 @@ impl World {
         name
     }
 
-    /// One of those parties.
+    /// One of the parties for which `like` is true; the inner `None` when there is none.
     fn any(&self, choices: &mut Choices, like: impl Fn(&Party) -> bool) -> Option<Option<u32>> {
         let number = choices.below(256)?;
         let like = |(name, (_, party)): (&u32, &(Token, Party))| like(party).then_some(*name);
@@ -265,7 +265,7 @@ impl World {
         (*token, party)
     }
 
-    /// `None` at the end of the program.
+    /// Takes one step. `None` at the end of the program.
     fn step(&mut self, choices: &mut Choices) -> Option<()> {
         match choices.below(32)? {
             0..=2 => {
@@ -536,7 +536,8 @@ impl World {
             Some(Doing::Elsewhere(_)) => return self.owed.push(token),
             _ => return,
         };
-        // Nobody gets the bytes that it may still move: the test no longer uses its channel, which stays open.
+        // Nobody checks the bytes that this transfer may still move. So the test stops using the channel, and keeps it
+        // open.
         channel.borrow_mut().lost = true;
         let number = self
             .channels
@@ -553,12 +554,12 @@ impl World {
         let (token, party) = self.party(name);
         if let Some(Doing::Elsewhere(result)) = party.doing {
             self.driver.complete(token, result);
-            // No other comes: it waits for this to be handed out.
+            // The party waits for this result. No other result comes.
             self.until(|world| !world.parties[&name].1.is_busy());
         }
     }
 
-    /// A turn: all that is handed out takes its reason, which must be one that it has.
+    /// Serves a turn: each party that the driver hands out takes its reason, and the model must know that reason.
     fn serve(&mut self, longest: Duration) {
         if let Turn::Idle(_) = self.driver.begin_turn().unwrap() {
             self.driver.wait(Some(longest)).unwrap();
@@ -576,7 +577,7 @@ impl World {
     fn take(&mut self, name: u32, reason: Wakeup) {
         let (_, party) = self.party(name);
         let streams = matches!(party.doing, Some(Doing::Stream(_)));
-        // One reason stands for all that came before it was taken.
+        // One reason stands for all wakeups before the party took it.
         let woken = std::mem::take(&mut party.woken);
         match reason {
             Wakeup::Woken => assert!(woken || streams, "{name} was not woken"),
@@ -585,7 +586,7 @@ impl World {
                 assert!(party.due > 0, "{name} is not due");
                 party.due -= 1;
             }
-            // It takes the place of a deadline that nobody has heard of.
+            // The result replaces a deadline that nobody has heard of.
             Wakeup::Completed(result) => {
                 party.must_hear = false;
                 self.complete(name, result);
@@ -673,7 +674,7 @@ impl World {
         }
     }
 
-    /// Everybody who has a reason must get it.
+    /// Waits until every party with a reason has been handed out.
     fn settle(&mut self) {
         self.until(|world| {
             let mut parties = world.parties.values();
@@ -702,7 +703,7 @@ impl World {
         panic!("somebody hears nothing");
     }
 
-    /// All leave, and nothing is touched any more once the driver is closed.
+    /// All parties leave. After the driver is closed, nothing may touch their memory.
     fn end(mut self) {
         self.settle();
         for (name, _) in self.tokens() {
