@@ -1,9 +1,9 @@
-//! An echo over TCP without Ruby and without the core: what bin/bench compares the echo programs with.
+//! An echo over TCP without Ruby and without the core. bin/bench compares the echo programs with it.
 //!
-//! `cargo bench --package uring_io_core --bench echo -- CONNECTIONS SECONDS WARM_UP` has so many pairs of
-//! sockets exchange 512 bytes in one thread, with one system call for each turn, and prints a line of JSON
-//! as the programs of bench/workloads do. With BENCH_COUNTER in the environment it then goes on until it
-//! is killed, and keeps the number of exchanges in that file.
+//! `cargo bench --package uring_io_core --bench echo -- CONNECTIONS SECONDS WARM_UP` runs pairs of sockets in one
+//! thread. Each pair exchanges 512 bytes over and over, and each turn takes one system call. At the end it prints a
+//! line of JSON, as the programs of bench/workloads do. With BENCH_COUNTER in the environment it then goes on until
+//! somebody kills it, and keeps the number of exchanges in that file.
 #![allow(unsafe_code)]
 
 #[cfg(target_os = "linux")]
@@ -20,7 +20,7 @@ mod floor {
     /// The largest queue that the kernel makes.
     const ENTRIES_MAX: usize = 32_768;
 
-    /// Of a pair the even one begins, and the odd one answers.
+    /// One end of a pair. The end with an even index begins, and the other one answers.
     struct End {
         socket: TcpStream,
         buffer: Box<[u8; SIZE]>,
@@ -74,7 +74,7 @@ mod floor {
             echo
         }
 
-        /// Queues the sending or the receiving of a message.
+        /// Queues a send or a receive of a message.
         fn start(&mut self, index: usize, sending: bool) {
             if sending && index % 2 == 0 {
                 self.begun += 1;
@@ -96,8 +96,8 @@ mod floor {
         }
 
         fn push(&mut self, entry: squeue::Entry) {
-            // SAFETY: the buffer is boxed and an end has one operation at a time; both last until the
-            // process ends, as nothing is ever taken out of `ends`.
+            // SAFETY: the buffer is boxed, and each end has one operation at a time. Both last until the process ends,
+            // as nothing takes an end out of `ends`.
             while unsafe { self.ring.submission().push(&entry) }.is_err() {
                 self.ring.submit().unwrap();
             }
@@ -105,7 +105,7 @@ mod floor {
 
         fn turn(&mut self) {
             self.ring.submit_and_wait(1).unwrap();
-            // As many as there are now: what comes meanwhile is the next turn's.
+            // Only the present completions: those that come during this turn belong to the next one.
             let mut completions = std::mem::take(&mut self.completions);
             completions.extend(self.ring.completion());
             for entry in completions.drain(..) {
@@ -136,7 +136,7 @@ mod floor {
             }
         }
 
-        /// A line of JSON.
+        /// Measures for this long. Returns a line of JSON.
         pub fn measure(&mut self, length: Duration) -> String {
             self.samples.clear();
             let (operations, begun, used) = (self.operations, Instant::now(), processor_time());
@@ -154,7 +154,7 @@ mod floor {
             )
         }
 
-        /// Microseconds, or null.
+        /// A percentile in microseconds, or null.
         fn percentile(&self, percent: usize) -> String {
             match self.samples.len() {
                 0 => "null".to_owned(),
@@ -165,7 +165,8 @@ mod floor {
             }
         }
 
-        /// Counts until somebody kills it. The reader of the figures looks at the counter next.
+        /// Prints the figures, and counts until somebody kills the process. The reader of the figures watches the
+        /// counter.
         pub fn count_in(&mut self, path: &str, figures: &str) -> ! {
             let counter = shared_number(path);
             // SAFETY: the page stays mapped until the process ends, and only this thread writes to it.
@@ -179,7 +180,7 @@ mod floor {
         }
     }
 
-    /// The first eight bytes of a file, which others see change without a system call of ours.
+    /// The first eight bytes of a file, mapped so that other processes see a change without a system call of ours.
     fn shared_number(path: &str) -> *mut u64 {
         let file = std::fs::OpenOptions::new()
             .read(true)
@@ -206,7 +207,7 @@ mod floor {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // SAFETY: the call fills a local.
+        // SAFETY: the call writes to a local.
         unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
         time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
     }
@@ -218,13 +219,13 @@ mod floor {
             .unwrap_or(0)
     }
 
-    /// As many descriptors as may be.
+    /// Raises the limit of open files as far as the process may.
     pub fn raise_limit() {
         let mut limit = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,
         };
-        // SAFETY: both calls only look at or fill a local.
+        // SAFETY: both calls only use a local.
         unsafe {
             libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
             limit.rlim_cur = limit.rlim_max;
@@ -237,7 +238,7 @@ mod floor {
 fn main() {
     use std::time::Duration;
 
-    // cargo adds an option of its own.
+    // cargo adds this option.
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench")

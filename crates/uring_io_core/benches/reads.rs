@@ -1,7 +1,7 @@
-//! Random reads of a file without Ruby: what bench/ring/run compares UringIO::Ring with.
+//! Random reads of a file without Ruby. bench/ring/run compares UringIO::Ring with it.
 //!
-//! `cargo bench --package uring_io_core --bench reads -- FILE DEPTH SECONDS [direct]` prints how many
-//! reads of 4 KB were made, in how many seconds, and how many of these a processor was used.
+//! `cargo bench --package uring_io_core --bench reads -- FILE DEPTH SECONDS [direct]` prints the number of reads
+//! (4 KB each), the seconds that they took, and the seconds of processor time.
 #![allow(unsafe_code)]
 
 use std::fs::OpenOptions;
@@ -15,7 +15,7 @@ use uring_io_core::{
 
 const SIZE: usize = 4096;
 
-/// xorshift64: which page comes next.
+/// xorshift64, which chooses the next page.
 struct Random(u64);
 
 impl Random {
@@ -32,13 +32,13 @@ fn processor_time() -> f64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the call fills a local.
+    // SAFETY: the call writes to a local.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn main() {
-    // cargo adds an option of its own.
+    // cargo adds this option.
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments
         .iter()
@@ -69,7 +69,7 @@ fn main() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut start = |token: Token, number: usize| {
         let address = (begin + number * SIZE) as *mut u8;
-        // SAFETY: the memory lasts until the driver is closed, and each read has its own part.
+        // SAFETY: the memory lives until the driver is closed, and each read has its own part.
         let buffer = unsafe { LentBuffer::new(address, SIZE) };
         let offset = Some(random.next() % pages * SIZE as u64);
         let call = Call::Read {

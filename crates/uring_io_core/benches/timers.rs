@@ -1,4 +1,4 @@
-//! What a timeout that does not fire costs while 100,000 others are armed.
+//! Measures the cost of a timeout that does not fire, while 100,000 others are armed.
 //!
 //! `cargo bench --package uring_io_core`
 
