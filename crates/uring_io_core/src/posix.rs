@@ -178,7 +178,7 @@ fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer, offset: i64) -> i
     unsafe { platform::nowait(fd, direction, &vector, 1, offset) }
 }
 
-/// Does the same as [`transfer_now`] on a descriptor of unknown kind, and saves asking for the kind of a pipe. `None`
+/// Does the same as [`transfer_now`] on a descriptor of unknown kind. For a pipe this saves asking for the kind. `None`
 /// when the caller must find out the kind first. A regular file may answer `-EAGAIN`, too.
 pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> Option<i32> {
     static PIPES_CAN: OnceLock<bool> = OnceLock::new();

@@ -458,7 +458,7 @@ fn a_kernel_that_is_out_of_memory_is_not_asked_over_and_over() {
             let Some(asked) = asked_in_vain(limits, errno, refuses_all) else {
                 return;
             };
-            // The ring asks about twice a millisecond at most, and the bound is twice as high. A slow machine asks less often.
+            // The ring asks about twice a millisecond at most, half of the bound. A slow machine asks less often.
             assert!(asked <= 400, "asked {asked} times");
         }
     }

@@ -31,7 +31,7 @@ pub mod numbers {
     pub const STATX_BASIC_STATS: u32 = 0;
     pub const STATX_BTIME: u32 = 0;
 
-    /// The fields of statx(2), as far as stat(2) has them.
+    /// The fields of statx(2) that stat(2) has, too.
     #[derive(Debug)]
     pub struct FileStatus {
         pub stx_dev_major: u32,

@@ -58,7 +58,7 @@ struct Known {
     at: u64,
 }
 
-/// The log does not describe descriptors above this number.
+/// The log does not describe descriptors from this number on.
 const DESCRIPTORS_MAX: usize = 1 << 16;
 /// The log keeps no more names than this.
 const NAMES_MAX: usize = 60_000;

@@ -83,7 +83,7 @@ impl Limits {
     }
 }
 
-/// Major, minor and patch of `6.18.44-generic`; 0 for what is missing.
+/// Major, minor and patch number of `6.18.44-generic`; 0 for each missing number.
 pub(super) fn parse_release(release: &str) -> (u32, u32, u32) {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())

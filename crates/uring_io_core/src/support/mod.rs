@@ -1,5 +1,4 @@
-//! Support of this machine for each backend: this module tries every backend for real, and finds the reason of a
-//! refusal.
+//! Tries every backend of this machine for real, and finds the reason when the kernel refuses one.
 //!
 //! An errno does not name its cause: a seccomp profile, a sysctl and a security module all answer `EPERM`; a missing
 //! call and a hidden one both answer `ENOSYS`. So the explanation of a refusal also needs the circumstances of the
