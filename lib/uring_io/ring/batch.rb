@@ -2,12 +2,12 @@
 
 module UringIO
   class Ring
-    # Calls that start together, see Ring#batch. Has the methods of Operations; each returns the position of its result.
+    # Calls that start together: see Ring#batch. It has the methods of Operations; each returns the index of its result.
     class Batch
       include Operations
 
       # @!method discard
-      #   Lets go of what its calls hold, whether they were made or not.
+      #   Releases the objects that its calls hold, whether they were made or not.
       #   @api private
 
       # (see Operations#read)

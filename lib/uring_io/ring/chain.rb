@@ -2,7 +2,7 @@
 
 module UringIO
   class Ring
-    # Calls that run one after the other, see Ring#chain. Has the methods of Operations; each returns its Step.
+    # Calls that run in order: see Ring#chain. It has the methods of Operations; each returns its Step.
     class Chain
       include Operations
 
@@ -38,7 +38,7 @@ module UringIO
         end
       end
 
-      # All calls that the block prepared, also those that did not become a step: they hold on to buffers.
+      # All calls that the block prepared. Even those that did not become a step hold buffers.
       # @api private
       attr_reader :calls
 
@@ -57,7 +57,7 @@ module UringIO
       def make
         return [] if @steps.empty?
 
-        # The number of its descriptor may belong to another file by now.
+        # The descriptor number of a closed IO may belong to another file by now.
         closed = @ios.find { |io| IO.try_convert(io)&.closed? }
         raise IOError, "closed stream: #{closed.inspect} was closed before the chain was made" if closed
 
@@ -71,18 +71,18 @@ module UringIO
       end
 
       # @!method open(path, mode = "r", perm = 0o666, dir: nil, resolve: nil)
-      #   Opens a file as a descriptor of the chain's own, for later steps.
+      #   Opens a file for later steps. Its descriptor belongs to the chain.
       #   @return [Step]
 
       # @!method socket(domain, type = :STREAM, protocol = 0)
-      #   Makes a socket as a descriptor of the chain's own, for later steps.
+      #   Makes a socket for later steps. Its descriptor belongs to the chain.
       #   @return [Step]
 
       # @!method accept(io)
-      #   Accepts a connection as a descriptor of the chain's own, for later steps.
+      #   Accepts a connection for later steps. Its descriptor belongs to the chain.
       #   @return [Step]
 
-      # As Operations#send, but it waits until it has sent all the data (Socket::MSG_WAITALL).
+      # Like Operations#send, but waits until it has sent all the data (Socket::MSG_WAITALL).
       # @return [Step]
       def send(io, data, flags = 0) = step(:send) { super(io, data, flags | Socket::MSG_WAITALL) }
 
@@ -99,7 +99,7 @@ module UringIO
       end
 
       # Gives the process a descriptor for the file or socket that an earlier step has opened (io_uring: Linux 6.8). The
-      # descriptor, close-on-exec, is the step's result; the caller has to close it.
+      # step's result is this descriptor. It is close-on-exec, and the caller has to close it.
       # @param step [Step]
       # @return [Step]
       def install(step)
@@ -111,13 +111,13 @@ module UringIO
       end
 
       (Operations.public_instance_methods(false) - public_instance_methods(false)).each do |name|
-        # Not define_method: its block would be of the Ractor that loads this.
+        # Not define_method: its block would belong to the Ractor that loads this file, and others cannot call it.
         class_eval "def #{name}(*, **) = step(:#{name}) { super }", __FILE__, __LINE__ # def stat(*, **) = ...
       end
 
       private
 
-      # Forgets what a call left here that was refused before, so that the next step has only its own name and slots.
+      # Clears the name, slots and memory that a call left here when it raised before it became a step.
       def step(name)
         @name = name
         @slots = []
@@ -127,7 +127,7 @@ module UringIO
       end
 
       def run(call, timeout: nil, &convert)
-        # This comes first: no exception may come between it and the making of the call.
+        # This comes first, so that no exception can keep a call that was made out of the list.
         @calls << call
         raise ArgumentError, "a step of a chain takes no timeout: give it to Ring#chain" if timeout
 
@@ -139,9 +139,9 @@ module UringIO
         step
       end
 
-      # Descriptors come in the order in which the call has them. A send on a TCPSocket or UNIXSocket can wait in the
-      # kernel, as Ruby makes only streams and pairs of these classes. For any other IO it would take a system call to
-      # find out what it is.
+      # A call asks for its descriptors in the order in which it has them. A send on a TCPSocket or UNIXSocket can wait
+      # in the kernel, because Ruby makes only streams and pairs of these classes. For any other IO it would take a
+      # system call to find out what it is.
       def descriptor(io)
         @may_keep_messages = !(io.is_a?(TCPSocket) || io.is_a?(UNIXSocket))
         unless io.is_a?(Step)
@@ -157,7 +157,7 @@ module UringIO
         -1
       end
 
-      # The kernel resolves a relative path from a descriptor of the process only.
+      # The kernel can resolve a relative path only from a descriptor of the process.
       def directory(io)
         raise TypeError, "dir: cannot be a step of the chain: give an IO or a descriptor" if io.is_a?(Step)
 
@@ -173,7 +173,7 @@ module UringIO
       def bytes(data)
         return super unless data.is_a?(Step)
 
-        # Another chain may still use its memory.
+        # A step of another chain is refused: that chain may still use its memory.
         memory = data.memory if @steps[data.index].equal?(data)
         memory or raise ArgumentError, "#{data.inspect} reads no bytes for this chain: give an earlier step that does"
       end

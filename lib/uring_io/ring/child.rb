@@ -22,7 +22,7 @@ module UringIO
     class Child
       # The kinds of id for waitid(2).
       KINDS = { all: 0, pid: 1, pgid: 2, pidfd: 3 }.freeze
-      # The events that it can wait for.
+      # The events that waitid(2) can wait for.
       EVENTS = { exited: 4, stopped: 2, continued: 8 }.freeze
       CODES = { 1 => :exited, 2 => :killed, 3 => :dumped, 4 => :trapped, 5 => :stopped, 6 => :continued }.freeze
       # Does not reap the child, so that the program can wait for it again (WNOWAIT).

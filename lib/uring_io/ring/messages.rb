@@ -2,13 +2,13 @@
 
 module UringIO
   class Ring
-    # Ancillary data of messages between Ruby's objects and the layout of cmsg(3).
+    # Converts ancillary data of messages between Ruby's objects and the layout of cmsg(3).
     module Messages
       # struct cmsghdr on Linux: size_t, int, int.
       HEADER = "J i i"
-      # Bytes of it.
+      # The size of that header in bytes.
       HEADER_SIZE = [0, 0, 0].pack(HEADER).bytesize
-      # Bytes that pieces are aligned to.
+      # The alignment of each piece in bytes.
       WORD = [0].pack("J").bytesize
 
       class << self
@@ -17,7 +17,7 @@ module UringIO
           controls.map { |control| pack_one(control) }.join
         end
 
-        # @param found [Array] data, address, flags, and level, type and data of each piece
+        # @param found [Array] data, address, flags, and an array of pieces: level, type and bytes of each
         def received(io, found, scm_rights)
           data, address, flags, controls = found
           family = family_of(io, address)

@@ -3,9 +3,10 @@
 module UringIO
   class Ring
     # One method per operation. A descriptor is an IO, an object that converts to one, or an Integer. A path is a String
-    # or a Pathname. Sizes and offsets are in bytes. +timeout+ is in seconds: the method raises IO::TimeoutError when it
-    # passes first. A method that opens something returns its descriptor, close-on-exec, which the caller has to close.
-    # "Linux 5.6" and the like is what io_uring needs for the operation; the other backends make the system call.
+    # or a Pathname. Sizes and offsets are in bytes. +timeout+ is in seconds: when it passes first, the method raises
+    # IO::TimeoutError. A method that opens something returns a close-on-exec descriptor, which the caller has to close.
+    # A note such as "Linux 5.6" names the first kernel whose io_uring has the operation. The other backends make the
+    # system call.
     module Operations
       # The advice for posix_fadvise(2).
       ADVICE = { normal: 0, random: 1, sequential: 2, willneed: 3, dontneed: 4, noreuse: 5 }.freeze
@@ -13,7 +14,7 @@ module UringIO
       # populate_read and populate_write 5.14, the others are older than 5.6.
       MEMORY_ADVICE = { normal: 0, random: 1, sequential: 2, willneed: 3, hugepage: 14, nohugepage: 15, cold: 20,
                         pageout: 21, populate_read: 22, populate_write: 23 }.freeze
-      # How openat2(2) may resolve a path.
+      # The resolve flags of openat2(2).
       RESOLVE = { no_xdev: 0x01, no_magiclinks: 0x02, no_symlinks: 0x04, beneath: 0x08, in_root: 0x10,
                   cached: 0x20 }.freeze
       # The flags of renameat2(2).
@@ -23,22 +24,22 @@ module UringIO
       # The flags of setxattr(2).
       XATTR = { create: 1, replace: 2 }.freeze
 
-      # Does nothing: for measuring.
+      # Does nothing. It is for measurements.
       # @return [nil]
       def nop(timeout: nil)
         run(Call.nop, timeout:)
       end
 
-      # read(2), or pread(2) with an offset (Linux 5.6). It does not look into the buffer that Ruby has for the IO.
-      # @param into [Integer, IO::Buffer] at most that many bytes, or a buffer to fill from its beginning
-      # @param offset [Integer, nil] position in the file; nil for the descriptor's own, which moves. Pipes and sockets
-      #   have no positions: io_uring ignores the offset, the other backends raise Errno::ESPIPE
-      # @return [String, nil] in binary, nil at the end; for a buffer the number of bytes, 0 at the end
+      # read(2), or pread(2) with an offset (Linux 5.6). It ignores bytes in Ruby's read buffer of the IO.
+      # @param into [Integer, IO::Buffer] the most bytes to read, or a buffer to fill from its beginning
+      # @param offset [Integer, nil] position in the file; nil for the descriptor's own, which the call moves. Pipes and
+      #   sockets have no positions: io_uring ignores the offset, the other backends raise Errno::ESPIPE
+      # @return [String, nil] in binary, nil at the end; with a buffer the number of bytes, 0 at the end
       def read(io, into, offset: nil, timeout: nil)
         run(Call.read(descriptor(io), room(into), offset), timeout:)
       end
 
-      # write(2), or pwrite(2) with an offset (Linux 5.6). It does not flush the buffer that Ruby has for the IO.
+      # write(2), or pwrite(2) with an offset (Linux 5.6). It does not flush Ruby's write buffer of the IO.
       # @param data [String, IO::Buffer]
       # @return [Integer] bytes written, which may be fewer
       def write(io, data, offset: nil, timeout: nil)
@@ -59,7 +60,7 @@ module UringIO
         run(Call.writev(descriptor(io), array(data).map { |piece| bytes(piece) }, offset), timeout:)
       end
 
-      # As #read, into registered memory: see Ring#register. io_uring only.
+      # Like #read, but into registered memory: see Ring#register. io_uring only.
       # @param buffer [RegisteredBuffer]
       # @param length [Integer, nil] nil for the rest of the buffer
       # @param at [Integer] position in the buffer
@@ -68,7 +69,7 @@ module UringIO
         run(Call.fixed(descriptor(io), buffer, range(buffer, at, length), offset, false), timeout:)
       end
 
-      # As #write, from registered memory: see Ring#register. io_uring only.
+      # Like #write, but from registered memory: see Ring#register. io_uring only.
       # @param buffer [RegisteredBuffer]
       # @param length [Integer, nil] nil for the rest of the buffer
       # @param at [Integer] position in the buffer
@@ -80,23 +81,23 @@ module UringIO
       # recv(2).
       # @param into [Integer, IO::Buffer] as for #read
       # @param flags [Integer] of recv(2); Socket::MSG_WAITALL waits for the full length on io_uring only
-      # @return [String, Integer, nil] as #read
+      # @return [String, Integer, nil] as for #read
       def recv(io, into, flags = 0, timeout: nil)
         run(Call.recv(descriptor(io), room(into), flags), timeout:)
       end
 
-      # send(2). When the peer has gone it raises Errno::EPIPE; no signal comes.
+      # send(2). When the peer has gone, it raises Errno::EPIPE, without a signal.
       # @param data [String, IO::Buffer]
       # @return [Integer] bytes sent, which may be fewer; with Socket::MSG_WAITALL all of them on io_uring (Linux 5.19)
       def send(io, data, flags = 0, timeout: nil)
         run(Call.send(descriptor(io), bytes(data), flags), timeout:)
       end
 
-      # As #send, without copying the data into the kernel (Linux 6.0). That is worth it from some ten kilobytes on, to
-      # other machines only. An IO::Buffer stays locked until the peer has acknowledged the data; the next call of the
-      # ring after that unlocks it. io_uring only.
+      # Like #send, but does not copy the data into the kernel (Linux 6.0). That pays off from some ten kilobytes on,
+      # and only to other machines. An IO::Buffer stays locked until the peer has acknowledged the data; the next call
+      # of the ring after that unlocks it. io_uring only.
       # @param data [String, IO::Buffer] a frozen String, or a buffer that owns its memory
-      # @param threshold [Integer] the kernel copies smaller data as for #send
+      # @param threshold [Integer] below this many bytes, the kernel copies the data as for #send
       # @return [Integer] bytes sent, which may be fewer
       def send_zc(io, data, flags = 0, threshold: 32_768, timeout: nil)
         size = data.is_a?(IO::Buffer) ? data.size : string(data).bytesize
@@ -104,10 +105,10 @@ module UringIO
         run(Call.public_send(make, descriptor(io), bytes(data), flags), timeout:)
       end
 
-      # recvmsg(2), as BasicSocket#recvmsg. It closes descriptors that come along, unless scm_rights is true.
-      # @param length [Integer] at most that many bytes of data
-      # @param controllen [Integer] at most that many bytes of ancillary data
-      # @param scm_rights [Boolean] whether to keep descriptors: AncillaryData#unix_rights has them as IOs
+      # recvmsg(2), like BasicSocket#recvmsg. It closes descriptors that the message carries, unless scm_rights is true.
+      # @param length [Integer] the most bytes of data
+      # @param controllen [Integer] the most bytes of ancillary data
+      # @param scm_rights [Boolean] whether to keep the descriptors: AncillaryData#unix_rights returns them as IOs
       # @return [Array(String, Addrinfo, Integer, *Socket::AncillaryData), nil] data, sender, flags, ancillary data;
       #   nil at the end of a stream
       def recvmsg(io, length, flags = 0, controllen: 4096, scm_rights: false, timeout: nil)
@@ -115,7 +116,7 @@ module UringIO
         run(call, timeout:) { |found| Messages.received(io, found, scm_rights) }
       end
 
-      # sendmsg(2), as BasicSocket#sendmsg. A datagram waits while the queue of a UNIX socket is full.
+      # sendmsg(2), like BasicSocket#sendmsg. A datagram waits while the queue of a UNIX socket is full.
       # @param data [String, IO::Buffer]
       # @param address [Addrinfo, String, nil] nil for a connected socket
       # @param controls [Array<Socket::AncillaryData>]
@@ -129,7 +130,7 @@ module UringIO
       # openat(2), or openat2(2) with +resolve+. For a FIFO it waits until somebody opens the other end, unless +mode+
       # has File::NONBLOCK.
       # @param mode [String, Integer] as for File.open, without encodings
-      # @param perm [Integer] of a new file
+      # @param perm [Integer] the permissions of a new file
       # @param dir [IO, Integer, nil] the directory that a relative path starts at; nil for the working directory
       # @param resolve [Array<Symbol>, Symbol, Integer, nil] keys of RESOLVE
       # @return [Integer] the descriptor: IO.for_fd makes an IO of it
@@ -182,7 +183,7 @@ module UringIO
       end
 
       # fallocate(2).
-      # @param mode [Integer] of fallocate(2): 0 to allocate, and grow the file when it is shorter
+      # @param mode [Integer] the mode of fallocate(2); 0 allocates, and extends a file that is shorter
       # @return [nil]
       def fallocate(io, length, offset: 0, mode: 0, timeout: nil)
         run(Call.allocate(descriptor(io), mode, offset, length), timeout:)
@@ -255,8 +256,8 @@ module UringIO
       end
 
       # getxattr(2), of a path or an open IO (Linux 5.19).
-      # @param size [Integer] at most that many bytes, Errno::ERANGE when there are more; 0 asks how many there are
-      # @return [String, Integer] in binary; the number of bytes for a size of 0
+      # @param size [Integer] the most bytes to read, with Errno::ERANGE for a longer value; 0 asks for the length only
+      # @return [String, Integer] the value in binary; its number of bytes for a size of 0
       def getxattr(path_or_io, name, size = 65_536, timeout: nil)
         run(Call.getxattr(subject(path_or_io), string(name), size), timeout:)
       end
@@ -271,7 +272,7 @@ module UringIO
       end
 
       # splice(2): moves bytes from one descriptor to another, one of which is a pipe (Linux 5.7).
-      # @param from_offset [Integer, nil] position; nil for the descriptor's own
+      # @param from_offset [Integer, nil] position; nil for the descriptor's own position
       # @return [Integer] bytes moved
       def splice(from, to, length, from_offset: nil, to_offset: nil, timeout: nil)
         call = Call.splice(descriptor(from), from_offset || -1, descriptor(to), to_offset || -1, length)
@@ -323,13 +324,12 @@ module UringIO
         run(Call.connect(descriptor(io), sockaddr(address)), timeout:)
       end
 
-      # setsockopt(2), as BasicSocket#setsockopt (Linux 6.7). For a descriptor that is no socket io_uring raises
-      # Errno::ENOTSUP, the other backends Errno::ENOTSOCK. On some kernels io_uring raises Errno::ENOTSUP for sockets
-      # that are neither IPv4 nor IPv6.
+      # setsockopt(2), like BasicSocket#setsockopt (Linux 6.7). When the descriptor is not a socket, io_uring raises
+      # Errno::ENOTSUP, and the other backends raise Errno::ENOTSOCK. On some kernels io_uring raises Errno::ENOTSUP for
+      # sockets that are neither IPv4 nor IPv6.
       # @param level [Symbol, String, Integer] :SOCKET, or a protocol: :IP, :IPV6, :TCP or :UDP
       # @param optname [Symbol, String, Integer] such as :REUSEADDR and :NODELAY, or as the constant of Socket
-      # @param optval [Boolean, Integer, String] a number of 32 bits, or the bytes themselves, such as
-      #   Socket::Option#data
+      # @param optval [Boolean, Integer, String] a 32-bit number, or the bytes themselves, such as Socket::Option#data
       # @return [nil]
       def setsockopt(io, level, optname, optval, timeout: nil)
         option = option(level, optname, optval)
@@ -343,14 +343,14 @@ module UringIO
         run(Call.shutdown(descriptor(io), constant(how, "SHUT_")), timeout:)
       end
 
-      # poll(2) of one descriptor.
+      # poll(2) for one descriptor.
       # @param events [Integer] a sum of IO::READABLE, IO::PRIORITY and IO::WRITABLE
       # @return [Integer] the events that are there
       def poll(io, events, timeout: nil)
         run(Call.poll(descriptor(io), events), timeout:)
       end
 
-      # Waits for that long.
+      # Waits for that many seconds.
       # @param seconds [Numeric]
       # @return [nil]
       def timeout(seconds)
@@ -359,20 +359,20 @@ module UringIO
 
       # waitid(2): waits for a child of this process (Linux 6.7). The other backends wait for one child by its number.
       # @param kind [Symbol] :pid, :pgid, :pidfd or :all
-      # @param id [Integer] of the process or group, or the descriptor; 0 for :all and for the caller's own group
-      # @param events [Array<Symbol>, Symbol] of :exited, :stopped and :continued
-      # @param reap [Boolean] false leaves the child to be waited for again: Process.wait then sets $?
+      # @param id [Integer] the process, the group or the descriptor; 0 for :all and for the caller's own group
+      # @param events [Array<Symbol>, Symbol] one or more of :exited, :stopped and :continued
+      # @param reap [Boolean] false does not reap the child: the program can wait for it again, and Process.wait sets $?
       # @return [Child] which child it was, and what happened to it
       def waitid(kind, id = 0, events: :exited, reap: true, timeout: nil)
         options = flags(events, Child::EVENTS, "events") | (reap ? 0 : Child::NOWAIT)
         run(Call.waitid(flags(kind, Child::KINDS, "kind"), id, options), timeout:) { |fields| Child.from(fields) }
       end
 
-      # futex(2): waits while a number of 32 bits has a value (Linux 6.7). io_uring only.
+      # futex(2): waits while a 32-bit number in memory has this value (Linux 6.7). io_uring only.
       # @param buffer [IO::Buffer] one that owns its memory; it stays locked meanwhile
-      # @param value [Integer] of 32 bits without sign, in the byte order of this machine
-      # @param at [Integer] its position in the buffer, a multiple of 4
-      # @return [Boolean] true when somebody woke it, false when the number was not +value+
+      # @param value [Integer] an unsigned 32-bit number, in the byte order of this machine
+      # @param at [Integer] the number's position in the buffer, a multiple of 4
+      # @return [Boolean] true when a #futex_wake woke it, false when the number was not +value+
       def futex_wait(buffer, value, at: 0, timeout: nil)
         call = Call.futex_wait(buffer, at, value)
         run(call, timeout:) { true }
@@ -381,7 +381,7 @@ module UringIO
       end
 
       # futex(2): wakes waiters of this process (Linux 6.7).
-      # @param count [Integer] at most that many
+      # @param count [Integer] the most waiters to wake
       # @return [Integer] how many it has woken
       def futex_wake(buffer, count = 1, at: 0, timeout: nil)
         run(Call.futex_wake(buffer, at, count), timeout:)
@@ -450,7 +450,7 @@ module UringIO
         raise ArgumentError, "#{name.inspect} names no constant #{prefix}... of Socket"
       end
 
-      # Socket::Option knows the names. For the family INET it looks for every name.
+      # Socket::Option translates the names. With the family INET it knows those of every level.
       def option(level, optname, optval)
         case optval
         when true, false then Socket::Option.bool(:INET, level, optname, optval)
@@ -461,7 +461,7 @@ module UringIO
         raise ArgumentError, error.message
       end
 
-      # The sum of the numbers that the names stand for.
+      # Returns the sum of the numbers that the names stand for.
       def flags(given, known, what)
         return given if given.is_a?(Integer)
 
@@ -472,7 +472,7 @@ module UringIO
         end
       end
 
-      # Modes as Ruby reads them; Ruby has no method for that.
+      # The modes of File.open. Ruby has no method that translates them.
       MODES = { "r" => File::RDONLY, "r+" => File::RDWR, "w" => File::WRONLY | File::CREAT | File::TRUNC,
                 "w+" => File::RDWR | File::CREAT | File::TRUNC, "a" => File::WRONLY | File::CREAT | File::APPEND,
                 "a+" => File::RDWR | File::CREAT | File::APPEND, "wx" => File::WRONLY | File::CREAT | File::EXCL,

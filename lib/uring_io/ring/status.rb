@@ -16,38 +16,38 @@ module UringIO
       end
 
       # @!attribute [r] dev_major
-      #   @return [Integer] of the device that the file is on
+      #   @return [Integer] the major number of the device that the file is on
       # @!attribute [r] dev_minor
-      #   @return [Integer] of the device that the file is on
+      #   @return [Integer] the minor number of that device
       # @!attribute [r] ino
       #   @return [Integer] the file's number on that device
       # @!attribute [r] mode
-      #   @return [Integer] kind and permissions
+      #   @return [Integer] the kind and the permissions
       # @!attribute [r] nlink
       #   @return [Integer] how many names (hard links) it has
       # @!attribute [r] uid
-      #   @return [Integer] of its owner
+      #   @return [Integer] the user ID of its owner
       # @!attribute [r] gid
-      #   @return [Integer] of its group
+      #   @return [Integer] the ID of its group
       # @!attribute [r] size
-      #   @return [Integer] bytes
+      #   @return [Integer] its length in bytes
       # @!attribute [r] blocks
       #   @return [Integer] how many blocks of 512 bytes it takes
       # @!attribute [r] blksize
       #   @return [Integer] the best number of bytes to read or write at a time
-      # Not define_method: its blocks would be of the Ractor that loads this.
+      # Not define_method: its block would belong to the Ractor that loads this file, and others cannot call it.
       NAMES.each_with_index do |name, index|
         class_eval "def #{name} = @fields[#{index}]", __FILE__, __LINE__ # def size = @fields[7]
       end
 
       # @!attribute [r] atime
-      #   @return [Time] of the last access
+      #   @return [Time] the time of the last access
       # @!attribute [r] mtime
-      #   @return [Time] of the last change of the content
+      #   @return [Time] the time of the last change of the content
       # @!attribute [r] ctime
-      #   @return [Time] of the last change of the status
+      #   @return [Time] the time of the last change of the status
       # @!attribute [r] birthtime
-      #   @return [Time] of its creation; 1970 where the file system does not keep it
+      #   @return [Time] the time of its creation; 1970 when the file system does not keep it
       TIMES.each_with_index do |name, index|
         place = NAMES.size + (2 * index)
         class_eval "def #{name} = Time.at(*@fields[#{place}, 2], :nanosecond)", __FILE__, __LINE__ # def atime = ...

@@ -2,15 +2,15 @@
 
 module UringIO
   class Ring
-    # Calls that bring result after result. On io_uring one submission brings them all (multishot), and takes a buffer
-    # only when data is there. Other backends and older kernels make the call again and again. Each method yields until
-    # the block breaks, the input ends or the call fails, which raises. Without a block it returns an Enumerator.
-    # +timeout+ is in seconds between two results: the method raises IO::TimeoutError when it passes.
+    # Calls with many results. On io_uring, one submission brings all of them (multishot), and uses a buffer only when
+    # data is there. On other backends and older kernels, the ring makes the call again and again. Each method yields
+    # until the block breaks, the input ends, or the call fails and raises. Without a block it returns an Enumerator.
+    # +timeout+ is the most seconds between two results: when it passes, the method raises IO::TimeoutError.
     #
-    # The ring takes at most 256 results from the kernel ahead of the block. When the block breaks, the ring drops those
-    # that it has not yielded, and closes them if they are connections.
+    # The ring takes at most 256 results from the kernel ahead of the block. When the block breaks, the ring drops the
+    # results that it has not yielded, and closes those that are connections.
     module Streams
-      # Yields connections, as Operations#accept (multishot: Linux 5.19).
+      # Yields connections, like Operations#accept (multishot: Linux 5.19).
       # @yieldparam descriptor [Integer] close-on-exec; the block has to close it: Socket.for_fd makes a Socket of it
       def accept_each(io, timeout: nil, &block)
         return enum_for(:accept_each, io, timeout:) unless block
@@ -45,8 +45,8 @@ module UringIO
         repeat(block) { read(io, PIECE, timeout:) }
       end
 
-      # Yields what a descriptor is ready for (multishot: Linux 5.13). io_uring reports events that are there at the
-      # start once, and then each new one. The other backends report events again as long as they are there.
+      # Yields the events that a descriptor is ready for (multishot: Linux 5.13). io_uring reports the events that are
+      # there at the start, and after that only new ones. The other backends report an event again as long as it lasts.
       # @param events [Integer] a sum of IO::READABLE, IO::PRIORITY and IO::WRITABLE
       # @yieldparam events [Integer] the events that are there
       def poll_each(io, events, timeout: nil, &block)
@@ -63,7 +63,7 @@ module UringIO
 
       private
 
-      # The kernel reads over and over only from files that poll(2) can wait for (io_uring/rw.c, io_read_mshot).
+      # A multishot read works only for files that poll(2) can wait for (io_uring/rw.c, io_read_mshot).
       def pollable?(descriptor)
         !stat(descriptor).file?
       rescue UnsupportedError
