@@ -16,8 +16,8 @@ require_relative "uring_io/core_ext/fork"
 require_relative "uring_io/core_ext/pwrite"
 require_relative "uring_io/core_ext/close"
 require_relative "uring_io/core_ext/flock"
-# With this variable `uring_io fibers` can ask the program what its fibers wait for: see docs/stuck.md.
+# This variable lets `uring_io fibers` ask the program what its fibers wait for: see docs/stuck.md.
 require_relative "uring_io/core_ext/inspection" if ENV["URING_IO_INSPECT"] == "1"
 UringIO::Trace.follow(ENV.fetch("URING_IO_TRACE")) unless ENV["URING_IO_TRACE"].to_s.empty?
-# Rails' own way for gems: what comes with it is there when Rails is.
+# Rails loads the railties of gems. Without Rails there is nothing to add.
 require_relative "uring_io/rails/railtie" if defined?(Rails::Railtie)

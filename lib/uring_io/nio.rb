@@ -5,11 +5,11 @@
 #
 #   require "uring_io/nio"
 #
-# It may come before or after `require "nio"`; selectors from before stay what they are. Ours uses the backend of
-# URING_IO_BACKEND, or else the best one that works.
+# It may come before or after `require "nio"`. Selectors that nio4r has made before it stay as they are. Our selector
+# uses the backend that URING_IO_BACKEND names, or else the best one that works.
 #
 # NIO::Selector.new(:epoll), and so `io_selector_backend :epoll` in config/puma.rb, still returns nio4r's own selector.
-# The name :uring_io stands for ours.
+# The name :uring_io stands for our selector.
 
 require "uring_io"
 require_relative "nio/selector"

@@ -15,20 +15,20 @@ module UringIO
 
     # @!method initialize(**options)
     #   @param options [Hash]
-    #   @option options [Symbol, nil] :backend (nil) :io_uring, :epoll, :kqueue, :poll or :select; URING_IO_BACKEND
-    #     or else the best that works when nil
+    #   @option options [Symbol, nil] :backend (nil) :io_uring, :epoll, :kqueue, :poll or :select; nil for the one that
+    #     URING_IO_BACKEND names, or else the best that works
     #   @option options [Integer] :entries (1024) size of the submission queue, 1 to 32768
     #   @option options [Boolean] :sqpoll (false) whether a thread of the kernel polls that queue, as for Ring.new
     #   @option options [Numeric] :sqpoll_idle (1) as for Ring.new, in seconds
     #   @option options [Integer, nil] :sqpoll_cpu (nil) as for Ring.new
     #   @option options [Integer, nil] :workers (nil) the most threads that do blocking work, 1 to 1024; each
-    #     IO.copy_stream has one more. With a number the scheduler includes BlockingOperations.
+    #     IO.copy_stream gets one more. With a number, the scheduler has the module BlockingOperations.
     #   @option options [Boolean] :restrict (false) whether the kernel refuses every operation that the scheduler does
-    #     not submit itself (Linux 5.10). It limits the harm of mistakes and of overwritten memory. In the fibers of
-    #     such a scheduler a Ring can read, write, receive, send, poll and wait for children. Its other calls, chains
+    #     not submit itself (Linux 5.10). That limits the harm of mistakes and of overwritten memory. In the fibers of
+    #     such a scheduler, a Ring can read, write, receive, send, poll and wait for children. Its other calls, chains
     #     and registered buffers raise UnsupportedError. Other backends have no ring, so they ignore the option.
-    #   @raise [UnsupportedError] when this machine lacks the backend or an option. Without a backend: the scheduler
-    #     uses epoll where restrict: is given and the kernel cannot restrict a ring.
+    #   @raise [UnsupportedError] when this machine lacks the backend or an option. A scheduler that is made with
+    #     restrict: and without backend: uses epoll instead when the kernel cannot restrict a ring.
     #   @raise [ArgumentError] for an unknown backend, or a number out of its range
 
     # @!method backend
@@ -37,11 +37,11 @@ module UringIO
 
     # @!method closed?
     #   Any thread may call it.
-    #   @return [Boolean] whether it was closed, or belongs to the process that forked this one
+    #   @return [Boolean] true after #close, and in a forked child for a scheduler of its parent
 
     # @!method run
-    #   Runs every scheduled fiber to its end. Programs seldom need it: Ruby does the same when the thread ends, and so
-    #   does UringIO.run.
+    #   Runs every scheduled fiber to its end. Programs seldom call it: UringIO.run does the same, and so does Ruby when
+    #   the thread ends.
     #   @return [nil]
     #   @raise [FiberError] in a fiber of this scheduler
 
@@ -64,11 +64,11 @@ module UringIO
     #   rb_fiber_scheduler_block).
     #   @param blocker [Object] the object that the fiber waits for
     #   @param timeout [Numeric, nil] seconds
-    #   @return [Boolean] whether it was unblocked; false when the timeout passed first
+    #   @return [Boolean] true when #unblock woke the fiber; false when the timeout passed first
 
     # @!method unblock(blocker, fiber)
     #   Wakes a fiber that waits in #block. Any thread may call it, also in a trap handler; it raises nothing. When the
-    #   fiber does not wait yet, its next #block for this object returns at once. It ends no other wait.
+    #   fiber does not wait yet, its next #block for this object returns at once. #unblock never ends a different wait.
     #   @param blocker [Object]
     #   @param fiber [Fiber]
     #   @return [nil]
@@ -83,8 +83,8 @@ module UringIO
     #   @return [nil]
 
     # @!method timeout_after(seconds, exception, message)
-    #   Timeout.timeout without a thread: when the time is over, it raises the exception in the fiber at its wait. It
-    #   does not interrupt a fiber that computes.
+    #   Timeout.timeout without a thread: when the seconds have passed, it raises the exception in the fiber, at its
+    #   wait. It does not interrupt a fiber that computes.
     #   @param seconds [Numeric]
     #   @param exception [Class, Exception]
     #   @param message [String, nil] of the exception, when +exception+ is a class
@@ -97,7 +97,7 @@ module UringIO
     #   @param events [Integer] a sum of IO::READABLE, IO::PRIORITY and IO::WRITABLE
     #   @param timeout [Numeric, nil] seconds; nil for the IO's own
     #   @return [Integer, false] the events that are there, as Ruby reports them without a scheduler: an error counts as
-    #     readable and writable, a hang-up as readable, even when +events+ has neither. false when the timeout passed
+    #     readable and writable, and a hang-up as readable, whatever +events+ is. false when the timeout passed
     #   @raise [IO::TimeoutError] when the IO's own timeout passed, on Ruby 3.3. Later Rubies raise it themselves.
 
     # @!method io_select(readables, writables = nil, exceptables = nil, timeout = nil)
@@ -106,48 +106,48 @@ module UringIO
     #   @param writables [Array<IO>, nil]
     #   @param exceptables [Array<IO>, nil] IOs to watch for urgent input, as select(2) does
     #   @param timeout [Numeric, nil] seconds
-    #   @return [Array(Array<IO>, Array<IO>, Array<IO>), nil] those that are ready; nil when the timeout passed
+    #   @return [Array(Array<IO>, Array<IO>, Array<IO>), nil] the IOs that are ready; nil when the timeout passed
 
     # @!method io_read(io, buffer, length, offset = 0)
-    #   Reads at least length bytes, or to the end. With a length of 0 it reads once (scheduler.c,
-    #   rb_fiber_scheduler_io_read). From Ruby 4.1 on Ruby passes offset before length, and the hook reads once.
+    #   Reads at least length bytes, or up to the end. With a length of 0 it reads once (scheduler.c,
+    #   rb_fiber_scheduler_io_read). From Ruby 4.1 on, Ruby passes offset before length, and the hook reads once.
     #   @param io [IO]
-    #   @param buffer [IO::Buffer] Ruby keeps it locked meanwhile
+    #   @param buffer [IO::Buffer] Ruby keeps it locked during the call
     #   @param length [Integer] bytes
-    #   @param offset [Integer] bytes in the buffer to leave alone
+    #   @param offset [Integer] bytes at the buffer's beginning to skip
     #   @return [Integer] bytes read, 0 at the end; or a negative errno
     #   @raise [ArgumentError] when length and offset go beyond the buffer
     #   @raise [IO::TimeoutError] when the IO's own timeout passes
 
     # @!method io_write(io, buffer, length, offset = 0)
-    #   Writes all of the buffer from the offset on (scheduler.c, rb_fiber_scheduler_io_write). From Ruby 4.1 on Ruby
+    #   Writes all of the buffer from the offset on (scheduler.c, rb_fiber_scheduler_io_write). From Ruby 4.1 on, Ruby
     #   passes offset before length, and the hook writes once.
     #   @param io [IO]
-    #   @param buffer [IO::Buffer] Ruby keeps it locked meanwhile
+    #   @param buffer [IO::Buffer] Ruby keeps it locked during the call
     #   @param length [Integer] bytes
-    #   @param offset [Integer] bytes in the buffer to leave out
+    #   @param offset [Integer] bytes at the buffer's beginning to skip
     #   @return [Integer] bytes written; or a negative errno
     #   @raise [ArgumentError] when length and offset go beyond the buffer
     #   @raise [IO::TimeoutError] when the IO's own timeout passes
 
     # @!method io_pread(io, buffer, from, length, offset)
-    #   As #io_read, at a position of the file: pread(2).
+    #   Like #io_read, at a position in the file: pread(2).
     #   @param io [IO]
     #   @param buffer [IO::Buffer]
     #   @param from [Integer] position in the file, in bytes
     #   @param length [Integer] bytes
-    #   @param offset [Integer] bytes in the buffer to leave alone
+    #   @param offset [Integer] bytes at the buffer's beginning to skip
     #   @return [Integer] bytes read, 0 at the end; or a negative errno
     #   @raise [ArgumentError] when length and offset go beyond the buffer
 
     # @!method io_pwrite(io, buffer, from, length, offset)
-    #   As #io_write, at a position of the file: pwrite(2). Only on Ruby 4.0 and up: earlier Rubies would call it
+    #   Like #io_write, at a position in the file: pwrite(2). Only on Ruby 4.0 and up: earlier Rubies would call it
     #   without the GVL (io.c, internal_pwrite_func).
     #   @param io [IO]
     #   @param buffer [IO::Buffer]
     #   @param from [Integer] position in the file, in bytes
     #   @param length [Integer] bytes
-    #   @param offset [Integer] bytes in the buffer to leave out
+    #   @param offset [Integer] bytes at the buffer's beginning to skip
     #   @return [Integer] bytes written; or a negative errno
     #   @raise [ArgumentError] when length and offset go beyond the buffer
 
@@ -155,45 +155,45 @@ module UringIO
     #   Ends the operations on a descriptor that Ruby has taken from an IO and is about to close. Ruby 4.0 and up. Any
     #   thread may call it, also in a finalizer: it does not wait.
     #   @param descriptor [Integer]
-    #   @return [false] which makes Ruby close it: only Ruby can report that close(2) failed
+    #   @return [false] so that Ruby closes the descriptor: only Ruby can report that close(2) failed
 
     # @!method fiber_interrupt(fiber, exception)
-    #   Raises in a fiber at its wait. IO#close does that to fibers that wait for the IO (Ruby 4.0 and up). Any thread
-    #   may call it.
+    #   Raises an exception in a fiber, at its wait. IO#close calls it for the fibers that wait for the IO (Ruby 4.0 and
+    #   up). Any thread may call it.
     #   @param fiber [Fiber]
     #   @param exception [Exception]
     #   @return [nil]
-    #   @raise [TypeError] when +fiber+ is no Fiber, or +exception+ no Exception
+    #   @raise [TypeError] when +fiber+ is not a Fiber, or +exception+ is not an Exception
 
     # @!method address_resolve(hostname)
     #   Resolves a name in a worker thread: getaddrinfo(3).
     #   @param hostname [String]
     #   @return [Array<String>, nil] numeric addresses; nil when there is no such name
-    #   @raise [Socket::ResolutionError] when getaddrinfo(3) fails otherwise
+    #   @raise [Socket::ResolutionError] when getaddrinfo(3) fails for another reason
 
     # @!endgroup
 
     # The scheduler raises it in its remaining fibers when it closes because of an exception, so that their +ensure+
-    # blocks run. It is no StandardError, so that +rescue+ without a class does not catch it.
+    # blocks run. It is not a StandardError, so a +rescue+ without a class does not catch it.
     class Shutdown < Exception; end # rubocop:disable Lint/InheritException
 
-    # Seconds that fibers have to end after Shutdown; then the scheduler kills them.
+    # Seconds in which fibers have to end after Shutdown; then the scheduler kills them.
     SHUTDOWN_GRACE = 1
-    # How often the scheduler kills a fiber that goes on in spite of it.
+    # How many times the scheduler kills a fiber that does not end.
     KILLS_MAX = 16
     private_constant :SHUTDOWN_GRACE, :KILLS_MAX
 
-    # A scheduler made with +workers:+ includes this module: the hook by which Ruby 3.4 and up hand over blocking work
-    # that has no hook of its own. That many threads do it.
+    # A scheduler made with +workers:+ has this module. Ruby 3.4 and up call its hook with blocking work that has no
+    # hook of its own. At most +workers:+ threads do the work.
     #
-    # IO.copy_stream waits for input in its thread, as long as that takes. So each copy has a thread of its own: copies
-    # may wait for each other, and for other work. The calling thread itself does IO#close, at once.
+    # IO.copy_stream waits for input in its thread, as long as that takes. So each copy has a thread of its own, because
+    # copies may wait for each other and for other work. The calling thread does IO#close itself, at once.
     #
-    # It does not suit every program. Opening a file costs two switches between threads. A Timeout does not end a copy;
-    # from Ruby 4.0 on it does end work that is a single system call, like opening a FIFO. Fibers that open both ends of
-    # FIFOs need as many workers as they open FIFOs at a time.
+    # The module does not suit every program. Opening a file costs two switches between threads. A Timeout does not end
+    # a copy; from Ruby 4.0 on, it does end work that is a single system call, like opening a FIFO. Fibers that open
+    # both ends of FIFOs need as many workers as they open FIFOs at a time.
     module BlockingOperations
-      # Does work in another thread that would block this one (thread.c, rb_nogvl with RB_NOGVL_OFFLOAD_SAFE; Ruby 3.4
+      # Lets another thread do work that would block this one (thread.c, rb_nogvl with RB_NOGVL_OFFLOAD_SAFE; Ruby 3.4
       # and up): opening files, Zlib, IO.copy_stream and the like.
       # @param work [#call] a worker calls it exactly once before this method returns, even when something raises in
       #   the fiber or kills it meanwhile
@@ -215,12 +215,12 @@ module UringIO
 
       private
 
-      # From Ruby 4.0 on Ruby does the work itself when the hook has not done it.
+      # From Ruby 4.0 on, Ruby does the work itself when the hook has not done it.
       def do_here(work)
         Fiber.blocking { work.call } if RUBY_VERSION < "4.0"
       end
 
-      # A queue with one of the threads at its other end, and what to push to it.
+      # Returns a queue that one of the threads takes jobs from, and the job to push to it.
       def prepare_job(threads, token, job)
         wrapped = lambda do
           job.call
@@ -231,8 +231,8 @@ module UringIO
       end
     end
 
-    # Runs every fiber to its end and frees the backend. Repeatable. When an exception ends it early, it shuts the
-    # remaining fibers down first.
+    # Runs every fiber to its end and frees the backend. Repeatable. When an exception ends the run early, it shuts the
+    # remaining fibers down before it frees the backend.
     # @return [nil]
     # @raise [FiberError] in a fiber of this scheduler
     def close
@@ -252,13 +252,13 @@ module UringIO
       end_fibers { run unless failing }
     end
 
-    # Tells what each parked fiber waits for, the longest waits first: for a program that hangs. Any thread may call it,
-    # also while a fiber of the scheduler computes. That fiber is not parked, so the list does not have it, nor the
-    # fiber that runs the scheduler. It costs nothing until somebody calls it, and then some microseconds a fiber.
-    # @return [Array<Wait>] empty for a scheduler that is closed, or belongs to the process that forked this one
+    # Lists the waits of all parked fibers, the longest first, to find out why a program hangs. Any thread may call it,
+    # also while a fiber of the scheduler computes. The list leaves out that fiber, which is not parked, and the fiber
+    # that runs the scheduler. A call costs a few microseconds for each fiber; until then the feature costs nothing.
+    # @return [Array<Wait>] empty for a closed scheduler, and in a forked child for a scheduler of its parent
     def fibers_waiting = waits.map { |row| Wait.new(row) }.reject(&:runs?)
 
-    # Keeps the scheduler open while another one takes its place for the length of the block.
+    # Keeps the scheduler open while another one takes its place during the block.
     # @return [Object] the value of the block
     # @api private
     def suspend
@@ -269,8 +269,8 @@ module UringIO
     end
 
     # Waits for a child process (process.c, rb_process_status_wait), with the flags of Process.wait.
-    # @param pid [Integer] of one child; -1 for any, 0 for those of the caller's group, -N for those of group N
-    # @param flags [Integer] of Process.wait
+    # @param pid [Integer] one child; -1 for any, 0 for those of the caller's group, -N for those of group N
+    # @param flags [Integer] the flags of Process.wait
     # @return [Process::Status] with pid -1 and the errno when there is no such child
     def process_wait(pid, flags)
       check_usable
@@ -302,7 +302,7 @@ module UringIO
       fibers.each { |fiber| interrupt(fiber, yield) if fiber.alive? }
     end
 
-    # Written as Ruby does for threads (thread.c, rb_threadptr_... report_on_exception).
+    # Writes the message that Ruby writes for threads (thread.c, thread_start_func_2).
     def report_exception(fiber, exception)
       return unless Thread.current.report_on_exception
 

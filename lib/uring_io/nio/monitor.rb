@@ -4,7 +4,7 @@ require_relative "watch"
 
 module UringIO
   module NIO
-    # One IO in a selector, its interest and its readiness, as NIO::Monitor. Selector#register makes them.
+    # An IO in a selector, with its interest and its readiness, like NIO::Monitor. Selector#register makes it.
     class Monitor
       # @return [IO, #to_io] the object that the program registered
       attr_reader :io
@@ -49,7 +49,7 @@ module UringIO
         set(@watch.interest | events_of(interest))
       end
 
-      # Takes events from those that the selector waits for.
+      # Removes events from those that the selector waits for.
       # @param interest [Symbol] :r, :w or :rw
       # @return [Symbol, nil] the events that the selector waits for now
       # @raise [EOFError] when the monitor is closed

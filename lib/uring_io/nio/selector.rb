@@ -6,7 +6,7 @@ require_relative "monitor"
 module UringIO
   # +require "uring_io/nio"+ gives programs on nio4r, such as Puma's reactor, the selector of this module.
   module NIO
-    # Waits for many IOs at once: the contract of NIO::Selector, on io_uring, epoll, poll or select.
+    # Waits for many IOs at once. It has the contract of NIO::Selector, on io_uring, epoll, poll or select.
     #
     #   require "uring_io/nio/selector"
     #   selector = UringIO::NIO::Selector.new
@@ -14,23 +14,24 @@ module UringIO
     #   socket.write("hello")
     #   selector.select { |monitor| puts monitor.value, monitor.io.readpartial(10) }
     #
-    # Any thread may select, one at a time. Any thread may call #wakeup at any time. In other threads #register,
-    # #deregister, #close and Monitor#close wait until the running #select has returned, as those of nio4r do. Within
-    # the block of #select they do not wait.
+    # Any thread may call #select, one thread at a time. Any thread may call #wakeup at any time. In other threads,
+    # #register, #deregister, #close and Monitor#close wait until the running #select has returned, as those of nio4r
+    # do. Within the block of #select they do not wait.
     #
-    # The selector reports an IO as long as it is ready. It does not report a closed IO, which stays registered until
-    # #deregister. After a fork the child has the selectors of its parent, with all registered IOs, as its own.
+    # The selector reports an IO again and again as long as it is ready. It does not report a closed IO, which stays
+    # registered until #deregister. After a fork, the child has copies of its parent's selectors, with all registered
+    # IOs, for its own use.
     class Selector
-      # @param backend [Symbol, nil] :io_uring, :epoll, :kqueue, :poll or :select; URING_IO_BACKEND or else the best
-      #   that works when nil
+      # @param backend [Symbol, nil] :io_uring, :epoll, :kqueue, :poll or :select; nil for the one that URING_IO_BACKEND
+      #   names, or else the best that works
       # @raise [UnsupportedError] when this machine lacks the backend
       def initialize(backend: nil)
         @poller = Poller.new(backend:)
         @monitors = {}
-        # Watches that the next turn looks at: it arms those that are neither armed already nor over.
+        # Watches to arm before the next wait, except those that are armed already, or over.
         @changed = []
-        # The poller's reports that #take has not looked at yet: they outlive an exception from outside that comes
-        # before it does.
+        # Reports of the poller for #take. Here they outlive an exception from another thread that comes before #take
+        # has handled them.
         @found = []
         @lock = Thread::Mutex.new
         @closed = false
@@ -43,13 +44,13 @@ module UringIO
         @poller.backend
       end
 
-      # Begins to wait for an IO.
+      # Begins to watch an IO.
       # @param io [IO, #to_io]
       # @param interests [Symbol] :r, :w or :rw
       # @return [Monitor]
       # @raise [ArgumentError] when the IO is registered already, or for unknown interests
       # @raise [IOError] when the selector or the IO is closed
-      # @raise [UnsupportedError] when the backend is :select and the descriptor is beyond 1023
+      # @raise [UnsupportedError] when the backend is :select and the descriptor is above 1023
       def register(io, interests)
         exclusively do
           check_open
@@ -62,7 +63,7 @@ module UringIO
         end
       end
 
-      # Ends waiting for an IO. The IO and the selector may be closed.
+      # Stops watching an IO. The IO and the selector may be closed already.
       # @param io [IO, #to_io] the object that the program registered
       # @return [Monitor, nil] the monitor, closed; nil when the IO is not registered
       def deregister(io)
@@ -83,13 +84,13 @@ module UringIO
         @monitors.empty?
       end
 
-      # Waits until an event comes that a monitor is interested in, until a #wakeup, or until the timeout passes. An
-      # earlier #wakeup counts, too.
+      # Waits for an event that a monitor is interested in, for a #wakeup, or until the timeout passes. A #wakeup from
+      # before the call counts, too.
       # @param timeout [Numeric, nil] seconds; nil for no limit
-      # @yieldparam monitor [Monitor] one after the other, while the selector is locked. After an exception or break the
-      #   next #select reports the other monitors again
-      # @return [Array<Monitor>] the monitors that are ready: none after a #wakeup
-      # @return [Integer] with a block, their number
+      # @yieldparam monitor [Monitor] each ready monitor; the selector is locked meanwhile. After an exception or break,
+      #   the next #select reports the other monitors again
+      # @return [Array<Monitor>] the ready monitors: none after a #wakeup
+      # @return [Integer] with a block, the number of ready monitors
       # @return [nil] when the timeout passed
       # @raise [IOError] when the selector is closed
       def select(timeout = nil)
@@ -102,7 +103,7 @@ module UringIO
         end
       end
 
-      # Ends the #select that runs, or else the next one. Any thread may call it, also in a trap handler.
+      # Ends the running #select, or else the next one. Any thread may call it, also in a trap handler.
       # @return [nil]
       # @raise [IOError] when the selector is closed
       def wakeup
@@ -110,7 +111,7 @@ module UringIO
         @poller.wakeup
       end
 
-      # Ends the #select that runs, and closes the selector. Repeatable.
+      # Ends the running #select, and closes the selector. Repeatable.
       # @return [nil]
       def close
         @closed = true
@@ -132,7 +133,7 @@ module UringIO
       # @api private
       attr_reader :poller
 
-      # Makes the next turn arm a watch.
+      # Makes #select arm a watch before its next wait.
       # @return [void]
       # @api private
       def changed(watch)
@@ -145,7 +146,7 @@ module UringIO
         raise IOError, "selector is closed" if @closed
       end
 
-      # Runs the block in one thread at a time, in which it may be nested.
+      # Runs the block in one thread at a time. That thread may call the method again in the block.
       def exclusively
         return yield if @holder.equal?(Thread.current)
 
@@ -165,7 +166,7 @@ module UringIO
         @poller.detach
       end
 
-      # In another thread, or in a child by fork, the poller has no armed watches.
+      # Makes #select arm all watches again: in another thread or a forked child, the poller begins without any.
       def forget(polls)
         watches = @monitors.each_value.map(&:watch)
         watches.each(&:forgotten)
@@ -173,11 +174,11 @@ module UringIO
         @polls = polls
       end
 
-      # Watches that are ready; none when it was woken, nil when the time was over.
+      # Returns the watches that are ready; none after a wakeup, nil when the timeout passed.
       def ready_within(timeout)
         ready = []
         start = now
-        # Reports that an exception kept from being looked at may be out of date.
+        # Reports that are left after an exception may be out of date: arm their watches again instead.
         take(ready) { 0 }
         @poller.look(@found)
         take(ready)
@@ -193,11 +194,11 @@ module UringIO
           return if left && left <= 0
         end
       ensure
-        # Not earlier: the next turn of this loop would find them again.
+        # Not earlier: the loop above would arm these watches again.
         @changed.concat(ready)
       end
 
-      # Adds those that are ready of what the poller has found. The others are to be armed again.
+      # Adds the watches that the poller has found ready to +ready+, and lets #arm arm the others again.
       def take(ready)
         while (watch = @found.first)
           events = block_given? ? yield : @found[1]

@@ -5,20 +5,20 @@ require_relative "../core_ext/nio_close"
 module UringIO
   # See nio/selector.rb.
   module NIO
-    # A selector's view of a monitor's descriptor. A caller needs the selector's lock, except to change the interest and
-    # to end the watch: any thread may do that.
+    # A poll of a monitor's descriptor, which the selector arms again after each event. Callers need the selector's
+    # lock, but any thread may change the interest, end the watch, and call the methods that say so.
     # @api private
     class Watch
       # The events of each interest, by its name.
       EVENTS = { r: IO::READABLE, w: IO::WRITABLE, rw: IO::READABLE | IO::WRITABLE }.freeze
-      # The other way round.
+      # The name of each interest, by its events.
       NAMES = EVENTS.invert.freeze
 
       # @return [Monitor, nil] nil when the watch is over
       attr_reader :monitor
-      # @return [Integer] the events that are waited for
+      # @return [Integer] the events that the selector waits for
       attr_accessor :interest
-      # @return [Integer] those of them that were there when it was last found ready
+      # @return [Integer] the events of the interest that were there when the watch was last ready
       attr_reader :readiness
 
       # @param io [IO, #to_io]
@@ -33,21 +33,21 @@ module UringIO
         @monitor = monitor
         @poller = poller
         @readiness = 0
-        @number = nil # the poller's, while it is armed
+        @number = nil # the poller's number for the watch, while it is armed
         @armed_for = 0
         @by_set = false
         @dead = false
         watches_of(@io)[self] = true
       end
 
-      # @return [Boolean] whether what was found is still asked for
+      # @return [Boolean] whether an event that was there still belongs to the interest
       def ready?
         !@monitor.nil? && (@readiness & @interest).positive?
       end
 
-      # Makes the poller report when the descriptor is ready, unless it is about to do so already.
-      # @return [Boolean] whether it is ready. A descriptor that the poller cannot wait for counts as ready: the
-      #   program's next call on it tells why
+      # Makes the poller report when the descriptor is ready, unless the watch is armed for that already.
+      # @return [Boolean] whether the watch is ready at once: when the poller cannot wait for the descriptor. The
+      #   program's next call on the descriptor then raises the reason
       def arm
         return false if @monitor.nil? || @dead || (@number && @armed_for == @interest)
 
@@ -56,15 +56,15 @@ module UringIO
 
         @dead = @io.closed? and return false
 
-        # These statements come without a branch between them: Ruby may raise an exception from outside at a branch.
+        # Ruby may raise an exception from another thread at a branch. So no branch comes between these statements.
         @armed_for = @interest
         @number = @poller.arm(self, @descriptor, @armed_for, @by_set)
         @number.negative? && found(@number)
       end
 
-      # Takes a report of the poller, which has to arm the watch again afterwards.
-      # @param events [Integer, nil] as of Poller#wait
-      # @return [Boolean] whether it is ready
+      # Takes a report of the poller. After that the watch is no longer armed.
+      # @param events [Integer, nil] as Poller#wait reports them
+      # @return [Boolean] whether the watch is ready
       def found(events)
         @number = nil
         return fail_with(events) if events&.negative?
@@ -75,14 +75,14 @@ module UringIO
         events.positive?
       end
 
-      # The poller has forgotten it.
+      # The poller has forgotten the watch.
       # @return [void]
       def forgotten
         @number = nil
       end
 
-      # Makes the poller let go of the file. io_uring keeps a file open while its watch is armed, so that the peer would
-      # see no end. Any thread may call it.
+      # Makes the poller let go of the file. io_uring keeps a file open while its watch is armed, so after a close the
+      # peer would not see the end of the connection. Any thread may call it.
       # @return [void]
       def release
         number = @number or return
@@ -90,14 +90,14 @@ module UringIO
         @poller.release(number, self)
       end
 
-      # The IO is about to be closed. Any thread may call it.
+      # Stops the watch for good, because the IO is about to close. Any thread may call it.
       # @return [void]
       def closing
         @dead = true
         release
       end
 
-      # The IO may have another file by now, or its descriptor may be gone. Any thread may call it.
+      # Arms the watch again for the file that the IO has now, if its descriptor is the same. Any thread may call it.
       # @return [void]
       def changed
         @dead = @io.closed? || @io.fileno != @descriptor
@@ -113,12 +113,12 @@ module UringIO
 
       private
 
-      # Weak, as an IO may outlive selectors that nobody closed.
+      # The references are weak, because an IO may outlive selectors that nobody closed.
       def watches_of(io)
         io.instance_variable_get(WATCHES) || io.instance_variable_set(WATCHES, ObjectSpace::WeakMap.new)
       end
 
-      # Reports a descriptor that does not exist once, and a closed IO never.
+      # Reports a descriptor that does not exist once, and never reports a closed IO.
       def fail_with(errno)
         @dead = errno == -Errno::EBADF::Errno
         return false if @monitor.nil? || @io.closed?

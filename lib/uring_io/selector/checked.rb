@@ -4,8 +4,8 @@ require "uring_io"
 
 module UringIO
   class Selector
-    # Wraps any selector that follows io-event's contract and checks how the program uses it. It is for development, as
-    # it makes each call slower.
+    # Wraps any selector that follows io-event's contract, and checks how the program uses it. It is for development,
+    # because it makes each call slower.
     #
     #   selector = UringIO::Selector::Checked.new(UringIO::Selector.new(Fiber.current))
     #
@@ -13,24 +13,24 @@ module UringIO
     #
     # - ThreadError for a call on another thread, except #push, #wakeup, #ready?, #loop and #closed?
     # - ArgumentError when a fiber waits in the name of another one
-    # - FiberError when another fiber than the loop fiber calls #select, or when #select calls itself
+    # - FiberError when a fiber other than the loop fiber calls #select, or when #select runs within itself
     # - ClosedError after #close, and in a child made by fork
     # - TypeError for #push of an object that #select cannot resume
     #
-    # It has the optional methods of selectors (#io_pread, #io_close, ...) that the selector inside has.
+    # It has those optional methods of selectors (#io_pread, #io_close, ...) that the wrapped selector has.
     class Checked
       # Methods whose first argument is the fiber that calls them.
       BY_FIBER = %i[io_wait io_read io_write io_pread io_pwrite process_wait futex_wait futex_waitv].freeze
       private_constant :BY_FIBER
 
-      # @param selector [Object] of this thread
+      # @param selector [Object] a selector of this thread
       def initialize(selector)
         @selector = selector
         @thread = Thread.current
         @selecting = false
       end
 
-      # @return [Fiber] that calls #select
+      # @return [Fiber] the fiber that calls #select
       def loop = @selector.loop
 
       # @return [Boolean] whether it was closed, or was made by another process
@@ -43,7 +43,7 @@ module UringIO
       end
 
       # Ends a #select that waits. Any thread may call it.
-      # @return [Boolean] whether a #select waited
+      # @return [Boolean] whether a #select was waiting
       def wakeup
         check_open
         @selector.wakeup
@@ -75,7 +75,7 @@ module UringIO
         @selector.resume(fiber, *)
       end
 
-      # Raises in the fiber. The next #select switches back.
+      # Raises an exception in the fiber. The next #select switches back.
       def raise(fiber, ...)
         check
         @selector.raise(fiber, ...)
@@ -97,13 +97,13 @@ module UringIO
         end
       end
 
-      # @return [Float] seconds that the last #select waited
+      # @return [Float] how many seconds the last #select waited
       def idle_duration
         check_thread
         @selector.idle_duration
       end
 
-      # Repeatable.
+      # Closes the selector. Repeatable.
       def close
         check_thread
         @selector.close
@@ -114,7 +114,7 @@ module UringIO
         @selector.respond_to?(name, include_all) || super
       end
 
-      # The rest, as far as the selector has it.
+      # Calls the selector's own method, for all methods that are not defined here.
       def method_missing(name, *arguments, **, &)
         return super unless @selector.respond_to?(name)
 
@@ -156,7 +156,7 @@ module UringIO
         fail_with TypeError, "#{fiber.inspect} cannot be resumed: it needs transfer and alive?"
       end
 
-      # The selector's own method hides Ruby's.
+      # The method #raise of this class hides that of Kernel.
       def fail_with(...) = ::Kernel.raise(...)
     end
   end
