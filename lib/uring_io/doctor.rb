@@ -11,10 +11,10 @@ module UringIO
   #
   #   puts UringIO::Doctor.examine
   class Doctor
-    # Text for the user to copy, mostly a line.
+    # Text for the user to copy, mostly one line.
     #
     # @!parse
-    #   # Text for the user to copy, mostly a line.
+    #   # Text for the user to copy, mostly one line.
     #   class Cure < Data
     #     # @return [String] "shell", "docker" (an option of run; podman takes the same) or "systemd"
     #     #   (in the [Service] of a unit)
@@ -38,10 +38,10 @@ module UringIO
     #   end
     Hint = Data.define(:limit, :text, :cures)
 
-    # The result of making a scheduler in the way in which programs make theirs.
+    # The result of making a scheduler as programs make theirs.
     #
     # @!parse
-    #   # The result of making a scheduler in the way in which programs make theirs.
+    #   # The result of making a scheduler as programs make theirs.
     #   class Outcome < Data
     #     # @return [Symbol, nil] nil when that failed
     #     attr_reader :backend
@@ -53,7 +53,7 @@ module UringIO
     # The environment variable that chooses a backend.
     VARIABLE = "URING_IO_BACKEND"
 
-    # A ring of Scheduler.new's default size, with its queues.
+    # The bytes of a ring of Scheduler.new's default size, with its queues.
     RING_BYTES = 132 * 1024
     # The doctor gives a hint for a limit below these.
     OPEN_FILES_SMALL = 4096
@@ -61,11 +61,11 @@ module UringIO
     private_constant :RING_BYTES, :OPEN_FILES_SMALL, :LOCKED_MEMORY_SMALL
 
     class << self
-      # Looks at this machine from within this process, so the limits, filters and environment of this process count.
+      # Examines this machine from within this process, so the limits, filters and environment of this process count.
       # @return [Doctor]
       def examine
-        # The scheduler comes first. The kernel takes its time to free the memory of a ring, so a ring made before would
-        # change the result; a program makes none before its scheduler.
+        # The scheduler comes first: a program makes no ring before its scheduler, either. The kernel takes its time to
+        # free the memory of a ring, so an earlier one would change the result.
         outcome = try_scheduler
         new(support: support_beside(outcome), outcome:, asked_for: ENV.fetch(VARIABLE, ""))
       end
@@ -87,7 +87,7 @@ module UringIO
         scheduler&.close
       end
 
-      # Where locked memory is short, the scheduler's ring may still be in the way of another.
+      # When locked memory is short, the scheduler's ring may still use what the next ring needs. So try several times.
       def support_beside(outcome)
         9.times do
           support = Support.detect
@@ -101,7 +101,7 @@ module UringIO
 
     # @return [Support] the backends and operations that this machine has
     attr_reader :support
-    # @return [Outcome] of making a scheduler without asking for a backend
+    # @return [Outcome] the outcome of making a scheduler without +backend:+
     attr_reader :outcome
     # @return [String, nil] the value of URING_IO_BACKEND; nil when unset or empty
     attr_reader :asked_for
@@ -138,13 +138,13 @@ module UringIO
         "program tell why it does not get it."
     end
 
-    # @return [Array<Cure>] a cure when the environment variable keeps a program from io_uring
+    # @return [Array<Cure>] a cure when URING_IO_BACKEND keeps a program from io_uring
     def verdict_cures
       asked_for && !io_uring? ? [Cure.new("shell", "unset #{VARIABLE}")] : []
     end
 
     # @param backend [Symbol]
-    # @return [Array<Cure>] lines that make the backend available, where there are such
+    # @return [Array<Cure>] lines that make the backend available, if there are any
     def cures(backend)
       @cures.backend(backend)
     end
@@ -159,14 +159,14 @@ module UringIO
     # - +uring_io+: +version+, +path+ of the library
     # - +ruby+: +version+, +engine+, +platform+, +buffer_version+ (IO::Buffer::VERSION or nil),
     #   +hook_order+ ("length, offset" or "offset, length")
-    # - +default+: for a program that names no backend, the +backend+ that it gets (nil for none),
+    # - +default+: for a program that names no backend: the +backend+ that it gets (nil for none),
     #   +io_uring+ (true or false), +asked_for+ (URING_IO_BACKEND or nil), +verdict+, +cures+,
     #   +error+ (nil, or +class+ and +message+)
     # - +kernel+: +name+, +release+, +version+ (three numbers), +machine+
-    # - +backends+: by name +available+, +cures+; where it is not available also +reason+, +call+,
+    # - +backends+: by name +available+, +cures+; for one that is not available also +reason+, +call+,
     #   +errno+, +cause+, +remedy+ (see Support::Backend)
     # - +operations+, +features+, +setup_flags+: of io_uring by name, true or false; all false
-    #   where io_uring is not available
+    #   when io_uring is not available
     # - +denied+: a list of the operations that a filter on this process denies to its rings
     # - +limits+: +open_files_soft+, +open_files_hard+, +memlock_soft+, +memlock_hard+ (bytes), nil
     #   for unlimited; +cpus+
@@ -189,7 +189,7 @@ module UringIO
       "#{JSON.pretty_generate(to_h)}\n"
     end
 
-    # @param color [Boolean] with escape codes for a terminal
+    # @param color [Boolean] whether to color it with escape codes for a terminal
     # @return [String] the report for people
     def to_s(color: false)
       Page.new(self, color:).to_s
@@ -213,7 +213,7 @@ module UringIO
         buffer_version: defined?(IO::Buffer::VERSION) ? IO::Buffer::VERSION : nil, hook_order: self.class.hook_order }
     end
 
-    # Fit for JSON and for a terminal, whatever bytes came from outside.
+    # Makes text from outside fit for JSON and for a terminal, whatever bytes it has.
     def plain(text)
       text = text.dup.force_encoding(Encoding::UTF_8).scrub("?")
       text.gsub(/[[:cntrl:]]/, "?")
@@ -246,7 +246,7 @@ module UringIO
                @cures.locked_memory)
     end
 
-    # With CAP_IPC_LOCK, which counts in the initial user namespace only.
+    # Whether the process has CAP_IPC_LOCK, which counts in the initial user namespace only.
     def exempt_from_memlock?
       capabilities = File.read("/proc/self/status")[/^CapEff:\s*(\h+)/, 1].to_i(16)
       capabilities[14] == 1 && File.read("/proc/self/uid_map").split == %w[0 0 4294967295]

@@ -4,7 +4,7 @@
 module UringIO
   # The backends and operations that this machine has, and the backend that a program gets: see UringIO.support.
   #
-  # Support.detect really tries each backend. Limits and sysctls may change afterwards; it looks again at each call.
+  # Support.detect really tries each backend. It does so at each call, because limits and sysctls may change.
   class Support
     # A backend, whether it works here, and why not.
     #
@@ -23,9 +23,9 @@ module UringIO
     #     attr_reader :call
     #     # @return [Integer, nil] the errno of that call
     #     attr_reader :errno
-    #     # @return [String, nil] the cause in sentences
+    #     # @return [String, nil] the cause, in sentences
     #     attr_reader :cause
-    #     # @return [String, nil] what can be done about it
+    #     # @return [String, nil] what to do about it, in sentences
     #     attr_reader :remedy
     #   end
     Backend = Data.define(:name, :available, :reason, :call, :errno, :cause, :remedy) do
@@ -36,14 +36,14 @@ module UringIO
     attr_reader :kernel
     # @return [Hash{Symbol => Backend}] each backend, best first
     attr_reader :backends
-    # @return [Hash{Symbol => Boolean}] operations of io_uring by the kernel's names
+    # @return [Hash{Symbol => Boolean}] the operations of io_uring, by the kernel's names
     attr_reader :operations
-    # @return [Array<Symbol>] operations that a filter on this process denies to its rings (Linux 7.0), as far as a
-    #   scheduler uses them: it makes system calls instead
+    # @return [Array<Symbol>] operations of a scheduler that a filter on this process denies to its rings (Linux 7.0).
+    #   The scheduler makes system calls instead
     attr_reader :denied
-    # @return [Hash{Symbol => Boolean}] features of io_uring, see io_uring_setup(2)
+    # @return [Hash{Symbol => Boolean}] the features of io_uring, see io_uring_setup(2)
     attr_reader :features
-    # @return [Hash{Symbol => Boolean}] setup flags that a ring gets on this machine
+    # @return [Hash{Symbol => Boolean}] the setup flags, and whether a ring gets them on this machine
     attr_reader :setup_flags
     # @return [Hash{Symbol => Integer, nil}] open files (number), locked memory (bytes), both soft
     #   and hard, nil for unlimited; usable CPUs
@@ -52,10 +52,10 @@ module UringIO
     # @!method self.releases
     #   The first Linux that has each operation, feature and setup flag of io_uring. A newer kernel that lacks one hides
     #   it. Sources: io_uring_setup(2), io_uring_enter(2).
-    #   @return [Hash{Symbol => Hash{Symbol => String}}] by +:operations+, +:features+ and +:setup_flags+, and by the
-    #     names that the readers above have: "6.7". Empty where the system is not Linux.
+    #   @return [Hash{Symbol => Hash{Symbol => String}}] releases such as "6.7": first by +:operations+, +:features+ and
+    #     +:setup_flags+, then by the names in the attributes above. Empty on systems other than Linux.
 
-    # Tries every backend and reads kernel and limits; takes well under a millisecond.
+    # Tries every backend, and reads the kernel's version and the limits. It takes well under a millisecond.
     # @return [Support]
     def self.detect
       new(**detect_raw)
@@ -92,7 +92,7 @@ module UringIO
       fetch(backend).reason
     end
 
-    # @return [Hash] everything as plain values, fit for JSON
+    # @return [Hash] everything as plain values, ready for JSON
     def to_h
       { kernel:, best:, backends: backends.transform_values { |backend| backend.to_h.except(:name).compact },
         operations:, denied:, features:, setup_flags:, limits: }
@@ -126,7 +126,7 @@ module UringIO
     end
   end
 
-  # The backends and operations that this machine has. Each Ractor looks at its first call.
+  # The backends and operations that this machine has. Each Ractor detects them once, at its first call.
   # @return [Support]
   def self.support
     Ractor.current[:uring_io_support] ||= Support.detect

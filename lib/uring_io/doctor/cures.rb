@@ -2,7 +2,7 @@
 
 module UringIO
   class Doctor
-    # The lines that cure what is missing here. They fit the limits and sysctls of this process.
+    # The lines that make a backend available or raise a limit. They depend on the limits and sysctls of this process.
     # @api private
     class Cures
       # The limits that the lines set, in files and bytes.
@@ -15,7 +15,7 @@ module UringIO
         @support = support
       end
 
-      # @param name [Symbol] of a backend
+      # @param name [Symbol] the name of a backend
       # @return [Array<Cure>] empty when it is available, or no line helps
       def backend(name)
         case @support.reason(name)
@@ -49,7 +49,7 @@ module UringIO
 
       def sysctl_cures
         lines = ["kernel.io_uring_disabled=0"]
-        if sysctl("io_uring_disabled") == "1" # which spares a group: that opens less than 0 does
+        if sysctl("io_uring_disabled") == "1" # 1 allows only one group, which opens less than 0 does
           group = sysctl("io_uring_group").to_i
           return [Cure.new("shell", "sudo usermod --append --groups #{group} \"$USER\"")] if group.positive?
 
@@ -73,7 +73,7 @@ module UringIO
         profile = "https://raw.githubusercontent.com/moby/profiles/HEAD/seccomp/default.json"
         [Cure.new("shell", "curl -fsSL #{profile} |\n  jq '.syscalls += #{rule}' >uring_io.json"),
          Cure.new("docker", "--security-opt seccomp=uring_io.json"),
-         # By itself this would allow nothing else.
+         # Without another filter, this line would forbid all other system calls.
          Cure.new("systemd", "# only below another SystemCallFilter=\nSystemCallFilter=#{calls.join(' ')}")]
       end
 

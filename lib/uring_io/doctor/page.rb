@@ -49,7 +49,7 @@ module UringIO
         title("Backends")
         @support.backends.each_value do |backend|
           next row(backend.name, "available", :good) if backend.available?
-          # Nobody misses the backends of other systems, except io_uring, which the verdict is about.
+          # Leave out the backends of other systems, except io_uring: the verdict is about that one.
           next if backend.reason == :platform && backend.name != :io_uring
 
           row(backend.name, "not available (#{backend.reason}): #{backend.call} gives #{errno(backend.errno)}", :bad)
@@ -86,7 +86,7 @@ module UringIO
                   "which takes longer; calls of a ring raise UnsupportedError.")
       end
 
-      # The number of those that are there, and the missing by name.
+      # Adds the number of those that are there, and the names of the missing ones.
       def present(name, all)
         there = all.count { |_, present| present }
         row(name, there == all.size ? "all #{there} known ones" : "#{there} of #{all.size}")
@@ -95,12 +95,12 @@ module UringIO
 
       def setup_flags
         there, missing = @support.setup_flags.partition { |_, present| present }.map { |flags| flags.map(&:first) }
-        missing.delete(:coop_taskrun) if there.include?(:defer_taskrun) # the better one
+        missing.delete(:coop_taskrun) if there.include?(:defer_taskrun) # the better flag replaces it
         row("setup flags", there.empty? ? "none" : there.join(", "))
         missing("setup_flags", missing)
       end
 
-      # Names, by the Linux that brought them.
+      # Adds these names, grouped by the Linux that brought them.
       def missing(kind, names)
         return if names.empty?
 
@@ -151,7 +151,7 @@ module UringIO
         wrap(text, WIDTH - LABEL - 2).each { |line| @lines << "#{margin}#{paint(line, color)}" }
       end
 
-      # Never wrapped: they are for copying.
+      # These lines are never wrapped, because they are for copying.
       def cures(cures)
         cures.each do |cure|
           first, *rest = cure.line.lines(chomp: true)
