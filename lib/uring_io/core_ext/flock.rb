@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
-# File#flock waits in flock(2), with the whole thread. A fiber that holds the lock and lets others run while it reads or
-# writes would never run again to give it back.
+# File#flock waits in flock(2) and blocks the whole thread. If another fiber of the thread holds the lock, that fiber
+# can then never run again to release it.
 module UringIO
   # Lets other fibers run while a fiber waits for a lock.
   #
-  # The lock is tried again and again. A thread in flock(2) would get it at once, but there would have to be one for
-  # each fiber that waits, and it would have to give back what came too late for its fiber: not knowing whether another
-  # holder of the same open file had it before. So nothing is ever held for a fiber that has left.
+  # It tries to get the lock again and again. A thread in flock(2) would get the lock sooner, but every waiting fiber
+  # would need one. And a thread that gets the lock after its fiber has left would have to release it, without knowing
+  # whether another user of the same open file held it before. With tries, nobody gets a lock for a fiber that has left.
   # @api private
   module Flock
     # Seconds between tries: at first, and at most.
@@ -15,7 +15,7 @@ module UringIO
     LAST = 0.016
     private_constant :FIRST, :LAST
 
-    # As File#flock.
+    # Like File#flock.
     def flock(operation)
       return super unless Fiber.current_scheduler && operation.is_a?(Integer)
 
@@ -32,6 +32,6 @@ module UringIO
     end
   end
 
-  # In a block, as YARD knows no File.
+  # With a block, because YARD does not know the class File.
   File.class_eval { prepend(Flock) }
 end

@@ -2,11 +2,12 @@
 
 # Forked children.
 module UringIO
-  # Takes the inherited scheduler away from a forked child. It counts as closed there already: its ring or epoll set
-  # belongs to the parent, and so do its parked fibers. Ruby 4.0 does this by itself (process.c, rb_fork_ruby).
+  # Takes the inherited scheduler off the thread of a forked child. The scheduler counts as closed there, because its
+  # ring or epoll set and its parked fibers belong to the parent. Ruby 4.0 does this by itself (process.c,
+  # rb_fork_ruby).
   # @api private
   module Fork
-    # @return [Integer] as Process._fork, which every fork but Process.daemon goes through
+    # @return [Integer] as Process._fork, which every fork except that of Process.daemon calls
     def _fork
       pid = super
       Fork.leave_scheduler if pid.zero?

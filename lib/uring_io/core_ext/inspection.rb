@@ -5,7 +5,7 @@ require_relative "../inspection"
 module UringIO
   # See inspection.rb.
   module Inspection
-    # A forked child has a socket of its own: the thread behind its parent's is not there.
+    # Gives a forked child a socket of its own: the thread that answers at its parent's socket is not in the child.
     module InForks
       # @return [Integer] as Process._fork
       def _fork = super.tap { |pid| Inspection.open if pid.zero? }

@@ -2,15 +2,15 @@
 
 require_relative "../selector/checked"
 
-# io-event asks IO::Event::Selector.default what to make selectors with. async.rb requires this file once io-event is
-# there.
+# io-event makes its selectors with the object that IO::Event::Selector.default returns. async.rb requires this file
+# once io-event is loaded.
 module UringIO
   # See selector.rb.
   class Selector
     # The object that io-event makes selectors with.
     # @api private
     module Default
-      # @param loop [Fiber] that will call +select+
+      # @param loop [Fiber] the fiber that will call +select+
       # @return [Selector, Checked]
       def self.new(loop)
         selector = Selector.new(loop)
@@ -18,9 +18,9 @@ module UringIO
       end
     end
 
-    # Comes before io-event's own choice (lib/io/event/selector.rb, IO::Event::Selector.default).
+    # Prepended before io-event's own choice (lib/io/event/selector.rb, IO::Event::Selector.default).
     module Choice
-      # @return [#new] what makes a selector for a loop fiber
+      # @return [#new] the object that makes a selector for a loop fiber
       def default(env = ENV)
         env["IO_EVENT_SELECTOR"] ? super : Default
       end

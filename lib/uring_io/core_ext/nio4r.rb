@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# nio4r asks NIO::Selector.backends, and makes a selector with NIO::Selector.new. nio.rb requires this file once both
-# selectors are there.
+# NIO::Selector.backends lists the backends of nio4r, and NIO::Selector.new makes a selector. nio.rb requires this file
+# once nio4r and our selector are loaded.
 module UringIO
   # See nio/selector.rb.
   module NIO
-    # Comes before nio4r's own choice.
+    # Prepended before nio4r's own choice.
     module Choice
       # The name of our selector among the backends. nio4r has a backend of its own called :io_uring.
       NAME = :uring_io

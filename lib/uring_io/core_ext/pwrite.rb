@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
-# Ruby 3.3 and 3.4 crash when IO#pwrite is called in a non-blocking fiber while another thread runs: they look for the
-# hook, and make its IO::Buffer, without the GVL (io.c, internal_pwrite_func), also when the scheduler has no such hook.
+# Ruby 3.3 and 3.4 crash when a non-blocking fiber calls IO#pwrite while another thread runs. They look for the hook,
+# and make its IO::Buffer, without the GVL (io.c, internal_pwrite_func), even when the scheduler has no such hook.
 module UringIO
-  # Calls IO#pwrite as from a blocking fiber, where Ruby looks for no hook.
+  # Calls IO#pwrite as a blocking fiber does: there Ruby does not look for the hook.
   # @api private
   module Pwrite
-    # As IO#pwrite.
+    # Like IO#pwrite.
     def pwrite(...)
       return super unless Fiber.current_scheduler
 
@@ -14,6 +14,6 @@ module UringIO
     end
   end
 
-  # In a block, as YARD knows no IO.
+  # With a block, because YARD does not know the class IO.
   IO.class_eval { prepend(Pwrite) } if RUBY_VERSION < "4.0"
 end
