@@ -9,13 +9,13 @@
 # warns inside of one. The selector uses the backend of URING_IO_BACKEND, or else the best one that works, as
 # UringIO::Selector.new does.
 #
-# The choice holds inside this process, its threads and its forked children. It does not set ENV["IO_EVENT_SELECTOR"],
-# which every child program would inherit: programs that use Async without this gem would not start.
+# The choice holds for this process, its threads and its forked children. It does not set ENV["IO_EVENT_SELECTOR"]:
+# every child program would inherit the variable, and programs that use Async without this gem would not start.
 #
-# When the environment has IO_EVENT_SELECTOR, that counts: the user of the program wants a certain selector. EPoll,
-# Select and URing name those of io-event; UringIO names ours.
+# When the environment has IO_EVENT_SELECTOR, io-event uses the selector that it names: EPoll, Select and URing are
+# io-event's own, UringIO is ours.
 #
-# With URING_IO_CHECKED=1 each selector checks its use, see UringIO::Selector::Checked.
+# With URING_IO_CHECKED=1, each selector checks how it is used: see UringIO::Selector::Checked.
 
 require "uring_io"
 
@@ -27,7 +27,7 @@ module UringIO
     private_constant :IO_EVENT_NEEDED
 
     # Loads io-event.
-    # @raise [LoadError] when it is not there
+    # @raise [LoadError] when it is not installed
     # @raise [Error] when it is too old
     # @api private
     def self.load_io_event

@@ -11,8 +11,8 @@ rescue LoadError => error
                    "which compiles it (a platform gem needs glibc 2.34)"
 end
 
-# Ruby wraps the memory that it gives to a hook in an IO::Buffer, and warns once that these are
-# experimental. That is nothing the program can change, so the first one is made here, unwarned.
+# Ruby wraps the memory that it gives to a hook in an IO::Buffer, and warns at the first one that the class is
+# experimental. The program cannot change that, so make the first one here, with the warning switched off.
 experimental = Warning[:experimental]
 begin
   Warning[:experimental] = false
@@ -21,5 +21,5 @@ ensure
   Warning[:experimental] = experimental
 end
 
-# UringIO::NIO::Selector waits with it (ext/uring_io/src/classes/poller.rs).
+# Only UringIO::NIO::Selector uses the class (ext/uring_io/src/classes/poller.rs).
 UringIO.send(:private_constant, :Poller)

@@ -13,8 +13,8 @@ module UringIO
     # @param options [Hash] for Scheduler.new: backend, entries, sqpoll, sqpoll_idle, sqpoll_cpu, workers,
     #   restrict
     # @yieldparam scheduler [Scheduler]
-    # @return the value of the block. An exception of the block comes out of this method after the other fibers have
-    #   ended; +exit+ and signals do not wait for them.
+    # @return the value of the block. This method raises an exception of the block after the other fibers have ended;
+    #   +exit+ and signals do not wait for them.
     # @raise [ArgumentError] for +inherit+ without Rails
     # @raise [Error] in a fiber of a scheduler, and when the thread has a scheduler of another class: setting ours would
     #   close it
@@ -35,7 +35,7 @@ module UringIO
 
     private
 
-    # rails/run.rb prepends a method of this name.
+    # rails/run.rb prepends a module with a method of this name.
     def scheduler_for(inherit, options)
       return Scheduler.new(**options) if inherit.nil?
 
@@ -43,8 +43,8 @@ module UringIO
                            "`require \"uring_io/rails\"` once Rails or ActiveSupport is loaded"
     end
 
-    # Whether this is the thread's first fiber, which is blocking and has no block. Ruby has no method that tells it. A
-    # native fiber in Fiber.blocking looks the same.
+    # Whether this is the thread's root fiber. Ruby has no method for that, but the root fiber is blocking and has no
+    # block that #inspect could name. A fiber of a C extension looks the same in Fiber.blocking.
     def root_fiber?
       fiber = Fiber.current
       fiber.blocking? && fiber.inspect.match?(/\A#<Fiber:0x\h+ \(\w+\)>\z/)

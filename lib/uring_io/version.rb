@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
 module UringIO
-  # Of the gem.
+  # The version of the gem.
   VERSION = "0.1.0"
 end

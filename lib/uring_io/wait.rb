@@ -3,16 +3,16 @@
 require "socket"
 
 module UringIO
-  # The wait of a parked fiber at the moment when Scheduler#fibers_waiting looked.
+  # The wait of a parked fiber, at the moment of the call of Scheduler#fibers_waiting.
   class Wait
-    # Methods that a fiber waits in, besides those of a Ring.
+    # The methods in which a fiber waits, besides those of a Ring.
     HOOKS = %i[address_resolve block blocking_operation_wait fiber io_pread io_pwrite io_read io_select io_wait io_write
                kernel_sleep process_wait yield].freeze
-    # Frames of a backtrace that the method may be in.
+    # How many frames at the top of a backtrace to search for the method.
     TOPMOST = 6
     private_constant :HOOKS, :TOPMOST
 
-    # @param row [Array] of hooks/waits.rs
+    # @param row [Array] a row of hooks/waits.rs
     # @api private
     def initialize(row)
       @fiber, @blocker, @calls, descriptors, @seconds_left, @seconds, @ready, @runs = row
@@ -33,21 +33,21 @@ module UringIO
     # @return [Array<Symbol>] the calls of a Ring that the fiber waits for, by the names of system calls
     attr_reader :calls
 
-    # @return [Hash{Integer => String, nil}] the descriptors of the wait, each with a peer, a path or a kind; nil when
+    # @return [Hash{Integer => String, nil}] the descriptors of the wait, each with its peer, path or kind; nil when
     #   that is unknown
     attr_reader :descriptors
 
     # @return [Object, nil] the object that the fiber waits for: a Mutex, Queue or Thread
     attr_reader :blocker
 
-    # @return [Float, nil] seconds until the wait ends in any case, by its own timeout or a Timeout around it
+    # @return [Float, nil] seconds until the wait ends at the latest, by its own timeout or a Timeout around it
     attr_reader :seconds_left
 
-    # @return [Float, nil] the most seconds that the fiber may have waited: they count from the thread's last return
-    #   from the kernel before the wait. nil when the thread had not been in the kernel before.
+    # @return [Float, nil] the most seconds that the fiber can have waited: the time since the thread came back from the
+    #   kernel for the last time before the wait. nil when it had not been there before.
     attr_reader :seconds
 
-    # @return [Array<String>] of the fiber
+    # @return [Array<String>] the backtrace of the fiber
     attr_reader :backtrace
 
     # @return [Boolean] whether the wait is over, and the fiber only waits for its turn to run
@@ -65,7 +65,7 @@ module UringIO
     # @return [String]
     def inspect = "#<#{self.class} #{self}>"
 
-    # @return [String] of an object: class and address, without asking its own methods
+    # @return [String] the class and address of an object, without a call of its own methods
     # @api private
     def self.name_of(object) = Kernel.instance_method(:to_s).bind_call(object)
 
@@ -90,10 +90,10 @@ module UringIO
        *(format(", ends within %.3f s", seconds_left) if seconds_left)].join
     end
 
-    # Finds out which file, peer or kind a descriptor of this process has.
+    # Describes a descriptor of this process by its peer, file or kind.
     module Descriptor
       class << self
-        # @param peer [String, nil] a packed sockaddr, as +own+
+        # @param peer [String, nil] a packed sockaddr, like +own+
         # @return [String, nil]
         def describe(number, peer, own)
           return "socket #{words(peer) || words(own)}".rstrip if own
@@ -101,12 +101,12 @@ module UringIO
           link = File.readlink("/proc/self/fd/#{number}")
           link.start_with?("pipe:") ? "pipe" : link
         rescue SystemCallError
-          nil # Closed since, or this is not Linux.
+          nil # The descriptor has been closed since, or this is not Linux.
         end
 
         private
 
-        # nil for a UNIX socket without a name.
+        # Returns nil for a UNIX socket without a name.
         def words(sockaddr)
           address = Addrinfo.new(sockaddr) if sockaddr
           return unless address

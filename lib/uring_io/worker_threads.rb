@@ -6,15 +6,15 @@ module UringIO
   # work comes, and end when the pool closes.
   # @api private
   class WorkerThreads
-    # @param size [Integer] most threads at once
+    # @param size [Integer] the most threads at once
     def initialize(size)
       @size = size
       @jobs = Thread::Queue.new
       @threads = []
     end
 
-    # The queue that the threads take jobs from. It makes sure that there is at least one thread. Only the owner of the
-    # pool may call it.
+    # Returns the queue that the threads take jobs from, and starts another thread first when too few are idle. Only the
+    # owner of the pool may call it.
     # @raise [ThreadError] when there is no thread, and Ruby cannot start one
     def queue
       @threads << Thread.new { work } if @jobs.num_waiting <= @jobs.size && @threads.size < @size
@@ -25,12 +25,12 @@ module UringIO
       @jobs
     end
 
-    # Lets the threads end when they have done the queued work.
+    # Makes the threads end once they have done the queued work.
     def close
       @jobs.close
     end
 
-    # Whether the calling thread is one of a pool.
+    # Whether the calling thread belongs to a pool.
     def self.current?
       Thread.current.thread_variable_get(:uring_io_worker) == true
     end
