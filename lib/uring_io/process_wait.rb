@@ -18,8 +18,8 @@ module UringIO
       status
     end
 
-    # Returns the status of a child that has changed its state, or the status for no such child; nil while the children
-    # run. With WNOHANG, Ruby does not call the hook process_wait.
+    # Returns the status of a child that has changed its state, or a status with pid -1 when there is no such child; nil
+    # while the children run. With WNOHANG, Ruby does not call the hook process_wait.
     def reap(pid, flags)
       Process::Status.wait(pid, flags | Process::WNOHANG)
     end

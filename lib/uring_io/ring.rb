@@ -127,8 +127,8 @@ module UringIO
     #     c.close(file)
     #   end
     #
-    # A step that fails, or transfers fewer bytes than it should, breaks the chain: the ring does not make the rest. How
-    # much a step sends is fixed before any step reads. So read a file of known size, or ask for no more bytes than it
+    # A step that fails, or transfers fewer bytes than it should, breaks the chain: the ring does not make the rest. The
+    # length of each send is fixed before any step reads. So read a file of known size, or ask for no more bytes than it
     # has. A short #recv breaks the chain only with Socket::MSG_WAITALL. Descriptors that steps open belong to the
     # chain, which always closes them at its end. Chain#install gives one to the process.
     #
@@ -153,7 +153,7 @@ module UringIO
     # Ends the calls that other fibers of this thread make on a descriptor. They raise Errno::ECANCELED, unless they
     # have succeeded by then. IO#close ends such calls by itself; #close_descriptor does not.
     # @param io [IO, Integer]
-    # @return [Integer] how many calls it has ended
+    # @return [Integer] how many such calls there were
     def cancel(io)
       cancel_on(descriptor(io))
     end
@@ -193,7 +193,7 @@ module UringIO
       give(ring, object)
     end
 
-    # Returns the next object that #message has sent to this ring, and waits until there is one.
+    # Returns the next object that #message has sent to this ring. Waits until there is one.
     # @param timeout [Numeric, nil] seconds
     # @return [Object]
     # @raise [IO::TimeoutError] when the timeout passes first

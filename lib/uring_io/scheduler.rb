@@ -68,7 +68,7 @@ module UringIO
 
     # @!method unblock(blocker, fiber)
     #   Wakes a fiber that waits in #block. Any thread may call it, also in a trap handler; it raises nothing. When the
-    #   fiber does not wait yet, its next #block for this object returns at once. #unblock never ends a different wait.
+    #   fiber does not wait yet, its next #block for this object returns at once, and no unrelated wait does.
     #   @param blocker [Object]
     #   @param fiber [Fiber]
     #   @return [nil]

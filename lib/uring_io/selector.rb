@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
 module UringIO
-  # A selector for Async's scheduler. It has the contract of IO::Event::Selector, on io_uring, epoll, poll or select.
+  # A selector for Async's scheduler, on io_uring, epoll, poll or select. It follows the contract of
+  # IO::Event::Selector.
   #
   #   selector = UringIO::Selector.new(Fiber.current)
   #   Fiber.new { selector.io_wait(Fiber.current, socket, IO::READABLE) }.transfer
@@ -162,7 +163,7 @@ module UringIO
     #   class Select < Selector; end
     { URing: :io_uring, EPoll: :epoll, KQueue: :kqueue, Poll: :poll, Select: :select }.each do |name, backend|
       selector = Class.new(self) do
-        # Not define_method: its block would belong to the Ractor that loads this file, and others cannot call it.
+        # Not define_method: other Ractors cannot call a method whose block belongs to the Ractor that loads this file.
         class_eval <<~RUBY, __FILE__, __LINE__ + 1
           def initialize(loop, **options) = super(loop, backend: :#{backend}, **options) # backend: :poll
         RUBY

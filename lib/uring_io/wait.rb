@@ -43,8 +43,8 @@ module UringIO
     # @return [Float, nil] seconds until the wait ends at the latest, by its own timeout or a Timeout around it
     attr_reader :seconds_left
 
-    # @return [Float, nil] the most seconds that the fiber can have waited: the time since the thread came back from the
-    #   kernel for the last time before the wait. nil when it had not been there before.
+    # @return [Float, nil] the most seconds that the fiber can have waited: the time since the thread last came back
+    #   from the kernel before the wait. nil when it had not been there before.
     attr_reader :seconds
 
     # @return [Array<String>] the backtrace of the fiber

@@ -6,8 +6,8 @@ module UringIO
   # Lets other fibers run while a fiber waits for a lock.
   #
   # It tries to get the lock again and again. A thread in flock(2) would get the lock sooner, but every waiting fiber
-  # would need one. And a thread that gets the lock after its fiber has left would have to release it, without knowing
-  # whether another user of the same open file held it before. With tries, nobody gets a lock for a fiber that has left.
+  # would need one. A thread could also get the lock after its fiber has left. It would have to release the lock then,
+  # without knowing whether another user of the same open file held it before.
   # @api private
   module Flock
     # Seconds between tries: at first, and at most.

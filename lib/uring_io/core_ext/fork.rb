@@ -7,7 +7,7 @@ module UringIO
   # rb_fork_ruby).
   # @api private
   module Fork
-    # @return [Integer] as Process._fork, which every fork except that of Process.daemon calls
+    # @return [Integer] as Process._fork; every fork except Process.daemon calls it
     def _fork
       pid = super
       Fork.leave_scheduler if pid.zero?

@@ -18,7 +18,7 @@ module UringIO
       end
     end
 
-    # Prepended before io-event's own choice (lib/io/event/selector.rb, IO::Event::Selector.default).
+    # Prepended, so that it comes before io-event's own choice (lib/io/event/selector.rb, IO::Event::Selector.default).
     module Choice
       # @return [#new] the object that makes a selector for a loop fiber
       def default(env = ENV)

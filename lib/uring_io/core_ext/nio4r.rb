@@ -5,7 +5,7 @@
 module UringIO
   # See nio/selector.rb.
   module NIO
-    # Prepended before nio4r's own choice.
+    # Prepended, so that it comes before nio4r's own choice.
     module Choice
       # The name of our selector among the backends. nio4r has a backend of its own called :io_uring.
       NAME = :uring_io

@@ -6,8 +6,8 @@
 module UringIO
   # See nio/selector.rb.
   module NIO
-    # Prepended before the methods of IO that close a descriptor or give it another file. Each selector that watches the
-    # IO lets go of its file first.
+    # Prepended to IO, before its methods that close a descriptor or give it another file. Each selector that watches
+    # the IO lets go of its file first.
     # @api private
     module Close
       # Like IO#close.

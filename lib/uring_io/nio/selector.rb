@@ -6,7 +6,7 @@ require_relative "monitor"
 module UringIO
   # +require "uring_io/nio"+ gives programs on nio4r, such as Puma's reactor, the selector of this module.
   module NIO
-    # Waits for many IOs at once. It has the contract of NIO::Selector, on io_uring, epoll, poll or select.
+    # Waits for many IOs at once. It follows the contract of NIO::Selector, on io_uring, epoll, poll or select.
     #
     #   require "uring_io/nio/selector"
     #   selector = UringIO::NIO::Selector.new

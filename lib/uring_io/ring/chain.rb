@@ -38,7 +38,7 @@ module UringIO
         end
       end
 
-      # All calls that the block prepared. Even those that did not become a step hold buffers.
+      # All calls that the block prepared. Those that did not become a step can hold buffers, too.
       # @api private
       attr_reader :calls
 
@@ -111,7 +111,7 @@ module UringIO
       end
 
       (Operations.public_instance_methods(false) - public_instance_methods(false)).each do |name|
-        # Not define_method: its block would belong to the Ractor that loads this file, and others cannot call it.
+        # Not define_method: other Ractors cannot call a method whose block belongs to the Ractor that loads this file.
         class_eval "def #{name}(*, **) = step(:#{name}) { super }", __FILE__, __LINE__ # def stat(*, **) = ...
       end
 
@@ -127,7 +127,7 @@ module UringIO
       end
 
       def run(call, timeout: nil, &convert)
-        # This comes first, so that no exception can keep a call that was made out of the list.
+        # This comes first: otherwise an exception could leave the call out of the list.
         @calls << call
         raise ArgumentError, "a step of a chain takes no timeout: give it to Ring#chain" if timeout
 

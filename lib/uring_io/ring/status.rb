@@ -35,7 +35,7 @@ module UringIO
       #   @return [Integer] how many blocks of 512 bytes it takes
       # @!attribute [r] blksize
       #   @return [Integer] the best number of bytes to read or write at a time
-      # Not define_method: its block would belong to the Ractor that loads this file, and others cannot call it.
+      # Not define_method: other Ractors cannot call a method whose block belongs to the Ractor that loads this file.
       NAMES.each_with_index do |name, index|
         class_eval "def #{name} = @fields[#{index}]", __FILE__, __LINE__ # def size = @fields[7]
       end
