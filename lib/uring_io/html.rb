@@ -4,8 +4,9 @@ require "erb"
 require "json"
 
 module UringIO
-  # The common parts of our HTML pages. Each page is one file that loads nothing, readable in light, dark and on paper.
-  # Names that a program chooses (files, peers, its own command) go through +h+ or +data+: they are text, never markup.
+  # The common parts of our HTML pages. Each page is one file that loads nothing, and is readable in light mode, in dark
+  # mode and on paper. Names that a program chooses (files, peers, its own command) go through +h+ or +data+: they are
+  # text, never markup.
   module HTML
     include ERB::Util
 
@@ -27,13 +28,13 @@ module UringIO
       "<style>\n#{paths.map { |path| text_of(path) }.join}</style>"
     end
 
-    # For a script of the page: what no browser takes for the end of the element.
+    # Data for a script of the page. The text has no "<", so no browser finds the end of the element in it.
     # @return [String] an element
     def data(id, object)
       %(<script type="application/json" id="#{h(id)}">#{JSON.generate(object).gsub('<', '\u003c')}</script>)
     end
 
-    # @param paths [Array<String>] of JavaScript that is one script, and leaves nothing behind
+    # @param paths [Array<String>] of JavaScript files, which become one script without global names
     # @return [String] an element
     def script(*paths)
       "<script>\n(() => {\n\"use strict\";\n#{paths.map { |path| text_of(path) }.join}})();\n</script>"

@@ -20,7 +20,7 @@ module UringIO
   class Profile
     # The version of {#to_h}.
     VERSION = 2
-    # Looks a second.
+    # Looks a second, as a default.
     RATE = 100
     private_constant :Account, :Agents, :Calls, :Command, :Descriptors, :Exact, :Launch, :Page, :Recording, :Sampler,
                      :Sockets, :Table, :Task, :Timeline, :Trace, :WAITS, :Wait, :Waits, :Watcher
@@ -45,12 +45,12 @@ module UringIO
 
       # <tt>uring_io profile</tt>, with its arguments.
       # @api private
-      # @return [Array(Integer, String)] the exit status, and what is to be printed
+      # @return [Array(Integer, String)] the exit status, and the text to print
       # @raise [ArgumentError] for arguments that are not in the usage
       def command(arguments, out:, err:, color:) = Command.new(arguments, out:, err:, color:).run
     end
 
-    # @param recording [Hash] what {#to_h} gives
+    # @param recording [Hash] as {#to_h} returns it
     def initialize(recording)
       @recording = recording
       @shares = Shares.new(recording)
@@ -63,7 +63,7 @@ module UringIO
     # @return [Shares] of the wall time, all processes together
     attr_reader :shares
 
-    # All numbers, in seconds: docs/profile.md tells what each means.
+    # All numbers. Times are in seconds; docs/profile.md explains each number.
     # @return [Hash]
     def to_h = @recording.merge(shares: @shares.to_h, verdict: @verdict.to_h)
 

@@ -5,30 +5,31 @@ require_relative "waits"
 
 module UringIO
   class Profile
-    # Where the time of one process went. Each tick of the sampler hands in what its threads did in that tick; the sums
-    # of the process add up to its wall time, and those of a thread to the thread's.
+    # Where the time of one process went. At each tick the sampler adds what the threads did. The sums of the process
+    # add up to its wall time, and the sums of a thread to the thread's.
     class Account
-      # One thread in one tick, in seconds. It slept the rest of the tick in +wait+, which has lasted +asleep_for+ so
-      # far. The account says +was+ for the +late+ seconds before the tick, but the thread waited for a processor then.
+      # One thread in one tick, in seconds. The thread slept for +slept+ seconds in +wait+, which has lasted
+      # +asleep_for+ so far. Of the time before the tick, the account has +late+ seconds as the wait +was+, although the
+      # thread waited for a processor then.
       Tick = Data.define(:id, :name, :ran, :delayed, :slept, :wait, :asleep_for, :late, :was)
 
       # The sums of a thread, in seconds.
       Thread = Struct.new(:id, :name, :seconds, :ran, :delayed, :waits, :timeline)
 
-      # When a process waits for something outside of it and for other things, the former counts.
+      # Waits for something outside of the process. While there is one, waits of other kinds do not count.
       OUTSIDE = %i[socket file pipe child].freeze
       ORDER = [[*OUTSIDE, :other], %i[asleep], %i[gvl], %i[idle], %i[lock]].freeze
-      # A thread that sleeps longer than this in a server, or waits for a pipe from its parent, counts as maintenance:
-      # nobody waits for it.
+      # Seconds. In a server, a thread that sleeps for longer, or waits for longer for a lock or pipe, counts as
+      # maintenance: nobody waits for it.
       MAINTENANCE = 1.0
-      # So does one that has slept for that part of its time, a little at a time.
+      # A thread that has slept for this share of its time, a little at a time, counts as maintenance as well.
       MOSTLY = 0.8
       TIMERS = [Waits::TIMER, Waits::TURNS].freeze
       private_constant :OUTSIDE, :ORDER, :MAINTENANCE, :MOSTLY, :TIMERS
 
       attr_reader :pid, :name, :seconds, :ran, :delayed, :waits, :serial, :threads
 
-      # When the process was looked at for the last time, in seconds since the beginning.
+      # When the sampler last looked at the process, in seconds since the beginning.
       attr_reader :until
       attr_accessor :user, :system, :calls, :visible
 
@@ -37,7 +38,7 @@ module UringIO
         @name = name
         @seconds = @ran = @delayed = @until = 0.0
         @waits = Hash.new(0.0)
-        # Of these waits, those in which the process did nothing else.
+        # The part of each wait in which the process did nothing else.
         @serial = Hash.new(0.0)
         @threads = {}
         @user = @system = @calls = 0
@@ -54,7 +55,7 @@ module UringIO
           add_to_thread(at, length, tick)
           correct(tick) if tick.late.positive?
         end
-        # Nobody waits for Ruby's timer to have a processor.
+        # It does not matter whether Ruby's timer has a processor.
         ticks = ticks.reject { |tick| TIMERS.include?(tick.wait) }
         busy = ticks.sum { |tick| tick.ran + tick.delayed }
         # Threads that run at the same time share the second.
@@ -72,7 +73,7 @@ module UringIO
 
       private
 
-      # The kernel counts how long a thread ran in nanoseconds, and how much of that in the kernel in clock ticks.
+      # The kernel counts the time of a thread in nanoseconds, and the part of it in the kernel only in clock ticks.
       def in_kernel
         all = user + system
         all.positive? ? @ran * system / all : 0.0
@@ -102,14 +103,14 @@ module UringIO
         thread = @threads[tick.id]
         thread.waits[tick.was] -= tick.late
         thread.delayed += tick.late
-        # Other threads may have run meanwhile.
+        # The process may have less of that wait than the thread, because other threads may have run meanwhile.
         late = [tick.late, @waits[tick.was]].min
         @waits[tick.was] -= late
         @serial[tick.was] -= [late, @serial[tick.was]].min
         @delayed += late
       end
 
-      # Divides the part of a tick in which nothing ran among what the threads waited for.
+      # Divides the part of a tick in which no thread ran among the waits of the threads.
       def rest(seconds, ticks)
         return unless seconds.positive?
 
@@ -139,7 +140,7 @@ module UringIO
         tick.asleep_for > MAINTENANCE || only_sleeps?(@threads[tick.id])
       end
 
-      # One that wakes up now and then to look whether there is anything to do.
+      # Whether the thread only wakes up now and then, to see whether there is anything to do.
       def only_sleeps?(thread)
         asleep = thread.waits.sum { |wait, seconds| wait.kind == :asleep ? seconds : 0.0 }
         thread.seconds > MAINTENANCE && asleep > MOSTLY * thread.seconds

@@ -6,11 +6,11 @@ require_relative "sockets"
 
 module UringIO
   class Profile
-    # The agents in the Rubies that a profiled command starts. Each counts in a file of a folder that this class makes,
-    # so that its numbers survive when something kills the process.
+    # The agents in the Rubies that a profiled command starts. Each agent counts in a file of its own, in a folder that
+    # this class makes. So its numbers survive when something kills the process.
     class Agents
       FOLDER = "URING_IO_PROFILE_AGENT"
-      # As ext/uring_io_agent/src/area.rs lays it out: words of 64 bits, and how many of them each part has.
+      # The layout of a file, as in ext/uring_io_agent/src/area.rs: how many words of 64 bits each part has.
       MAGIC = "uringio1"
       HEAD = 32
       THREADS = 512
@@ -30,7 +30,7 @@ module UringIO
         @folder = Dir.mktmpdir("uring_io-profile")
       end
 
-      # @return [Hash{String => String}] what the command's environment has more
+      # @return [Hash{String => String}] variables to add to the command's environment
       def environment
         option, library = option()
         found = { FOLDER => @folder }
@@ -42,7 +42,7 @@ module UringIO
         found
       end
 
-      # The counts of the agents of a process. It has one agent, or several in turn when it has replaced itself by exec.
+      # The counts of a process's agents. A process has one agent, and one more each time it replaces itself by exec.
       # @param ended [Float] by CLOCK_MONOTONIC, the time of the last sample
       # @return [Hash, nil] nil when there was none
       def of(pid, ended)
@@ -66,7 +66,7 @@ module UringIO
         false
       end
 
-      # Ruby takes RUBYOPT apart at spaces, so a path with one is found by RUBYLIB.
+      # Ruby splits RUBYOPT at spaces, so Ruby finds a path with a space by RUBYLIB.
       def option
         return ["-r#{PROGRAM}", nil] unless PROGRAM.match?(/\s/)
 

@@ -4,8 +4,8 @@ require "rbconfig"
 
 module UringIO
   class Profile
-    # The system calls in which a thread can wait, by their number on this processor (asm/unistd.h).
-    # /proc/PID/task/TID/syscall has the number of the one that a thread is in.
+    # The system calls in which a thread can wait, by their numbers on this processor (asm/unistd.h). We read the number
+    # of a thread's present call from /proc/PID/task/TID/syscall.
     module Calls
       X86_64 = {
         read: 0, write: 1, open: 2, poll: 7, pread64: 17, pwrite64: 18, readv: 19, writev: 20, select: 23, pause: 34,
@@ -17,7 +17,7 @@ module UringIO
         io_uring_enter: 426, epoll_pwait2: 441
       }.freeze
 
-      # Newer architectures have the numbers of asm-generic.
+      # Newer architectures use the numbers of asm-generic.
       GENERIC = {
         epoll_pwait: 22, fcntl: 25, flock: 32, openat: 56, read: 63, write: 64, readv: 65, writev: 66, pread64: 67,
         pwrite64: 68, preadv: 69, pwritev: 70, sendfile: 71, pselect6: 72, ppoll: 73, splice: 76, fsync: 82,

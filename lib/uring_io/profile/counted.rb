@@ -4,14 +4,14 @@ require_relative "waits"
 
 module UringIO
   class Profile
-    # The counts of the agents inside of all processes, in words: for the table and the page.
+    # The counts of all processes' agents, in words: for the table and the page.
     class Counted
       # A line of words about one kind of wait.
       Line = Data.define(:what, :words)
 
       # The most peers of fibers that the profile names.
       MOST = 8
-      # The profile leaves out the GVL and the garbage collector below that part of the time.
+      # The profile names the GVL and the garbage collector only from this share of the time on.
       WORTH_A_LINE = 0.005
       # Waits that can overlap with other waits.
       OUTSIDE = %w[socket pipe file child name].freeze
@@ -24,21 +24,23 @@ module UringIO
         @shares = shares
       end
 
-      # @return [Array<Line>] none when no agent was there
+      # @return [Array<Line>] empty when there was no agent
       def lines
         return [] if @agents.empty?
 
         [*gvl, *collector, *fibers, *schedulers]
       end
 
-      # @return [Float] how many fibers wait for the outside at the same time, while any does, at least; 0 when none did
+      # @return [Float] how many fibers wait at the same time for something outside of the process, on average, in the
+      #   time in which the whole process waits for such a thing; 0 when there was no such time
       def overlapping
         waits = waits().select { |wait| OUTSIDE.include?(wait[:kind]) }
         seconds = waits.sum { |wait| wait[:seconds] }
         outside = @shares.of(*OUTSIDE.map(&:to_sym))
         return 0.0 unless outside.positive?
 
-        # Fibers go on waiting while the thread computes, which is no time in which the program waits for the outside.
+        # Fibers also wait while the thread computes, and +outside+ does not have that time. So the quotient may be too
+        # large, and we limit it to the most fibers that waited at one time.
         [seconds / outside, @agents.sum { |agent| agent[:fibers][:at_most] }].min
       end
 

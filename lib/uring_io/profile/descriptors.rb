@@ -4,7 +4,7 @@ require_relative "sockets"
 
 module UringIO
   class Profile
-    # The kinds of the descriptors of a process, by /proc/PID/fd and /proc/PID/fdinfo, and the use of its memory.
+    # Tells the kinds of a process's descriptors, by /proc/PID/fd and /proc/PID/fdinfo, and reads its memory.
     class Descriptors
       # +kind+ is :socket, :pipe, :own_pipe (the process has both ends), :file, :event (eventfd, timerfd, signalfd,
       # inotify), :epoll, :ring or :terminal; +place+ is the path of a file. For a socket +socket+ is its End.
@@ -12,11 +12,11 @@ module UringIO
 
       ANONYMOUS = { "eventpoll" => :epoll, "io_uring" => :ring }.freeze
       UNKNOWN = Descriptor.new(:unknown, nil, nil)
-      # Of an epoll set's members.
+      # One member of an epoll set in /proc/PID/fdinfo.
       LINE = /^tfd:\s*(\d+) events:\s*(\h+)/
-      # The events in which somebody waits: IN, PRI, OUT and RDHUP.
+      # The events that a program can wait for: IN, PRI, OUT and RDHUP.
       WAITED_FOR = 0x2007
-      # Seconds for which is known whose a pipe is: a forked child may close an end.
+      # Seconds for which we remember whether the process has both ends of a pipe: a forked child may close one.
       PATIENCE = 0.5
       MOST_PIPES = 1024
       private_constant :PATIENCE, :MOST_PIPES, :ANONYMOUS, :UNKNOWN, :LINE, :WAITED_FOR
@@ -37,7 +37,7 @@ module UringIO
         UNKNOWN
       end
 
-      # @return [Array<Descriptor>] what is waited for in an epoll set
+      # @return [Array<Descriptor>] those that an epoll set waits for
       def members(epoll)
         File.foreach("/proc/#{@pid}/fdinfo/#{epoll}").filter_map do |line|
           found = LINE.match(line)
@@ -54,7 +54,7 @@ module UringIO
         []
       end
 
-      # @return [String, nil] so many bytes of the memory of the process; nil when they cannot be read
+      # @return [String, nil] +size+ bytes of the process's memory; nil when we cannot read them
       def memory(address, size)
         @memory ||= File.open("/proc/#{@pid}/mem", "rb")
         @memory.pread(size, address)
@@ -82,7 +82,7 @@ module UringIO
         own
       end
 
-      # The rights of the link are those of the descriptor.
+      # The permission bits of the link show whether the descriptor is open for writing.
       def writes?(number, link)
         File.readlink(path(number)) == link && File.lstat(path(number)).mode.anybits?(0o200)
       rescue SystemCallError

@@ -4,7 +4,7 @@ require "tmpdir"
 
 module UringIO
   class Profile
-    # Counts every system call of a program, by strace(1): in a pass of its own, as that makes the program slow.
+    # Counts every system call of a program by strace(1). That makes the program slow, so it is a run of its own.
     class Exact
       TRANSFERS = "reading and writing"
       # System calls by their purpose. All the rest count as OTHER.
@@ -25,7 +25,7 @@ module UringIO
                                       rt_sigprocmask rt_sigreturn sigaltstack set_robust_list rseq prctl]
       }.flat_map { |kind, names| names.map { |name| [name, kind] } }.to_h.freeze
       OTHER = "others"
-      # Of `strace -c`: % time, seconds, microseconds a call, calls, errors if there were any, name.
+      # A line of `strace -c`: % time, seconds, microseconds a call, calls, errors if there were any, name.
       LINE = /^\s*[\d.]+\s+[\d.]+\s+\d+\s+(?<count>\d+)\s+(?<errors>\d+\s+)?(?<name>\w+)$/
       NOT_THERE = "strace is not installed here, so system calls were not counted: `apt install strace`, " \
                   "`dnf install strace`"
@@ -35,21 +35,21 @@ module UringIO
 
       class << self
         # Runs a command once more, without its input and output.
-        # @param seconds [Float] that it took without strace
+        # @param seconds [Float] how long the command took without strace
         # @return [Hash] as in {Profile#to_h}
         def of_command(command, seconds)
           counted(seconds) { |strace, streams| Process.wait(Process.spawn(*strace, "--", *command, **streams)) }
         end
 
         # Looks at a process once more, for as long as before.
-        # @param ended [Proc] true ends it
+        # @param ended [Proc] is called over and over; true ends the pass
         # @return [Hash]
         def of_pid(pid, seconds, ended:)
           counted(seconds) do |strace, streams|
             strace = Process.spawn(*strace, "-p", pid.to_s, **streams)
             deadline = clock + seconds
             sleep 0.02 until (gone = Process.wait(strace, Process::WNOHANG)) || clock >= deadline || ended.call
-            # It lets the process go.
+            # SIGINT makes strace detach from the process.
             Process.kill(:INT, strace) && Process.wait(strace) unless gone
           end
         end
@@ -77,7 +77,7 @@ module UringIO
         def counted(seconds_without)
           Dir.mktmpdir("uring_io-profile") do |folder|
             start = clock
-            # The first run of the command has already shown its output.
+            # The first run of the command has already shown this output.
             yield(["strace", "-f", "-c", "-q", "-o", "#{folder}/calls"],
                   { in: File::NULL, out: File::NULL, err: "#{folder}/errors" })
             calls = File.exist?("#{folder}/calls") ? calls(File.read("#{folder}/calls")) : []

@@ -2,8 +2,8 @@
 
 module UringIO
   class Profile
-    # Adds the counts of an agent inside of a process to the samples from outside. The sums stay the same: the time of
-    # the garbage collector comes off the computing time, and a thread's wait for the GVL off its time asleep.
+    # Adds the counts of a process's agent to the samples from outside. The sums stay the same: we subtract the garbage
+    # collector's time from the computing time, and a thread's wait for the GVL from its time asleep.
     module Inside
       # The states that a wait for the GVL can look like from outside, the likeliest first.
       SEEN_AS = %w[gvl lock asleep other idle].freeze
@@ -27,7 +27,7 @@ module UringIO
 
         private
 
-        # The collector was timed by the clock: some of it may have been without a processor.
+        # The agent times the collector by the clock, so a part of that time may have been without a processor.
         def collected(process, seconds)
           ran, runnable = process.values_at(:computing, :runnable)
           ran.positive? ? [seconds * ran / (ran + runnable), ran].min : 0.0
@@ -41,7 +41,7 @@ module UringIO
               taken = [[missing, wait[:seconds]].min, 0.0].max
               missing -= taken
               wait[:seconds] -= taken
-              # It was a lock, then.
+              # The rest of this wait was for a lock.
               wait[:kind] = "lock" if kind == "gvl"
             end
           end

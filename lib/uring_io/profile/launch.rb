@@ -5,7 +5,7 @@ require_relative "recording"
 
 module UringIO
   class Profile
-    # A command that is started to be profiled. It gets the terminal's signals itself, and others are passed on to it.
+    # Starts a command and profiles it. The command gets the terminal's signals itself; this class passes others on.
     class Launch
       PASSED_ON = %w[HUP TERM USR1 USR2].freeze
       private_constant :PASSED_ON
@@ -16,19 +16,19 @@ module UringIO
       # @return [Integer] the command's exit status, or 128 and the number of the signal that ended it
       attr_reader :status
 
-      # @return [Array<Integer>] Rubies that the command has started, and that go on
+      # @return [Array<Integer>] pids of Rubies that the command has started and that still run
       attr_reader :left
 
-      # Runs the command, and returns when it has ended; the sampling stops after +seconds+.
+      # Runs the command, and returns when it has ended. The sampling stops after +seconds+.
       # @param command [Array<String>]
       # @param out [IO] for its standard output
-      # @param inside [Boolean] whether an agent is to count inside of the Rubies that it starts
+      # @param inside [Boolean] whether an agent counts inside of the Rubies that the command starts
       def initialize(command, seconds:, rate:, out:, inside: true)
         Recording.check(seconds, rate)
         @ended = nil
         agents = new_agents if inside
         passing_signals_on do
-          # Never by a shell: its words are whole.
+          # This form of spawn never uses a shell, so no word of the command is split.
           @pid = Process.spawn(agents&.environment || {}, [command.first, command.first], *command.drop(1), out:)
           pass_on(@early) if @early
           @profile = Profile.new(Recording.of_pid(@pid, seconds:, rate:, agents:, ended: method(:ended?)))
@@ -43,7 +43,7 @@ module UringIO
 
       private
 
-      # Without a folder for their files the agents do not count.
+      # Nil when we cannot make the folder for the agents' files: then there are no agents.
       def new_agents
         Agents.new
       rescue ArgumentError, SystemCallError
@@ -54,7 +54,7 @@ module UringIO
         @ended ||= Process.wait2(@pid, Process::WNOHANG)&.last
       end
 
-      # A terminal sends INT and QUIT to the command as well; without one they have come from elsewhere.
+      # A terminal sends INT and QUIT to the command as well. Without a terminal only this process gets them.
       def passing_signals_on
         before = PASSED_ON.to_h { |signal| [signal, trap(signal) { pass_on(signal) }] }
         terminal = terminal?
@@ -76,7 +76,7 @@ module UringIO
 
         Process.kill(signal, @pid)
       rescue Errno::ESRCH
-        # It has just ended.
+        # The command has just ended.
       end
     end
   end

@@ -7,15 +7,15 @@ require_relative "shares"
 
 module UringIO
   class Profile
-    # A profile as one HTML page that loads nothing: the verdict, a bar of the second, what each thread did and when,
+    # A profile as one HTML page that loads nothing. It has the verdict, a bar of the second, a timeline of each thread,
     # and the processes.
     class Page
       include HTML
 
-      # Of a timeline, in its own units; the browser stretches it.
+      # The size of a timeline, in its own units. The browser stretches it.
       WIDTH = 1000
       HEIGHT = 14
-      # Threads that are shown, those that ran most.
+      # The most threads that the page shows.
       THREADS = 40
       private_constant :WIDTH, :HEIGHT, :THREADS
 
@@ -37,7 +37,7 @@ module UringIO
 
       def title = processes.first ? processes.first[:command] : "nothing"
 
-      # Rows with their part of the time, the small ones together.
+      # Rows with their share of the time. The small ones are one row.
       def rows
         large, small = @shares.rows.partition { |row| row.seconds >= 0.002 * @shares.total }
         found = large.map { |row| { kind: row.kind, label: @shares.label(row), share: row.seconds / @shares.total } }
@@ -48,7 +48,7 @@ module UringIO
 
       def percent(share) = format("%.1f", share * 100)
 
-      # The threads that did most come first, Ruby's timer and the like last.
+      # The threads to show: those that ran most, or waited most for a processor, come first.
       def tracks
         all = processes.flat_map { |process| process[:threads].map { |thread| [process, thread] } }
         all.sort_by { |_, thread| -thread[:ran] - thread[:runnable] }.first(THREADS)

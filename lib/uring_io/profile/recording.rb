@@ -14,7 +14,7 @@ module UringIO
       private_constant :CALLS_FOR_COST, :RATES
 
       class << self
-        # @param ended [Proc] is called after each look; true ends it
+        # @param ended [Proc] is called after each look; true ends the recording
         # @param agents [Agents, nil] that count inside of the processes
         # @return [Hash]
         # @raise [Error]
@@ -55,7 +55,7 @@ module UringIO
           raise Error, "process #{pid} belongs to somebody else: profile it as its user, or as root"
         end
 
-        # Another process looks at this one, as a thread of this one would wait for the GVL itself.
+        # Another process looks at this one, because a thread of this one would itself wait for the GVL.
         def watched(options)
           watcher = Watcher.new(options)
           begin
@@ -79,7 +79,7 @@ module UringIO
           { version: VERSION, seconds: sampler.seconds, rate:, call_cost:, processes: }
         end
 
-        # Seconds that the shortest system call takes on this machine, beyond what Ruby takes to make it.
+        # Seconds that the shortest system call takes on this machine, without Ruby's part of it.
         def call_cost
           with = timed { CALLS_FOR_COST.times { Process.ppid } }
           without = timed { CALLS_FOR_COST.times { Process.pid } }

@@ -6,19 +6,19 @@ require_relative "waits"
 
 module UringIO
   class Profile
-    # Looks at a process, its threads and its children so many times a second, from outside.
+    # Looks at a process, its threads and its children from outside, at a steady rate.
     class Sampler
-      # The sampler looks for new threads and children at most that often, in seconds: reading folders of /proc costs
-      # more than looking at a thread.
+      # Seconds between two searches for new threads and children, at least: reading folders of /proc costs more than
+      # looking at a thread.
       SEARCH = 0.02
       private_constant :SEARCH
 
       GVL = Wait.new(:gvl)
-      # Seconds that a thread has the GVL for while others want it, and some more.
+      # Seconds for which a thread keeps the GVL while others want it, with a margin.
       TURN = 0.12
       private_constant :GVL, :TURN
 
-      # A process that is followed.
+      # A process that the sampler follows.
       class Followed
         attr_reader :account
 
@@ -43,8 +43,9 @@ module UringIO
           nil
         end
 
-        # Looks at every thread. False when none is left, or the process has ended and nobody has asked for its status.
-        # A thread that is gone did until its end mostly what it did before; on a busy machine that can be long ago.
+        # Looks at every thread. False when no thread is left, or the process has ended and nobody has asked for its
+        # status. A thread that has gone counts as asleep in its last wait since the last look. That may be long on a
+        # busy machine.
         def step(now, length, at)
           return false if @zombie
 
@@ -71,7 +72,7 @@ module UringIO
           task = @tasks[id] = Task.new(@pid, id)
           @account.visible &&= task.visible?
         rescue SystemCallError
-          # It has ended since the folder was read.
+          # The thread has ended since we read the folder.
         end
 
         def children(id)
@@ -80,7 +81,8 @@ module UringIO
           []
         end
 
-        # The kernel's counters of this process: read and write calls, and waits.
+        # Reads the kernel's counters of this process: its time in user mode and in the kernel, and its read and write
+        # calls.
         def count
           fields = File.read("/proc/#{@pid}/stat").rpartition(")").last.split
           @account.user, @account.system = fields.values_at(11, 12).map(&:to_i)
@@ -89,7 +91,7 @@ module UringIO
           @calls_before ||= counted
           @account.calls = counted - @calls_before
         rescue SystemCallError
-          # Another user's, or it ends.
+          # The process belongs to another user, or is ending.
         end
 
         def tick(task, now, length)
@@ -102,7 +104,7 @@ module UringIO
                             [length - task.ran - task.delayed, 0.0].max, wait, now - since, task.late, was)
         end
 
-        # Between two looks a running thread has mostly waited for the same as before.
+        # We assume that a running thread waited for the same thing as before, where it waited between two looks.
         def wait_of(task)
           look = task.look
           return @last[task.id] || Waits::OTHER unless look.call
@@ -114,8 +116,8 @@ module UringIO
           @last[task.id] = @waits.of(look.call, look.arguments)
         end
 
-        # A wait without a limit in futex(2) is one for the GVL while Ruby's timer gives time slices, if the thread had
-        # its last turn not longer ago than those before it take for theirs.
+        # While Ruby's timer gives time slices, a wait in futex(2) without a limit may be one for the GVL. It counts as
+        # one if the thread has slept no longer than a turn of the running thread and of each thread that slept less.
         def refined(ticks)
           return ticks unless ticks.any? { |tick| tick.wait == Waits::TURNS }
 
@@ -129,7 +131,7 @@ module UringIO
 
       # @param pid [Integer]
       # @param rate [Integer] looks a second
-      # @raise [SystemCallError] when there is no such process, or it may not be looked at
+      # @raise [SystemCallError] when there is no such process, or this one may not look at it
       def initialize(pid, rate:)
         @interval = 1.0 / rate
         @followed = { pid => Followed.new(pid) }
@@ -140,14 +142,14 @@ module UringIO
       # @return [Float] by CLOCK_MONOTONIC
       attr_reader :started
 
-      # Looks until the block, which is called after each look, says true or no process is left.
+      # Looks until no process is left, or until the block returns true. It calls the block after each look.
       def run
         due = @started
         until @followed.empty?
           now = clock
           due = [due + @interval, now].max
           sleep(due - now)
-          # First this: whoever asks for the status of a process ends what can be seen of it.
+          # Look before the block runs: it may reap the process, and then nothing of it is left to see.
           step
           ended = yield(clock - @started)
           step if ended
@@ -155,7 +157,7 @@ module UringIO
         end
       end
 
-      # @return [Array<Account>] of all processes that were seen, in the order in which they were
+      # @return [Array<Account>] of all processes that the sampler saw, by pid
       def accounts = (@ended + @followed.values).map(&:account).sort_by(&:pid)
 
       # @return [Float]
@@ -182,7 +184,7 @@ module UringIO
         (children - known).each do |pid|
           @followed[pid] = Followed.new(pid)
         rescue SystemCallError
-          # A child that ended at once.
+          # The child has already ended.
         end
       end
 

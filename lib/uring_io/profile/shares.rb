@@ -14,11 +14,11 @@ module UringIO
       #     # @return [Symbol] :computing, :system, :runnable, :socket, :pipe, :file, :child, :asleep, :gvl, :lock,
       #     #   :gc, :idle or :other
       #     attr_reader :kind
-      #     # @return [String, nil] who was waited for, for example "postgresql at 127.0.0.1:5432"
+      #     # @return [String, nil] the peer of a wait, for example "postgresql at 127.0.0.1:5432"
       #     attr_reader :peer
       #     # @return [Float]
       #     attr_reader :seconds
-      #     # @return [Float] the seconds of these in which the process did nothing else
+      #     # @return [Float] the part of these seconds in which the process did nothing else
       #     attr_reader :serial
       #   end
       Row = Data.define(:kind, :peer, :seconds, :serial)
@@ -31,8 +31,8 @@ module UringIO
       # @return [Array<Row>] the largest first
       attr_reader :rows
 
-      # Seconds that threads waited for the GVL, all threads added up: mostly while another one of their process ran, so
-      # these are not part of the wall time.
+      # Seconds for which threads waited for the GVL, all threads together. These are not part of the wall time, because
+      # another thread of the process mostly ran meanwhile.
       attr_reader :contention
 
       # @param recording [Hash] as of {Profile#to_h}
@@ -42,7 +42,7 @@ module UringIO
         @rows = (ran(processes) + waits(processes)).reject { |row| row.seconds.zero? }.sort_by { |row| -row.seconds }
       end
 
-      # Seconds of all processes; what one waited for another that was looked at counts once.
+      # Seconds of all processes. With several processes a wait for a child does not count, because the child does.
       def total = rows.sum(&:seconds)
 
       # Seconds in which the program was not idle.
@@ -51,13 +51,13 @@ module UringIO
       # Seconds of a kind.
       def of(*kinds) = rows.sum { |row| kinds.include?(row.kind) ? row.seconds : 0.0 }
 
-      # @return [Float] the part of the time in which threads wanted to run Ruby that they waited for the GVL instead
+      # @return [Float] of the time in which threads wanted to run Ruby, the part in which they waited for the GVL
       def gvl
         wanted = of(:computing, :system, :gc, :runnable) + contention
         wanted.positive? ? contention / wanted : 0.0
       end
 
-      # Seconds in which a process waited for one thing of the outside, and did nothing else.
+      # Seconds in which a process waited for one thing outside of it, and did nothing else.
       def serial = rows.sum(&:serial)
 
       # The largest row of a kind.
@@ -66,7 +66,7 @@ module UringIO
       # Words for a row.
       def label(row) = Shares.words(row.kind, row.peer)
 
-      # Words for what time was spent on.
+      # Words for one use of time.
       # @api private
       def self.words(kind, peer)
         case kind
@@ -84,7 +84,7 @@ module UringIO
 
       private
 
-      # Agents count it exactly, also for threads that have come and gone between two looks.
+      # Agents count this exactly, also for threads that began and ended between two looks.
       def contention_of(processes)
         inside, outside = processes.partition { |process| process[:agent] }
         inside.sum { |process| process[:agent][:gvl][:seconds] } + contention_seen(outside)

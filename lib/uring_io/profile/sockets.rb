@@ -4,12 +4,12 @@ require "socket"
 
 module UringIO
   class Profile
-    # Finds the peers of a process's sockets by their inodes. /proc/PID/net lists the sockets of the internet. It does
-    # not tell the other end of UNIX sockets, so we ask the kernel by netlink (sock_diag(7)).
+    # Finds the peers of a process's sockets by their inodes. /proc/PID/net lists internet sockets. It does not show the
+    # other end of UNIX sockets, so we ask the kernel by netlink (sock_diag(7)).
     class Sockets
-      # A socket. Its +role+ is :client (it connected), :accepted (it serves a client), :listening, or :other (a pair,
-      # or without a connection). +place+ is whom a client is connected to, and for the others the server's own address:
-      # "address:port" or a path; nil when it has none.
+      # A socket. Its +role+ is :client (it connected), :accepted (it serves a client), :listening, or :other (one of a
+      # pair, or not connected). +place+ is an "address:port" or a path: the peer's for a client, the server's own for
+      # the others, and nil when there is none.
       End = Data.define(:role, :place)
 
       # The usual server behind a port, or behind the name of a UNIX socket.
@@ -21,11 +21,11 @@ module UringIO
                 /memcached/ => "memcached", /docker/ => "docker" }.freeze
 
       LISTENING = "0A"
-      # A table of the kernel's is read again when an inode is not in it, but not more often than this, in seconds.
+      # Seconds between two reads of the kernel's tables, at least. We read them again when an inode is missing.
       PATIENCE = 0.05
       private_constant :LISTENING, :PATIENCE
 
-      # @return [String, nil] what is mostly behind +place+, an "address:port" or a path
+      # @return [String, nil] the service that usually is behind +place+, an "address:port" or a path
       def self.service(place)
         return PATHS.find { |pattern, _| pattern.match?(place) }&.last if place.start_with?("/", "@")
 
@@ -38,10 +38,10 @@ module UringIO
         @read_at = -Float::INFINITY
       end
 
-      # @return [End, nil] of the socket with +inode+; nil when the kernel tells nothing about it
+      # @return [End, nil] of the socket with +inode+; nil when the kernel does not list it
       def [](inode)
         found = @ends[inode]
-        # One without a peer may have connected since.
+        # A socket without a peer may have connected in the meantime.
         return found if found && found.role != :other
 
         read_again
@@ -119,7 +119,7 @@ module UringIO
                          :DONE, :ERROR, :LISTEN, :Found
 
         class << self
-          # @return [Hash{Integer => End}] by inode; empty where the kernel does not tell
+          # @return [Hash{Integer => End}] by inode; empty when the kernel does not answer
           def ends
             found = dump
             found.transform_values { |socket| unix_end(socket, found[socket.peer]) }
@@ -129,7 +129,7 @@ module UringIO
 
           private
 
-          # The accepting end has the name of the server; the connecting end mostly has no name.
+          # The accepting end has the name of the server. The connecting end usually has no name.
           def unix_end(socket, other)
             return End.new(:listening, socket.name) if socket.state == LISTEN
             return End.new(:accepted, socket.name) if socket.name
@@ -161,7 +161,7 @@ module UringIO
             :more
           end
 
-          # An abstract name begins with a zero, which is written as @.
+          # An abstract name begins with a zero byte, which we write as @.
           def path(bytes)
             bytes.sub(/\A\0/n, "@").delete_suffix("\0").force_encoding(Encoding::UTF_8).scrub
           end

@@ -10,7 +10,7 @@ module UringIO
       WIDTH = 80
       BAR = 18
       LABEL = 48
-      # Rows smaller than that part of the time are added up.
+      # The table adds up the rows below this share of the time.
       SMALL = 0.002
       BOLD = "\e[1m"
       PLAIN = "\e[0m"

@@ -2,16 +2,16 @@
 
 module UringIO
   class Profile
-    # One thread of a process, seen from outside: how long it was on a processor, and what it does now. The files of
-    # /proc stay open, as opening them costs more than a look.
+    # One thread of a process, seen from outside: how long it was on a processor, and what it does now. We keep its
+    # files of /proc open, because opening them costs more than a look.
     class Task
-      # A sample of a thread: +call+ is the number of the system call in which it sleeps, nil when it runs or when we
-      # may not read it; +arguments+ are those of the call.
+      # A sample of a thread. +call+ is the number of the system call in which the thread sleeps; nil when it runs, or
+      # when we may not read the number. +arguments+ are those of the call.
       Look = Data.define(:running, :call, :arguments)
 
       RUNNING = Look.new(true, nil, nil)
       UNSEEN = Look.new(false, nil, nil)
-      # Enough for a line of these files.
+      # Bytes to read: these files have one line each, which is shorter.
       LINE = 512
       private_constant :RUNNING, :UNSEEN, :LINE
 
@@ -20,7 +20,7 @@ module UringIO
       # Seconds on a processor and waiting for one, since the last {#step}.
       attr_reader :ran, :delayed
 
-      # Seconds before the last {#step} that were taken for sleep, and were a wait for a processor.
+      # Seconds before the last {#step} that we counted as sleep, although the thread waited for a processor.
       attr_reader :late
 
       # @raise [SystemCallError] when the thread is gone
@@ -38,17 +38,18 @@ module UringIO
         raise
       end
 
-      # Looks at the thread, for the first time since +length+ seconds; false when it is gone.
+      # Looks at the thread, +length+ seconds after the last look. False when the thread is gone.
       def step(length)
         cpu, delay, times = schedule
-        # Of a short run the kernel may count no time, where it takes off what a hypervisor took.
+        # A short run may leave +cpu+ as it is, because the kernel subtracts the time that a hypervisor took. It always
+        # raises +times+.
         moved = cpu != @cpu || times != @times
         @ran = [(cpu - @cpu) / 1e9, length].min
         take_delay((delay - @delay) / 1e9, length - @ran)
         @cpu = cpu
         @delay = delay
         @times = times
-        # A thread that has not run since it was seen asleep is in the same call.
+        # A thread that has not run since we saw it asleep is still in the same call.
         @look = current if moved || @look.call.nil?
         wait_for_processor(length) if @look.running && !moved
         @guessed = @look.running ? @guessed + length - @ran - @delayed : 0.0
@@ -67,7 +68,8 @@ module UringIO
 
       private
 
-      # The kernel adds a wait for a processor to its sum when it is over, so what was seen of it before is taken off.
+      # The kernel adds a wait for a processor to its sum when the wait is over. So we subtract the part of it that we
+      # have already counted.
       def take_delay(counted, most)
         counted, @ahead = [counted - @ahead, 0.0].max, [@ahead - counted, 0.0].max
         @delayed = [counted, most].min
@@ -96,7 +98,7 @@ module UringIO
         number, *words = @files[:call].pread(LINE, 0).split
         return RUNNING if number == "running"
 
-        # Outside of a system call a sleeping thread waits for memory, or was stopped.
+        # A thread that sleeps outside of a system call waits for memory, or is stopped.
         number.to_i.negative? ? UNSEEN : Look.new(false, number.to_i, words.first(5).map(&:hex))
       rescue SystemCallError
         UNSEEN

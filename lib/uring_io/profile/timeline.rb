@@ -2,19 +2,19 @@
 
 module UringIO
   class Profile
-    # The time of one thread as spans, in order. The thread does the same thing during a span.
+    # The time of one thread as spans, in order. During a span the thread does one thing.
     class Timeline
       # From +from+ to +to+, in seconds since the beginning, the thread did +kind+, for +peer+.
       Span = Struct.new(:from, :to, :kind, :peer)
 
-      # Spans of one thread that are kept; what comes later is left out.
+      # A timeline keeps this many spans, and leaves out later ones.
       MOST = 20_000
 
       def initialize
         @spans = []
       end
 
-      # Adds a tick that ended at +to+: it counts as what most of it was spent on.
+      # Adds a tick from +from+ to +to+. All of it counts as the thing that took most of it.
       def add(tick, from, to)
         kind, peer = foremost(tick)
         last = @spans.last

@@ -5,8 +5,8 @@ require_relative "shares"
 
 module UringIO
   class Profile
-    # A recording as Chrome's Trace Event JSON, which Perfetto and speedscope open: a track for each thread, on which
-    # each thing that it did begins and ends.
+    # A recording as Chrome's Trace Event JSON, which Perfetto and speedscope open. Each thread has a track, with a
+    # begin and an end for each of its spans.
     module Trace
       # @return [String]
       def self.of(recording)

@@ -17,21 +17,21 @@ module UringIO
       IDLE_BELOW = 0.02
       # Gains below this share are not worth a change.
       WORTH = 0.1
-      # With fewer samples than that, the verdict only repeats what they show.
+      # With fewer looks than this we give no verdict.
       LOOKS = 20
       private_constant :CLASSES, :IDLE_BELOW, :WORTH, :LOOKS
 
       # @return [Symbol] :idle, :asleep, :computing, :gc, :system, :processors, :gvl, :lock, :socket, :pipe, :file,
-      #   :child, :other, or :unknown when too little was seen
+      #   :child, :other, or :unknown when we saw too little
       attr_reader :kind
 
       # @return [Float] the share of the busy time that io_uring could save at most
       attr_reader :io_uring_at_most
 
-      # @return [Float] what is likely of that
+      # @return [Float] the share of the busy time that io_uring is likely to save
       attr_reader :io_uring_likely
 
-      # @return [Float] the share of the busy time that waits, one after the other, could save by overlapping
+      # @return [Float] the share of the busy time that overlapping could save at most, where waits follow one another
       attr_reader :overlap_at_most
 
       # @return [Array<String>]
@@ -60,7 +60,7 @@ module UringIO
         { kind: kind.to_s, worth_it: worth_it?, io_uring_at_most:, io_uring_likely:, overlap_at_most:, sentences: }
       end
 
-      # @return [String] a sentence a line
+      # @return [String] one sentence a line
       def to_s = sentences.join("\n")
 
       private
@@ -75,7 +75,7 @@ module UringIO
         CLASSES.fetch(sums.max_by(&:last).first)
       end
 
-      # One thread computes, and others would.
+      # Whether one thread computes while others want to.
       def fights_for_the_gvl?
         ran = @shares.of(:computing, :gc, :runnable, :gvl)
         ran > @busy / 2 && @shares.contention > @busy / 2
@@ -83,8 +83,8 @@ module UringIO
 
       def share(seconds) = @busy.positive? ? seconds / @busy : 0.0
 
-      # Reads and writes, which a ring submits without a call for each. The kernel does not count those of sockets that
-      # are made by recv(2) and send(2): our own scheduler does, and so does strace.
+      # The number of reads and writes: a ring needs no system call for each. The kernel's counters leave out recv(2)
+      # and send(2) on sockets. Our own scheduler counts those, and so does strace.
       def batched_calls
         counted = @recording.dig(:exact, :calls)&.select { |call| call[:kind] == Exact::TRANSFERS }
         return counted.sum { |call| call[:count] } if counted
@@ -168,7 +168,7 @@ module UringIO
           "another."
       end
 
-      # Whether fibers wait at the same time already: by half more than one after the other.
+      # Whether fibers already wait at the same time: more than 1.5 of them on average.
       def overlapped? = @overlapping > 1.5
 
       def overlapped

@@ -5,7 +5,7 @@ require_relative "descriptors"
 
 module UringIO
   class Profile
-    # The wait of a thread. +kind+ is one of KINDS; +peer+ says more, for example "postgresql at 127.0.0.1:5432".
+    # The wait of a thread. +kind+ is a key of WAITS; +peer+ says more, for example "postgresql at 127.0.0.1:5432".
     Wait = Data.define(:kind, :peer) do
       def initialize(kind:, peer: nil) = super
     end
@@ -17,32 +17,32 @@ module UringIO
       name: "the address of a name"
     }.freeze
 
-    # Finds out what a sleeping thread waits for, from the system call that it is in and the arguments of that.
+    # Finds out what a sleeping thread waits for, from its system call and the arguments of that call.
     class Waits
       # Calls whose first argument is the descriptor.
       BY_DESCRIPTOR = %i[read readv write writev recvfrom recvmsg recvmmsg sendto sendmsg sendmmsg connect preadv
                          preadv2 pwritev pwritev2 pread64 pwrite64 splice].freeze
       ON_FILES = %i[fsync fdatasync sync_file_range openat open copy_file_range].freeze
       ASLEEP = Wait.new(:asleep)
-      # A pair, or one whose peer the kernel does not tell (yet).
+      # One socket of a pair, or a socket whose peer the kernel does not list (yet).
       UNCONNECTED = Wait.new(:socket, "a socket without an address")
       # Ruby's timer thread waits for other threads of the process, and nobody waits for it.
       TIMER = Wait.new(:idle, "Ruby's timer")
       LOCK = Wait.new(:lock)
       OTHER = Wait.new(:other)
       IDLE = Wait.new(:idle)
-      # A process that waits for itself, as the first one of a server does between two signals.
+      # A process that waits for itself, as the master process of a server does between two signals.
       OWN_PIPE = Wait.new(:idle, "until it wakes itself by a pipe")
       BY_NAME = { nanosleep: ASLEEP, clock_nanosleep: ASLEEP, restart_syscall: ASLEEP, pause: IDLE,
                   rt_sigsuspend: IDLE, rt_sigtimedwait: IDLE, wait4: Wait.new(:child),
                   waitid: Wait.new(:child), flock: Wait.new(:lock, "a lock of a file"),
                   fcntl: Wait.new(:lock, "a lock of a file") }.freeze
-      # Ruby's timer thread (CRuby's thread_pthread.c) wakes up after this, in milliseconds, while threads take turns at
-      # the GVL.
+      # While threads take turns at the GVL, Ruby's timer thread (CRuby's thread_pthread.c) wakes up after this many
+      # milliseconds.
       TIME_SLICE = 10
       TURNS = Wait.new(:idle, "Ruby's timer, while threads take turns at the GVL")
       POLLFD = 8
-      # More descriptors than that are not looked at.
+      # We look at no more descriptors than this.
       MOST = 1024
       private_constant :BY_DESCRIPTOR, :ON_FILES, :ASLEEP, :OWN_PIPE, :BY_NAME, :TIME_SLICE, :POLLFD, :MOST
 
@@ -51,7 +51,7 @@ module UringIO
       end
 
       # @param call [Integer] the number of the system call
-      # @param arguments [Array<Integer>] the first five of it
+      # @param arguments [Array<Integer>] the first five arguments of the call
       # @return [Wait]
       def of(call, arguments)
         name = Calls::NAMES[call]
@@ -94,7 +94,7 @@ module UringIO
         found.any? { |one| server?(one) } ? idle(found) : ordinary(found.first)
       end
 
-      # The wait for a server outside of this process, if this process is the client of one.
+      # The wait for a peer of which this process is a client, if there is one.
       def first_peer(found)
         client = found.find { |one| one.socket&.role == :client }
         client && Wait.new(:socket, peer(client.socket.place))
@@ -114,7 +114,7 @@ module UringIO
         end
       end
 
-      # A server between two requests: in accept, or in its loop.
+      # The wait of a server between two requests: in accept, or in its loop.
       def idle(found)
         place = found.filter_map { |one| one.socket&.place if server?(one) }.first
         place ? Wait.new(:idle, "for clients of #{place}") : IDLE
@@ -125,8 +125,8 @@ module UringIO
         service ? "#{service} at #{place}" : place
       end
 
-      # A thread in an event loop waits for all that is in its set. In the set of Ruby's own timer thread nothing comes
-      # from outside of the process.
+      # A thread in an epoll loop waits for everything in its set. The set of Ruby's own timer thread has nothing from
+      # outside of the process.
       def loop_of(epoll, milliseconds)
         found = @descriptors.members(epoll).reject { |one| %i[event epoll].include?(one.kind) }
         return several(found, endless: milliseconds.nil?) if found.any?
@@ -134,7 +134,7 @@ module UringIO
         milliseconds == TIME_SLICE ? TURNS : TIMER
       end
 
-      # The kernel does not tell what the operations of a ring wait for, so any connection may be it.
+      # The kernel does not show what the operations of a ring wait for. It may be any connection of the process.
       def ring
         several(@descriptors.all.select { |one| one.kind == :socket && one.socket&.role != :other }, endless: false)
       end

@@ -5,34 +5,34 @@ require "tempfile"
 
 module UringIO
   class Profile
-    # A process beside this one that looks at it: +uring_io profile --json --pid+.
+    # A child process that profiles this one: +uring_io profile --json --pid+.
     class Watcher
-      # The number of a descriptor on which it says that it looks.
+      # The variable with the number of a descriptor. The watcher closes that descriptor when it is ready to look.
       READY = "URING_IO_PROFILE_READY"
 
-      # Tells whoever started this process, if it is such a one, that the looking begins.
+      # In a watcher, tells the parent that it is ready to look. Does nothing in other processes.
       def self.say_ready
         number = ENV.delete(READY) or return
 
         IO.new(Integer(number, 10), "w").close
       rescue ArgumentError, SystemCallError
-        # The variable has come from somewhere else.
+        # The variable is not from a Watcher.
       end
 
       def initialize(options)
         program = File.expand_path("../../../exe/uring_io", __dir__)
         ready, told = IO.pipe
-        # A file, as a thread that reads a pipe would be seen waiting.
+        # A file, because the profile would show a thread that waits for a pipe.
         @output = Tempfile.new("uring_io-profile")
         @pid = Process.spawn({ READY => told.fileno.to_s }, RbConfig.ruby, program, "profile", *options,
                              out: @output, told => told, in: File::NULL)
         told.close
-        # Its end is as good: then it has said on its standard error what is wrong.
+        # Returns when the watcher is ready, or has ended. If it has ended, it has printed the reason on standard error.
         ready.read(1)
         ready.close
       end
 
-      # @return [String] what it has printed
+      # @return [String] the output of the watcher
       def stop
         interrupt
         Process.wait(@pid)
@@ -46,7 +46,7 @@ module UringIO
       def interrupt
         Process.kill(:INT, @pid)
       rescue Errno::ESRCH
-        # It has ended before: after the seconds that were given.
+        # The watcher has already ended, for example after its --seconds.
       end
     end
   end

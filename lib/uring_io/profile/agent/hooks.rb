@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# Counts what fibers wait for: the hooks of whatever scheduler is set are wrapped. Native: .enter, .leave, .scheduler
-# and .stats (ext/uring_io_agent).
+# Counts what fibers wait for, by wrapping the hooks of any scheduler that the program sets. The methods .enter, .leave,
+# .scheduler and .stats are native (ext/uring_io_agent).
 module UringIOProfileAgent
-  # A module that is prepended to a scheduler's class.
+  # A module to prepend to a scheduler's class.
   class Hooks < Module
-    # The kinds of waits (ext/uring_io_agent/src/waits.rs): for an IO, asleep, for a lock, a child, a name.
+    # The numbers of the kinds of waits (ext/uring_io_agent/src/waits.rs).
     ON_IO = 1
     KINDS = { kernel_sleep: 5, block: 6, process_wait: 7, address_resolve: 10, blocking_operation_wait: 8 }.freeze
     IOS = %i[io_wait io_read io_write io_pread io_pwrite].freeze
@@ -23,7 +23,7 @@ module UringIOProfileAgent
 
     private
 
-    # The name of the method stays: our own scheduler looks at who has called it.
+    # The method keeps its name, because our own scheduler looks for its caller by the names of the frames.
     def wrap(name, parameters, entered, counted)
       left = "::UringIOProfileAgent.leave(waiting)"
       left = "::UringIOProfileAgent.ask(self) if #{left}" if counted
@@ -53,7 +53,7 @@ module UringIOProfileAgent
     end
   end
 
-  # Fiber.set_scheduler, as the program calls it.
+  # Prepended to Fiber's singleton class, so that we see each scheduler that the program sets.
   module Setting
     def set_scheduler(scheduler) # rubocop:disable Naming/AccessorMethodName
       UringIOProfileAgent.watch(scheduler)
@@ -62,7 +62,7 @@ module UringIOProfileAgent
   end
 
   class << self
-    # Wraps the hooks of this scheduler's class, unless they are.
+    # Wraps the hooks of this scheduler's class, unless they are wrapped already.
     def watch(scheduler)
       return if scheduler.nil?
 
@@ -72,7 +72,7 @@ module UringIOProfileAgent
 
       found.prepend(Hooks.new(found, found.ancestors.any? { |one| one.name == "UringIO::Scheduler" }))
     rescue StandardError
-      # A class that cannot be changed: its fibers are not told apart.
+      # Nothing can be prepended to this class, so we do not count the waits of its fibers.
     end
 
     # Asks a scheduler of ours for its numbers.
@@ -81,7 +81,7 @@ module UringIOProfileAgent
       seconds = counted.values_at(:waiting_seconds, :running_seconds).map { |time| (time * 1e9).to_i }
       stats(*counted.values_at(:enters, :submissions, :completions, :direct_calls, :switches), *seconds)
     rescue StandardError
-      # It is closed.
+      # The scheduler is closed.
     end
   end
 
