@@ -7,26 +7,26 @@ require_relative "trace/snapshot"
 module UringIO
   # A record of what the fibers of this process did, and when. UringIO.trace makes one.
   class Trace
-    # Autoloaded, as they need JSON and ERB, which most programs do not use.
+    # These are autoloaded because they need JSON and ERB, which most programs do not use.
     autoload :Chrome, File.join(__dir__, "trace/chrome")
     autoload :Page, File.join(__dir__, "trace/page")
     autoload :Picture, File.join(__dir__, "trace/picture")
     autoload :Scene, File.join(__dir__, "trace/scene")
 
-    # How many records, the latest ones, a trace keeps of each scheduler, selector and ring. A record takes 40 bytes.
+    # A trace keeps this many records of each scheduler, selector and ring: the latest ones. A record takes 40 bytes.
     MOST = 1 << 18
     private_constant :MOST, :Chrome, :Page, :Picture, :Reading, :Scene
 
     class << self
       # Begins to record.
-      # @raise [Error] while another trace records
+      # @raise [Error] when another trace already records
       # @api private
       def begin(most = MOST)
         raise Error, "another trace records already: end it first, or unset URING_IO_TRACE" unless begin_recording(most)
       end
 
-      # Records until this process ends, and then writes the file. A forked child writes a file of its own, with the
-      # number of the child in its name.
+      # Records until this process ends, and then writes the file. A forked child writes a file of its own, with its pid
+      # in the name.
       # @api private
       def follow(path)
         self.begin
@@ -35,7 +35,7 @@ module UringIO
         at_exit { finish(Process.pid == owner ? path : path.sub(/(\.\w+)?\z/) { "-#{Process.pid}#{_1}" }) }
       end
 
-      # Ends to record.
+      # Ends the recording.
       # @return [Trace]
       # @api private
       def end = new(end_recording)
@@ -50,7 +50,7 @@ module UringIO
       end
     end
 
-    # @param recordings [Array] of each engine the backend, the number of dropped records, names and records
+    # @param recordings [Array] for each engine: the backend, the number of dropped records, names, and records
     # @api private
     def initialize(recordings)
       @engines = recordings.map { |recording| Reading.new(*recording) }.select(&:used?)
@@ -60,20 +60,20 @@ module UringIO
     # @api private
     attr_reader :engines
 
-    # @return [Integer] how many records are missing at the beginning, because there was no room for them
+    # @return [Integer] how many of the first records are missing, because later ones took their room
     def gone = engines.sum(&:gone)
 
-    # @return [String] Chrome's Trace Event JSON, for Perfetto: a track for each fiber and each ring, with flows from
-    #   the begin of an operation to its end
+    # @return [String] Chrome's Trace Event JSON, for Perfetto: a track for each fiber and each ring, with an arrow from
+    #   the beginning of each operation to its end
     def to_json(*) = Chrome.json(self)
 
-    # @return [String] one page that loads nothing: what kept others waiting, and lanes of fibers over time
+    # @return [String] one page that loads nothing: the runs that kept others waiting, and lanes of fibers over time
     def html = Page.new(self).to_s
 
-    # @return [String] a picture of the whole, as SVG
+    # @return [String] a picture of the whole trace, as SVG
     def svg = Picture.new(Scene.new(self)).to_s
 
-    # @param path [String] of a page when it ends in .html, of a picture when it ends in .svg, and of JSON otherwise
+    # @param path [String] of the file: a page if it ends in .html, a picture if it ends in .svg, otherwise JSON
     # @return [Trace] itself
     def write(path)
       text = case File.extname(path)
@@ -91,14 +91,14 @@ module UringIO
     end
   end
 
-  # Records all schedulers, selectors and rings while the block runs: when each fiber waits, for what, and when it runs;
+  # Records all schedulers, selectors and rings while the block runs: when each fiber runs, when it waits and for what,
   # the operations that go to the kernel, and the completions that come back.
   #
   #   UringIO.trace("trace.json") { UringIO.run { work } }
   #
-  # @param path [String, nil] of a file; Trace#write writes it at the end, also when the block raises
+  # @param path [String, nil] of a file, which Trace#write writes at the end, also when the block raises
   # @return [Trace]
-  # @raise [Error] while another trace records, as it does with URING_IO_TRACE
+  # @raise [Error] when another trace already records, as it does with URING_IO_TRACE
   def self.trace(path = nil)
     raise ArgumentError, "UringIO.trace needs a block" unless block_given?
 

@@ -4,10 +4,10 @@ require "json"
 
 module UringIO
   class Trace
-    # A trace as Chrome's Trace Event JSON. Each engine is a process of it: a track for each fiber, and track 0 for what
-    # goes through the ring.
+    # A trace as Chrome's Trace Event JSON. Each engine is a process there. It has a track for each fiber, and track 0
+    # for the ring.
     module Chrome
-      # A wait for Ruby's lock that is not worth a slice, in nanoseconds.
+      # Nanoseconds. A wait for Ruby's lock that is not longer gets no slice.
       SHORT = 5_000
       PURPOSES = { "block" => "waits to be unblocked", "sleep" => "sleeps", "turn" => "lets others run",
                    "run" => "runs the others" }.freeze
@@ -79,7 +79,7 @@ module UringIO
             engine.operations.each_with_index.flat_map { |it, index| flow(pid, it, index) }
         end
 
-        # From the fiber to the ring, where the completion is.
+        # An arrow from the fiber, where the operation begins, to the ring, where its completion is.
         def flow(pid, operation, index)
           return [] unless operation.to && operation.fiber
 

@@ -4,8 +4,9 @@ require_relative "words"
 
 module UringIO
   class Trace
-    # A trace as the numbers that page.js draws: rows of numbers one after the other, instants as the nanoseconds since
-    # the row before, words by their number in a list. The largest trace is some megabytes so.
+    # A trace as the numbers that page.js draws. The rows of numbers follow each other in one array. An instant is given
+    # as the nanoseconds since the instant of the row before, and a word as its number in a list. So the largest trace
+    # takes a few megabytes.
     class Columns
       KINDS = Words::KINDS.keys.each_with_index.to_h.freeze
       private_constant :KINDS
@@ -35,7 +36,7 @@ module UringIO
           collections: rows(order.collections) { |from, to| [from, to - from] } }
       end
 
-      # The block tells the numbers of each, an instant first.
+      # All rows as one array. The block returns the numbers of a row, with an instant first.
       def rows(all)
         last = @scene.start
         all.flat_map do |one|
@@ -48,8 +49,14 @@ module UringIO
 
       def outer(fiber) = fiber.waits.select { |wait| wait.depth.zero? }
 
-      # From when, how long, its kind, after how long it was ready (-1: nobody knows), what for, and of a single
-      # operation how many bytes and its result; then which fiber ran longest while this one was ready.
+      # The numbers of a wait:
+      #
+      # - when it began, how long it took, and its kind;
+      # - after how long the fiber was ready (-1: not known);
+      # - the words for it;
+      # - the bytes and the result, if it has a single operation;
+      # - which fiber ran longest while this one was ready (0: none);
+      # - 1 if the wait had not ended.
       def wait(fiber, wait, order)
         ready = order.ready(wait)
         operation = wait.operations.first if wait.operations.one?

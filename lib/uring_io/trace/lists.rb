@@ -6,17 +6,18 @@ require_relative "words"
 module UringIO
   class Trace
     # The longest runs, the longest waits and the longest delays of a trace, each as a sentence. Fibers with the same
-    # block that did the same share a row: the longest stands for them.
+    # block that did the same thing share a row, which shows the longest one.
     class Lists
-      # +alike+ says how often it was, and for how long in all. +engine+ is an index, and +fiber+ a number.
+      # +alike+ says how many like it there were, and how long they took in all. +engine+ is an index, and +fiber+ a
+      # number.
       Row = Struct.new(:engine, :fiber, :from, :to, :took, :sentence, :alike)
       Found = Struct.new(:engine, :fiber, :from, :to, :took, :what)
 
-      # Rows of a list.
+      # The most rows of a list.
       MOST = 5
-      # What is shorter keeps nobody waiting.
+      # Nanoseconds. A shorter run does not keep others waiting.
       LONG = 1_000_000
-      # Waits that somebody looks for. The others let others run, or run them.
+      # The purposes of the waits that belong into the list. In any other wait the fiber lets others run, or runs them.
       REASONS = ["", "block", "sleep"].freeze
       ADVICE = "Long work lets others run when it calls sleep(0) now and then, or when a thread or process does it."
       private_constant :Found, :MOST, :LONG, :REASONS, :ADVICE
@@ -26,28 +27,28 @@ module UringIO
         @orders = orders
       end
 
-      # @return [Array<Row>] runs without a pause
+      # @return [Array<Row>] the longest runs without a pause
       def runs
         @runs ||= longest(each_order { |order, engine| order.runs.map { |run| found_run(run, engine) } }) do |found|
           run_sentence(found)
         end
       end
 
-      # @return [Array<Row>] waits for the kernel, for others and for time
+      # @return [Array<Row>] the longest waits: for the kernel, for other fibers and for time
       def waits
         @waits ||= longest(each_wait { |wait| wait.from if REASONS.include?(wait.purpose) }) do |found|
           wait_sentence(found)
         end
       end
 
-      # @return [Array<Row>] times in which a fiber was ready and did not run
+      # @return [Array<Row>] the longest times for which a fiber was ready and did not run
       def delays
         @delays ||= longest(each_wait { |wait, order| order.ready(wait) unless wait.purpose == "run" }) do |found|
           delay_sentence(found)
         end
       end
 
-      # @return [Array<String>] what kept others waiting, or that nothing did
+      # @return [Array<String>] the runs that kept others waiting, or a sentence that says that none did
       def verdict
         sentences = runs.filter_map { |row| row.sentence if row.took >= LONG && held(row).any? }.first(3)
         return [*sentences, ADVICE] if sentences.any?
@@ -63,7 +64,7 @@ module UringIO
 
       def found_run(run, engine) = Found.new(engine, run.fiber, run.from, run.to, run.took, run)
 
-      # The waits for which the block tells when that began, which counts.
+      # The waits for which the block returns an instant. They count from that instant on.
       def each_wait
         each_order do |order, engine|
           order.waits.filter_map do |fiber, wait|
@@ -81,10 +82,10 @@ module UringIO
         end
       end
 
-      # The block of a fiber, or the fiber itself where that is not known.
+      # The place of a fiber's block, or the fiber's number when the place is not known.
       def block(fiber) = fiber.name.empty? ? fiber.number : fiber.name
 
-      # What makes two waits of the same block the same: the operations, whoever the peer is.
+      # Two waits of the same block are alike when their purpose and their operations are, whatever the peer is.
       def words(what)
         what.is_a?(Order::Run) ? nil : [what.purpose, *what.operations.map(&:name)]
       end
@@ -122,7 +123,7 @@ module UringIO
         "#{parts.compact.join('; ')}."
       end
 
-      # When the wait was over, as far as the scheduler knew.
+      # When the scheduler knew that the wait was over, in words.
       def answer(found)
         wait = found.what
         order = @orders[found.engine]
@@ -150,7 +151,7 @@ module UringIO
         " or before (nobody looked while #{name} ran for #{length})"
       end
 
-      # How long it took from then, and why.
+      # How long it took from then until the fiber ran, and why, in words.
       def ran(found)
         wait = found.what
         ready = @orders[found.engine].ready(wait)

@@ -2,23 +2,24 @@
 
 module UringIO
   class Trace
-    # Who ran when, in one engine: only one fiber at a time does. From that follows who kept whom waiting.
+    # Which fiber of one engine ran when. Only one of them runs at a time, so this tells which fiber kept another one
+    # waiting.
     class Order
       Run = Struct.new(:fiber, :from, :to) do
         def took = to - from
       end
-      # How much one fiber had of the time in which another one was ready.
+      # How long one fiber ran while another one was ready.
       Cause = Struct.new(:fiber, :took)
 
-      # A run that is shorter hides nothing that anybody would notice.
+      # Nanoseconds. A shorter run hides completions for a time that nobody notices.
       LONG = 1_000_000
-      # Runs that we look at for who kept a fiber waiting: many become ready together, and a page asks for each.
+      # How many runs +main_cause+ looks at. A page asks it about every wait, and many fibers become ready together.
       LOOKED_AT = 200
       private_constant :LONG, :LOOKED_AT
 
       # @return [Array<Run>]
       attr_reader :runs
-      # @return [Array<Array(Reading::Fiber, Reading::Wait)>] those of fibers that are in nothing else's wait
+      # @return [Array<Array(Reading::Fiber, Reading::Wait)>] the waits that are not inside of another wait
       attr_reader :waits
       # @return [Array<Array(Integer, Integer)>] collections of garbage
       attr_reader :collections
@@ -28,7 +29,7 @@ module UringIO
         @runs = reading.fibers.flat_map { |fiber| fiber.runs.map { |from, to| Run.new(fiber, from, to) } }
         @runs.sort_by!(&:from)
         @enters = reading.enters
-        # A polling thread of the kernel takes submissions without a call.
+        # False when a polling thread of the kernel takes the submissions without a call.
         @submits = reading.backend == :io_uring && @enters.any? { |enter| enter.submissions.positive? }
         @collections = reading.collections
         @waits = reading.fibers.flat_map do |fiber|
@@ -36,7 +37,7 @@ module UringIO
         end
       end
 
-      # @return [Integer, nil] when a fiber could go on, as far as the scheduler knew; nil when that is not recorded
+      # @return [Integer, nil] when the scheduler knew that the fiber could go on; nil when the records do not tell
       def ready(wait)
         return wait.woken if wait.woken && wait.woken <= wait.to
         return wait.from if wait.purpose == "turn"
@@ -45,7 +46,7 @@ module UringIO
         wait.operations.filter_map { |operation| operation.to if operation.to && operation.to <= wait.to }.max
       end
 
-      # @return [Array<Cause>] who ran while this fiber was ready, the longest first
+      # @return [Array<Cause>] the fibers that ran while this one was ready, the longest first
       def causes(fiber, wait)
         ready = ready(wait) or return []
         causes = Hash.new(0).compare_by_identity
@@ -55,7 +56,8 @@ module UringIO
         causes.map { |other, length| Cause.new(other, length) }.sort_by { |cause| -cause.took }
       end
 
-      # Of them the one with the longest run; without sums, as a page asks this of each wait.
+      # The fiber among those with the longest single run. Unlike +causes+ this adds up no runs, because a page asks it
+      # about each wait.
       # @return [Reading::Fiber, nil]
       def main_cause(fiber, wait)
         ready = ready(wait)
@@ -75,8 +77,8 @@ module UringIO
         longest
       end
 
-      # Fibers that waited all through this run, and could go on by its end, or right after it: the kernel hands a few
-      # completions over at a time, so that the first look does not find all that was ready.
+      # Fibers that waited all through this run and could go on at its end, or right after it. The kernel hands over a
+      # few completions at a time, so the first look after a run does not find all of them.
       # @return [Array<Reading::Fiber>]
       def held(run)
         @waits.filter_map do |fiber, wait|
@@ -87,7 +89,7 @@ module UringIO
         end.uniq
       end
 
-      # The run that kept the scheduler from seeing sooner that this wait was over.
+      # The run without which the scheduler could have seen sooner that this wait was over.
       # @return [Run, nil]
       def hiding(fiber, wait)
         ready = ready(wait) or return
@@ -98,7 +100,8 @@ module UringIO
         longest if longest && longest.took * 10 > ready - wait.from
       end
 
-      # Whether the operations of this wait were in the queue only, and not with the kernel, until this run had ended.
+      # Whether the operations of this wait were still in the ring's queue until this run had ended, so that the kernel
+      # did not have them yet.
       def queued?(wait, run)
         from = wait.operations.map(&:from).min
         return false unless @submits && from
@@ -112,7 +115,7 @@ module UringIO
         true
       end
 
-      # The longest time that another thread had Ruby's lock while this fiber was ready.
+      # The longest time for which another thread had Ruby's lock while this fiber was ready.
       # @return [Integer]
       def locked(wait)
         ready = ready(wait) or return 0

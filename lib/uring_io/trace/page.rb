@@ -9,14 +9,14 @@ require_relative "words"
 
 module UringIO
   class Trace
-    # A trace as one HTML page that loads nothing: what kept others waiting, in sentences, and a picture to look into.
-    # The lists and a picture of the whole are there without JavaScript; page.js draws the other one.
+    # A trace as one HTML page that loads nothing. It has sentences about the runs that kept others waiting, and a
+    # picture to zoom into, which page.js draws. Without JavaScript it has the lists and a picture of the whole trace.
     class Page
       include HTML
 
-      # Nothing of it may be changed by what a program names, and nothing can be loaded.
+      # The browser loads nothing from elsewhere, whatever names are in the trace.
       POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-      # In the legend: a class of the style sheet each, and what it is.
+      # Entries of the legend: a class of the style sheet, and its meaning.
       RUNNING = [:running, "runs: it has the thread, and no other fiber of this thread can run"].freeze
       KERNEL = [[:system, "in the kernel: one call, which hands submissions over, waits, and brings completions"],
                 [:gvl, "waits for Ruby's lock, which another thread has"]].freeze
@@ -59,7 +59,8 @@ module UringIO
           @lists.delays]]
       end
 
-      # When it was, as in the picture, and on which of several schedulers; how often, and how long in all.
+      # When it was, by the time of the picture, and on which engine if there are several. Then how many like it there
+      # were, and how long they took in all.
       def about(row)
         on = ", on #{engines[row.engine]}" if engines.size > 1
         ["At #{Words.duration(row.from - @scene.start)}#{on}", row.alike].compact.join(". ")

@@ -4,10 +4,10 @@ require "socket"
 
 module UringIO
   class Trace
-    # The names of a recording in words: what descriptors are, and what fibers wait for.
+    # The names of a recording in words: the kinds of descriptors, and the reasons of waits.
     module Peers
       class << self
-        # @param names [Array<String>] of recorder/mod.rs
+        # @param names [Array<String>] as recorder/mod.rs writes them
         # @return [Array<String>]
         def names(names)
           names.map do |name|

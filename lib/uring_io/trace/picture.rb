@@ -6,26 +6,26 @@ require_relative "words"
 
 module UringIO
   class Trace
-    # A trace as one SVG: the whole of it, a lane for each fiber, and the ring below. In a page it is what paper shows.
+    # A whole trace as one SVG: a lane for each fiber, and the ring below. A page shows it on paper.
     class Picture
       include HTML
 
-      # Columns of a lane, each a unit wide, to the right of the names.
+      # The columns of a lane, each one unit wide. They are to the right of the names.
       WIDTH = 720
       LEFT = 170
       RIGHT = 20
       LANE = 18
-      # Of a run, of readiness and of a wait.
+      # The heights of a bar: of a run, of a ready fiber, and (LOW) of a wait.
       HEIGHTS = { running: 13, system: 13, runnable: 9 }.freeze
       LOW = 5
-      # Lanes that are drawn: those of the fibers that ran most.
+      # The most lanes that a picture has: those of the fibers that ran most.
       MOST = 40
       PAD = 6
       STYLE = File.expand_path("picture.css", __dir__)
       private_constant :WIDTH, :LEFT, :RIGHT, :LANE, :HEIGHTS, :LOW, :MOST, :PAD, :STYLE
 
       # @param scene [Scene]
-      # @param alone [Boolean] whether it is a file of its own, and not part of a page
+      # @param alone [Boolean] whether the picture is a file of its own, and not part of a page
       def initialize(scene, alone: true)
         @scene = scene
         @alone = alone
@@ -60,7 +60,7 @@ module UringIO
         %(<text x="#{x.round(1)}" y="#{y.round(1)}" #{attributes.join(' ')}>#{h(words)}</text>)
       end
 
-      # Between four and nine lines, at round numbers.
+      # Four to nine lines, at round numbers.
       def axis
         rough = @scene.length / 8.0
         unit = 10**Math.log10(rough).floor
@@ -113,7 +113,8 @@ module UringIO
         fill(cells, ready, wait.to, :runnable) if ready
       end
 
-      # The one that is longest in a column stays there, or else the later one.
+      # Fills columns with the colour of a kind. Less than half a column does not replace another kind; otherwise the
+      # later kind wins.
       def fill(cells, from, to, kind)
         first, last = [from, to].map { |at| (at - @scene.start) * @scale }
         return if last - first < 0.5 && cells[[first.to_i, WIDTH - 1].min]
@@ -140,7 +141,7 @@ module UringIO
         %(<path class="#{kind}" d="#{path}"/>)
       end
 
-      # As high as is the part of a column in which the fiber ran.
+      # The bars of a fiber's runs. Each is as high as the share of its column in which the fiber ran.
       def ran(fiber)
         columns = shares(fiber.runs)
         path = columns.each_with_index.chunk_while { |(a, _), (b, _)| a == b }.filter_map do |run|
@@ -183,7 +184,7 @@ module UringIO
         @y += height + 6
       end
 
-      # The largest number of each column.
+      # A curve of how many operations are in flight: the largest number in each column.
       def curve(depths, most, height)
         columns = Array.new(WIDTH + 1, 0)
         depths.each_cons(2) { |(from, depth), (to, _)| raise_to(columns, from, to, depth) }

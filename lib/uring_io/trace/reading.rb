@@ -4,22 +4,22 @@ require_relative "peers"
 
 module UringIO
   class Trace
-    # What the records of one engine tell: fibers, each with what it waited for and when it ran, and what went through
-    # the ring. Instants are nanoseconds since the first recording of the process.
+    # Reads the records of one engine: its fibers, each with its runs and waits, and the traffic of its ring. Instants
+    # are nanoseconds since the first recording of the process.
     class Reading
-      # A fiber. +number+ counts in the order in which they were seen, +name+ says where its block is. +collections+ are
-      # those of garbage while it ran.
+      # A fiber. +number+ counts the fibers in the order in which they appear, and +name+ says where the block is.
+      # +collections+ are the collections of garbage while the fiber ran.
       Fiber = Struct.new(:number, :name, :runs, :waits, :marks, :stack, :since, :collections)
-      # From +from+ to +to+ a fiber waited for +operations+; or, where there are none, +purpose+ says for what. It might
-      # have gone on from +woken+ on. +open+ says that it had not ended.
+      # A fiber waited from +from+ to +to+ for +operations+. If there are none, +purpose+ says for what it waited. At
+      # +woken+ something woke the fiber. +open+ says that the wait had not ended.
       Wait = Struct.new(:from, :to, :purpose, :operations, :woken, :open, :depth)
-      # +result+ and +to+ are nil for one that is not over. One that was over at once has no +to+.
+      # An operation that is not over has neither a +result+ nor a +to+. One that was over at once has no +to+.
       Operation = Struct.new(:fiber, :name, :descriptor, :peer, :bytes, :from, :to, :result)
-      # A call into the kernel, that took so many submissions there and brought so many completions; +locked+ is how
-      # long the thread then waited for Ruby's lock.
+      # A call into the kernel. +submissions+ and +completions+ are how many of them the call handed over and brought
+      # back. After it the thread waited for Ruby's lock for +locked+ nanoseconds.
       Enter = Struct.new(:from, :to, :submissions, :locked, :completions)
 
-      # Of a record, and what its numbers are: see Event of recorder/record.rs.
+      # The size of a record, its fields, and its events: see Record and Event in recorder/record.rs.
       SIZE = 37
       FORMAT = "QQQllSSC"
       EVENTS = %i[none started ended parked parked_for left part submitted done completed woken raised entered
@@ -28,15 +28,15 @@ module UringIO
 
       # @return [Symbol]
       attr_reader :backend
-      # @return [Integer] records that are missing at the beginning
+      # @return [Integer] how many of the first records are missing
       attr_reader :gone
       # @return [Array<Fiber>]
       attr_reader :fibers
       # @return [Array<Enter>]
       attr_reader :enters
-      # @return [Array<Operation>] in the order in which they were begun
+      # @return [Array<Operation>] in the order in which they began
       attr_reader :operations
-      # @return [Array<Array(Integer, Integer)>] when the thread collected garbage: from and to
+      # @return [Array<Array(Integer, Integer)>] from when to when the thread collected garbage
       attr_reader :collections
 
       def initialize(backend, gone, names, records)
@@ -56,7 +56,7 @@ module UringIO
         finish
       end
 
-      # Whether anything was done there. One of a thread that did nothing but collect garbage was not used.
+      # Whether the engine did anything. An engine whose thread only collected garbage did not.
       # @api private
       def used? = [fibers, enters, operations].any?(&:any?)
 
@@ -82,7 +82,7 @@ module UringIO
         when :entered, :looked then entered(party, token, value, event == :entered)
         when :collected then collected(party)
         end
-        # What it brought follows it.
+        # The records of what a call brought follow the record of the call.
         @entered = nil unless %i[entered looked completed woken].include?(event)
       end
 
@@ -92,7 +92,7 @@ module UringIO
         Fiber.new(@fibers.size + 1, name, [], [], [], [], nil, []).tap { |fiber| @fibers << fiber }
       end
 
-      # Only one fiber runs at a time: one that gave control away without a word does not any more.
+      # Only one fiber runs at a time. So the fiber that ran before has given control away, even if no record says so.
       def run(fiber)
         pause(@current) if @current && @current != fiber
         @current = fiber
@@ -127,7 +127,7 @@ module UringIO
       def left(party, token)
         fiber = fiber_of(party)
         _, wait = @places.delete(token)
-        # Those inside of it are over as well. One that is not known began before the recording.
+        # The waits inside of this one are over as well. A wait that we do not know began before the recording.
         leave(fiber, fiber.stack.last) until wait.nil? || !fiber.stack.include?(wait)
         run(fiber) if fiber.stack.empty?
       end
@@ -161,7 +161,7 @@ module UringIO
         @current&.marks&.push([@at, operation])
       end
 
-      # A stream completes over and over: the last time counts.
+      # A stream completes again and again. Its last completion counts.
       def completed(token, result)
         @entered.completions += 1 if @entered
         operation = @pending[token] or return
@@ -169,13 +169,13 @@ module UringIO
         operation.result = result
       end
 
-      # It is told of when the thread is back, and has Ruby's lock.
+      # The record is made when the thread is back and has Ruby's lock.
       def entered(length, locked, submissions, waits)
         to = [@at - locked, 0].max
         from = [to - length, @enters.empty? ? 0 : @enters.last.to].max
         @entered = Enter.new(from, [to, from].max, submissions, locked, 0)
         @enters << @entered
-        # A fiber that gave control away without a word does not run in the kernel.
+        # During a call that waits, no fiber runs. This one has given control away, even if no record says so.
         pause(@current, [@entered.from, @current.since].max) if waits && @current&.since
       end
 

@@ -4,11 +4,11 @@ require_relative "order"
 
 module UringIO
   class Trace
-    # What a page and a picture draw: the engines of a trace, and the time that they share.
+    # The data of a page and of a picture: the engines of a trace, and the time that they share.
     class Scene
       # @return [Array<Reading>]
       attr_reader :readings
-      # @return [Array<Order>] of them
+      # @return [Array<Order>] one for each reading
       attr_reader :orders
       # @return [Integer]
       attr_reader :start, :finish
@@ -24,12 +24,12 @@ module UringIO
 
       def length = @finish - @start
 
-      # How many operations are with the kernel.
-      # @return [Array<Array(Integer, Integer)>] from when on how many, until the next one
+      # How many operations the kernel has, over time.
+      # @return [Array<Array(Integer, Integer)>] an instant, and how many from then until the next instant
       def depths(reading)
         changes = Hash.new(0)
         reading.operations.each do |operation|
-          # Those that were over at once were never in flight.
+          # An operation that was over at once was never in flight.
           next if operation.to.nil? && operation.result
 
           changes[operation.from] += 1

@@ -3,13 +3,13 @@
 module UringIO
   # See trace.rb.
   class Trace
-    # The trace of one scheduler, selector or ring that goes on.
+    # The trace of one scheduler, selector or ring while a recording goes on.
     module Snapshot
-      # What this one's fibers have done so far, while a recording goes on: in the block of UringIO.trace, or with
-      # URING_IO_TRACE. The recording goes on. Any thread may ask. A ring tells of what it did itself: in a fiber, its
-      # calls are the scheduler's.
+      # The trace of what this object's fibers have done so far. A recording must be going on: in the block of
+      # UringIO.trace, or with URING_IO_TRACE. This does not end it, and any thread may call it. The trace of a ring has
+      # only the calls that the ring made itself: in a fiber, the scheduler makes its calls.
       # @return [Trace]
-      # @raise [Error] when nothing is recorded
+      # @raise [Error] when there is no recording of it
       def trace
         recording = recorded
         return Trace.new([recording]) if recording

@@ -2,15 +2,15 @@
 
 module UringIO
   class Trace
-    # What a trace has, in plain words. The same words are in the lists, in the picture and in the page.
+    # Plain words for the parts of a trace. The lists, the picture and the page use the same words.
     module Words
-      # Of waits: what each is called in a legend. The order is that of the numbers in a page.
+      # The kinds of waits, with their words in a legend. Columns numbers the kinds in this order.
       KINDS = { other: "waits for something else", socket: "waits for the network", pipe: "waits for a pipe",
                 file: "waits for a file", child: "waits for a child process", asleep: "sleeps",
                 lock: "waits for a lock, a queue or a thread", runnable: "is ready, but another one runs",
                 idle: "runs the others" }.freeze
       PURPOSES = { "block" => :lock, "sleep" => :asleep, "turn" => :runnable, "run" => :idle }.freeze
-      # What a fiber does that waits for no operation.
+      # What a fiber does in a wait without an operation.
       ACTS = { "block" => "waits for a lock, a queue or a thread", "sleep" => "sleeps", "turn" => "lets others run",
                "run" => "runs the others" }.freeze
       READS = %w[read recv recvmsg pread readv splice].freeze
@@ -20,7 +20,7 @@ module UringIO
 
       class << self
         # @param nanoseconds [Integer]
-        # @return [String] with three digits or so
+        # @return [String] with about three digits
         def duration(nanoseconds)
           _, unit, name = UNITS.find { |limit, *| nanoseconds < limit } || [nil, 1_000_000_000, "s"]
           value = nanoseconds.fdiv(unit)
@@ -34,7 +34,7 @@ module UringIO
         def counted(number, one, many = "#{one}s") = "#{count(number)} #{number == 1 ? one : many}"
 
         # @param fiber [Reading::Fiber]
-        # @return [String] where its block is; the main flow has none
+        # @return [String] where the fiber's block is; "main" for the main flow, which has no block
         def place(fiber)
           return File.basename(fiber.name) unless fiber.name.empty?
 
@@ -70,7 +70,7 @@ module UringIO
               .map { |words, times| times == 1 ? words : "#{times} × #{words}" }.join(", ")
         end
 
-        # What the fiber asked for, as the predicate of a sentence.
+        # The predicate of a sentence that says what the fiber asked for.
         def request(wait)
           return "asked for #{wait(wait)}" if wait.operations.size > 1
 
@@ -87,10 +87,10 @@ module UringIO
           end
         end
 
-        # What became of an operation, as a clause without its time.
+        # A clause that says how an operation ended, without the time.
         def outcome(operation)
           result = operation.result
-          # Nobody recorded its end: what waited for it was ended before.
+          # The trace has no end of this operation, because its party left the wait before.
           return "it was called off" unless result
           return failure(result) if result.negative?
 
