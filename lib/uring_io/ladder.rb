@@ -10,36 +10,37 @@ require_relative "ladder/reading"
 require_relative "ladder/table"
 
 module UringIO
-  # The ladder from blocking threads to io_uring: one small exchange, served in six ways on this machine, with a few or
-  # with many connections. <tt>uring_io ladder</tt> prints it. Linux 5.9 up. Not part of <tt>require "uring_io"</tt>.
+  # The ladder from blocking threads to io_uring: this machine serves one small exchange in six ways, with few and with
+  # many connections. <tt>uring_io ladder</tt> prints it. It needs Linux 5.9 or later. <tt>require "uring_io"</tt> does
+  # not load it.
   #
   #   require "uring_io/ladder"
   #   puts UringIO::Ladder.climb(connections: [10], seconds: 0.05)
   class Ladder
     # The version of {#to_h}.
     VERSION = 1
-    # From the lowest.
+    # The rungs, from the lowest to the highest.
     RUNGS = %i[threads select poll epoll io_uring sqpoll].freeze
-    # Connections, of which one in a hundred is active.
+    # Numbers of connections. One connection in a hundred is active.
     CONNECTIONS = [10, 100, 1_000, 10_000].freeze
-    # How long each part is measured.
+    # How long we measure each part.
     SECONDS = 0.7
     # More connections than any port range allows.
     MOST = 60_000
     private_constant :Command, :Curve, :Lanes, :MOST, :Page, :Pictures, :Reading, :Rung, :Sentences, :Table, :Texts
 
     class << self
-      # Measures. The server is this process, which makes plain system calls meanwhile, without the GVL. Exceptions from
-      # outside end it.
+      # Measures. This process is the server, and makes plain system calls without the GVL. An exception from outside,
+      # such as Ctrl-C, ends the measuring.
       # @param rungs [Array<Symbol>] of {RUNGS}
       # @param connections [Array<Integer>] one or more numbers of connections
-      # @param seconds [Numeric] how long each part is measured, about
-      # @yieldparam rung [Symbol] that is measured next
-      # @yieldparam count [Integer] with so many connections
-      # @yieldparam done [Integer] parts that are done
-      # @yieldparam all [Integer] parts that there are
+      # @param seconds [Numeric] about how long to measure each part
+      # @yieldparam rung [Symbol] the next one to measure
+      # @yieldparam count [Integer] its number of connections
+      # @yieldparam done [Integer] how many parts are done
+      # @yieldparam all [Integer] how many parts there are
       # @return [Ladder]
-      # @raise [SystemCallError] when the kernel lacks what the measuring itself needs
+      # @raise [SystemCallError] when the kernel lacks a system call that the measuring itself needs
       def climb(rungs: RUNGS, connections: CONNECTIONS, seconds: SECONDS)
         check(rungs, connections, seconds)
         begun = now
@@ -53,7 +54,7 @@ module UringIO
 
       # <tt>uring_io ladder</tt>, with its arguments.
       # @api private
-      # @return [Array(Integer, String)] the exit status, and what is to be printed
+      # @return [Array(Integer, String)] the exit status, and the text to print
       # @raise [ArgumentError] for arguments that are not in the usage
       def command(arguments, out:, err:, color:) = Command.new(arguments, out:, err:, color:).run
 
@@ -82,13 +83,13 @@ module UringIO
       end
     end
 
-    # @param recording [Hash] what {#to_h} gives
+    # @param recording [Hash] as {#to_h} returns it
     def initialize(recording)
       @recording = recording
       @reading = Reading.new(recording)
     end
 
-    # All numbers: docs/ladder.md tells what each means.
+    # All numbers. docs/ladder.md explains each of them.
     # @return [Hash]
     def to_h = @recording
 

@@ -5,7 +5,7 @@ require_relative "texts"
 
 module UringIO
   class Ladder
-    # A figure of each rung over the number of connections, both axes logarithmic.
+    # A figure of each rung over the number of connections. Both axes are logarithmic.
     class Curve
       include ERB::Util
 
@@ -15,13 +15,13 @@ module UringIO
       RIGHT = 72
       TOP = 14
       BOTTOM = 44
-      # Between two names at the right end.
+      # The least distance between two names at the right end.
       LINE = 15
       private_constant :WIDTH, :HEIGHT, :LEFT, :RIGHT, :TOP, :BOTTOM, :LINE
 
       # @param reading [Reading]
       # @param title [String] what the figure is
-      # @param unit [Proc] a figure as text
+      # @param unit [Proc] makes a text of a figure
       # @yieldparam run [Reading::Run]
       # @yieldreturn [Numeric, nil] the figure
       def initialize(reading, title, unit, &)
@@ -48,7 +48,7 @@ module UringIO
         "#{@title}, over the number of connections. #{said.join('. ')}"
       end
 
-      # What is inside of the svg element.
+      # The content of the svg element.
       def to_s
         [grid, *@series.map { |name, points| line(name, points) }, names].join("\n")
       end
@@ -89,7 +89,7 @@ module UringIO
         %(<path class="line #{name}" d="M#{path.join('L')}"/>#{dots.join})
       end
 
-      # Beside the end of each line, pushed apart where they would cover each other.
+      # The name of each rung at the end of its line. Names that would cover each other move apart.
       def names
         wished = @series.map { |name, points| [name, y(points.last.last)] }.sort_by(&:last)
         places = wished.map(&:last)

@@ -5,7 +5,7 @@ require_relative "texts"
 
 module UringIO
   class Ladder
-    # One exchange as a picture: a line for each thing that the server did, over the time from request to answer.
+    # One exchange as a picture: a line for each step of the server, over the time from the request to its answer.
     class Lanes
       include ERB::Util
 
@@ -14,7 +14,7 @@ module UringIO
       TOP = 40
       LANE = 40
       BAR = 12
-      # What is shown of the time before the request and after the answer, as a part of the time between.
+      # How much the picture shows of the time before the request and after the answer, as shares of the time between.
       BEFORE = 0.18
       AFTER = 0.12
       private_constant :WIDTH, :LEFT, :TOP, :LANE, :BAR, :BEFORE, :AFTER
@@ -29,13 +29,13 @@ module UringIO
 
       def width = WIDTH
 
-      # What somebody is told who does not see it.
+      # The picture in words, for screen readers.
       def words
         steps = @steps.map { |step| "#{step[:name]} (#{step[:words]}), #{micros(step[:to] - step[:from])}" }
         "The request comes at 0 and the answer is there after #{micros(@answered)}. The server: #{steps.join('; ')}"
       end
 
-      # What is inside of the svg element.
+      # The content of the svg element.
       def to_s
         [frame, client, *@steps.each_with_index.map { |step, index| lane(step, TOP + (LANE * (index + 1))) }].join("\n")
       end
@@ -63,7 +63,7 @@ module UringIO
           bar("client", 0, @answered, TOP, "the client waits for #{micros(@answered)}")
       end
 
-      # The part of a call before the request has come is a wait, and so is that after the answer, but for send's.
+      # A call waits before the request has come, and again after the answer is there. Only send works then.
       def lane(step, y)
         kind = step[:call] ? "call" : "store"
         from, to = step.values_at(:from, :to)
@@ -75,7 +75,7 @@ module UringIO
         text(shortened(label(step)), y) + bars.map { |start, stop, name| bar(name, start, stop, y, words) }.join
       end
 
-      # Right of the line where the request comes.
+      # A text to the right of the line that marks the request.
       def text(label, y) = %(<text x="#{x(0) + 4}" y="#{y - 4}">#{h(label)}</text>)
 
       def label(step)

@@ -6,12 +6,12 @@ require_relative "texts"
 
 module UringIO
   class Ladder
-    # The ladder as one HTML page that loads nothing: a section for each rung with a picture of one exchange, then the
-    # curves over the number of connections, and all figures.
+    # The ladder as one HTML page that loads nothing. It has a section for each rung with a picture of one exchange,
+    # then the curves over the number of connections, and all figures.
     class Page
       include ERB::Util
 
-      # A column of the table of figures.
+      # The columns of the table of figures.
       COLUMNS = {
         "connections" => ->(run) { Texts.count(run.connections) },
         "processor, µs" => ->(run) { Texts.figure(run.cpu) },
@@ -40,7 +40,7 @@ module UringIO
 
       def picture(drawn) = Pictures.within(drawn)
 
-      # What is shown of a rung: one exchange, and where it differs another one with many connections.
+      # The runs whose exchanges the page shows for a rung: one, and a second one where many connections change it.
       def shown(rung) = [@reading.shown(rung.name), @reading.crowded(rung.name)].compact
 
       def lanes(run) = Lanes.new(run.exchange)

@@ -9,7 +9,7 @@ module UringIO
   class Ladder
     # The pictures of a ladder, for the page and as files of their own.
     module Pictures
-      # Colours by the names that the pictures use.
+      # The colours of light mode, by the names that the pictures use.
       LIGHT = { text: "#1b1f24", quiet: "#59636e", line: "#d1d9e0", moment: "#8c959f", client: "#8c959f",
                 call: "#8250df", store: "#1b7c83", wait: "#d8c8f5", threads: "#cf5c0a", select: "#bf3989",
                 poll: "#cf222e", epoll: "#0969da", io_uring: "#1a7f37", sqpoll: "#6e5a00" }.freeze
@@ -18,7 +18,7 @@ module UringIO
                poll: "#f85149", epoll: "#4493f8", io_uring: "#3fb950", sqpoll: "#d4b93c" }.freeze
       SERIES = %i[threads select poll epoll io_uring sqpoll].freeze
 
-      # For everything that the pictures draw.
+      # The style of everything that the pictures draw.
       STYLE = <<~CSS.freeze
         svg text { font: 12px system-ui, sans-serif; fill: var(--text); }
         svg text.quiet { fill: var(--quiet); }
@@ -61,13 +61,13 @@ module UringIO
             end }
         end
 
-        # Within a page, which has the style.
+        # A picture as an element of a page. The page has the style.
         def within(picture)
           words = ERB::Util.h(picture.words)
           %(<svg viewBox="0 0 #{picture.width} #{picture.height}" role="img" aria-label="#{words}">\n#{picture}\n</svg>)
         end
 
-        # The colours, as a style sheet has them.
+        # The colours as custom properties of a style sheet.
         def colors(names) = names.map { |name, color| "--#{name}: #{color};" }.join(" ")
 
         private

@@ -5,11 +5,11 @@ require_relative "texts"
 
 module UringIO
   class Ladder
-    # A recording by rungs and connections, with figures of one exchange.
+    # The runs of a recording, by rungs and connections. Each run has figures of one exchange.
     class Reading
-      # One rung with so many connections.
+      # One rung with one number of connections.
       class Run
-        # @param found [Hash] of the recording
+        # @param found [Hash] a run of the recording
         def initialize(found)
           @found = found
         end
@@ -20,13 +20,13 @@ module UringIO
 
         def measured? = @found.key?(:turns)
 
-        # What has made the connections fewer, or none.
+        # The limit that reduced the connections, or kept the run from being measured.
         def limit = @found[:limit] || @found[:cut]
 
-        # Microseconds of a processor, the ring's own thread included.
+        # Microseconds of processor time, including the ring's own thread.
         def cpu(load = :turns) = microseconds(load) { |cost| cost[:cpu] + (cost[:kernel_thread] || 0) }
 
-        # Microseconds of it, by who used them.
+        # The part of these microseconds that +part+ used, for example +:system+.
         def cpu_of(part) = microseconds(:turns) { |cost| cost[part] }
 
         # System calls.
@@ -37,7 +37,7 @@ module UringIO
         # Microseconds from a request to its answer.
         def time = measured? && (@found[:turns][:median] * 1e6)
 
-        # Bytes of memory, in the process and in the kernel.
+        # Bytes of memory, of the process and of the kernel together.
         def memory = measured? && @found[:memory].sum { |_, bytes| [bytes, 0].max }
 
         # One exchange as it happened.
@@ -65,20 +65,20 @@ module UringIO
 
       def seconds = @recording[:seconds]
 
-      # @return [Array<Rung>] that were asked for, from the lowest
+      # @return [Array<Rung>] the rungs of this recording, from the lowest
       def rungs = Texts::RUNGS.select { |rung| runs.key?(rung.name) }
 
       # @return [Array<Integer>]
       def connections = runs.values.first.map(&:wanted)
 
-      # The run whose exchange is shown: that with the fewest connections. With a polling thread that with the fastest
-      # exchange, as the others tell who was waiting for a processor.
+      # The run whose exchange the page shows: the first one, which has the fewest connections if the numbers ascend.
+      # With a polling thread it is the run with the fastest exchange, because the others show waits for a processor.
       def shown(rung)
         measured = runs.fetch(rung).select(&:measured?)
         rung == :sqpoll ? measured.min_by { |run| run.exchange[:answered] } : measured.first
       end
 
-      # The run with the most connections, where the list of them is handed over with each call.
+      # The run with the most connections, for the rungs that hand the kernel the list of connections with each call.
       def crowded(rung)
         return unless %i[select poll].include?(rung)
 
@@ -86,13 +86,14 @@ module UringIO
         most if most && most.connections > shown(rung).connections
       end
 
-      # @return [Array<Array(Integer, Float)>] connections and a figure, where it is above 0
+      # @return [Array<Array(Integer, Float)>] connections and a figure, for each figure above 0
       def points(rung)
         found = runs.fetch(rung).select(&:measured?).map { |run| [run.connections, yield(run)] }
         found.select { |_, figure| figure&.positive? }
       end
 
-      # How many times more a figure is with the most connections than with the fewest; nil where it cannot be told.
+      # By which factor a figure grows from the first number of connections to the last. Nil when there are fewer than
+      # two figures.
       def growth(rung, &)
         return unless runs.key?(rung)
 

@@ -4,13 +4,13 @@ require_relative "texts"
 
 module UringIO
   class Ladder
-    # What a recording says, in plain words.
+    # The results of a recording, in plain words.
     class Sentences
-      # A figure that has grown less than that counts as flat.
+      # A figure that grows by a smaller factor counts as flat.
       FLAT = 5
-      # Times that differ by less than that count as alike.
+      # Times that differ by this factor at most count as alike.
       ALIKE = 3
-      # Threads that want to run at once on the highest rung: the client, the server and the ring's own.
+      # How many threads want to run at the same time on the highest rung: the client, the server and the ring's own.
       PARTIES = 3
       private_constant :ALIKE, :FLAT, :PARTIES
 
@@ -44,7 +44,8 @@ module UringIO
         "#{rung.name}: not measured with #{wanted} connections. The limit is #{words}#{error}#{most}."
       end
 
-      # Growths on the rungs that wait for requests: how many times as much processor time with the most connections.
+      # For each rung that sleeps until a request comes: by which factor its processor time grows from the fewest
+      # connections to the most.
       def growths
         found = @reading.rungs.to_h { |rung| [rung.name, @reading.growth(rung.name, &:cpu)] }
         found.compact.except(:sqpoll)

@@ -61,7 +61,7 @@ module UringIO
         end
       end
 
-      # Beginning with the call that waits.
+      # The calls of an exchange, beginning with the call that waits.
       def calls(run)
         names = run.exchange[:calls]
         return "none" if names.empty?

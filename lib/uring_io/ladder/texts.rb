@@ -2,10 +2,10 @@
 
 module UringIO
   class Ladder
-    # A rung in plain words.
+    # A rung in plain words: how it works, which cost it removes, and which it leaves.
     Rung = Data.define(:name, :title, :how, :removed, :left)
 
-    # What is said of each rung, whatever was measured.
+    # The texts about each rung, which do not depend on any figure.
     module Texts
       RUNGS = [
         Rung.new(
@@ -66,7 +66,7 @@ module UringIO
         )
       ].freeze
 
-      # Of a cause in a recording.
+      # The words for each cause of a limit in a recording.
       LIMITS = {
         "descriptors" => "the limit of open files (ulimit -Hn)",
         "set_size" => "select, which has no room for descriptors above 1,023 (FD_SETSIZE)",
@@ -80,7 +80,7 @@ module UringIO
         # A number with commas.
         def count(number) = number.to_s.gsub(/(?<=\d)(?=(\d{3})+\z)/, ",")
 
-        # Microseconds or a count in three digits or so.
+        # Microseconds or a count, with about three digits.
         def figure(number)
           return "-" unless number
           return "0" if number.zero?
