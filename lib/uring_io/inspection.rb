@@ -6,20 +6,20 @@ require "tmpdir"
 require_relative "inspection/snapshot"
 
 module UringIO
-  # The socket by which <tt>uring_io fibers --pid</tt> asks this program what its fibers wait for. A program that starts
-  # with URING_IO_INSPECT=1 opens it. A thread answers, so that it can do so while a fiber computes.
+  # The socket on which <tt>uring_io fibers --pid</tt> asks this program what its fibers wait for. A program that starts
+  # with URING_IO_INSPECT=1 opens it. A thread of its own answers, so an answer comes even while a fiber computes.
   module Inspection
-    # Seconds that the asking process has to read the answer.
+    # Seconds in which the asking process must read the answer.
     PATIENCE = 5
-    # Seconds until it tries again when it could not accept.
+    # Seconds until the thread tries again after accept has failed.
     PAUSE = 0.2
     private_constant :PATIENCE, :PAUSE
 
     class << self
-      # Opens the socket of this process, and says on standard error why when it cannot. The program goes on.
+      # Opens the socket of this process. If that fails, prints the reason on standard error, and the program goes on.
       # @return [void]
       def open
-        # A child has its parent's, and leaves its file alone.
+        # A forked child closes the socket of its parent, and leaves the parent's file alone.
         @server&.close
         @path = Inspection.path(Process.pid, ENV)
         @owner = Process.pid
@@ -31,7 +31,7 @@ module UringIO
         warn("uring_io: URING_IO_INSPECT: #{@path} cannot be opened, so nobody can ask this program: #{error.message}")
       end
 
-      # @return [String] the name of a process's socket
+      # @return [String] the path of a process's socket
       # @param environment [#[]] of that process
       def path(pid, environment)
         File.join(folder(environment), "uring_io-#{pid}.socket")
@@ -46,7 +46,8 @@ module UringIO
         environment.equal?(ENV) ? Dir.tmpdir : environment["TMPDIR"] || "/tmp"
       end
 
-      # It gets its name when only its owner may connect. A file of that name is of a process that had this number.
+      # The socket gets its name only after chmod, so that nobody but its owner can ever connect. If the name is taken,
+      # the file is from an earlier process with this pid, and the rename replaces it.
       def bound
         Dir.mktmpdir("uring_io", File.dirname(@path)) do |folder|
           place = File.join(folder, "s")
@@ -71,11 +72,11 @@ module UringIO
       def serve(server)
         loop { answer(server.accept) }
       rescue SystemCallError
-        # No descriptor is free, for one.
+        # For example, the process has no free descriptor.
         sleep(PAUSE)
         retry
       rescue IOError
-        # Closed, as this is a child by now.
+        # Somebody has closed the socket.
       end
 
       def answer(socket)
@@ -84,7 +85,7 @@ module UringIO
 
         socket.write(JSON.generate(Snapshot.take(without: @thread)))
       rescue SystemCallError, IOError
-        # The asking process went away.
+        # The asking process has gone, or has not read the answer in time.
       rescue StandardError => error
         tell(socket, error)
       ensure
@@ -94,7 +95,7 @@ module UringIO
       def tell(socket, error)
         socket.write(JSON.generate(error: "#{error.class}: #{error.message.scrub}"))
       rescue SystemCallError, IOError
-        # As above.
+        # As in +answer+.
       end
 
       def remove

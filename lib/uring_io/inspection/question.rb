@@ -9,11 +9,11 @@ module UringIO
   module Inspection
     # Asks another process what its fibers wait for.
     class Question
-      # Seconds until we say that no answer comes.
+      # Seconds after which we give up waiting for an answer.
       PATIENCE = 30
       # Seconds after which an answer is late: a program whose Ruby code runs answers sooner.
       LATE = 2
-      # Seconds that a program has to load uring_io, which opens the socket, and how often we look.
+      # Seconds in which a program must load uring_io, which opens the socket, and the seconds between two looks for it.
       START = 5
       LOOK = 0.05
       private_constant :PATIENCE, :LATE, :START, :LOOK
@@ -110,7 +110,7 @@ module UringIO
         raise Error, "this user may not use #{path}: ask as the user of process #{@pid}, or as root"
       end
 
-      # The name of the socket. A program that was started with the variable may be about to open it.
+      # The path of the socket. It waits for a program that has the variable and may be about to open its socket.
       def found
         limit = now + START
         loop do
@@ -121,7 +121,7 @@ module UringIO
         end
       end
 
-      # Another user may have made a file of that name.
+      # Raises for a socket of another user: anybody may make a file of that name.
       def check_owner(path)
         owner = File.lstat(path).uid
         return if [Process.euid, 0, uid].include?(owner)
@@ -136,13 +136,13 @@ module UringIO
         socket.getsockopt(:SOCKET, :PEERCRED).data.unpack1("L")
       end
 
-      # The places where that process may have its socket: by its own environment, by ours, and by an empty one.
+      # The paths at which that process may have its socket: by its own environment, by ours, and by an empty one.
       def paths
         [*(Inspection.path(@pid, environment) if environment), Inspection.path(@pid, ENV),
          Inspection.path(@pid, {})].uniq
       end
 
-      # The environment that the process started with; nil where we may not read it.
+      # The environment with which the process started; nil when we may not read it.
       def environment
         lines = File.binread("/proc/#{@pid}/environ").split("\0")
         lines.to_h { |line| [*line.split("=", 2), ""].first(2) }

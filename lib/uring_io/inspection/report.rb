@@ -4,9 +4,9 @@ module UringIO
   module Inspection
     # An answer as text for a terminal.
     class Report
-      # Frames of each backtrace that are printed.
+      # The most frames that the report prints of a backtrace.
       FRAMES = 12
-      # How many of these are the topmost ones at least, where there are more.
+      # Of a longer backtrace the report prints at least this many of the topmost frames.
       TOP = 5
       # A frame of Ruby's own library, or of a gem.
       LIBRARY = %r{\A<internal:|/gems/[^/]+-\d|/ruby/\d+\.\d+\.\d+/|/(?:vendor|site)_ruby/|/lib/uring_io/}
@@ -52,7 +52,7 @@ module UringIO
         title + alike(waits).map { |same| group(same) }.join
       end
 
-      # Those at the same place together: a server has thousands of them.
+      # Groups waits at the same place, because a server has thousands of them.
       def alike(waits)
         waits.group_by { |wait| wait.values_at(:ready, :hook, :calls, :backtrace) }.values
       end
@@ -78,7 +78,7 @@ module UringIO
 
       def count(list, one, several) = "#{list.size} #{list.size == 1 ? one : several}"
 
-      # Of a long backtrace the top, and those of the program itself.
+      # The frames to print. Of a long backtrace these are the topmost ones, and those of the program itself.
       def frames(backtrace)
         return backtrace.map { |frame| "    #{line(frame)}\n" }.join if backtrace.size <= FRAMES
 
@@ -89,7 +89,7 @@ module UringIO
         end.join
       end
 
-      # Nothing that a terminal would obey.
+      # A line without control characters, which a terminal would obey.
       def line(text) = text.gsub(/[[:cntrl:]]/, "?")
     end
   end

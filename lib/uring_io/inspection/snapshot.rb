@@ -4,11 +4,11 @@ module UringIO
   module Inspection
     # The answer of the socket: what the threads and fibers of this process do now.
     module Snapshot
-      # Of the answer.
+      # The version of the answer's format.
       VERSION = 1
 
       class << self
-        # @param without [Thread] the one that asks
+        # @param without [Thread] the thread that answers, which is not part of the answer
         # @return [Hash] for JSON
         def take(without:)
           owners = [Scheduler, Selector].flat_map { |type| ObjectSpace.each_object(type).reject(&:closed?) }
@@ -21,7 +21,7 @@ module UringIO
 
         private
 
-        # Bytes of the program's own may be in no encoding.
+        # A string of the program may have bytes that are valid in no encoding, so we replace them.
         def text(string) = string.dup.force_encoding(Encoding::UTF_8).scrub
 
         def lines(backtrace) = (backtrace || []).map { |line| text(line) }
@@ -43,7 +43,7 @@ module UringIO
             seconds_left: wait.seconds_left, ready: wait.ready?, backtrace: lines(wait.backtrace) }
         end
 
-        # Those that have begun, have not ended, do not run, and wait for something else than the gem.
+        # Fibers that have begun, are suspended, and wait in something else than this gem.
         def others(known)
           known = known.to_h { |fiber| [fiber, true] }.compare_by_identity
           suspended = ObjectSpace.each_object(Fiber).reject { |fiber| known[fiber] || !suspended?(fiber) }
@@ -51,7 +51,7 @@ module UringIO
                    .reject { |fiber| fiber[:backtrace].empty? }
         end
 
-        # Ruby has no question for that.
+        # Ruby has no method that tells this, except inspect.
         def suspended?(fiber)
           Fiber.instance_method(:inspect).bind_call(fiber).end_with?("(suspended)>")
         end
