@@ -10,7 +10,7 @@ module UringIO
     # Some values belong to one caller alone: its execution, its cache, events under way. So the copy has only strings,
     # values that cannot change, and the values that this file names.
     class ExecutionState
-      # Arrays and hashes that blocks of ActiveRecord, as `connected_to`, change in place.
+      # The keys of arrays and hashes that ActiveRecord's methods with a block, such as `connected_to`, change in place.
       COLLECTIONS = %i[active_record_connected_to_stack active_record_no_touching_classes
                        active_record_suppressor_registry].freeze
       private_constant :COLLECTIONS
@@ -20,11 +20,12 @@ module UringIO
         @values = values
         @current = current
         @context = ::ActiveSupport::ExecutionContext.to_h
-        # A fiber finds the locale in its storage, but copies it when it first asks: the caller may have changed it.
+        # A new fiber inherits the locale in its fiber storage, but copies it only when it first uses it. By then the
+        # caller may have changed it, so we remember it here.
         @locale = ::I18n.locale if defined?(::I18n)
       end
 
-      # Gives it to the calling fiber, which must be another one. Once.
+      # Gives the copy to the calling fiber, which must be another one. Call it once only.
       def restore
         @values.each { |key, value| ::ActiveSupport::IsolatedExecutionState[key] = value }
         @current.each { |type, attributes| type.instance.attributes = attributes }
@@ -35,12 +36,12 @@ module UringIO
       private
 
       def values
-        # It is kept for each fiber where this is used, and Rails 7.0 has no other way to all of it.
+        # Where this class is used, Rails keeps the state for each fiber. Rails 7.0 has no other way to read all of it.
         state = ::Fiber.current.active_support_execution_state || {}
         state.filter_map { |key, value| copy(key, value) { |copied| [key, copied] } }
       end
 
-      # Yields the copy, where the value is to be copied.
+      # Yields the copy of a value. Does not yield for values that belong to one caller alone.
       def copy(key, value)
         if constant?(value) then yield value
         elsif value.is_a?(String) || COLLECTIONS.include?(key) then yield value.dup
@@ -48,7 +49,7 @@ module UringIO
         end
       end
 
-      # Time zones and modules are not frozen, and yet nobody changes them.
+      # Time zones and modules count as well: they are not frozen, but nobody changes them.
       def constant?(value)
         value.frozen? || value.is_a?(Module) ||
           (defined?(::ActiveSupport::TimeZone) && value.is_a?(::ActiveSupport::TimeZone))
@@ -58,7 +59,7 @@ module UringIO
         defined?(::ActiveSupport::TaggedLogging::TagStack) && value.is_a?(::ActiveSupport::TaggedLogging::TagStack)
       end
 
-      # The attributes of each class like Current, which finds its instance by its name.
+      # The attributes of each class like Current that has a name: such a class finds its instance by its name.
       def current
         types = ::ActiveSupport::CurrentAttributes.descendants.select(&:name)
         types.to_h { |type| [type, type.instance.attributes.dup] }

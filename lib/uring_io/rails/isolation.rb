@@ -3,15 +3,15 @@
 module UringIO
   # See railtie.rb.
   module Rails
-    # Raises instead of making a scheduler when fibers would share a database connection.
+    # Scheduler.new raises when its fibers would share a database connection.
     #
     # Rails keeps the connection of a caller, and all the state of a request, either for each thread (isolation_level
     # :thread, its default) or for each fiber (:fiber). With :thread the fibers of a scheduler use one connection of
-    # libpq at the same time, which crashes the process or mixes up the answers. The level is set while Rails boots,
-    # so the moment to look is when a scheduler is made: two comparisons.
+    # libpq at the same time, which crashes the process or mixes up the answers. Rails sets the level while it boots,
+    # so we check it when somebody makes a scheduler. That takes two comparisons.
     module Isolation
       class << self
-        # The program's configuration, once there is a Railtie.
+        # The program's `config.uring_io`, when there is a Railtie.
         # @return [ActiveSupport::OrderedOptions, nil]
         attr_accessor :options
 

@@ -20,7 +20,7 @@ module UringIO
         executor = Run.executor if Isolation.fiber?
         return super(nil, options) unless Isolation.fiber? && (executor || inherit)
 
-        # A program may have loaded only the state of ActiveSupport. This lets Ruby find the rest by its names.
+        # A program may have loaded only ActiveSupport::IsolatedExecutionState. The require makes the rest autoload.
         require "active_support" if inherit
         scheduler = Scheduler.new(**options)
         scheduler.surround(executor:, inherit: !inherit.nil?, interlock: executor && Run.interlock)
@@ -29,8 +29,8 @@ module UringIO
 
       class << self
         # Rails' executor, when the caller is in one of its executions: a request, a job, `bin/rails runner`. Elsewhere
-        # fibers may live as long as the program and wrap each piece of their work themselves, as threads do.
-        # @raise [Error] where only one execution may run at a time
+        # a fiber may live as long as the program, so it wraps each piece of its work itself, as a thread does.
+        # @raise [Error] when Rails allows only one execution at a time
         def executor
           application = ::Rails.application if defined?(::Rails.application)
           return unless application&.executor&.active?
@@ -40,7 +40,7 @@ module UringIO
                        "UringIO.run would wait for their caller for ever. Take the line out, or use no fibers here"
         end
 
-        # The lock that Rails' executions share where Rails reloads classes.
+        # The lock that Rails' executions share, when Rails reloads classes.
         def interlock
           config = ::Rails.application.config
           ::ActiveSupport::Dependencies.interlock unless config.cache_classes || config.allow_concurrency == :unsafe

@@ -5,13 +5,13 @@ require_relative "execution_state"
 module UringIO
   # See railtie.rb.
   module Rails
-    # The scheduler of UringIO.run inside of a request or job: each fiber is an execution of Rails' executor, by which
-    # it gives its database connection back when it ends, however that is, and begins with the state that it inherits.
+    # The scheduler of UringIO.run inside of a request or job. Each fiber is an execution of Rails' executor. So it
+    # gives its database connection back when it ends, even by an exception. It begins with the state that it inherits.
     class Scheduler < UringIO::Scheduler
-      # @param executor [Class, nil] Rails' executor, when fibers are to run within it
+      # @param executor [Class, nil] Rails' executor, when fibers run within it
       # @param inherit [Boolean] whether a fiber begins with the state of the one that schedules it
-      # @param interlock [ActiveSupport::Dependencies::Interlock, nil] which an execution shares where classes are
-      #   reloaded
+      # @param interlock [ActiveSupport::Dependencies::Interlock, nil] the lock that executions share, when Rails
+      #   reloads classes
       def surround(executor:, inherit:, interlock:)
         @executor = executor
         @inherit = inherit
@@ -37,7 +37,8 @@ module UringIO
       def within_execution
         return yield unless @executor
 
-        # The executor reports every exception that leaves it to Rails.error, and a shutdown is no fault of the fiber.
+        # The executor reports every exception that leaves it to Rails.error. A shutdown is no fault of the fiber, so we
+        # raise it outside of the executor.
         shutdown = nil
         @executor.wrap do
           begin_execution
@@ -51,9 +52,9 @@ module UringIO
       end
 
       # Every execution takes a share of Rails' interlock, so that nobody unloads classes meanwhile. The interlock
-      # counts them for the thread, and a fiber that waits for a connection lends out all that its thread has. Another
-      # fiber that took or gave back a share then would leave a wrong count, and the next reload might wait for ever. So
-      # the fibers together have one share: the first brings it, the last takes it along.
+      # counts the shares of a thread, and a fiber that waits for a connection lends out all shares of its thread. If
+      # another fiber took or gave back a share then, the count would be wrong, and the next reload might wait for ever.
+      # So all fibers together have one share: the first one takes it, and the last one gives it back.
       def begin_execution
         @executions += 1
         @interlock&.done_running if @executions > 1
