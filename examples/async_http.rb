@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# An Async HTTP server and clients for it, on one thread and one selector of ours.
+# An Async HTTP server and its clients, on one thread and one UringIO::Selector.
 #
 #   ruby -Ilib examples/async_http.rb [--port N] [--clients N] [--requests N] [--serve]
 #
-# Needs the gem async-http. URING_IO_BACKEND=epoll (poll, select) takes another backend than io_uring. With --serve
-# there are no clients, and Ctrl-C or SIGTERM ends it.
+# Needs the gem async-http. URING_IO_BACKEND=epoll (or poll, or select) selects another backend than io_uring. With
+# --serve there are no clients, and the server runs until Ctrl-C or SIGTERM.
 
 require "optparse"
 require "uring_io/async"
@@ -22,13 +22,13 @@ OptionParser.new do |parser|
   parser.on("--serve", "only serve, until a signal comes") { options.serve = true }
 end.parse!
 
-# Answers "/name" with a greeting, after a pause that holds up nobody else.
+# Answers "/name" with a greeting, after a pause in which other tasks run.
 def greet(request)
   sleep(0.001)
   Protocol::HTTP::Response[200, { "content-type" => "text/plain" }, ["Hello, #{request.path.delete_prefix('/')}\n"]]
 end
 
-# How many greetings were right.
+# @return [Integer] how many greetings were right
 def fetch(url, name, requests)
   Async::HTTP::Client.open(Async::HTTP::Endpoint.parse(url)) do |client|
     requests.times.count { client.get("/#{name}").read == "Hello, #{name}\n" }
@@ -36,7 +36,7 @@ def fetch(url, name, requests)
 end
 
 begin
-  # Not raised in the handler itself: that may run in any task, which would keep it.
+  # The handler may run in any task, and an exception that it raised itself would stay in that task.
   trap("TERM") { Thread.main.raise(Interrupt) }
   Sync do |task|
     socket = IO::Endpoint.tcp("127.0.0.1", options.port).bound

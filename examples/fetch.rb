@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Fetches all the URLs at the same time, with nothing but Net::HTTP, on one thread.
+# Fetches all URLs at the same time on one thread, with plain Net::HTTP.
 #
 #   ruby -Ilib examples/fetch.rb http://localhost:8080/ http://localhost:8080/sleep/500
 

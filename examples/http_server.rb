@@ -4,8 +4,8 @@
 #
 #   ruby -Ilib examples/http_server.rb [--port N] [--backend io_uring|epoll|poll|select]
 #
-# GET / says hello; GET /sleep/MS does so after MS milliseconds. At Ctrl-C or SIGTERM it answers the requests that it
-# has, and then ends; a second one ends it at once.
+# GET / answers with a greeting, and GET /sleep/MS answers after MS milliseconds. At Ctrl-C or SIGTERM the server
+# answers the requests that it has received, and then ends. A second signal ends it at once.
 
 require "optparse"
 require "socket"
@@ -16,7 +16,7 @@ HEADERS_MAX = 100
 IDLE_SECONDS = 30
 REASONS = { 200 => "OK", 400 => "Bad Request", 404 => "Not Found", 405 => "Method Not Allowed" }.freeze
 
-# Verb, path, and whether the connection stays open; nothing when the request is malformed or has a body.
+# @return [Array, nil] verb, path, and whether the connection stays open; nil if the request is malformed or has a body
 def read_request(client)
   verb, path, version = client.gets("\n", LINE_MAX)&.match(%r{\A([A-Z]+) (/\S*) HTTP/(1\.[01])\r?\n\z})&.captures
   headers = read_headers(client) if verb
@@ -69,12 +69,12 @@ class Server
       sleep 0.1
     end
   rescue Errno::EINVAL
-    # It was shut down.
+    # +finish+ has shut the listening socket down.
   ensure
     @listener.close
   end
 
-  # Takes no more connections and no more requests; those that have come are answered.
+  # Takes no new connections and no new requests. The server still answers the requests that have come.
   def finish
     @ending = true
     @listener.shutdown(:RD)
@@ -83,7 +83,7 @@ class Server
 
   private
 
-  # The fiber still reads the input that has come before, and then sees the end.
+  # The fiber of this client still reads the input that has come before, and then sees the end.
   def shut(client)
     client.shutdown(:RD)
   rescue Errno::ENOTCONN
@@ -104,12 +104,12 @@ class Server
       break unless stays
     end
   rescue SystemCallError, IOError
-    # The client went away, or was silent for too long.
+    # The client has gone, or was silent for too long.
   ensure
     client.close
   end
 
-  # Whether another request begins.
+  # Waits for the next request. False when none comes.
   def asks?(client)
     shut(client) if @ending
     @idle[client] = true

@@ -1,20 +1,20 @@
 # frozen_string_literal: true
 
-# A job worker on PostgreSQL, in one thread: it claims jobs from a table and performs each in two fibers. A job is the
-# URL of a stream of server-sent events, as language models answer by. One fiber reads the stream, and can be cancelled
-# at any time; the other one writes each token to the job's row, over a few connections that all jobs share. Nobody
-# cancels that one: a query that is interrupted may leave its connection in a transaction.
+# A job worker on PostgreSQL, in one thread. It claims jobs from a table and performs each job in two fibers. A job is
+# the URL of a stream of server-sent events, the way in which language models answer. One fiber reads the stream, and
+# the worker can cancel it at any time. The other fiber writes each token to the job's row, over a few connections that
+# all jobs share. Nobody cancels the writer: an interrupted query may leave its connection in a transaction.
 #
 #   ruby -Ilib examples/job_worker.rb --setup                    # makes the table
 #   ruby -Ilib examples/job_worker.rb [--jobs N] [--connections N] [--tokens N] [--grace SECONDS]
 #
-# Needs the gems activerecord and pg; PGHOST, PGUSER, PGDATABASE and so on say where the database is.
+# Needs the gems activerecord and pg. PGHOST, PGUSER, PGDATABASE and so on say where the database is.
 #
 #   INSERT INTO jobs (url) VALUES ('http://localhost:8080/stream');
 #   UPDATE jobs SET cancel = 'raise' WHERE id = 1;               -- ends a job that is under way; so does 'kill'
 #
-# SIGTERM and Ctrl-C let the jobs that are under way go on for the grace (10 s), and cancel what is left; a second
-# signal cancels them at once.
+# At SIGTERM or Ctrl-C the worker claims no new jobs. It cancels the running ones after the grace (10 s), or at a second
+# signal.
 
 require "json"
 require "net/http"
@@ -23,10 +23,10 @@ require "timeout"
 require "active_record"
 require "uring_io"
 
-# Each fiber has its own connection while it needs one. With Rails: config.active_support.isolation_level = :fiber.
+# Each fiber has a connection of its own while it needs one. In Rails: config.active_support.isolation_level = :fiber.
 ActiveSupport::IsolatedExecutionState.isolation_level = :fiber
 
-# Raised to end the stream of a cancelled job.
+# The exception that ends the stream of a cancelled job.
 Cancelled = Class.new(StandardError)
 
 # A row of the table.
@@ -35,7 +35,7 @@ class Job < ActiveRecord::Base
     CREATE TABLE jobs (id bigserial PRIMARY KEY, url text NOT NULL, seconds real, cancel text,
                        status text NOT NULL DEFAULT 'ready', text text NOT NULL DEFAULT '', error text)
   SQL
-  # Two workers never wait for each other here, and never get the same job.
+  # SKIP LOCKED: two workers never wait for each other here, and never get the same job.
   CLAIM = <<~SQL
     UPDATE jobs SET status = 'running' WHERE id = ANY (ARRAY(
       SELECT id FROM jobs WHERE status = 'ready' AND cancel IS NULL ORDER BY id LIMIT ? FOR UPDATE SKIP LOCKED))
@@ -55,7 +55,7 @@ class Job < ActiveRecord::Base
   def each_event
     uri = URI(url)
     buffer = String.new # of bytes: a part may end within a character
-    # Net::HTTP would ask again for a stream that was cut off, and its beginning would be written twice.
+    # By default Net::HTTP repeats the request when the stream breaks off, and we would write its beginning twice.
     Net::HTTP.start(uri.host, uri.port, max_retries: 0) do |http|
       http.request_get(uri.request_uri) do |response|
         response.value # raises unless it is a success
@@ -70,10 +70,10 @@ class Job < ActiveRecord::Base
   end
 end
 
-# A job under way: a reader and a writer with a queue between them. When the database is slower than the stream, the
-# queue is full and the reader stops reading, until TCP makes the other end wait as well.
+# A running job: a reader and a writer with a queue between them. When the database is slower than the stream, the queue
+# gets full and the reader stops reading. Then TCP makes the other end wait as well.
 class Run
-  # @param tokens [Integer] how many the queue holds; as many are written at once
+  # @param tokens [Integer] the size of the queue, and about the most tokens of one write
   def initialize(job, tokens)
     @job = job
     @tokens = Thread::SizedQueue.new(tokens)
@@ -125,7 +125,7 @@ class Run
   end
 end
 
-# Performs so many jobs at a time until somebody stops it.
+# Performs up to +jobs+ jobs at a time until somebody stops it.
 class Worker
   POLL_SECONDS = 0.1
 
@@ -140,7 +140,7 @@ class Worker
     @outcomes = Hash.new(0)
   end
 
-  # From a trap handler, too.
+  # A trap handler may call this.
   def stop = @events << :stop
 
   def run
@@ -157,7 +157,8 @@ class Worker
 
   private
 
-  # Sees the next thing that happens, if it does in this time. A job that ends makes room for another one.
+  # Waits for the next event, for so many seconds at most. It returns early when a job ends, because there is room for
+  # another one then.
   def told_to_stop?(seconds) = @events.pop(timeout: seconds) == :stop
 
   def claim
@@ -201,7 +202,7 @@ OptionParser.new do |parser|
   parser.on("--backend NAME", "io_uring, epoll, poll or select") { |name| options.backend = name }
 end.parse!
 
-# All jobs wait for these connections: with many of them that takes longer than the default of 5 s.
+# All jobs share these connections. With many jobs, waiting for one takes longer than the default of 5 s.
 ActiveRecord::Base.establish_connection(adapter: "postgresql", pool: options.connections, checkout_timeout: 60,
                                         reaping_frequency: nil)
 begin

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Three clients ask a server, whose answers take four milliseconds each, while one fiber computes for ten and lets
-# nobody run meanwhile. It is the program of docs/visual.md:
+# Three clients ask a server, and each answer takes four milliseconds. Another fiber computes for ten milliseconds, and
+# no other fiber runs meanwhile. This is the program of docs/visual.md:
 #
 #   uring_io trace --html page.html -- ruby examples/traced.rb
 
@@ -13,7 +13,7 @@ def monotonic = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 UringIO.run do
   server = TCPServer.new("127.0.0.1", 0)
   3.times do
-    # The server: each connection has a fiber.
+    # The server: a fiber for each connection.
     Fiber.schedule do
       connection = server.accept
       while (line = connection.gets)
@@ -37,7 +37,7 @@ UringIO.run do
     end
   end
 
-  # The one that computes.
+  # The fiber that computes.
   Fiber.schedule do
     sleep(0.01)
     finish = monotonic + 0.01

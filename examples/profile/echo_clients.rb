@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Twenty clients that keep echo_server.rb busy, for so many messages each. Prints the messages a second.
+# Twenty clients that keep echo_server.rb busy. Each one sends MESSAGES messages. Prints the messages a second.
 #
 #   ruby echo_clients.rb PORT [MESSAGES]
 

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A server that is bound by system calls: it gives back what its clients send. It prints its port, serves twenty
-# clients, and ends. URING_IO_BACKEND chooses how it waits.
+# An echo server, which spends most of its time in system calls. It prints its port, serves twenty clients, and ends.
+# URING_IO_BACKEND selects its backend.
 #
 #   URING_IO_BACKEND=epoll ruby echo_server.rb
 #   ruby echo_clients.rb PORT

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A program that writes lines to eight logs, and has each on disk before it goes on: one log after the other, or with
-# --fibers all logs at the same time.
+# A program that writes lines to eight logs. After each line it waits until the line is on disk. It writes to one log
+# after the other, or with --fibers to all logs at the same time.
 #
 #   ruby log_shipper.rb [--fibers] FOLDER [LINES]
 

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# A program with an N+1: it asks for the authors of all books one by one, or with --joined by one query.
+# A program with an N+1 problem: it makes a query for the author of each book, or with --joined one query for all.
 #
-#   ruby many_queries.rb [--joined] HOST    # PostgreSQL there, a folder for its UNIX socket
+#   ruby many_queries.rb [--joined] HOST    # where PostgreSQL is; a folder for its UNIX socket
 
 require "pg"
 

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# A program that computes: it renders a page over and over.
+# A program that computes: it renders a page again and again.
 
 require "erb"
 

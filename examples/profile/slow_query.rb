@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# A program that waits for a slow query, ten times: one after the other, or with --fibers at the same time.
+# A program that makes a slow query ten times: one after the other, or with --fibers all at the same time.
 #
-#   ruby slow_query.rb [--fibers] HOST    # PostgreSQL there, a folder for its UNIX socket
+#   ruby slow_query.rb [--fibers] HOST    # where PostgreSQL is; a folder for its UNIX socket
 
 require "pg"
 require "uring_io"

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# A program whose threads fight for the GVL: four of them take work from a queue, and all of the work is computing.
+# A program whose threads fight for the GVL: four threads take work from a queue, and all the work is computing.
 
 queue = Thread::Queue.new
 400.times { |number| queue << number }

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-# Sends files over a socket: each is opened, read, sent and closed by one chain, which the kernel does alone.
+# Sends files over a socket. For each file one chain opens, reads, sends and closes it. On io_uring the kernel does all
+# of that without the program.
 #
 #   ruby -Ilib examples/ring/chain.rb [--files N] [--backend io_uring|epoll|poll|select]
 
@@ -17,7 +18,7 @@ OptionParser.new do |parser|
   parser.on("--files N", Integer, "of 4 KB each, at most 32 (default 16)") { |number| options[:files] = number }
   parser.on("--backend NAME") { |name| options[:backend] = name }
 end.parse!
-# Nobody reads before all are sent.
+# The peer reads only after all files are sent, so they must fit into the socket's buffer.
 abort "chain: --files must be from 1 to 32, #{options[:files]} given" unless options[:files].between?(1, 32)
 
 def send_file(ring, path, socket)

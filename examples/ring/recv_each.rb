@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# An echo server and clients for it, on one thread and one ring: one submission accepts all the connections, and one
-# for each connection receives all that comes.
+# An echo server and its clients, on one thread and one ring. One submission accepts all connections, and one more for
+# each connection receives all its messages.
 #
 #   ruby -Ilib examples/ring/recv_each.rb [--clients N] [--messages N] [--backend io_uring|epoll|poll|select]
 
@@ -23,7 +23,7 @@ ensure
   socket.close
 end
 
-# Serves so many clients.
+# Accepts +clients+ connections, and starts a fiber for each.
 def serve(ring, server, clients)
   accepted = 0
   ring.accept_each(server) do |descriptor|
@@ -32,7 +32,7 @@ def serve(ring, server, clients)
   end
 end
 
-# How many messages came back as they were sent.
+# @return [Integer] how many messages came back unchanged
 def talk(address, name, messages)
   address.connect do |socket|
     messages.times.count do |number|
@@ -50,7 +50,7 @@ begin
     server = TCPServer.new("127.0.0.1", 0)
     results = Queue.new
     right = 0
-    # In fibers the scheduler's own ring is used.
+    # In fibers the ring's calls go through the scheduler's own ring, so we measure the scheduler.
     section = Section.measure(scheduler) do
       Fiber.schedule { serve(ring, server, clients) }
       clients.times do |number|

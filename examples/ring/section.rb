@@ -1,14 +1,14 @@
 # frozen_string_literal: true
 
-# The part of an example that is measured: between two getpriority(2), which nothing else here calls, so that it can be
-# found in what strace writes:
+# Marks the measured part of an example by a getpriority(2) before it and one after it. Nothing else here makes that
+# call, so the part is easy to find in the output of strace:
 #
 #   strace -f -o trace ruby -Ilib examples/ring/batch.rb
 #   sed -n '/getpriority/,/getpriority/p' trace
 module Section
   class << self
-    # @param source [UringIO::Ring, UringIO::Scheduler] what makes the system calls
-    # @return [String] what its statistics say of the block
+    # @param source [UringIO::Ring, UringIO::Scheduler] the object that makes the system calls
+    # @return [String] how much its statistics grew during the block
     def measure(source)
       before = source.stats.to_h
       mark

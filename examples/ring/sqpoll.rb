@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Reads 10,000 pages of a file and sends them to a socket, with a thread of the kernel that takes the submissions from
-# the queue: once the ring is warm that takes no system calls. It is only faster where there are processors to spare.
+# Reads 10,000 pages of a file and sends them to a socket. A thread of the kernel takes the submissions from the queue,
+# so a warm ring makes no system calls. It is faster only when there are processors to spare.
 #
 #   ruby -Ilib examples/ring/sqpoll.rb [--pages N]
 
@@ -14,7 +14,7 @@ require_relative "section"
 SIZE = 4096
 FILE_PAGES = 256
 
-# @return [Integer] bytes that came out at the other end of the socket
+# @return [Integer] bytes that arrived at the other end of the socket
 def pump(ring, file, sockets, memory, pages)
   socket, peer = sockets
   (0...pages).sum do |page|
@@ -30,7 +30,7 @@ OptionParser.new do |parser|
 end.parse!
 
 begin
-  # Without this Ruby looks at the clock whenever it collects garbage, which is a system call.
+  # Otherwise Ruby reads the clock at each collection of garbage, and that is a system call.
   GC.measure_total_time = false
   ring = UringIO::Ring.new(backend: :io_uring, sqpoll: true, sqpoll_idle: 10)
   Tempfile.create("sqpoll") do |file|
