@@ -7,9 +7,9 @@ require_relative "measurement"
 require_relative "targets"
 
 module Bench
-  # Why a target cannot run here.
+  # Tells why a target cannot run here.
   module Availability
-    # A target without these would measure something else under its name.
+    # Checks of native parts: without them, the target would measure something else under its name.
     NATIVE = {
       "async-uring" => "require 'io/event'; IO::Event::Selector.const_defined?(:URing)",
       "carbon_fiber" => "require 'carbon_fiber'; CarbonFiber::Native.available?"
@@ -36,7 +36,7 @@ module Bench
         "not compiled in" if ruby(target, "#{native} or exit 9").last.exitstatus == 9
       end
 
-      # Whether there is a backend, and whether what is installed can be loaded by this Ruby, shows when it is entered.
+      # Enters the target: this shows whether its backend works, and whether this Ruby can load the installed gem.
       def unable_to_start(target)
         script = "Bench::Targets.find(#{target.name.dump}).enter { exit!(0) }"
         output, status = ruby(target, script, "-r#{__dir__}/targets.rb")

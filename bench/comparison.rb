@@ -4,20 +4,20 @@ require "json"
 require_relative "table"
 
 module Bench
-  # The workloads that have become slower or faster than in kept figures (--json).
+  # Tells which workloads have become slower or faster than in the figures of an earlier run (--json).
   class Comparison
-    # A part of the rate that is worth a word.
+    # Differences below this share of the rate are not printed.
     WORTH = 0.15
 
-    # @param before [Hash] what the file has, with names of symbols
+    # @param before [Hash] the content of the file, with symbols for keys
     # @param after [Hash] Document#to_h
     def initialize(before, after)
       @before = before
       @after = after
     end
 
-    # @return [Array<Hash>] of each row that both have: its name, both medians, the ratio, that of processor time, and
-    #   whether the slowest of one are faster than the fastest of the other
+    # @return [Array<Hash>] for each row that both have: its name, both medians, their ratio, the ratio of processor
+    #   time, and whether the slowest run of one is faster than the fastest run of the other
     def rows
       old = @before[:results].to_h { |result| [result.values_at(:workload, :target), result] }
       @after[:results].filter_map do |now|

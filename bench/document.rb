@@ -6,7 +6,7 @@ require_relative "progress"
 require_relative "table"
 
 module Bench
-  # All that is known of a run, as it is printed before the rows, and as it is kept in a file.
+  # The description of a run: as text before the rows, and together with the results as a hash for a file.
   class Document
     BUSY_LOAD = 0.5
 
@@ -15,7 +15,7 @@ module Bench
       @runner = runner
     end
 
-    # @param quick [Boolean] whether targets were left out for the sake of time
+    # @param quick [Boolean] whether --quick left targets out
     def introduce(quick)
       puts Machine, plan_in_words
       puts "each program is run by ruby #{@plan.flags.join(' ')}" if @plan.flags.any?
@@ -26,7 +26,7 @@ module Bench
       puts "", Table.head
     end
 
-    # The figures of each run are in :rates, in the order of the runs.
+    # In each result, :rates has a figure for each run, in the order of the runs.
     def to_h
       { machine: Machine.to_h, runs: @plan.runs, seconds: @plan.seconds, flags: @plan.flags, baseline: BASELINE,
         targets: @plan.targets.map { |target| { **target.to_h.slice(:name, :title), note: missing[target] } },

@@ -4,12 +4,12 @@ require "open3"
 require_relative "targets"
 
 module Bench
-  # The same exchange without Ruby (crates/uring_io_core/benches/echo.rs), which cargo builds when it is asked for.
+  # The same exchange without Ruby (crates/uring_io_core/benches/echo.rs). Cargo builds it when it is first needed.
   module Floor
     BUILD = %w[cargo bench --quiet --no-run --message-format=json --package uring_io_core --bench echo].freeze
 
     class << self
-      # Why there is none.
+      # @return [String, nil] why the program cannot be had; nil when it can
       def missing
         build
         @missing

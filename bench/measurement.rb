@@ -5,12 +5,12 @@ require "tempfile"
 require_relative "system_calls"
 
 module Bench
-  # One run of a program on a target, in a process group of its own that has ended when this is over.
+  # One run of a program on a target, in a process group of its own. The group has ended when +run+ returns.
   class Measurement
-    # The program's figures, or why there are none. A measurement that +failed+ should have worked.
+    # The program's figures, or a note that says why there are none. +failed+ means that the run should have worked.
     Outcome = Data.define(:figures, :note, :failed)
 
-    # The line of an output that says what was wrong: the first exception. Later ones may be mere consequences.
+    # The line of an output that names the fault: the first exception. Later ones may be mere consequences.
     def self.reason(output)
       lines = output.lines(chomp: true).reject(&:empty?)
       said = lines.find { |line| line.match?(/\([A-Z][\w:]*\)|panicked|\[BUG\]/) } || lines.last
@@ -19,8 +19,8 @@ module Bench
     end
 
     # @param command [Array] environment and arguments
-    # @param limit [Float] seconds after which it hangs
-    # @param counting [Float, nil] for how many seconds system calls are counted after it has measured
+    # @param limit [Float] seconds after which the program counts as hung
+    # @param counting [Float, nil] for how many seconds to count system calls after the measurement
     # @param turn [Integer, nil] how many operations come together
     def initialize(command, limit, counting: nil, turn: nil)
       @command = command
@@ -54,7 +54,7 @@ module Bench
       output&.close
     end
 
-    # The line that it prints within its time; nil when that has passed, and an empty text when it has ended silently.
+    # The line that the program prints; nil after the limit, and an empty text when the program ended without one.
     def line(output)
       deadline = now + @limit
       said = +""
@@ -88,7 +88,7 @@ module Bench
       SystemCalls.new(pid, @counter.path).per_operation(@counting, least: [@turn.to_i, SystemCalls::FEWEST].max)
     end
 
-    # Those whose system calls are counted go on until they are killed.
+    # A program whose system calls we count must still run then: it goes on until we kill it.
     def ended?(pid) = File.read("/proc/#{pid}/stat")[/\) (\w)/, 1] == "Z"
 
     def failure(note) = Outcome.new(nil, note, true)

@@ -7,26 +7,26 @@ require_relative "targets"
 require_relative "workloads"
 
 module Bench
-  # Which programs are run on what, how often, for how long, and in which order.
+  # Which programs run on which targets, how often, for how long, and in which order.
   class Plan
-    # Seconds that a measurement takes besides its own, and those of counting system calls, once for each cell.
+    # Seconds that each measurement takes to start, and seconds that counting system calls takes, once for each cell.
     START_SECONDS = 0.3
     COUNTING_SECONDS = 0.5
     TRACER_SECONDS = 0.2
     SHORTEST = 0.3
     LONGEST = 2.0
-    # Descriptors that a program has for other things than its connections.
+    # Descriptors that a program needs for other things than its connections.
     SPARE_DESCRIPTORS = 64
     THREADS_MOST = 2000
     SELECT_MOST = 1000
 
-    # A workload on a target. +refusal+ is why it is not run.
+    # A workload on a target. +refusal+ says why it does not run; nil when it runs.
     Cell = Data.define(:workload, :target, :refusal, :connections)
 
     attr_reader :workloads, :targets, :runs, :counting, :flags
 
-    # @param seconds [Float, nil] of each measurement; by default what +minutes+ leave for it
-    # @param flags [Array<String>] for the Ruby of each program, as --yjit
+    # @param seconds [Float, nil] of each measurement; by default as many as +minutes+ allow
+    # @param flags [Array<String>] for the Ruby of each program, for example --yjit
     def initialize(workloads, targets, runs:, minutes:, seconds: nil, counting: COUNTING_SECONDS, flags: [])
       @workloads = workloads
       @targets = targets
@@ -44,8 +44,8 @@ module Bench
       end
     end
 
-    # The cells of a round: each begins in turn, and every other round goes backwards, so that the traces which one
-    # leaves on the machine meet all of them.
+    # The cells of a round. Each round begins with another cell, and every other round goes backwards. So the traces
+    # that a cell leaves on the machine do not always meet the same next one.
     def round(workload, number)
       some = cells(workload).reject(&:refusal)
       number.odd? ? some.rotate(number).reverse : some.rotate(number)
@@ -61,7 +61,7 @@ module Bench
     # Seconds that everything will take.
     def estimate = cost(seconds)
 
-    # Seconds that a run takes.
+    # Seconds that a run of the workload takes.
     def cost_of(workload, seconds = self.seconds)
       START_SECONDS + workload.start + Bench.warm_up(workload.connections) + workload.stretch(seconds)
     end
@@ -102,7 +102,7 @@ module Bench
       end
     end
 
-    # As many as the limit of descriptors allows.
+    # The connections of the workload, or as many as the limit of descriptors allows.
     def connections(workload)
       most = (Process.getrlimit(:NOFILE).last - SPARE_DESCRIPTORS) / workload.descriptors
       [workload.connections, most].compact.min if workload.connections

@@ -4,23 +4,23 @@ require "json"
 require "socket"
 require_relative "targets"
 
-# What the programs in workloads/ are written against, so that the same source runs on every target:
+# The interface for the programs in workloads/. With it the same source runs on every target:
 #
 #   Bench.program do |b|
 #     b.spawn { loop { b.op { one operation } } }
 #   end
 #
-# A program is started as `ruby workloads/NAME.rb TARGET SECONDS [CONNECTIONS]`. It warms up, measures, and writes a
-# line of JSON. With BENCH_COUNTER in the environment it then goes on until it is killed, and keeps the number of its
-# operations in that file, for whoever counts its system calls meanwhile.
+# The runner starts a program as `ruby workloads/NAME.rb TARGET SECONDS [CONNECTIONS]`. The program warms up, measures,
+# and writes a line of JSON. With BENCH_COUNTER in the environment it then goes on until the runner kills it, and keeps
+# the number of its operations in that file. Meanwhile the runner counts its system calls.
 module Bench
   # See above.
   class Program
-    # One operation in 16 is timed.
+    # We time one operation in 16.
     SAMPLING = 16
     SAMPLES = 1 << 16
 
-    # How many connections there are to be.
+    # How many connections the program should make.
     attr_reader :connections
 
     def initialize(target, seconds, connections)
@@ -36,18 +36,18 @@ module Bench
       @target.enter { begin_with(block) }
     end
 
-    # Starts a thread, or a fiber, or a task. Those that the program starts with go on when it is complete: a fiber that
-    # never waits would keep it from starting others.
+    # Starts a thread, or a fiber, or a task. Those of the program's block wait until the block has started all of them:
+    # otherwise a fiber that never waits would keep the others from starting.
     def spawn(&block)
       @target.spawns_threads? ? Thread.new { guard(block) } : Fiber.schedule { guard(block) }
     end
 
-    # The block makes figures besides the common ones, when the program has warmed up.
+    # The block returns more figures besides the common ones. It runs when the program has warmed up.
     def extra(&block)
       @extra = block
     end
 
-    # The block is one operation.
+    # Makes and counts one operation, which is the block.
     def op
       @begun += 1
       if (@begun % SAMPLING).zero?
@@ -62,7 +62,7 @@ module Bench
       value
     end
 
-    # Each operation is also told to a file.
+    # Writes the number of operations to a file as well, after each operation.
     module Counted
       def counter=(buffer)
         @counter = buffer
@@ -84,8 +84,8 @@ module Bench
 
     private
 
-    # The measuring is a thread's that knows no scheduler: it must come to its turn even where fibers never wait, and
-    # should be no timer among those of the program.
+    # A thread without a scheduler does the measuring. It gets its turn even when fibers never wait, and adds no timer
+    # to those of the program.
     def begin_with(block)
       gate = @gate = Queue.new
       block.call(self)
@@ -101,14 +101,14 @@ module Bench
       sleep(Bench.warm_up(connections))
       figures = measure
       counting = ENV.fetch("BENCH_COUNTER", nil)
-      # The reader of the figures looks at the counter next.
+      # Start counting before the figures are out, because their reader looks at the counter next.
       count(counting) if counting
       Bench.say(figures)
       sleep if counting
       exit!(0) # nobody needs the rest to end well
     end
 
-    # A program of which a part has failed measures nothing.
+    # Runs a part of the program. If the part fails, the whole program does.
     def guard(work)
       @gate&.pop
       work.call
@@ -156,13 +156,13 @@ module Bench
       exit!(1)
     end
 
-    # Ends the program where something it needs is not there.
+    # Ends the program, because something that it needs is missing.
     def missing(what)
       say(missing: what)
       exit!(0)
     end
 
-    # Not by the scheduler, whose writing is none of the figures' business.
+    # Writes in a blocking fiber, so that the scheduler has no part in it.
     def say(figures)
       Fiber.blocking { $stdout.syswrite("#{JSON.generate(figures)}\n") }
     end
@@ -172,8 +172,9 @@ module Bench
 
     def executable?(name) = ENV.fetch("PATH", "").split(":").any? { |path| File.executable?(File.join(path, name)) }
 
-    # Runs the block in another process that ends with this one. To be called before the program runs.
-    # @yieldparam output [IO] what is written to it can be read from what is returned
+    # Runs the block in another process that ends with this one. Call it before the program runs.
+    # @yieldparam output [IO] the other end of the returned IO
+    # @return [IO] for reading
     def peer
       input, output = IO.pipe
       alive, parent = IO.pipe
@@ -190,7 +191,7 @@ module Bench
       input
     end
 
-    # Connected pairs of TCP sockets. All are made before any is used, as making them would take its turns with using.
+    # Connected pairs of TCP sockets. It makes all pairs before the program uses any, so that the two do not take turns.
     def tcp_pairs(number)
       TCPServer.open("127.0.0.1", 0) do |server|
         Array.new(number) { [server.local_address.connect, server.accept] }

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # Says on the standard error what is being measured, and how much time is left.
+  # Prints on standard error which cell is being measured, and how much time is left.
   class Progress
     def self.in_words(seconds) = seconds < 100 ? "#{seconds.ceil} s" : "#{(seconds / 60).ceil} minutes"
 
@@ -18,7 +18,7 @@ module Bench
       @done += @plan.cost_of(cell.workload) + (round.zero? ? @plan.counting_cost(cell.workload) : 0)
     end
 
-    # Makes place for the table on a terminal.
+    # Clears the line of a terminal, for the table.
     def clear
       $stderr.write("\r\e[K") if $stderr.tty?
     end
@@ -27,7 +27,7 @@ module Bench
 
     def say(cell, round)
       left = @plan.estimate - @done
-      # The real time so far says more about the machine than the plan does.
+      # The time that the runs have really taken is a better estimate than the plan.
       left *= (now - @begun) / @done if @done > 10
       if $stderr.tty?
         $stderr.write("\r\e[K#{head(cell, round)}, #{cell.target.name}; #{time(left)} to go")

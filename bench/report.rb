@@ -1,7 +1,7 @@
 #!/usr/bin/env ruby
 # frozen_string_literal: true
 
-# Makes one page of what the benchmarks found, with nothing to load: ruby bench/report.rb IN.json OUT.html
+# Makes a page of the figures of the benchmarks, which loads nothing: ruby bench/report.rb IN.json OUT.html
 
 require "erb"
 require "json"
@@ -21,7 +21,7 @@ module Bench
     BOUNDS = %w[threads floor].freeze
     MEASURES = { "median" => "Throughput", "syscalls_per_op" => "System calls per operation",
                  "peak_kb" => "Memory at its peak" }.freeze
-    # Lines that are further apart than this are drawn on a logarithmic scale.
+    # The scale is logarithmic when the largest value is more than this many times the smallest.
     FAR = 30
     COLUMNS = ["target", "median a\u00a0second", "min", "max", "ratio", "p50 µs", "p99 µs", "system calls per op",
                "CPU s per million", "peak MB", "KB per connection", "each run", "note"].freeze
@@ -39,10 +39,10 @@ module Bench
 
     def file(name) = File.read(File.join(FOLDER, name), encoding: Encoding::UTF_8)
 
-    # The map of the source would be looked for on the network.
+    # Without the line that names the source map: a browser would look for that on the network.
     def library = file(LIBRARY).sub(%r{^//# sourceMappingURL=.*$}, "")
 
-    # JSON that cannot end the script it stands in.
+    # JSON without characters that could end the script around it.
     def drawing
       JSON.generate(ladders: ladders.flat_map { |ladder| ladder[:charts] }, bars:)
           .gsub(/[<>&\u2028\u2029]/) { |character| format("\\u%04x", character.ord) }
@@ -87,7 +87,7 @@ module Bench
                         .compact.values
     end
 
-    # The fastest first. Relative to the median of the baseline, or as it is where the baseline has none.
+    # The bars of a workload, the fastest first. Values are relative to the median of the baseline if it has one.
     def bar(workload, index)
       cells = @results.run_of(workload["name"]).sort_by { |cell| -cell.median }
       return if cells.empty?

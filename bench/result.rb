@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # The outcome of the runs of a cell.
+  # The outcome of all runs of a cell.
   class Result
     attr_reader :cell
 
@@ -19,13 +19,13 @@ module Bench
       @over = outcome.figures.nil?
     end
 
-    # Whether another run would be in vain.
+    # Whether another run would give no figures either.
     def over? = @over
     def failed? = @failed
     def median = Result.median(rates)
     def rates = @runs.map { |run| (run[:operations] / run[:seconds]).round(1) }
 
-    # @param baseline [Float, nil] the median of the target that the others are compared with
+    # @param baseline [Float, nil] the median of the target with which we compare the others
     def to_h(baseline)
       { workload: cell.workload.name, target: cell.target.name, rates:, median:, min: rates.min, max: rates.max,
         ratio: ratio(baseline), p50_us: typical(:p50_us), p99_us: typical(:p99_us),

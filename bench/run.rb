@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Started by bin/bench: runs the programs of workloads/ on the targets; see bin/bench --help.
+# bin/bench starts this. It runs the programs of workloads/ on the targets; see bin/bench --help.
 
 require "json"
 require "optparse"
@@ -85,7 +85,7 @@ text = JSON.pretty_generate(document.to_h)
 File.write(json, "#{text}\n") if json
 if html
   require_relative "report"
-  # With names of text, as the file has them.
+  # Parsed again, so that its keys are strings, as in the file.
   Bench::Report.new(JSON.parse(text)).write(html)
 end
 if runner.failed?

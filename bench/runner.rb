@@ -5,12 +5,12 @@ require_relative "progress"
 require_relative "result"
 
 module Bench
-  # Goes through a plan.
+  # Carries out a plan.
   class Runner
-    # Seconds that a program may need beyond its time when the machine is busy.
+    # Seconds beyond its time that a program may need on a busy machine.
     GRACE_SECONDS = 30
 
-    # Hashes, as the table and the report want them.
+    # @return [Array<Hash>] for the table and the report
     attr_reader :results
 
     def initialize(plan)
@@ -20,7 +20,7 @@ module Bench
       @services = Services.new
     end
 
-    # Yields the results of a workload when all of them are there.
+    # Yields the results of each workload when they are complete.
     def run
       progress = Progress.new(@plan)
       @plan.workloads.each do |workload|
@@ -43,7 +43,7 @@ module Bench
 
     def measure(cell, result, round)
       limit = (@plan.cost_of(cell.workload) * 2) + GRACE_SECONDS
-      # Once is enough, for it is no matter of luck.
+      # Once is enough, because the number of system calls hardly varies.
       counting = @plan.counting_seconds(cell.workload) if round.zero?
       command = @plan.command(cell, @services.env(cell.workload.service))
       result.add(Measurement.new(command, limit, counting:, turn: cell.connections).run)

@@ -6,11 +6,11 @@ require_relative "../spec/support/postgresql"
 require_relative "../spec/support/redis"
 
 module Bench
-  # Services that programs need. Each starts at its first use, once for all runs.
+  # The services that programs need. Each one starts at its first use, once for all runs.
   class Services
     FILE_BYTES = 64 << 20
 
-    # Why there is none.
+    # @return [String, nil] why the service cannot be had; nil when it can
     def self.missing(service)
       case service
       when :postgresql then PostgreSQL.missing
@@ -22,7 +22,7 @@ module Bench
       @stops = []
     end
 
-    # Environment variables that tell a program where the service is.
+    # @return [Hash] environment variables that tell a program where the service is
     def env(service)
       @env ||= {}
       @env[service] ||= service ? start(service) : {}
@@ -49,7 +49,7 @@ module Bench
       server
     end
 
-    # Not in /tmp, which may be memory.
+    # A file that is not in /tmp, which may be in memory.
     def file
       folder = Dir.mktmpdir("uring_io-bench-", Dir.pwd)
       @stops << -> { FileUtils.remove_entry(folder) }

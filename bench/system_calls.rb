@@ -3,13 +3,13 @@
 require "tempfile"
 
 module Bench
-  # Counts the system calls of a running program from outside, by strace, and the operations that it makes meanwhile.
+  # Counts the system calls of a running program by strace, and the operations that the program makes meanwhile.
   class SystemCalls
-    # For strace to attach to all threads.
+    # Seconds in which strace must attach to all threads.
     ATTACH_SECONDS = 15
-    # More of them, where operations are slow to come: thousands of connections take their turns together.
+    # Seconds that we add when operations come slowly: thousands of connections take their turns together.
     PATIENCE_SECONDS = 4
-    # Fewer operations than this say nothing: calls of a turn whose operations come later are counted with them.
+    # Fewer operations than this are not enough: strace also counts calls of a turn whose operations come later.
     FEWEST = 20
 
     def self.missing
@@ -18,16 +18,16 @@ module Bench
       "strace is not installed: system calls are not counted"
     end
 
-    # @param counter [String] the file in which the program keeps the number of its operations
+    # @param counter [String] the path of the file in which the program keeps the number of its operations
     def initialize(pid, counter)
       @pid = pid
       @counter = counter
     end
 
-    # @param least [Integer] for how many operations to wait, if they come soon
-    # @return [(Float, nil), (nil, String)] how many, or why that is not known
+    # @param least [Integer] how many operations to wait for, within PATIENCE_SECONDS
+    # @return [(Float, nil), (nil, String)] the number of calls for each operation, or why we do not know it
     def per_operation(seconds, least: FEWEST)
-      return [nil, nil] if SystemCalls.missing # which is said once, and not in each row
+      return [nil, nil] if SystemCalls.missing # the table says this once, and not in each row
 
       Tempfile.create("uring_io-bench") do |summary|
         operations = trace(summary.path, seconds, least) or return [nil, "strace did not attach"]
@@ -46,7 +46,7 @@ module Bench
       output.close
       return unless input.wait_readable(ATTACH_SECONDS) && input.readpartial(4096).include?("attached")
 
-      # strace must not block at a full pipe, whatever else it prints.
+      # strace may print more, and must not block at a full pipe.
       Thread.new { input.read }
       before = operations
       sleep(seconds)
@@ -58,7 +58,7 @@ module Bench
       stop(tracer)
     end
 
-    # It writes its summary when it is interrupted.
+    # SIGINT makes strace write its summary.
     def stop(tracer)
       Process.kill(:INT, tracer)
       Process.wait(tracer)

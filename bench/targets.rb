@@ -2,16 +2,16 @@
 
 module Bench
   LIB = File.expand_path("../lib", __dir__)
-  # Seconds before it is measured: for each connection to have had its turn.
+  # Seconds before the measurement, so that each connection has had its turn.
   def self.warm_up(connections) = [0.3, connections.to_i / 10_000.0].max
 
-  # The target that the others are compared with.
+  # The target with which we compare the others.
   BASELINE = "async"
 
-  # A scheduler, or threads, that a program runs on. The runner knows all targets, and programs enter them.
+  # A scheduler, or threads, on which a program runs. The runner knows all targets, and programs enter them.
   #
-  # +gem+ is the gem that it needs; +options+ and +env+ are for the Ruby that runs the program; +entry+ calls the
-  # program's main flow, in a fiber that does not block, or not.
+  # +gem+ is the gem that it needs. +options+ and +env+ are for the Ruby that runs the program. +entry+ calls the
+  # program's main flow: in a non-blocking fiber, or without a fiber for threads.
   Target = Data.define(:name, :title, :gem, :options, :env, :entry) do
     def initialize(name:, title:, entry:, gem: nil, options: [], env: {})
       super
@@ -39,14 +39,14 @@ module Bench
         Target.new(name:, title:, options: [*OURS, *ruby], entry:)
       end
 
-      # Some gem's Fiber::Scheduler, which the block makes.
+      # A target on another gem's Fiber::Scheduler, which the block makes.
       def scheduler(name, library, title)
         entry = lambda do |&main|
           require library
           Fiber.set_scheduler(yield)
           Fiber.schedule do
             main.call
-            # The scheduler of UringMachine waits only for the fibers that are there when its close begins.
+            # Never end: the scheduler of UringMachine waits only for fibers that exist when its close begins.
             Queue.new.pop
           end
           Fiber.set_scheduler(nil)
@@ -60,14 +60,14 @@ module Bench
 
     ALL = [
       Target.new(name: "threads", title: "Ruby's threads", entry: ->(&main) { main.call }),
-      # Also the main thread is one of those, which share a few native ones.
+      # With this variable the main thread, too, shares a few native threads with the others.
       Target.new(name: "threads-mn", title: "Ruby's threads, M:N", entry: ->(&main) { main.call },
                  env: { "RUBY_MN_THREADS" => "1" }),
       ours("select", "uring_io, select", backend: :select),
       ours("poll", "uring_io, poll", backend: :poll),
       ours("epoll", "uring_io, epoll", backend: :epoll),
       ours("io_uring", "uring_io, io_uring", backend: :io_uring),
-      # Without its warning that this needs a processor of its own.
+      # -W0 silences the warning that SQPOLL needs a processor of its own.
       ours("sqpoll", "uring_io, io_uring with SQPOLL", ["-W0"], backend: :io_uring, sqpoll: true),
       Target.new(name: "async", title: "Async, io-event's EPoll", gem: "async", entry: ON_ASYNC,
                  env: { "IO_EVENT_SELECTOR" => "EPoll" }),

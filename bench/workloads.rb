@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
 module Bench
-  # A row: +program+ is a file of workloads/, and +connections+ its argument; each needs +descriptors+ in the program.
-  # +start+ is how many seconds it takes to start beyond what any program takes; rows of a +group+ are the steps of one
-  # ladder; +service+ is what it needs besides (services.rb).
+  # A row of the table. +program+ is a file of workloads/, and +connections+ its argument. Each connection needs
+  # +descriptors+ in the program. +start+ is how many seconds longer than other programs this one takes to start. Rows
+  # of a +group+ are the steps of one ladder. +service+ is a server or file that the program needs (services.rb).
   Workload = Data.define(:name, :program, :title, :unit, :about, :group, :connections, :start, :descriptors,
                          :service) do
     def initialize(name:, title:, unit:, about:, program: name.tr("-", "_"), group: nil, connections: nil, start: 0.0,
@@ -11,7 +11,7 @@ module Bench
       super
     end
 
-    # Thousands of connections take their turns together: there must be some turns.
+    # Thousands of connections take their turns together, so a run must be long enough for some turns.
     def stretch(seconds) = group && connections ? [seconds, connections / 4000.0].max : seconds
 
     def file = File.join(__dir__, "workloads", "#{program}.rb")

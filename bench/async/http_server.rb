@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Started by bench/async/run: a server by async-http, on whatever selector this process has. Writes its port, and after
-# SIGTERM how many seconds it used a processor meanwhile.
+# bench/async/run starts this: a server of async-http, on the selector that the caller has chosen. Prints its port, and
+# after SIGTERM the seconds of processor time that it has used meanwhile.
 
 require "async"
 require "async/http"

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Started by bench/async/run: one program on Async, for some seconds, on whatever selector this process has. Writes how
-# many operations it made, in how many seconds, and how many of these it used a processor.
+# bench/async/run starts this. It runs one program on Async for some seconds, on the selector that the caller has
+# chosen. Prints how many operations it made, in how many seconds, and how many seconds of processor time it used.
 #
 #   ruby bench/async/programs.rb ROW SECONDS
 
@@ -11,12 +11,12 @@ require "socket"
 
 WARM_UP = 0.3
 
-# Each starts its tasks, and has them count.
+# The programs. Each one starts its tasks, which count their operations.
 module Programs
   class << self
     attr_reader :operations
 
-    # 20 pairs of TCP connections exchange 512 bytes; an operation is one there and back.
+    # 20 pairs of TCP connections exchange 512 bytes. An operation is one exchange, there and back.
     def echo(task)
       message = "x" * 512
       server = TCPServer.new("127.0.0.1", 0)
@@ -31,7 +31,7 @@ module Programs
       end
     end
 
-    # 500 tasks at a time that sleep for a millisecond and end; an operation is one of them.
+    # 500 tasks at a time sleep for a millisecond and end. An operation is one task.
     def churn(task)
       task.async do |parent|
         loop do
@@ -41,7 +41,7 @@ module Programs
       end
     end
 
-    # Lines of 100 bytes through 10 pipes, with a task between two pipes; an operation is one line through one pipe.
+    # Lines of 100 bytes go through 10 pipes, with a task between any two. An operation is one line through one pipe.
     def pipes(task)
       first, *rest = Array.new(10) { IO.pipe }
       line = "#{'x' * 99}\n"
@@ -53,7 +53,7 @@ module Programs
       each_time(task, 10) { last.first.readpartial(100) }
     end
 
-    # 100 tasks wait for a condition that another one signals; an operation is one of them woken.
+    # 100 tasks wait for a condition that another task signals. An operation is one wakeup.
     def conditions(task)
       condition = Async::Condition.new
       100.times { each_time(task) { condition.wait } }
@@ -93,5 +93,5 @@ Sync do |task|
   after = [Programs.operations, now, processor]
   puts after.zip(before).map { |late, early| late - early }.join(" ")
   $stdout.flush
-  exit!(0) # nobody needs the tasks to end well
+  exit!(0) # without a clean end of the tasks, which nobody needs
 end

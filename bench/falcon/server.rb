@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
-# Started by bench/falcon/run and bench/rails/run: Falcon where it is installed, and async-http's own server otherwise,
-# in this process or in so many workers, on whatever selector this process has. It prints where it listens. At SIGTERM
-# and Ctrl-C it answers the requests that it has, and ends.
+# bench/falcon/run and bench/rails/run start this: Falcon if it is installed, and async-http's own server otherwise. It
+# runs in this process or in WORKERS workers, on the selector that the caller has loaded. It prints where it listens. At
+# SIGTERM and Ctrl-C it answers the requests that it has, and ends.
 #
 #   ruby bench/falcon/server.rb [CONFIG.RU [WORKERS]]
 
@@ -19,7 +19,7 @@ rescue LoadError => error
   require "protocol/rack"
 end
 
-# Until something is pushed to +told+.
+# Serves until somebody pushes an object to +told+.
 def serve(app, bound, url, told)
   endpoint = Async::HTTP::Endpoint.parse(url, bound)
   server = if defined?(Falcon::Server)
@@ -54,7 +54,7 @@ if workers.zero?
     bound.close
   end
 else
-  # The workers end when nobody has the other end of this pipe any longer, however that comes.
+  # The workers end when the other end of this pipe is closed, and so also when this process dies.
   reader, writer = IO.pipe
   workers.times do
     fork do

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Started by bench/profile/run: so much work, and how many seconds of a processor it took.
+# bench/profile/run starts this. It does ROUNDS rounds of work, and prints how many seconds of processor time they took.
 #
 #   ruby bench/profile/program.rb threads|fibers ROUNDS
 
@@ -13,7 +13,7 @@ TEMPLATE = ERB.new("<ul><% rows.each do |row| %><li><%= ERB::Util.h(row) %></li>
 ROWS = Array.new(300) { |number| "row <#{number}>" }
 rounds = Integer(ARGV.fetch(1))
 
-# Ten threads, as of a web server: each renders a page, and waits for a moment.
+# Ten threads, as in a web server. In each round a thread renders a page, and sleeps for a millisecond.
 def threads(rounds)
   Array.new(THREADS) do
     Thread.new do
@@ -25,7 +25,7 @@ def threads(rounds)
   end.each(&:join)
 end
 
-# Twenty fibers that do nothing else than to wait for each other.
+# Twenty fibers, in pairs that only wait for each other.
 def fibers(rounds)
   UringIO.run do
     10.times do

@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
-# Started by bench/puma/run and bench/rails/run: Puma with so many threads, in this process or in so many workers, on
-# whatever NIO this process has. It prints where it listens. At SIGTERM it answers the requests that it has, and ends.
+# bench/puma/run and bench/rails/run start this: Puma with THREADS threads, in this process or in WORKERS workers, on
+# the NIO that the caller has loaded. It prints where it listens. At SIGTERM it answers the requests that it has, and
+# ends.
 #
 #   ruby bench/puma/server.rb THREADS [WORKERS [CONFIG.RU]]
 
@@ -10,6 +11,6 @@ require "puma/cli"
 threads = Integer(ARGV.fetch(0))
 workers = Integer(ARGV.fetch(1, "0"))
 config = ARGV.fetch(2) { File.expand_path("../web/config.ru", __dir__) }
-# The app is loaded before the workers are there, so that none of them is late.
+# --preload loads the app before the workers start, so that none of them is late.
 Puma::CLI.new(["--environment", "production", "--workers", workers.to_s, *("--preload" if workers.positive?),
                "--threads", "#{threads}:#{threads}", "--bind", "tcp://127.0.0.1:0", config]).run

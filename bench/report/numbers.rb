@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # Numbers as people read them.
+  # Formats numbers for people.
   module Numbers
     module_function
 

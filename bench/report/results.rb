@@ -3,7 +3,7 @@
 require "json"
 
 module Bench
-  # The results of a run of the benchmarks: the hash of the result file, with methods for the page.
+  # The results of the benchmarks, from the hash of the result file, with methods for the page.
   class Results
     # One target on one workload.
     class Cell
@@ -22,7 +22,7 @@ module Bench
       def run? = rates.any? && !median.nil?
     end
 
-    # Two cells of a workload. Where the runs overlap there is no difference to speak of; one run cannot tell.
+    # Two cells of a workload. If their runs overlap, we speak of no difference. A single run cannot tell.
     Comparison = Data.define(:one, :other) do
       def ratio = one.median.fdiv(other.median)
 
@@ -36,7 +36,7 @@ module Bench
 
     attr_reader :machine, :runs, :seconds, :baseline, :command, :targets, :workloads, :cells
 
-    # Symbols or strings for keys, as the hash comes from a program or from a file.
+    # @param hash [Hash] with symbols for keys (from a program), or with strings (from a file)
     def initialize(hash)
       data = JSON.parse(JSON.generate(hash))
       unless data.is_a?(Hash) && data["results"].is_a?(Array)
@@ -51,7 +51,7 @@ module Bench
       @run = @cells.select(&:run?).to_h { |cell| [[cell.workload, cell.target], cell] }
     end
 
-    # The cell when it has a result.
+    # The cell, or nil when it has no result.
     def cell(workload, target) = @run[[workload, target]]
 
     def cells_of(workload) = @cells.select { |cell| cell.workload == workload }
@@ -80,7 +80,7 @@ module Bench
 
     private
 
-    # An entry that the results name and the lists do not appears under its bare name.
+    # The list, and an entry with nothing but a name for each name that only the results have.
     def named(list, used)
       list = Array(list)
       list + (used.uniq - list.map { |item| item["name"] }).map { |name| { "name" => name } }

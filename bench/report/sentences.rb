@@ -3,20 +3,20 @@
 require_relative "numbers"
 
 module Bench
-  # Says in plain sentences what the numbers show, and what they do not.
+  # Says in plain sentences what the numbers show, and what they do not show.
   class Sentences
     include Numbers
 
     SUBJECT = "io_uring"
     # No scheduler can be faster than this.
     FLOOR = "floor"
-    # These are on io_uring too: one of them being faster does not say that io_uring is no help.
+    # These targets use io_uring, too. If one of them is faster, that does not mean that io_uring is no help.
     ON_RING = [SUBJECT, "sqpoll", "async-uring", "async+uring_io", "uringmachine"].freeze
-    # Where the slowest and the fastest run are further apart than this, a reader is warned.
+    # The page warns the reader when the fastest run has more than this many times the rate of the slowest.
     UNSTEADY = 1.3
-    # Measures that have no spread are mentioned from this ratio on.
+    # The page mentions a measure without a spread only from this ratio on.
     DEARER = 1.25
-    # More names than this are not spelled out.
+    # A list of more names than this is left out.
     NAMED = 6
     TALLY = { faster: "faster", slower: "slower", same: "no different (the runs overlap)",
               unsure: "run too few times to tell" }.freeze
@@ -51,7 +51,7 @@ module Bench
       [*compared.map { |comparison| compared_on(workload, comparison) }, fastest(workload), *not_run(name)].compact
     end
 
-    # How a group of workloads goes as connections are added.
+    # How the figures of a group of workloads change with the number of connections.
     def ladder(rungs)
       chosen = [SUBJECT, *@rivals]
       top = rungs.last
@@ -64,7 +64,7 @@ module Bench
       @results.missing.map { |target| "#{target['name']}: #{target['note'] || 'no result, and no reason was given'}" }
     end
 
-    # Warnings for the reader about the runs.
+    # Warnings about runs that say little.
     def cautions
       single = @results.cells.select { |cell| cell.run? && cell.rates.size < 2 }
       [*(once if single.any?), *unsteady]
@@ -131,7 +131,7 @@ module Bench
 
     def ran?(target) = @results.cells.any? { |cell| cell.run? && cell.target == target }
 
-    # The fastest first.
+    # The cells of a workload except the floor, the fastest first.
     def ranked(name) = @results.run_of(name).reject { |cell| cell.target == FLOOR }.sort_by { |cell| -cell.median }
 
     def slower_on(workload)

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Started by bench/ring/run: one row on one target, for some seconds. Writes how many operations it made, in how many
-# seconds, and how many of these it used a processor.
+# bench/ring/run starts this. It runs one row on one target, for some seconds. Prints how many operations it made, in
+# how many seconds, and how many seconds of processor time it used.
 #
 #   ruby -Ilib bench/ring/programs.rb ROW TARGET SECONDS FOLDER
 
@@ -9,7 +9,7 @@ require "fileutils"
 require "socket"
 require "uring_io"
 
-# Each counts its operations.
+# The programs of the rows. Each one counts its operations.
 module Programs
   SIZE = 4096
   FILES = 10_000
@@ -26,7 +26,7 @@ module Programs
       end
     end
 
-    # Random pages of a file of 1 GB.
+    # Reads random pages of a large file.
     def reads(direct, depth, target, folder)
       file = File.open(File.join(folder, "large"), direct ? File::RDONLY | File::DIRECT : File::RDONLY)
       pages = file.size / SIZE
@@ -39,7 +39,7 @@ module Programs
       end
     end
 
-    # Files of a few KB each, one after the other, from one folder to another.
+    # Copies files of a few KB each from one folder to another: one at a time, or with a ring in batches.
     def copy(target, folder)
       names = (0...FILES).map(&:to_s)
       from = File.join(folder, "small")
@@ -59,7 +59,7 @@ module Programs
       end
     end
 
-    # Connections that clients in another process make and end.
+    # Accepts connections that clients in other processes make and end.
     def accept(target, _folder)
       server = TCPServer.new("127.0.0.1", 0)
       client(server) { |address| loop { Socket.tcp(*address, &:read) } }
@@ -100,7 +100,7 @@ module Programs
 
     def buffer = IO::Buffer.new(SIZE, IO::Buffer::MAPPED)
 
-    # O_DIRECT wants memory that begins at a page.
+    # O_DIRECT needs memory that begins at a page boundary, so it reads into a buffer.
     def pread(file, pages, buffer, direct)
       offset = rand(pages) * SIZE
       direct ? buffer.pread(file, offset, SIZE) : file.pread(SIZE, offset)
@@ -135,7 +135,7 @@ module Programs
       count(names.size)
     end
 
-    # Other processes that do what the block says until this one ends.
+    # Starts processes that run the block until this process ends.
     def client(server, number = 2)
       address = server.local_address.ip_unpack
       leash, held = IO.pipe
@@ -166,4 +166,4 @@ after = [Programs.operations, Programs.now, processor]
 abort "the program has ended" unless main.alive?
 puts after.zip(before).map { |late, early| late - early }.join(" ")
 $stdout.flush
-exit!(0) # nobody needs the tasks to end well
+exit!(0) # without a clean end of the thread, which nobody needs

@@ -1,14 +1,14 @@
 # frozen_string_literal: true
 
-# Started by bench/several/run: echoes of so many schedulers at once, each in a process or a Ractor of its own. Prints
-# how many exchanges all of them made.
+# bench/several/run starts this. It runs NUMBER echo programs at once, each on a scheduler of its own in a process or a
+# Ractor of its own. Prints how many exchanges all of them made.
 #
 #   ruby bench/several/program.rb processes|ractors NUMBER BACKEND SECONDS
 
 require "socket"
 require "uring_io"
 
-# Twenty connections of 512 bytes there and back for so many seconds.
+# Twenty connections that exchange 512 bytes, for some seconds.
 module Echo
   PAIRS = 20
   MESSAGE = ("x" * 512).freeze
@@ -55,7 +55,7 @@ module Echo
   end
 end
 
-# One after the other gives its number when all of them have ended.
+# Runs the echo programs, and returns the number of exchanges of each.
 module Several
   class << self
     def processes(number, backend, seconds)

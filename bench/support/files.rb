@@ -2,12 +2,12 @@
 
 require_relative "../program"
 
-# Reads of random places of a file.
+# Reads at random places of a file.
 module Files
   SIZE = 16 * 1024
   FIBERS = 8
 
-  # Yields the file and the place before each read, within the operation.
+  # Yields the file and the offset before each read, within the operation.
   def self.run
     Bench.program do |b|
       pages = File.size(ENV.fetch("BENCH_FILE")) / SIZE

@@ -36,7 +36,8 @@ module NetHTTP
       end
     end
 
-    # One thread, so that the server takes less than the client: each request comes whole.
+    # Answers one read: each request comes in one piece. One thread answers all, so that the server takes less time than
+    # the client.
     def answer_to(client, answer)
       asked = client.read_nonblock(4096, exception: false)
       client.write(answer) if asked.is_a?(String)

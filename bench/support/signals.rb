@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# How programs of the benchmarks end by a signal.
+# Lets programs of the benchmarks clean up when a signal ends them.
 module Signals
   ALL = %w[HUP INT QUIT TERM].freeze
 
-  # From now on a signal raises an exception in the main thread, so that the program cleans up. Further signals do not
-  # disturb that. A signal that the program has inherited as ignored stays ignored.
+  # From now on a signal raises an exception in the main thread, so that the program cleans up. It ignores further
+  # signals then. A signal that the program has inherited as ignored stays ignored.
   def self.raise_as_exceptions
     ALL.each do |signal|
       before = trap(signal) do

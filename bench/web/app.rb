@@ -1,17 +1,17 @@
 # frozen_string_literal: true
 
-# The Rack app that every server of bench/puma and bench/falcon serves.
+# The Rack app that all servers of bench/puma and bench/falcon serve.
 
 require "json"
 
-# GET /hello, /json, /sleep (10 ms) and /redis (one GET of Redis; only where a Redis was named), and POST /echo.
+# GET /hello, /json, /sleep (10 ms), /redis (one GET of Redis, if the app has the path of one), and POST /echo.
 class WebApp
   ROUTES = %w[hello json sleep redis].freeze
   REDIS_KEY = "greeting"
   GREETING = "Hello from a fiber\n"
   ITEMS = Array.new(20) { |index| { id: index, name: "item #{index}", price: index * 1.5, tags: %w[one two] } }.freeze
   SLEEP_SECONDS = 0.01
-  # More requests than that wait for each other.
+  # More requests than this at a time wait for a connection.
   REDIS_CONNECTIONS = 16
   REDIS_TIMEOUT = 60
 

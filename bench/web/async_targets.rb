@@ -3,7 +3,7 @@
 require_relative "run"
 
 module WebBench
-  # Falcon where its gem is installed, or async-http's server in its place: on io-event's EPoll selector and on ours.
+  # Falcon, or async-http's server if the gem falcon is not installed: on io-event's EPoll selector and on ours.
   module AsyncTargets
     FALCON = Gem::Specification.find_all_by_name("falcon").any?
     SERVER = FALCON ? "Falcon" : "async-http"

@@ -4,7 +4,7 @@ require_relative "../../spec/support/redis"
 require_relative "app"
 
 module WebBench
-  # The site of bench/puma and bench/falcon: the Rack app of app.rb, with a Redis where a route needs one.
+  # The site of bench/puma and bench/falcon: the Rack app of app.rb, with a Redis if a route needs one.
   class PlainSite
     ABOUT = {
       "hello" => "19 bytes: all that is measured is the server", "json" => "1.5 KB of JSON, made for each request",
@@ -18,7 +18,7 @@ module WebBench
     # Why a route cannot be had; nil when it can.
     def missing(route) = route == "redis" ? RedisServer.missing : nil
 
-    # Calls the block with the environment of the servers, while what these routes need is there.
+    # Starts what these routes need, and calls the block with the environment for the servers.
     def open(routes)
       return yield({}) unless routes.include?("redis")
 

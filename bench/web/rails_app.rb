@@ -5,7 +5,7 @@ require "net/http"
 require "action_controller/railtie"
 require "active_record/railtie"
 
-# PGHOST and so on say where it is.
+# PGHOST and so on say where the database is.
 ENV["DATABASE_URL"] = "postgresql:///#{ENV.fetch('PGDATABASE')}?pool=#{ENV.fetch('WEB_BENCH_POOL')}"
 
 # A Rails app in one file, with the middleware that `rails new` gives in production, and no log.
@@ -36,7 +36,7 @@ class BenchController < ActionController::Base
     render plain: "#{Item.with_connection { |database| database.select_value("SELECT 'slept' FROM pg_sleep(0.05)") }}\n"
   end
 
-  # In a thread of Puma there is no scheduler; on Async there is one.
+  # A thread of Puma has no scheduler. Async has one.
   def two_urls
     render plain: Fiber.scheduler ? fetch_all : UringIO.run { fetch_all }
   end

@@ -49,7 +49,7 @@ module WebBench
 
     private
 
-    # Its gem has been loaded: none of the routes is missing.
+    # The gem pg is loaded by then, because PostgreSQL.missing has found nothing missing.
     def with_postgresql
       postgresql = PostgreSQL.new
       PG.connect(postgresql.parameters).tap { |database| fill(database) }.close

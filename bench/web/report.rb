@@ -4,7 +4,7 @@ require "etc"
 require "json"
 
 module WebBench
-  # The outcome of a target in a workload.
+  # The outcome of a target on a workload.
   class Result
     attr_reader :workload, :target, :calls
 
@@ -15,12 +15,12 @@ module WebBench
       @failed = false
     end
 
-    # @param reason [String, nil] nothing to leave out where there is none
+    # @param reason [String, nil] why not to measure it; nil to measure it
     def leave_out(reason)
       @why = reason
     end
 
-    # Has the block take one more run, unless there is no use in it.
+    # Lets the block make one more run, unless an earlier one failed or the target is left out.
     def attempt
       yield @runs unless @why
     rescue Failed => error
@@ -28,7 +28,7 @@ module WebBench
       @why = "FAILED: #{error.message.gsub(/\s+/, ' ')}"
     end
 
-    # System calls of a request, by the block; without a number where they cannot be counted.
+    # Keeps the system calls of a request, which the block counts, or the reason why it cannot count them.
     def count
       @calls = yield
     rescue Failed => error
@@ -42,7 +42,7 @@ module WebBench
     def of(what) = WebBench.median(@runs.map(&what))
     def memory = @runs.map(&:memory).max
 
-    # Compared with what another one came to.
+    # The rate divided by that of another result.
     def ratio(base)
       rate.fdiv(base.rate).round(2) if measured? && base.measured?
     end
@@ -110,7 +110,7 @@ module WebBench
        line("workload", "server", COLUMNS)].join("\n")
     end
 
-    # Takes the results of a workload, the first of which is the base; returns their lines.
+    # Adds the results of a workload, of which the first one is the base, and returns their lines.
     def add(results)
       @results.concat(results.map { |result| result.to_h(results.first) })
       results.map { |result| row(result, results.first) }.join("\n")

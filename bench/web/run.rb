@@ -7,14 +7,14 @@ require_relative "../support/signals"
 require_relative "report"
 require_relative "server"
 
-# The common part of bench/puma/run and bench/falcon/run: wrk asks a server for a route, over so many connections, for
-# each of the targets in turn.
+# The common part of bench/puma/run, bench/falcon/run and bench/rails/run. On each target in turn, wrk asks a server for
+# a route over a number of connections.
 module WebBench
   LIB = File.expand_path("../../lib", __dir__)
 
-  # Something that serves: Ruby with +env+ and +options+ runs +script+ with +arguments+ and those of the variant. The
-  # script +probe+ fails where it cannot be had; +paths+ are those of the routes that it has, where these are not the
-  # app's.
+  # A server. Ruby with +env+ and +options+ runs +script+ with +arguments+ and the arguments of the variant. The Ruby
+  # code +probe+ fails when the server cannot run here. +paths+ gives the paths of its routes, if they are not those of
+  # the app.
   Target = Data.define(:name, :title, :note, :env, :options, :probe, :script, :arguments, :paths) do
     def initialize(name:, title:, script:, note: nil, env: {}, options: [], probe: "", arguments: [], paths: nil)
       super
@@ -24,7 +24,7 @@ module WebBench
 
     def path(route) = paths ? paths[route] : "/#{route}"
 
-    # Why it cannot be had; nil when it can.
+    # Why it cannot run here; nil when it can.
     def obstacle
       script = "begin\n#{probe}\nrescue LoadError, StandardError => error\nabort error.message\nend"
       output, status = Open3.capture2e(env, RbConfig.ruby, "-W0", "-I#{LIB}", "-e", script)
@@ -37,14 +37,14 @@ module WebBench
     def to_json_hash = { name:, title:, unit: "requests", about:, group:, connections: }
   end
 
-  # The command line, and what it asks for.
+  # Reads the command line, and makes the measurements.
   class Run
     Options = Struct.new(:rounds, :seconds, :connections, :json, :routes)
 
     # @param name [String] of the folder of the benchmark
-    # @param site [PlainSite, RailsSite] what is asked for
-    # @param targets [Array<Target>] the first is what the others are compared with
-    # @param variants [Hash{String => Array}] for the title of each, the arguments of the servers
+    # @param site [PlainSite, RailsSite] the routes, and what they need
+    # @param targets [Array<Target>] the first one is the base of all ratios
+    # @param variants [Hash{String => Array}] the title of each variant, and its arguments for the servers
     # @param connections [Array<Integer>] of wrk, unless the command line says otherwise
     # @param warm_up [Integer] seconds before each measurement
     def initialize(name, site, targets, variants, connections: [1, 64, 512], warm_up: 0)
@@ -104,10 +104,10 @@ module WebBench
       numbers = [options.rounds, options.seconds, *options.connections]
       raise Failed, "--rounds, --seconds and --connections are whole numbers from 1 on" unless numbers.all?(&:positive?)
 
-      File.open(options.json, "a").close if options.json # before the work, and not after it
+      File.open(options.json, "a").close if options.json # fails now, and not after the work
     end
 
-    # Of the targets; without the first one, or without wrk, there is nothing to do.
+    # Finds the targets that cannot run here. Without the first one, or without wrk, there is nothing to do.
     def obstacles
       raise Failed, "wrk is not installed" unless Programs.executable("wrk")
 
@@ -119,7 +119,7 @@ module WebBench
       raise Failed, "#{base.title} cannot be had: #{@obstacles[base]}" if @obstacles[base]
     end
 
-    # Those that cannot be had here.
+    # Leaves out the routes that need something that is missing here.
     def leave_out_routes
       @options.routes = @options.routes.select do |route|
         missing = @site.missing(route)
@@ -157,7 +157,7 @@ module WebBench
       failed ? 1 : 0
     end
 
-    # On both ends of them.
+    # Raises the limit of descriptors. The servers and wrk inherit it.
     def allow_connections
       soft, hard = Process.getrlimit(:NOFILE)
       wanted = [@options.connections.max + 500, soft].max
@@ -169,7 +169,7 @@ module WebBench
       results.each { |result| result.leave_out(why_not(result.target, workload)) }
       @options.rounds.times do |round|
         last = round == @options.rounds - 1
-        # Each begins in turn, so that what the one before leaves to the machine meets all of them.
+        # Each round begins with another target, so that the traces of one do not always meet the same next one.
         results.rotate(round).each { |result| result.attempt { |runs| take(result, runs, last) } }
       end
       results
@@ -179,7 +179,7 @@ module WebBench
       @obstacles[target] || ("it has no /#{workload.route}" unless target.path(workload.route))
     end
 
-    # System calls are counted on the same server when it has been measured for the last time.
+    # In the last round, it also counts the system calls, on the same server after its measurement.
     def take(result, runs, last)
       workload = result.workload
       path = result.target.path(workload.route)

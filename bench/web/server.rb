@@ -11,7 +11,7 @@ module WebBench
   # The figures of one run of wrk on a fresh server. Times are in microseconds, memory is in KB.
   Measurement = Data.define(:rate, :median, :slow, :processor, :memory)
 
-  # Programs that end with this one, however that is.
+  # Programs that end with this one, however this one ends.
   module Programs
     def self.executable(name)
       ENV.fetch("PATH", "").split(":").map { |folder| File.join(folder, name) }.find { |file| File.executable?(file) }
@@ -23,7 +23,7 @@ module WebBench
 
     def self.now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
-    # Whether it ended by SIGTERM; otherwise it was killed.
+    # Ends a program. True when it ended after SIGTERM, and false when only SIGKILL ended it.
     def self.end(pid)
       Process.kill(:TERM, pid)
       deadline = now + END_SECONDS
@@ -39,7 +39,7 @@ module WebBench
     end
   end
 
-  # A server in a process of its own, for the length of a block.
+  # A server in a process of its own, for the time of a block.
   class Server
     READY_SECONDS = 30
     ANSWER_SECONDS = 30
@@ -75,7 +75,8 @@ module WebBench
                       slow: latency(report, "99"), processor: used / requests(report) * 1e6, memory:)
     end
 
-    # Of all its processes and threads, for each request; strace makes it slow, so nothing else is measured meanwhile.
+    # The system calls of all its processes and threads, for each request. strace makes the server slow, so we measure
+    # nothing else meanwhile.
     def system_calls(path, connections, seconds)
       Tempfile.create("web_bench") do |summary|
         report = traced(summary.path) { wrk(path, connections, seconds) }
@@ -83,10 +84,11 @@ module WebBench
       end
     end
 
-    # So that what is made for the first requests, such as connections to a database, is not measured.
+    # Sends requests before the measurement, so that it does not include the work of first requests, such as connecting
+    # to a database.
     def warm_up(path, connections, seconds) = wrk(path, connections, seconds)
 
-    # Asks for what is going to be measured.
+    # Raises unless the server gives the right answer for the path.
     def check(path, body)
       Net::HTTP.start("127.0.0.1", @port, open_timeout: ANSWER_SECONDS, read_timeout: ANSWER_SECONDS) do |http|
         3.times do
@@ -100,7 +102,7 @@ module WebBench
       raise Failed, "GET #{path}: #{error.message} (#{error.class}) #{said}"
     end
 
-    # Ends the server. Returns whether it ended by itself at the signal. Repeatable.
+    # Ends the server. Returns whether it ended after SIGTERM. May be called again.
     def close
       return @ended if @closed
 
@@ -143,7 +145,7 @@ module WebBench
       output&.close
     end
 
-    # How many of them were answered, all of them well.
+    # How many requests the server answered. Raises unless all answers were right.
     def requests(report)
       number = report[/(\d+) requests in /, 1].to_i
       problem = report[/Socket errors.*|Non-2xx.*/]
@@ -153,7 +155,7 @@ module WebBench
       number
     end
 
-    # The block's value; strace counts meanwhile.
+    # Returns the value of the block. strace counts while the block runs.
     def traced(summary)
       pids = processes
       input, output = IO.pipe
@@ -179,7 +181,7 @@ module WebBench
 
         said << input.readpartial(4096)
       end
-      Thread.new { input.read && input.close } # whatever else it says must not stop it
+      Thread.new { input.read && input.close } # strace may print more, and must not block at a full pipe
     rescue EOFError
       input.close
       raise Failed, "strace does not attach: #{said}"
@@ -192,28 +194,28 @@ module WebBench
       (number.to_f * { "us" => 1, "ms" => 1_000, "s" => 1_000_000, "m" => 60_000_000 }.fetch(unit)).round
     end
 
-    # Of the server and its workers.
+    # The pids of the server and its workers.
     def processes(pid = @pid)
       workers = Dir.glob("/proc/#{pid}/task/*/children").flat_map { |path| words_of(path) }
       [pid, *workers.flat_map { |worker| processes(Integer(worker)) }]
     end
 
-    # Of a file of /proc; none when the thread that it is about has ended since it was listed.
+    # The words in a file of /proc. None when its thread has ended in the meantime.
     def words_of(path)
       File.read(path).split
     rescue Errno::ENOENT, Errno::ESRCH
       []
     end
 
-    # Seconds, of all threads.
+    # Seconds of processor time, of all threads.
     def processor
       processes.sum { |pid| File.read("/proc/#{pid}/stat")[/\) (.*)/, 1].split[11, 2].sum(&:to_i) }.fdiv(TICKS)
     end
 
-    # The most that each has had, in KB; workers share some of it.
+    # The sum of each process's peak, in KB. Workers share a part of it.
     def memory = processes.sum { |pid| File.read("/proc/#{pid}/status")[/^VmHWM:\s+(\d+)/, 1].to_i }
 
-    # The end of what it has to complain of.
+    # The last lines of the server's standard error.
     def said = File.read(@errors.path).lines.last(5).join.strip
   end
 end

@@ -4,7 +4,7 @@ require_relative "../program"
 
 CLIENTS = 4
 
-# Connections are accepted and closed; another process makes them. It resets them, so that none of them keeps a port.
+# Accepts and closes connections that another process makes. That process resets them, so that none keeps a port.
 server = TCPServer.new("127.0.0.1", 0)
 Bench.peer do
   address = server.local_address

@@ -4,7 +4,7 @@ require_relative "../program"
 
 WAITING = 100
 
-# Socket pairs are made and closed while fibers wait for others.
+# Makes and closes socket pairs while fibers wait for other sockets.
 Bench.program do |b|
   WAITING.times do
     ours, theirs = UNIXSocket.pair

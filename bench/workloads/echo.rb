@@ -2,7 +2,7 @@
 
 require_relative "../program"
 
-# 512 bytes there and back, both ends in this process.
+# Sends 512 bytes there and back. Both ends are in this process.
 Bench.program do |b|
   message = "x" * 512
   Bench.tcp_pairs(b.connections).each do |client, peer|

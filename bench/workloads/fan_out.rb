@@ -5,7 +5,7 @@ require_relative "../program"
 PARTS = 100
 GATHERERS = 4
 
-# 100 parts that sleep up to a millisecond, started and gathered.
+# Starts 100 parts that sleep up to a millisecond, and gathers their results.
 Bench.program do |b|
   GATHERERS.times do
     b.spawn do

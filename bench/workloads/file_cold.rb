@@ -2,7 +2,7 @@
 
 require_relative "../support/files"
 
-# The kernel forgets what is going to be read, and all of the file once: it does not forget a part of what it keeps as a
-# whole, as it does after the file was written.
+# Before each read we ask the kernel to drop the read's pages from its cache. Before all of them we ask it to drop the
+# whole file: after the write its cache has large pieces, and the kernel does not drop a part of a piece.
 File.open(ENV.fetch("BENCH_FILE")) { |file| file.advise(:dontneed) }
 Files.run { |file, offset| file.advise(:dontneed, offset, Files::SIZE) }

@@ -11,15 +11,15 @@ ensure
   socket.close
 end
 
-# Whether there was a request.
+# Answers a request. False when the client sends no more.
 def answer(socket)
   line = socket.gets or return
   line = socket.gets until line == "\r\n"
   socket.write(RESPONSE)
 end
 
-# A server in plain Ruby, which wrk asks over kept connections. The time of an operation is from one answer to the next
-# on the same connection, so wrk's own time is part of it.
+# A server in plain Ruby, to which wrk sends requests over kept connections. An operation lasts from one answer to the
+# next on the same connection, so it includes wrk's own time.
 Bench.missing("wrk is not installed") unless Bench.executable?("wrk")
 Bench.program do |b|
   server = TCPServer.new("127.0.0.1", 0)

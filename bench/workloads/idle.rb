@@ -5,7 +5,7 @@ require_relative "../program"
 ACTIVE_PERCENT = 1
 MESSAGE = "x" * 512
 
-# Many connections that wait, and a few over which another process exchanges 512 bytes: all at once, again and again.
+# Many connections wait. On a few of them another process exchanges 512 bytes: on all of these at once, again and again.
 count = ARGV.last.to_i
 server = TCPServer.new("127.0.0.1", 0)
 Bench.peer do

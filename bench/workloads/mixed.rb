@@ -4,7 +4,7 @@ require_relative "../program"
 
 SIZES = [100, 100, 100, 65_536].freeze
 
-# Each connection exchanges three small messages and a large one in turn, so that no target can prefer the small ones.
+# Each connection exchanges three small messages and a large one in turns, so that no target can prefer the small ones.
 Bench.program do |b|
   Bench.tcp_pairs(b.connections).each_with_index do |(client, peer), number|
     sizes = SIZES.rotate(number)

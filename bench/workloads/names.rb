@@ -5,7 +5,7 @@ require_relative "../program"
 
 FIBERS = 20
 
-# A name of /etc/hosts, as in the address of a database or of a service beside the program.
+# Looks up a name of /etc/hosts, like that of a database or service on the same machine.
 Bench.program do |b|
   FIBERS.times do
     b.spawn { loop { b.op { Addrinfo.getaddrinfo("localhost", 80, nil, :STREAM) } } }

@@ -5,7 +5,7 @@ require_relative "../program"
 LINES = 4
 PIPES = 10
 
-# A line of 100 bytes through 10 pipes, with a fiber between any two of them; four lines are on their way at a time.
+# Sends a line of 100 bytes through 10 pipes, with a fiber between any two pipes. Four lines are on their way at a time.
 Bench.program do |b|
   line = "#{'x' * 99}\n"
   LINES.times do

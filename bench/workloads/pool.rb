@@ -37,7 +37,7 @@ class Pool
   end
 end
 
-# A connection is waited for, used for one exchange, and given back.
+# A fiber waits for a connection, makes one exchange on it, and gives it back.
 Bench.program do |b|
   connections = Array.new(CONNECTIONS) do
     connection, peer = UNIXSocket.pair

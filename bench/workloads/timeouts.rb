@@ -6,7 +6,7 @@ require_relative "../program"
 FIBERS = 50
 LATE = [true, false, false, true, false, false, true, false, false, false].freeze
 
-# Of ten limits three pass, and the others never do.
+# Three of ten time limits pass. The others end before they pass.
 Bench.program do |b|
   FIBERS.times do |number|
     near, far = UNIXSocket.pair

@@ -6,7 +6,7 @@ require_relative "../program"
 
 extend Certificates # rubocop:disable Style/MixinUsage
 
-# 512 bytes there and back by TLS, both ends in this process.
+# Sends 512 bytes there and back over TLS. Both ends are in this process.
 key, certificate = self_signed("localhost")
 Bench.program do |b|
   message = "x" * 512
