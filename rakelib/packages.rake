@@ -1,19 +1,20 @@
 # frozen_string_literal: true
 
-# The gems: one with the source, and one for Linux on each architecture with the extension compiled for each Ruby.
-# No machine has all of these Rubies, so each stages its extension, and one of them packs what was staged:
-# bin/packages does it all. URING_IO_CPU=aarch64 packs what was compiled across for that one.
+# The gems: one with the source, and one for Linux on each architecture, with the extension compiled for each Ruby. No
+# machine has all of these Rubies. So each Ruby stages its extension, and then one of them packs all that is staged.
+# bin/packages does all of this. URING_IO_CPU=aarch64 packs the extensions that a cross compiler made for aarch64.
 
 # Minor versions of Ruby that the platform gem must hold, without gaps.
 NATIVE_RUBIES = %w[3.3 3.4].freeze
-# The C library that the platform gem needs at least. RubyGems cannot say it; the README does.
+# The oldest C library with which the platform gem works. RubyGems cannot express it, so the README says it.
 GLIBC_LIMIT = Gem::Version.new("2.34")
-# All that a compiled extension may be linked with. Ruby is not among them: it is the program, whichever it is.
+# The only libraries with which a compiled extension may be linked. libruby is not one of them: the program that loads
+# the extension provides Ruby's functions.
 NATIVE_LIBRARIES = [/\Alibc\.so\./, /\Alibgcc_s\.so\./, /\Ald-linux/].freeze
 NATIVE_CPU = ENV.fetch("URING_IO_CPU", RbConfig::CONFIG["host_cpu"]).freeze
 NATIVE_PLATFORM = "#{NATIVE_CPU}-linux-gnu".freeze
 STAGE = "pkg/native/#{NATIVE_CPU}".freeze
-# The extension, and the agent that is loaded into programs that are profiled.
+# The extension, and the agent that `uring_io profile` loads into programs.
 COMPILED = %w[uring_io.so uring_io_agent.so].freeze
 SOURCES = FileList["lib/**/*.{rb,erb,css,js}", "ext/**/*.{rs,rb,toml}", "crates/*/src/**/*.rs", "crates/*/Cargo.toml",
                    "Cargo.toml", "Cargo.lock"]
@@ -22,7 +23,7 @@ def output_of(*command)
   IO.popen(command, &:read).tap { abort "#{command.join(' ')} failed" unless $?.success? }
 end
 
-# The newest version of glibc whose symbols this library asks for. Other than objdump, readelf knows every architecture.
+# The newest version of glibc whose symbols this library needs. Unlike objdump, readelf reads every architecture.
 def glibc_needed(library)
   symbols = output_of("readelf", "--version-info", library)
   symbols.scan(/GLIBC_(\d[\d.]*)/).map { |(version)| Gem::Version.new(version) }.max
@@ -44,7 +45,7 @@ def native_spec
     newest = Gem::Version.new("#{NATIVE_RUBIES.last}.0").bump
     spec.platform = NATIVE_PLATFORM
     spec.required_ruby_version = [">= #{NATIVE_RUBIES.first}", "< #{newest}.dev"]
-    # Older ones do not know -gnu for what every glibc system is.
+    # An older RubyGems does not know that every glibc system matches the suffix -gnu.
     spec.required_rubygems_version = ">= 3.3.22"
     spec.extensions = []
     spec.dependencies.reject! { |dependency| dependency.name == "rb_sys" }
@@ -63,7 +64,7 @@ namespace :gem do
     COMPILED.each do |name|
       staged = "#{STAGE}/#{RUBY_MINOR}/#{name}"
       mkdir_p File.dirname(staged), verbose: false
-      # The names of functions stay: crash reports and profilers show them.
+      # This keeps the names of functions, which crash reports and profilers show.
       sh "strip", "--strip-debug", "-o", staged, "lib/uring_io/#{RUBY_MINOR}/#{name}"
       check_native(staged)
     end

@@ -1,22 +1,22 @@
 # frozen_string_literal: true
 
-# Looks at the pages for what a machine can see of how this project writes: their form, their links, the index of docs/,
-# the words that docs/words.md replaces, and sentences that a reader has to decode. In comments it looks for those
-# sentences only.
+# Checks the pages for the rules of this project's prose that a machine can check: their form, their links, the index of
+# docs/, the words that docs/words.md replaces, and sentences that a reader has to decode. In comments it checks only
+# the sentences.
 class Prose
   PAGES = "{*.md,bench/*.md,docs/**/*.md}"
   COMMENTS = "lib/**/*.rb"
-  # Comments that still have such sentences.
+  # Files with comments that this does not check yet.
   NOT_YET = %r{\Alib/uring_io/(?:trace/|ladder)}
   INDEX = "docs/README.md"
   WORDS = "docs/words.md"
   WIDTH_MAX = 120
 
-  # The beginning of a sentence: of a paragraph, of an entry of a list, or after another sentence.
+  # The place where a sentence begins: at the beginning of a paragraph or list entry, or after another sentence.
   START = /(?:(?<=\n\n)|(?<=[.!?:])\s+|^ *(?:[-*]|\d+\.) +|(?<=\*\*)\s+)\**/
-  # Up to its end, within the paragraph or entry.
+  # The rest of a sentence, within the paragraph or entry.
   REST = /(?:[^.?!|\n]|\n(?! *(?:\n|[-*] |\d+\. )))*[.!]/
-  # Each with its reason, which is what a writer reads.
+  # Patterns of such sentences. Each one has a reason, which tells the writer what to do.
   SENTENCES = {
     /#{START}(?:Of (?:what|whom)|What|Who|Whom|Whoever|Whatever)\b#{REST}/ =>
       "the subject is a clause: name the actor (not \"What is queued is kept\", but \"The ring keeps ...\")",
@@ -30,7 +30,7 @@ class Prose
     /\bbut\s+for\b/ => "\"but for\": write \"except\" or \"without\""
   }.freeze
 
-  # A page without what is in fences, and without code in its sentences; each character stays in its place.
+  # A page without its fenced blocks, and without code in its sentences. Each character stays at its place.
   class Page
     attr_reader :name, :lines, :text
 
@@ -42,20 +42,20 @@ class Prose
       @text = content.gsub(/^ *```.*?^ *```$/m, &blank)
     end
 
-    # In code nothing is a word or a sentence.
+    # The text with x for each character of code, because code has no words and no sentences.
     def sentences = text.gsub(/`[^`]*`/) { |code| code.gsub(/[^\n]/, "x") }
 
     def titles = text.scan(/^(#+) (.*)$/)
 
-    # As GitHub calls them.
+    # The anchors of the headings, as GitHub makes them.
     def anchors = titles.map { |_, title| title.downcase.gsub(/[^\w\- ]/, "").tr(" ", "-") }
 
-    # Those to files and headings of the repository.
+    # The links to files and headings of the repository.
     def links
       text.scan(/\]\(([^)\s]+)\)|\b(?:src|href)="([^"]+)"/).flatten.compact.grep_v(/\A\w+:/)
     end
 
-    # The line of each match.
+    # Yields the line and the text of each match.
     def each_match(pattern, within = sentences)
       within.scan(pattern) do
         found = Regexp.last_match
@@ -65,7 +65,7 @@ class Prose
     end
   end
 
-  # The comments of a program. All its other lines are empty here, so that each keeps its number.
+  # The comments of a Ruby file. All its other lines are empty here, so that each comment keeps its line number.
   class Comments < Page
     def initialize(root, name)
       super
@@ -79,7 +79,7 @@ class Prose
     @comments = Dir.glob(COMMENTS, base: root).sort.grep_v(NOT_YET).map { |name| Comments.new(root, name) }
   end
 
-  # @return [Array<String>] "FILE:LINE: what is wrong and what to do"
+  # @return [Array<String>] "FILE:LINE: the fault, and what to do"
   def faults
     of_pages = @pages.each_value.flat_map do |page|
       [*wide(page), *titles(page), *dead_links(page), *unlisted(page), *words(page), *sentences(page)]
@@ -89,7 +89,7 @@ class Prose
 
   private
 
-  # A row of a table cannot be broken, nor can a line without a space.
+  # Lines that are too wide. A row of a table and a line without a space may be, because nobody can break them.
   def wide(page)
     page.lines.each.with_index(1).filter_map do |line, number|
       next if line.size <= WIDTH_MAX || line.start_with?("|") || !line.strip.include?(" ")
@@ -137,7 +137,7 @@ class Prose
     end
   end
 
-  # The table "Not these" of docs/words.md.
+  # The words in the table "Not these" of docs/words.md, each with the better one.
   def replaced
     @replaced ||= begin
       table = @pages[WORDS]&.text.to_s[/^## Not these\n(.*?)(?=^## |\z)/m, 1].to_s

@@ -4,12 +4,13 @@ return if defined?(ReferencePages) # YARD reads its options twice
 
 require "cgi"
 
-# Loaded by YARD (.yardopts), whose RDoc knows less of Markdown than GitHub does:
+# YARD loads this file (.yardopts). Its RDoc knows less Markdown than GitHub does, so this mends:
 #
-# - links between pages: in the reference a page is a file that is named for the page alone (file.rails.html), while
-#   RDoc makes docs/rails_md.html of docs/rails.md; and headings have ids of its own, where links have GitHub's;
-# - code and links in tables, which it leaves as they are written;
-# - the words behind "```ruby", which are for spec/docs_spec.rb: it takes them for a line of code.
+# - links between pages: in the reference the file of a page has the name of the page alone (file.rails.html), but RDoc
+#   makes docs/rails_md.html from docs/rails.md;
+# - ids of headings: RDoc makes ids of its own, but links have GitHub's;
+# - code and links in tables: RDoc leaves them as they are;
+# - the words after "```ruby", which are for spec/docs_spec.rb: RDoc takes them for a line of code.
 module ReferencePages
   LINK = %r{href="(?<folders>(?:[\w.]+/)*)(?<name>\w+)(?:_md\.html|\.md)}
   HEADING = %r{<h(?<level>\d) id="label-[^"]*">(?<title>.*?)</h\k<level>>}m
@@ -49,7 +50,8 @@ module ReferencePages
        .gsub(/\*\*(.+?)\*\*/, '<strong>\1</strong>')
   end
 
-  # What is not in the reference stays as it was written. The index of docs/ is the reference's own menu.
+  # The name of a page in the reference. A page that is not there keeps its link, and the index of docs/ becomes the
+  # reference's own menu.
   def page(folders, name)
     return "#{folders}#{name}.md" if folders.include?("bench/")
 

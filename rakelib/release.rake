@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What .github/workflows/release.yml asks before it publishes anything.
+# The checks that .github/workflows/release.yml makes before it publishes anything.
 
 RELEASED = [nil, "x86_64-linux", "aarch64-linux", "x86_64-linux-musl", "aarch64-linux-musl"].freeze
 
