@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Started by bin/demo: runs programs on uring_io, each in a process of its own, and prints a table of what they did.
+# bin/demo starts this. It runs programs on uring_io, each in a process of its own, and prints a table of their figures.
 
 require "json"
 require "rbconfig"
@@ -16,10 +16,11 @@ module Demo
   FETCH = [*RUBY, File.join(__dir__, "demo_fetch.rb")].freeze
   SERVER = [*RUBY, File.expand_path("../examples/http_server.rb", __dir__)].freeze
   ROUNDS = 3
-  GREETING = "Hello from a fiber\n" # what the server says
+  GREETING = "Hello from a fiber\n" # the server's answer
   WRK = %w[wrk --threads 2 --connections 64 --timeout 5s].freeze
 
-  # What a program did: requests in so many seconds, when it was, and what the process needed for it.
+  # One run of a program: its requests, the seconds that they took, when that was, and the process's use of memory and
+  # threads.
   Run = Data.define(:requests, :seconds, :period, :usage) do
     def rate = requests / seconds
   end
@@ -48,7 +49,7 @@ module Demo
       end
     end
 
-    # Nothing of it was done, or some of it was wrong: see #why.
+    # False when the program did not run, or an answer was wrong: see #why.
     def measured? = why.nil?
     def failed? = @failed
 
@@ -113,7 +114,7 @@ module Demo
     TARGETS = %i[io_uring epoll].freeze
 
     def initialize(folder)
-      # Looks at every body; this takes wrk some time, so not in the run that is timed.
+      # This script lets wrk check every body. That takes time, so the timed runs go without it.
       @script = File.join(folder, "check.lua")
       File.write(@script, <<~LUA)
         response = function(status, headers, body)
@@ -137,7 +138,7 @@ module Demo
         served = server.gets[/\d+/].to_i
         server.finish
         requests, seconds = check(report)
-        # wrk does not count what it had asked for and did not wait for.
+        # wrk does not count the requests whose answers it did not wait for, but strace has their system calls.
         Run.new(requests: strace ? served : requests, seconds:, period:, usage:)
       end
     end
@@ -153,14 +154,14 @@ module Demo
     end
   end
 
-  # All rows of a kind of work. They take turns, so that what else the machine does meets all of them.
+  # All rows of a kind of work. They take turns, so that other work of the machine disturbs all of them.
   def self.rows(work, strace)
     rows = work.class::TARGETS.map { |target| Row.new(work, target) }
     (1..ROUNDS).each { |round| rows.each { |row| row.time(round) } }
     rows.each { |row| row.count_calls(strace) if strace }
   end
 
-  # Whether all rows are right.
+  # Makes all rows and prints the report. Returns whether all rows are right.
   def self.run
     Signals.raise_as_exceptions
     $stdout.sync = true

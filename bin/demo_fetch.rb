@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
-# The program that bin/demo measures: fetches files with plain Net::HTTP and compares every byte.
+# The program that bin/demo measures. It fetches files with plain Net::HTTP and compares every byte.
 #
 #   ruby -Ilib bin/demo_fetch.rb PORT FOLDER io_uring|epoll|poll|select|threads
 #
-# Each of 200 fibers (or threads) makes 20 requests on a connection of its own, for the files of FOLDER by turns. Says
-# "ready", waits for a line, works, says what came of it as JSON, and stays until its standard input ends, so that it
-# can be looked at.
+# Each of 200 fibers (or threads) makes 20 requests on a connection of its own, for the files of FOLDER in turn. The
+# program prints "ready", waits for a line, works, and prints its result as JSON. It stays until its standard input
+# ends, so that bin/demo can look at it in /proc.
 
 require "json"
 require "net/http"
@@ -22,10 +22,10 @@ right = Array.new(CLIENTS, 0)
 errors = Hash.new(0)
 
 fetch = lambda do |client|
-  # No proxy, and no second try: a request that fails shall be seen.
+  # No proxy and no second try, so that every failure of a request shows.
   Net::HTTP.start("127.0.0.1", port.to_i, nil, max_retries: 0) do |http|
     REQUESTS_EACH.times do |request|
-      # Others fetch other files meanwhile, so that responses that got mixed up are noticed.
+      # Other clients fetch other files meanwhile, so that a mix-up of responses shows.
       path, content = files[(client + request) % files.size]
       response = http.get(path)
       if response.code == "200" && response.body == content

@@ -1,19 +1,19 @@
 # frozen_string_literal: true
 
-# What bin/demo.rb prints.
+# The output of bin/demo.rb.
 
 # See bin/demo --help.
 module Demo
-  # The table, how it was made, and what it shows in words.
+  # The table, how it was made, and its results in words.
   class Report
     HEADINGS = { fetching: "Net::HTTP fetching from nginx", serving: "HTTP server answering wrk" }.freeze
     COLUMNS = ["seconds", "requests/s", "system calls/request", "threads", "peak MiB"].freeze
     NAME_WIDTH = 14
     WIDTH = 100
-    # Less is not called a difference.
+    # A smaller difference does not count.
     DIFFERENCE_PERCENT_MIN = 5
 
-    # What there is to work with.
+    # The machine: its backends, limits and Ruby.
     def self.machine
       support = UringIO.support
       limits = support.limits
@@ -26,7 +26,7 @@ module Demo
       TEXT
     end
 
-    # @param obstacle [String, nil] why system calls could not be counted
+    # @param obstacle [String, nil] why strace could not count system calls
     def initialize(rows, obstacle)
       @rows = rows
       @obstacle = obstacle
@@ -82,7 +82,7 @@ module Demo
       "Fetching was fastest on #{name(rows.last)} and slowest on #{name(rows.first)}." if rows.size > 1
     end
 
-    # The best backend against what else there is to choose.
+    # Compares the first row with epoll and with threads.
     def comparisons(rows)
       first, *rest = rows
       rest.select { |row| %i[epoll threads].include?(row.target) }.map { |row| compare(first, row) }
@@ -96,7 +96,7 @@ module Demo
       "#{row.job.capitalize} on #{name(row)} against #{name(other)}: #{found.compact.join(', ')}."
     end
 
-    # Nil when there is hardly any.
+    # The difference in words; nil when it is too small.
     def difference(value, other, unit, less = "fewer")
       percent = (100.0 * (value - other) / other).round
       "#{percent.abs}% #{percent.positive? ? 'more' : less} #{unit}" unless percent.abs < DIFFERENCE_PERCENT_MIN

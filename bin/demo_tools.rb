@@ -1,24 +1,24 @@
 # frozen_string_literal: true
 
-# What bin/demo.rb starts, watches and counts with.
+# The tools with which bin/demo.rb starts programs, watches them, and counts their system calls.
 
 require "net/http"
 require "socket"
 
 # See bin/demo --help.
 module Demo
-  # Nothing takes so long unless it hangs.
+  # Limits for one step and for everything. A step that takes longer hangs.
   STEP_SECONDS = 30
   ALL_SECONDS = 160
 
-  # However this program ends, the kernel then ends its children. Where there is no setpriv, `ensure` must do.
+  # With setpriv the kernel ends the children however this program ends. Without it only `ensure` ends them.
   LEASH = system(*%w[setpriv --pdeathsig KILL true], err: File::NULL) ? %w[setpriv --pdeathsig KILL].freeze : [].freeze
 
   def self.now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
   LAST_MOMENT = now + ALL_SECONDS
 
-  # How many seconds to wait for something.
+  # How many seconds to wait for a step.
   def self.patience = (LAST_MOMENT - now).clamp(0, STEP_SECONDS)
 
   # Why a row of the table is not right.
@@ -45,7 +45,7 @@ module Demo
 
     def puts(line) = @input.puts(line)
 
-    # The next line. The block is called many times a second until it comes.
+    # The next line. Calls the block many times a second until the line comes.
     def gets(&)
       wait_for_output(&)
       line = @output.gets and return line
@@ -53,7 +53,7 @@ module Demo
       raise Failed, "it ended early"
     end
 
-    # All that it has left to say.
+    # The rest of its output.
     def read(&)
       text = +""
       loop do
@@ -64,7 +64,7 @@ module Demo
       text
     end
 
-    # Closes its standard input and waits until it has ended, well.
+    # Closes its standard input, and waits until it has ended. Raises when it has not ended well.
     def finish
       @input.close
       @watcher.join(Demo.patience) or raise Failed, "it did not end in time"
@@ -74,7 +74,7 @@ module Demo
     def signal(name)
       Process.kill(name, -pid)
     rescue Errno::ESRCH
-      # It has ended.
+      # The process has ended.
     end
 
     def kill
@@ -95,7 +95,7 @@ module Demo
     end
   end
 
-  # The most threads and memory that a process was seen with.
+  # The most threads and memory that a process had at any look.
   class Usage
     attr_reader :threads, :kilobytes
 
@@ -109,19 +109,19 @@ module Demo
       @threads = [threads, *found["Threads"]].max
       @kilobytes = [kilobytes, *found["VmHWM"]].max
     rescue Errno::ENOENT
-      # It has ended, which is for others to notice.
+      # The process has ended. Its Child notices that.
     end
   end
 
-  # Counts the system calls of a program in all its threads, from outside: each is written down with its time.
+  # Counts the system calls of all threads of a program. strace writes each call to a log, with its time.
   class Strace
-    # Why it does not work here, if so.
+    # Why strace does not work here; nil when it does.
     def self.obstacle
       output = IO.popen(["strace", "-o", File::NULL, "true"], err: %i[child out], &:read)
       output.lines.first.to_s.chomp unless Process.last_status.success?
     end
 
-    # What goes before the program. strace's end would not end the program, hence the second leash.
+    # The words before the program's own command. The second leash is for the program: it would outlive strace.
     attr_reader :command
 
     def initialize(folder)
@@ -133,7 +133,7 @@ module Demo
     def count(period)
       from = period.begin.to_f
       till = period.end.to_f
-      # No signals, and not the second half of a call that one of another thread came into.
+      # This pattern leaves out signals, and the second half of a call that another thread's call interrupts in the log.
       File.foreach(@log).count do |line|
         line.match(/\A(?:\d+ +)?(\d+\.\d+) \w+\(/) { |match| match[1].to_f.between?(from, till) }
       end
@@ -149,7 +149,7 @@ module Demo
 
     def self.open(folder)
       nginx = new(folder)
-      # nginx takes over the listening socket that this variable names: nobody can take the port in between.
+      # nginx takes over the listening socket that this variable names, so nobody can take the port in between.
       options = { 5 => nginx.listener, err: File::NULL }
       Child.open("env", "NGINX=5;", "nginx", "-p", folder, "-e", "error.log", "-c", "nginx.conf", **options) do
         nginx.listener.close
