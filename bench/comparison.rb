@@ -6,7 +6,7 @@ require_relative "table"
 module Bench
   # Tells which workloads have become slower or faster than in the figures of an earlier run (--json).
   class Comparison
-    # Differences below this share of the rate are not printed.
+    # The text names only rows whose rate has changed by more than this share.
     WORTH = 0.15
 
     # @param before [Hash] the content of the file, with symbols for keys

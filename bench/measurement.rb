@@ -88,7 +88,7 @@ module Bench
       SystemCalls.new(pid, @counter.path).per_operation(@counting, least: [@turn.to_i, SystemCalls::FEWEST].max)
     end
 
-    # A program whose system calls we count must still run then: it goes on until we kill it.
+    # Whether the program has ended. After a count that is a failure: such a program goes on until we kill it.
     def ended?(pid) = File.read("/proc/#{pid}/stat")[/\) (\w)/, 1] == "Z"
 
     def failure(note) = Outcome.new(nil, note, true)

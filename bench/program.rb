@@ -36,7 +36,7 @@ module Bench
       @target.enter { begin_with(block) }
     end
 
-    # Starts a thread, or a fiber, or a task. Those of the program's block wait until the block has started all of them:
+    # Starts a thread, or a fiber, or a task. Those that the program's block starts wait until the block has ended:
     # otherwise a fiber that never waits would keep the others from starting.
     def spawn(&block)
       @target.spawns_threads? ? Thread.new { guard(block) } : Fiber.schedule { guard(block) }
@@ -191,7 +191,8 @@ module Bench
       input
     end
 
-    # Connected pairs of TCP sockets. It makes all pairs before the program uses any, so that the two do not take turns.
+    # Makes connected pairs of TCP sockets. All of them exist before the program uses any, because making and using
+    # pairs would otherwise take turns.
     def tcp_pairs(number)
       TCPServer.open("127.0.0.1", 0) do |server|
         Array.new(number) { [server.local_address.connect, server.accept] }

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 module Bench
-  # Prints on standard error which cell is being measured, and how much time is left.
+  # Prints on standard error which cell the runner measures, and how much time is left.
   class Progress
     def self.in_words(seconds) = seconds < 100 ? "#{seconds.ceil} s" : "#{(seconds / 60).ceil} minutes"
 

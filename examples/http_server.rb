@@ -109,7 +109,7 @@ class Server
     client.close
   end
 
-  # Waits for the next request. False when none comes.
+  # Waits for the next request. Returns false when none comes.
   def asks?(client)
     shut(client) if @ending
     @idle[client] = true

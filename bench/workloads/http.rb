@@ -11,7 +11,7 @@ ensure
   socket.close
 end
 
-# Answers a request. False when the client sends no more.
+# Answers a request. Returns nil when the client has closed the connection.
 def answer(socket)
   line = socket.gets or return
   line = socket.gets until line == "\r\n"

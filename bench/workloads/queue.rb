@@ -2,7 +2,7 @@
 
 require_relative "../program"
 
-# Two fibers wake each other by two queues.
+# Two fibers wake each other through two queues.
 Bench.program do |b|
   there, back = Array.new(2) { Queue.new }
   b.spawn { loop { back << there.pop } }

@@ -6,7 +6,7 @@ require_relative "../program"
 FIBERS = 50
 LATE = [true, false, false, true, false, false, true, false, false, false].freeze
 
-# Three of ten time limits pass. The others end before they pass.
+# Three of ten time limits pass. In the other seven cases the work ends in time.
 Bench.program do |b|
   FIBERS.times do |number|
     near, far = UNIXSocket.pair

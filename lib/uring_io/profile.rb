@@ -20,7 +20,7 @@ module UringIO
   class Profile
     # The version of {#to_h}.
     VERSION = 2
-    # Looks a second, as a default.
+    # The default number of looks a second.
     RATE = 100
     private_constant :Account, :Agents, :Calls, :Command, :Descriptors, :Exact, :Launch, :Page, :Recording, :Sampler,
                      :Sockets, :Table, :Task, :Timeline, :Trace, :WAITS, :Wait, :Waits, :Watcher

@@ -13,7 +13,7 @@ module UringIO
       PATIENCE = 30
       # Seconds after which an answer is late: a program whose Ruby code runs answers sooner.
       LATE = 2
-      # Seconds in which a program must load uring_io, which opens the socket, and the seconds between two looks for it.
+      # Seconds in which a program must load uring_io, which opens the socket; and seconds between two looks for it.
       START = 5
       LOOK = 0.05
       private_constant :PATIENCE, :LATE, :START, :LOOK
@@ -110,7 +110,8 @@ module UringIO
         raise Error, "this user may not use #{path}: ask as the user of process #{@pid}, or as root"
       end
 
-      # The path of the socket. It waits for a program that has the variable and may be about to open its socket.
+      # The path of the socket; nil when there is none. A program with URING_IO_INSPECT=1 may be about to open it, so
+      # this waits for START seconds.
       def found
         limit = now + START
         loop do

@@ -43,7 +43,7 @@ module UringIO
             seconds_left: wait.seconds_left, ready: wait.ready?, backtrace: lines(wait.backtrace) }
         end
 
-        # Fibers that have begun, are suspended, and wait in something else than this gem.
+        # Fibers that have begun, are suspended, and do not wait in this gem.
         def others(known)
           known = known.to_h { |fiber| [fiber, true] }.compare_by_identity
           suspended = ObjectSpace.each_object(Fiber).reject { |fiber| known[fiber] || !suspended?(fiber) }

@@ -63,7 +63,7 @@ module UringIO
           bar("client", 0, @answered, TOP, "the client waits for #{micros(@answered)}")
       end
 
-      # A call waits before the request has come, and again after the answer is there. Only send works then.
+      # Before the request has come, a call only waits. After the answer is there, every call except send waits as well.
       def lane(step, y)
         kind = step[:call] ? "call" : "store"
         from, to = step.values_at(:from, :to)

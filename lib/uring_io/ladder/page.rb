@@ -40,7 +40,8 @@ module UringIO
 
       def picture(drawn) = Pictures.within(drawn)
 
-      # The runs whose exchanges the page shows for a rung: one, and a second one where many connections change it.
+      # The runs whose exchanges the page shows for a rung: one, and a second one where many connections change the
+      # exchange.
       def shown(rung) = [@reading.shown(rung.name), @reading.crowded(rung.name)].compact
 
       def lanes(run) = Lanes.new(run.exchange)

@@ -44,8 +44,8 @@ module UringIO
         "#{rung.name}: not measured with #{wanted} connections. The limit is #{words}#{error}#{most}."
       end
 
-      # For each rung that sleeps until a request comes: by which factor its processor time grows from the fewest
-      # connections to the most.
+      # For each rung that sleeps until a request comes: by which factor its processor time grows from the first number
+      # of connections to the last.
       def growths
         found = @reading.rungs.to_h { |rung| [rung.name, @reading.growth(rung.name, &:cpu)] }
         found.compact.except(:sqpoll)

@@ -16,8 +16,9 @@ module UringIO
       # The sums of a thread, in seconds.
       Thread = Struct.new(:id, :name, :seconds, :ran, :delayed, :waits, :timeline)
 
-      # Waits for something outside of the process. While there is one, waits of other kinds do not count.
+      # Waits for something outside of the process.
       OUTSIDE = %i[socket file pipe child].freeze
+      # When threads wait for different things, only the waits of the first of these groups count.
       ORDER = [[*OUTSIDE, :other], %i[asleep], %i[gvl], %i[idle], %i[lock]].freeze
       # Seconds. In a server, a thread that sleeps for longer, or waits for longer for a lock or pipe, counts as
       # maintenance: nobody waits for it.

@@ -31,8 +31,8 @@ module UringIO
         [*gvl, *collector, *fibers, *schedulers]
       end
 
-      # @return [Float] how many fibers wait at the same time for something outside of the process, on average, in the
-      #   time in which the whole process waits for such a thing; 0 when there was no such time
+      # @return [Float] how many fibers wait for something outside of the process at the same time, on average over the
+      #   time in which the process itself waits for such a thing; 0 when it never does
       def overlapping
         waits = waits().select { |wait| OUTSIDE.include?(wait[:kind]) }
         seconds = waits.sum { |wait| wait[:seconds] }

@@ -42,7 +42,7 @@ module UringIO
         end
 
         # Looks at a process once more, for as long as before.
-        # @param ended [Proc] is called over and over; true ends the pass
+        # @param ended [Proc] is called again and again; true ends the pass
         # @return [Hash]
         def of_pid(pid, seconds, ended:)
           counted(seconds) do |strace, streams|

@@ -149,7 +149,7 @@ module UringIO
           now = clock
           due = [due + @interval, now].max
           sleep(due - now)
-          # Look before the block runs: it may reap the process, and then nothing of it is left to see.
+          # Look before the block runs: the block may reap the process, and then nothing of it is left to see.
           step
           ended = yield(clock - @started)
           step if ended

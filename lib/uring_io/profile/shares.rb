@@ -42,7 +42,7 @@ module UringIO
         @rows = (ran(processes) + waits(processes)).reject { |row| row.seconds.zero? }.sort_by { |row| -row.seconds }
       end
 
-      # Seconds of all processes. With several processes a wait for a child does not count, because the child does.
+      # Seconds of all processes. If there are several, waits for a child do not count, because the child itself does.
       def total = rows.sum(&:seconds)
 
       # Seconds in which the program was not idle.

@@ -4,7 +4,7 @@ require_relative "isolation"
 require_relative "run"
 
 module UringIO
-  # What the gem does in a Rails program. docs/rails.md explains how to use it.
+  # The gem's part in a Rails program. docs/rails.md explains how to use it.
   #
   # Scheduler.new raises Error while ActiveRecord is loaded and Rails' isolation_level is not :fiber: the fibers of a
   # thread would use one database connection at the same time. Programs whose fibers never use ActiveRecord may set

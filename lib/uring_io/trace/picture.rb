@@ -6,7 +6,8 @@ require_relative "words"
 
 module UringIO
   class Trace
-    # A whole trace as one SVG: a lane for each fiber, and the ring below. A page shows it on paper.
+    # A whole trace as one SVG: a lane for each fiber, and the ring below. A page shows it on paper and without
+    # JavaScript.
     class Picture
       include HTML
 

@@ -82,7 +82,7 @@ module UringIO
         when :entered, :looked then entered(party, token, value, event == :entered)
         when :collected then collected(party)
         end
-        # The records of what a call brought follow the record of the call.
+        # The completions and wakeups that a call brought follow the record of the call.
         @entered = nil unless %i[entered looked completed woken].include?(event)
       end
 
@@ -169,7 +169,7 @@ module UringIO
         operation.result = result
       end
 
-      # The record is made when the thread is back and has Ruby's lock.
+      # The recorder makes this record when the thread is back and has Ruby's lock.
       def entered(length, locked, submissions, waits)
         to = [@at - locked, 0].max
         from = [to - length, @enters.empty? ? 0 : @enters.last.to].max

@@ -10,7 +10,7 @@ module UringIO
                 lock: "waits for a lock, a queue or a thread", runnable: "is ready, but another one runs",
                 idle: "runs the others" }.freeze
       PURPOSES = { "block" => :lock, "sleep" => :asleep, "turn" => :runnable, "run" => :idle }.freeze
-      # What a fiber does in a wait without an operation.
+      # Words for a wait without an operation, by its purpose.
       ACTS = { "block" => "waits for a lock, a queue or a thread", "sleep" => "sleeps", "turn" => "lets others run",
                "run" => "runs the others" }.freeze
       READS = %w[read recv recvmsg pread readv splice].freeze

@@ -23,7 +23,7 @@ module UringIOProfileAgent
 
     private
 
-    # The method keeps its name, because our own scheduler looks for its caller by the names of the frames.
+    # The method has the name of the hook: our own scheduler finds the caller of a hook by the names of frames.
     def wrap(name, parameters, entered, counted)
       left = "::UringIOProfileAgent.leave(waiting)"
       left = "::UringIOProfileAgent.ask(self) if #{left}" if counted
