@@ -59,10 +59,10 @@ module UringIO
           end
         end
 
-        # @return [String] the operation and with whom, short
+        # @return [String] the operation and its peer, in short
         def operation(operation) = [operation.name, peer(operation)].compact.join(" ")
 
-        # @return [String] the operations or the purpose, short
+        # @return [String] the operations or the purpose, in short
         def wait(wait)
           return ACTS.fetch(wait.purpose, "waits") if wait.operations.empty?
 
