@@ -170,6 +170,7 @@ module UringIO
     #   @param hostname [String]
     #   @return [Array<String>, nil] numeric addresses; nil when there is no such name
     #   @raise [Socket::ResolutionError] when getaddrinfo(3) fails for another reason
+    #   @raise [SystemCallError] when it fails because of a system call
 
     # @!endgroup
 

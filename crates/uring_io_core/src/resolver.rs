@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard};
 
+use crate::error::Error;
 use crate::hosts::Hosts;
 use crate::platform::numbers;
 
@@ -29,15 +30,20 @@ pub struct ResolveError {
     pub code: i32,
     /// The text of gai_strerror(3).
     pub message: String,
+    /// The errno of a system call that failed: the reason for `EAI_SYSTEM`.
+    pub errno: Option<i32>,
 }
 
 impl ResolveError {
+    /// At once after the call, which has set errno.
     fn new(code: i32) -> Self {
+        let errno = Error::last("getaddrinfo").errno;
         // SAFETY: for any code, the call returns a string that is never freed.
         let message = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
         Self {
             code,
             message: message.to_string_lossy().into_owned(),
+            errno: (code == libc::EAI_SYSTEM).then_some(errno),
         }
     }
 

@@ -29,6 +29,39 @@ RSpec.describe UringIO::Scheduler, "#address_resolve" do
       end
     end
 
+    describe "raises what Ruby raises without a scheduler" do
+      # What that Ruby code prints before and in UringIO.run, which must be the same.
+      define_method(:raised_for) do |name, command: [], before: ""|
+        result = child(<<~RUBY, backend, name, command:)
+          require "socket"
+          def told
+            Addrinfo.getaddrinfo(ARGV[1], nil)
+          rescue SystemCallError, SocketError => error
+            [error.class, *(error.error_code if error.respond_to?(:error_code))].join(" ")
+          end
+          Addrinfo.tcp("localhost", 1) # loads what the resolver needs
+          print(UringIO.run(backend: ARGV[0].to_sym) { #{before}; told }, "\n")
+          #{before}
+          print(told, "\n")
+        RUBY
+        expect(result.stderr).to eq("")
+        expect(result.stdout.lines.uniq.size).to eq(1)
+        result.stdout.lines.first.chomp
+      end
+
+      it "when the resolver has no descriptor" do
+        exhaust = "$files ||= []; Process.setrlimit(:NOFILE, 40); " \
+                  "begin; loop { $files << File.open('/dev/null') }; rescue Errno::EMFILE; end"
+        expect(raised_for("localhost", before: exhaust)).to eq("Errno::EMFILE")
+      end
+
+      it "when no name server can be asked" do
+        alone = Process.uid.zero? ? %w[unshare --net] : %w[unshare --map-root-user --net]
+        skip "unshare(1) cannot take the network away here" unless system(*alone, "true", err: File::NULL)
+        expect(raised_for("a.invalid", command: alone)).to eq("Socket::ResolutionError -3")
+      end
+    end
+
     it "lets others run meanwhile" do
       order = []
       scheduled do |scheduler|

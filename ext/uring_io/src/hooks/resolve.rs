@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use magnus::{prelude::*, Error, ExceptionClass, RModule, RString, Ruby, Value};
+use magnus::{prelude::*, Error, ExceptionClass, RClass, RObject, RString, Ruby, Value};
 use uring_io_core::ResolveError;
 
 use crate::engine::Engine;
@@ -41,17 +41,21 @@ pub fn resolve(engine: &Engine, ruby: &Ruby, hostname: RString) -> Result<Value,
     }
 }
 
+/// The exception that Ruby itself raises (rsock_raise_resolution_error in raddrinfo.c).
 fn failure(ruby: &Ruby, error: &ResolveError) -> Error {
-    let message = format!("getaddrinfo(3): {}", error.message);
-    let class = ruby
-        .class_object()
-        .const_get::<_, RModule>("SocketError")
-        .and_then(|_| {
-            ruby.class_object()
-                .const_get::<_, ExceptionClass>("SocketError")
-        });
-    match class {
-        Ok(class) => Error::new(class, message),
-        Err(_) => errors::base(ruby, &message),
+    match error.errno {
+        Some(errno) => errors::errno(ruby, uring_io_core::Error::new("getaddrinfo", errno)),
+        None => resolution_error(ruby, error).unwrap_or_else(|raised| raised),
     }
+}
+
+fn resolution_error(ruby: &Ruby, error: &ResolveError) -> Result<Error, Error> {
+    let socket: RClass = ruby.class_object().const_get("Socket")?;
+    let class: ExceptionClass = socket.const_get("ResolutionError")?;
+    let exception = class.new_instance((format!("getaddrinfo(3): {}", error.message),))?;
+    // The variable that Socket::ResolutionError#error_code reads: it has no @.
+    if let Some(object) = RObject::from_value(exception.as_value()) {
+        object.ivar_set("error_code", error.code)?;
+    }
+    Ok(exception.into())
 }
