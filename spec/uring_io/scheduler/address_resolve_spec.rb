@@ -3,7 +3,7 @@
 require "ipaddr"
 
 RSpec.describe UringIO::Scheduler, "#address_resolve" do
-  # No name server is asked for a label longer than DNS allows.
+  # The resolver asks no name server for a label longer than DNS allows.
   unknown = "#{'a' * 300}.invalid"
 
   each_backend do |_backend|
@@ -22,7 +22,7 @@ RSpec.describe UringIO::Scheduler, "#address_resolve" do
       end
     end
 
-    it "returns nil for a name that is not known, which Ruby turns into its own error" do
+    it "returns nil for an unknown name, and Ruby raises its own error" do
       scheduled do |scheduler|
         expect(scheduler.address_resolve(unknown)).to be_nil
         expect { Addrinfo.tcp(unknown, 80) }.to raise_error(SocketError)
@@ -62,7 +62,7 @@ RSpec.describe UringIO::Scheduler, "#address_resolve" do
       end
     end
 
-    it "lets others run meanwhile" do
+    it "lets other fibers run while one resolves a name" do
       order = []
       scheduled do |scheduler|
         Fiber.schedule { order << :resolves << scheduler.address_resolve("127.0.0.1") }
@@ -71,7 +71,7 @@ RSpec.describe UringIO::Scheduler, "#address_resolve" do
       expect(order).to eq([:resolves, :other, ["127.0.0.1"]])
     end
 
-    it "lets others run between many answers that need no wait" do
+    it "lets other fibers run between many answers that need no wait" do
       others = nil
       scheduled do |scheduler|
         scheduler.address_resolve("localhost")
@@ -104,7 +104,7 @@ RSpec.describe UringIO::Scheduler, "#address_resolve" do
       expect(addresses).to eq(["127.0.0.1"])
     end
 
-    it "refuses what is no String, and finds nothing behind odd ones" do
+    it "raises TypeError for anything but a String, and finds no address for odd names" do
       scheduled do |scheduler|
         [nil, 1, :localhost, Object.new].each do |wrong|
           expect { scheduler.address_resolve(wrong) }.to raise_error(TypeError)

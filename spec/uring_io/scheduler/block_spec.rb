@@ -24,11 +24,11 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
       end
     end
 
-    it "takes a timeout of zero for one round" do
+    it "returns false for a timeout of zero" do
       scheduled { |scheduler| expect(scheduler.block(:label, 0)).to be(false) }
     end
 
-    it "unblocks from another thread while this one waits in the kernel" do
+    it "unblocks from another thread while the scheduler's thread waits in the kernel" do
       scheduled do |scheduler|
         fiber = Fiber.current
         thread = Thread.new do
@@ -69,7 +69,7 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
       expect(result.status).to be_success
     end
 
-    it "wakes a fiber once for several unblocks, and leaves none over for its next park" do
+    it "wakes a fiber once for several unblocks, and keeps none for its next park" do
       scheduled do |scheduler|
         results = []
         waiter = Fiber.schedule do
@@ -107,8 +107,8 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
       end
     end
 
-    describe "in the wrong order" do
-      it "returns from block at once, and only once, when the fiber or another thread unblocks it before" do
+    describe "when unblock comes before block" do
+      it "returns from block at once, and only once, when the fiber itself or another thread called unblock" do
         scheduled do |scheduler|
           scheduler.unblock(:label, Fiber.current)
           expect(scheduler.block(:label, nil)).to be(true)
@@ -121,7 +121,7 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
         end
       end
 
-      it "ends no other wait: neither for another object nor for IO, nor a sleep or the end of a thread" do
+      it "ends no other wait: for another object, for IO, for a thread, or a sleep" do
         scheduled do |scheduler|
           scheduler.unblock(:label, Fiber.current)
           expect(scheduler.block(:other, 0.01)).to be(false)
@@ -137,13 +137,13 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
           expect(mutex.synchronize { mutex.sleep(0.01) } || 1).to be <= 1
           Fiber.schedule { gate << :end if sleep(0.01) }
           expect(thread.value).to eq(:end)
-          # It waits meanwhile.
+          # The fiber waits in between.
           expect(scheduler.block(:label, nil)).to be(true)
         end
       end
 
-      it "wakes who waits for a Mutex, a Queue or a thread, where a subclass does something before it blocks" do
-        # Lets others run first, and comes too late for what they unblock.
+      it "wakes fibers that wait for a Mutex, a Queue or a thread when a subclass lets others run before it blocks" do
+        # Lets other fibers run first, so that block comes after their unblock.
         late = Class.new(UringIO::Scheduler) do
           def block(...)
             3.times { self.yield }
@@ -166,7 +166,7 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
         expect(order).to contain_exactly(:mutex, :queue, :thread)
       end
 
-      it "ends a Thread#join whose thread has ended before a subclass comes to block" do
+      it "ends a Thread#join when the thread ends before a subclass calls block" do
         late = Class.new(UringIO::Scheduler) do
           attr_accessor :joined, :gate
 
@@ -194,7 +194,7 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
         end
       end
 
-      it "wakes ConditionVariable#wait, where a subclass does something before it sleeps" do
+      it "wakes ConditionVariable#wait when a subclass does something before it sleeps" do
         late = Class.new(UringIO::Scheduler) do
           def kernel_sleep(duration = nil)
             Fiber.blocking { sleep(0.001) }
@@ -226,7 +226,7 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
         signaller.join
       end
 
-      it "keeps nothing alive for fibers that have ended" do
+      it "keeps no blocker alive for fibers that have ended" do
         blockers = ObjectSpace::WeakMap.new
         scheduled do |scheduler|
           100.times do |index|
@@ -277,7 +277,7 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
       end
     end
 
-    it "raises what is raised into a fiber that waits for a Queue, which forgets it: the next gets what is pushed" do
+    it "raises into a fiber that waits for a Queue; the next fiber gets the next item" do
       taken = []
       scheduled do
         queue = Thread::Queue.new
@@ -290,7 +290,7 @@ RSpec.describe UringIO::Scheduler, "#block and #unblock" do
       expect(taken).to eq([IndexError, :pushed])
     end
 
-    it "refuses what is no fiber or no duration" do
+    it "raises TypeError for objects that are no fiber or no duration" do
       scheduled do |scheduler|
         expect { scheduler.unblock(:label, nil) }.to raise_error(TypeError)
         expect { scheduler.unblock(:label, Thread.current) }.to raise_error(TypeError)

@@ -31,7 +31,7 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
       end.to raise_error(KeyError, "in the work")
     end
 
-    it "does not return before the work has ended, whatever is raised into the fiber meanwhile" do
+    it "returns only when the work has ended, even if another fiber raises into the fiber" do
       order = []
       scheduled(workers: 4) do |scheduler|
         gate = Thread::Queue.new
@@ -71,19 +71,19 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
       expect((Thread.list - before).map { |thread| thread.join(10) }).to all(be_a(Thread))
     end
 
-    it "is there only for schedulers that were given workers" do
+    it "exists only on schedulers made with workers" do
       expect(scheduled { |scheduler| scheduler.respond_to?(:blocking_operation_wait) }).to be(false)
       expect(scheduled(workers: 1) { |scheduler| scheduler.respond_to?(:blocking_operation_wait) }).to be(true)
     end
 
-    it "refuses numbers of workers that make no sense" do
+    it "refuses invalid numbers of workers" do
       [0, -1, 1025].each do |workers|
         expect { UringIO::Scheduler.new(backend:, workers:) }.to raise_error(ArgumentError, /workers/)
       end
       expect { UringIO::Scheduler.new(backend:, workers: "2") }.to raise_error(TypeError)
     end
 
-    it "ends work that waits when a Timeout asks for it, from Ruby 4.0 on" do
+    it "ends waiting work when a Timeout fires, from Ruby 4.0 on" do
       skip "Ruby #{RUBY_VERSION} has no way to cancel it" if RUBY_VERSION < "4.0"
       Dir.mktmpdir do |folder|
         File.mkfifo(fifo = File.join(folder, "fifo"))
@@ -92,7 +92,7 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
       end
     end
 
-    it "leaves no thread behind that Ruby goes on sending signals to when it has ended work" do
+    it "leaves no thread that Ruby still signals after it has ended work" do
       skip "Ruby #{RUBY_VERSION} has no way to cancel it" if RUBY_VERSION < "4.0"
       result = child(<<~RUBY, backend)
         require "timeout"
@@ -114,7 +114,7 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
     end
 
     describe "while more copies wait for input than there are workers" do
-      # Such copies from pipes, by descriptors that wait by themselves and by those that do not, and what they came to.
+      # Starts three copies from pipes, with or without O_NONBLOCK, and returns their results.
       def copying(nonblock)
         sink = closing(File.open(File::NULL, "w"))
         pipes = Array.new(3) { pipe.each { |io| io.nonblock = nonblock } }
@@ -128,15 +128,15 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
 
       [true, false].each do |nonblock|
         pipes = nonblock ? "pipes" : "pipes that block"
-        # Without workers a copy blocks the thread there, as Ruby's own does.
+        # Before Ruby 3.4 there are no blocking operations, and such a copy blocks the thread, as it does in plain Ruby.
         next if RUBY_VERSION < "3.4" && !nonblock
 
-        it "closes what they wait for, and the copies from #{pipes} end" do
+        it "ends the copies from #{pipes} when their writers close" do
           counts = scheduled(workers: 2) { copying(nonblock) { |writers| writers.each(&:close) } }
           expect(counts).to eq([0, 0, 0])
         end
 
-        it "opens, reads, writes and closes others beside copies from #{pipes}" do
+        it "opens, reads, writes and closes other IOs during copies from #{pipes}" do
           path = file_with("content")
           seen = []
           scheduled(workers: 1) do
@@ -152,7 +152,7 @@ RSpec.describe UringIO::Scheduler, "#blocking_operation_wait" do
       end
     end
 
-    it "copies from socket to socket in a thread, which waits there" do
+    it "copies from socket to socket in a worker thread, which waits there" do
       copied = scheduled(workers: 2) do
         source, input = unix_pair
         output, sink = unix_pair

@@ -9,14 +9,14 @@ require "pty"
 require "stringio"
 require "zlib"
 
-# Which methods of Ruby call which hooks, in which order. What a hook does then is in the file of that hook.
+# Shows which Ruby methods call which hooks, in which order. The file of each hook shows what the hook does.
 RSpec.describe UringIO::Scheduler, "by its callers:" do
-  # Ruby 4.0 writes what it has in a buffer, and closes, by hooks.
+  # From Ruby 4.0 on, Ruby flushes buffers and closes IOs through hooks.
   flushes_by_hook = closes_by_hook = RUBY_VERSION >= "4.0"
   offers_blocking_operations = RUBY_VERSION >= "3.4"
 
-  # The hooks that Ruby calls while the lambda runs in a fiber of its own; +meanwhile+ runs when that waits. An io_close
-  # counts only on demand: the garbage collector may cause one at any time.
+  # The hooks that Ruby calls while a fiber runs +call+. +meanwhile+ runs once that fiber waits. io_close counts only on
+  # demand, because the garbage collector may call it at any time.
   def calls_of(call, meanwhile: nil, but: [:io_close], **options)
     scheduler = recorded(**options) do
       Fiber.schedule(&call)
@@ -34,7 +34,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
     calls.map { |call| [call.hook, *call.arguments] }
   end
 
-  # Sockets of which the first has no room left.
+  # A socket pair; the first socket has no room left to write.
   def full_pair
     unix_pair.tap { |socket, _| fill(socket) }
   end
@@ -103,7 +103,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect(hooks_of(-> { File.readlines(path) }).uniq).to eq([:io_read])
       end
 
-      # The parser that came with Ruby 3.4 reads files without an IO.
+      # Prism, the default parser from Ruby 3.4 on, reads files without an IO.
       it "require and load call io_read for the source, up to Ruby 3.3" do
         path = "#{file_with('')}.rb"
         File.write(path, "# empty")
@@ -169,7 +169,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect(hooks_of(-> { socket.syswrite("x") }, meanwhile: -> { drain(peer) })).to eq([:io_write])
       end
 
-      it "IO#write_nonblock calls no hook; it flushes first, from Ruby 4.0 on by io_write" do
+      it "IO#write_nonblock calls no hook, but flushes the buffer first: by io_write from Ruby 4.0 on" do
         _, writer = pipe
         writer.sync = false
         expect(hooks_of(-> { writer.write_nonblock("x") })).to be_empty
@@ -181,7 +181,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
       end
 
       %i[flush close fsync].each do |method|
-        it "IO##{method} of what is in the buffer calls io_write from Ruby 4.0 on, else no hook" do
+        it "IO##{method} with a filled buffer calls io_write from Ruby 4.0 on, else no hook" do
           path = free_path
           file = closing(File.open(path, "w"))
           hooks = hooks_of(lambda do
@@ -193,7 +193,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         end
       end
 
-      it "IO#flush without room calls io_write from Ruby 4.0 on, else io_wait(WRITABLE)" do
+      it "IO#flush without room in the socket calls io_write from Ruby 4.0 on, else io_wait(WRITABLE)" do
         socket, peer = full_pair
         socket.sync = false
         flush = lambda do
@@ -205,7 +205,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect(calls.first.arguments[1]).to eq(IO::WRITABLE) unless flushes_by_hook
       end
 
-      it "spawn and fork flush STDOUT before, from Ruby 4.0 on by io_write" do
+      it "spawn and fork flush STDOUT first, by io_write from Ruby 4.0 on" do
         result = child(<<~RUBY, backend)
           $stdout.sync = false
           written = nil
@@ -235,7 +235,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect(File.read(path)).to eq("content")
       end
 
-      it "IO#pwrite calls io_pwrite with the position, where the scheduler has it: from Ruby 4.0 on" do
+      it "IO#pwrite calls io_pwrite with the position where the scheduler has that hook: from Ruby 4.0 on" do
         file = closing(File.open(file_with("0123456789"), "r+"))
         calls = calls_of(-> { file.pwrite("ab", 3) })
         expected = described_class.method_defined?(:io_pwrite) ? [[:io_pwrite, 3]] : []
@@ -387,7 +387,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect(calls.map { |call| [call.hook, call.arguments[1]] }).to eq([[:io_wait, IO::READABLE]])
       end
 
-      it "from or to what has no descriptor calls io_write, or io_read" do
+      it "to or from an object without a descriptor calls io_write or io_read" do
         input, output = unix_pair
         copied = StringIO.new
         expect(hooks_of(-> { IO.copy_stream(StringIO.new("text"), output) })).to eq([:io_write])
@@ -397,7 +397,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
     end
 
     describe "sleeping and locking" do
-      it "sleep calls kernel_sleep with the argument, nil as well, or without one" do
+      it "sleep calls kernel_sleep with its argument, which may be nil or missing" do
         arguments = [[], [nil], [0], [0.001]]
         scheduler = recorded do |running|
           sleepers = arguments.map { |given| Fiber.schedule { sleep(*given) } }
@@ -407,7 +407,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
       end
 
       { "Thread::Mutex#lock" => Thread::Mutex, "Monitor#enter" => Monitor }.each do |name, lock|
-        it "#{name} calls block(mutex, nil), and who unlocks calls unblock" do
+        it "#{name} calls block(mutex, nil), and the fiber that unlocks it calls unblock" do
           shared = lock.new
           held = nil
           scheduler = recorded do
@@ -423,7 +423,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         end
       end
 
-      it "IO#write calls block for the IO's lock while another fiber writes what was in the buffer" do
+      it "IO#write calls block for the IO's lock while another fiber writes out the IO's buffer" do
         reader, writer = pipe
         writer.sync = false
         scheduler = recorded do
@@ -467,7 +467,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect(with_arguments(calls)).to match([[:block, queue, nil], [:unblock, queue, an_instance_of(Fiber)]])
       end
 
-      it "Thread#join and #value call block with the thread and the timeout, and its end unblock" do
+      it "Thread#join and #value call block with the thread and the timeout; the end of the thread calls unblock" do
         gate = Thread::Queue.new
         thread = nil
         scheduler = recorded do
@@ -494,7 +494,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect(threads).to be_empty
       end
 
-      # From Ruby 4.0 on a socket's connection has a timeout of its own.
+      # From Ruby 4.0 on, the socket's connect has its own timeout.
       it "Net::HTTP's open_timeout calls timeout_after, or gives io_wait its timeout" do
         port = tcp_server.local_address.ip_port
         calls = calls_of(-> { Net::HTTP.start("127.0.0.1", port, nil, open_timeout: 60) { nil } })
@@ -506,7 +506,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
     end
 
     describe "child processes" do
-      # The arguments of process_wait, with :pid for the child and :group for its process group.
+      # The arguments of process_wait. :pid stands for the child and :group for its process group.
       {
         "Process.wait" => [-> { Process.wait(spawn("true")) }, [[:pid, 0]]],
         "Process.wait2" => [-> { Process.wait2(spawn("true")) }, [[:pid, 0]]],
@@ -528,7 +528,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         end
       end
 
-      # In a program of its own, which has no other children.
+      # Runs in a program of its own, which has no other children.
       it "Process.waitall calls process_wait(-1, 0) for each child, and once more" do
         result = child(<<~RUBY, backend)
           calls = []
@@ -545,7 +545,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect([result.stderr, result.stdout]).to eq(["", "#{[[-1, 0]] * 3}\n"])
       end
 
-      it "backticks and IO.popen call io_read for the output before" do
+      it "backticks and IO.popen call io_read for the output first" do
         [-> { `echo output` }, -> { IO.popen("echo output", &:read) }].each do |run|
           hooks = hooks_of(run)
           expect(hooks).to include(:io_read)
@@ -561,7 +561,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         Process.wait(pid)
       end
 
-      it "Process.detach does not call process_wait: its thread waits, and is joined by block" do
+      it "Process.detach does not call process_wait: its thread waits, and joining that thread calls block" do
         calls = calls_of(-> { Process.detach(spawn("true")).join })
         expect(calls.map(&:hook)).not_to include(:process_wait)
         expect(calls.map { |call| call.arguments.first }).to include(an_instance_of(Process::Waiter)).or be_empty
@@ -592,7 +592,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         expect(hooks.first).to eq(:address_resolve)
       end
 
-      it "a name that is an address already calls no address_resolve" do
+      it "a numeric address does not call address_resolve" do
         hooks = hooks_of(lambda do
           Addrinfo.tcp("127.0.0.1", 80)
           Addrinfo.ip("::1")
@@ -670,7 +670,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
       end
     end
 
-    it "a trap handler that runs while Ruby blocks without a hook makes it call yield, from Ruby 4.0 on" do
+    it "a trap handler that runs while Ruby blocks outside of any hook makes Ruby call yield, from Ruby 4.0 on" do
       result = child(<<~RUBY, backend, free_path("fifo"))
         File.mkfifo(ARGV[1])
         trapped = yields = false
@@ -692,7 +692,7 @@ RSpec.describe UringIO::Scheduler, "by its callers:" do
         Fiber.schedule do
           puts "\#{File.read(ARGV[1]).inspect}, \#{yields}"
         rescue Errno::EINTR
-          retry # Ruby 3.3 leaves that to the program
+          retry # Ruby 3.3 leaves the retry to the program
         end
       RUBY
       expect([result.stderr, result.stdout]).to eq(["", "\"\", #{closes_by_hook}\n"])

@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
   each_backend do |backend|
-    it "runs every fiber to its end, also those that fibers start meanwhile" do
+    it "runs every fiber to its end, including fibers that other fibers start meanwhile" do
       order = []
       on_root do |scheduler|
         Fiber.schedule do
@@ -27,7 +27,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       on_root { |scheduler| expect(scheduler.run).to be_nil }
     end
 
-    it "refuses run and close in a fiber of the scheduler, which would wait for itself" do
+    it "refuses run and close inside of the scheduler's fibers, which would wait for themselves" do
       scheduled do |scheduler|
         expect { scheduler.run }.to raise_error(FiberError)
         expect { scheduler.close }.to raise_error(FiberError)
@@ -35,7 +35,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       end
     end
 
-    it "runs the fibers before the thread's value can be had" do
+    it "runs the fibers before Thread#value returns" do
       order = []
       thread = Thread.new do
         Fiber.set_scheduler(new_scheduler)
@@ -46,7 +46,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       expect(order).to eq(%i[thread_ends fiber])
     end
 
-    it "runs the fibers and closes when another scheduler, or none, is set" do
+    it "runs the fibers and closes when the thread sets another scheduler or none" do
       order = []
       in_thread do
         first = new_scheduler
@@ -73,7 +73,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       expect(result.status).to be_success
     end
 
-    it "closes once, however often the program calls it, and by either name" do
+    it "closes once, however often and by whichever name the program calls it" do
       scheduler = nil
       ended = 0
       on_root do |current|
@@ -90,7 +90,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       expect(scheduler.backend).to eq(backend)
     end
 
-    it "gives its descriptors back when it closes, not when it is collected" do
+    it "closes its descriptors at once, without waiting for the garbage collector" do
       GC.disable
       on_root do |scheduler|
         before = Leaks::State.open_descriptors.size
@@ -121,7 +121,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       end
     end
 
-    it "shuts the fibers down when the thread dies of an exception: their ensure blocks run" do
+    it "shuts the fibers down when an exception ends the thread: their ensure blocks run" do
       order = []
       expect do
         on_root do
@@ -142,7 +142,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       expect(order).to contain_exactly(:sleeper, :reader)
     end
 
-    it "shuts the fibers down when the thread is killed while it waits" do
+    it "shuts the fibers down when somebody kills the thread while it waits" do
       order = Thread::Queue.new
       thread = Thread.new do
         Fiber.set_scheduler(new_scheduler)
@@ -192,7 +192,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
             end
           end
           begin
-            sleep(0.005) # Whoever parks last waits in the kernel: afterwards that is this fiber.
+            sleep(0.005) # The fiber that parks last waits in the kernel: from now on, that is this fiber.
             seen << :waits
             sleep(60)
           rescue IndexError
@@ -207,7 +207,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       expect(seen.size).to eq(0)
     end
 
-    it "raises in the main flow what a fiber raised there, also when the close has ended that fiber" do
+    it "raises in the main flow what a fiber raised there, even when closing has ended that fiber" do
       log = []
       error = in_thread do
         root = Fiber.current
@@ -230,7 +230,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
       expect(log).to match_array(%i[others raiser])
     end
 
-    it "gives up fibers that go on in spite of everything" do
+    it "gives up on fibers that rescue everything and go on" do
       scheduler = nil
       error = raised do
         on_root do |current|
@@ -283,7 +283,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
         "waits in a Timeout" => "Timeout.timeout(60) { sleep }"
       }
       waits.each do |what, code|
-        it "ends a program at once that #{what}, and its ensure blocks run" do
+        it "at once ends a program that #{what}, and its ensure blocks run" do
           result = child(<<~RUBY, backend) do |program|
             require "socket"
             require "timeout"
@@ -293,7 +293,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
               ensure
                 puts "ensure"
               end
-              # The fiber that parks last waits in the kernel: here that is not the root fiber.
+              # The fiber that parks last waits in the kernel. Here that is not the root fiber.
               sleep(0.01)
               puts "ready"
               #{code}
@@ -307,7 +307,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
         end
       end
 
-      it "ends a program that waits for its fibers after the end of its main flow" do
+      it "ends a program that waits for its fibers after its main flow has ended" do
         result = child(<<~RUBY, backend) do |program|
           Fiber.set_scheduler(UringIO::Scheduler.new(backend: ARGV[0].to_sym))
           Fiber.schedule { sleep }
@@ -319,7 +319,7 @@ RSpec.describe UringIO::Scheduler, "#run, #close and #scheduler_close" do
         expect(result.status.termsig).to eq(Signal.list.fetch("INT"))
       end
 
-      it "is an Interrupt that the main flow can rescue" do
+      it "raises an Interrupt that the main flow can rescue" do
         result = child(<<~RUBY, backend) do |program|
           begin
             UringIO.run(backend: ARGV[0].to_sym) { puts "ready"; sleep }

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# Ruby 4.1 calls the buffered hooks with (io, buffer, offset, length), makes one transfer and does
-# the waiting itself. Each Ruby has one of the two contracts; both are called here.
+# Ruby 4.1 calls the buffered hooks with (io, buffer, offset, length). The hook makes one transfer, and Ruby does the
+# waiting. Each Ruby version uses one of the two contracts; these examples call the newer one on every version.
 RSpec.describe UringIO::Scheduler, "under the contract of Ruby 4.1" do
   let(:again) { -Errno::EAGAIN::Errno }
 
-  # Calls a hook as Ruby 4.1 would. The hooks that this Ruby calls by itself keep its own contract.
+  # Calls a hook as Ruby 4.1 does. Hooks that the running Ruby calls by itself keep its own contract.
   def newly(scheduler, hook, *)
     scheduler.send(:contract=, :offset_length)
     scheduler.public_send(hook, *)
@@ -14,7 +14,7 @@ RSpec.describe UringIO::Scheduler, "under the contract of Ruby 4.1" do
   end
 
   each_backend do |_backend|
-    # Under the wrong one a buffer would seem to have no room, and the file to be at its end.
+    # Under the wrong contract the buffer would seem to have no room, and the file to be at its end.
     it "is in force where IO::Buffer::VERSION is 3 or more, and only there" do
       path = file_with("content")
       scheduled do |scheduler|

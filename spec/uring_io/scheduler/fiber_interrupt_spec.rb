@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Scheduler, "#fiber_interrupt and #yield" do
   each_backend do |_backend|
-    it "raises at what the fiber waits for, also when another thread asks" do
+    it "raises in a waiting fiber, also when another thread calls it" do
       raised = []
       scheduled do |scheduler|
         reader, = pipe
@@ -22,7 +22,7 @@ RSpec.describe UringIO::Scheduler, "#fiber_interrupt and #yield" do
       expect(raised.sort).to eq((["other thread"] * 3) + ["same thread"])
     end
 
-    it "raises a copy of a frozen exception, with the backtrace of the wait: Ruby has one for all IOs that it closes" do
+    it "raises a copy of a frozen exception, with the backtrace of the wait: Ruby reuses one for all IOs" do
       got = nil
       error = IOError.new("stream closed").freeze
       scheduled do |scheduler|
@@ -34,7 +34,7 @@ RSpec.describe UringIO::Scheduler, "#fiber_interrupt and #yield" do
       expect(error.backtrace).to be_nil
     end
 
-    it "leaves a fiber alone that is about to go on, or has ended" do
+    it "does nothing to a fiber that is about to go on or has ended" do
       order = []
       scheduled do |scheduler|
         fiber = Fiber.schedule { order << scheduler.block(:label, nil) }
@@ -46,7 +46,7 @@ RSpec.describe UringIO::Scheduler, "#fiber_interrupt and #yield" do
       expect(order).to eq([true])
     end
 
-    it "asks an object that stands for a wait to raise, as Ruby 4.1 passes one" do
+    it "calls raise on an object that stands for a wait, as Ruby 4.1 passes one" do
       told = []
       scheduled do |scheduler|
         proxy = Class.new do
@@ -59,7 +59,7 @@ RSpec.describe UringIO::Scheduler, "#fiber_interrupt and #yield" do
       expect(told).to eq([:error])
     end
 
-    it "refuses what is neither a fiber nor stands for a wait" do
+    it "raises TypeError for anything that is neither a fiber nor stands for a wait" do
       scheduled do |scheduler|
         [nil, "fiber", BasicObject.new].each do |object|
           expect { scheduler.fiber_interrupt(object, IOError.new) }.to raise_error(TypeError)

@@ -35,8 +35,8 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
       expect(order.last(2)).to eq(%i[inner_end outer_end])
     end
 
-    # A server's loop is such a caller while clients connect without end: accept never waits then.
-    it "lets the others run while the caller starts one after the other" do
+    # An accept loop does this while clients connect without end: accept never waits then.
+    it "lets other fibers run while one fiber keeps starting new ones" do
       reader, writer = pipe
       came = nil
       started = 0
@@ -54,8 +54,8 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
       expect(started).to be <= 500
     end
 
-    # All of what starts within 5 ms, and a few in any case.
-    it "begins what is started together before any of it goes on", hurried: true do
+    # All that start within 5 ms, and the first few in any case.
+    it "starts all new fibers before any of them goes on after its first wait", hurried: true do
       order = []
       scheduled { 64.times { |number| Fiber.schedule { (order << number) && sleep(0) && (order << -number) } } }
       together = ENV.key?("URING_IO_SPEC_LIMIT") ? 8 : 64
@@ -76,7 +76,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
       expect(result.stdout).to eq("ends\n")
     end
 
-    it "goes on with the others when there is no room for another fiber" do
+    it "keeps the other fibers running when there is no room for another fiber" do
       result = child(<<~RUBY, backend, env: { "RUBY_FIBER_MACHINE_STACK_SIZE" => (16 << 20).to_s })
         UringIO.run(backend: ARGV[0].to_sym) do
           used = File.read("/proc/self/status")[/^VmSize:\\s+(\\d+)/, 1].to_i * 1024
@@ -168,8 +168,8 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
       scheduled { |scheduler| expect { scheduler.fiber }.to raise_error(ArgumentError, /block/) }
     end
 
-    describe "an exception in a fiber" do
-      it "is reported on stderr as Ruby reports that of a thread, and the others go on" do
+    describe "when a fiber raises" do
+      it "reports the exception on stderr as Ruby does for a thread, and the other fibers go on" do
         order = []
         expect do
           scheduled do
@@ -189,7 +189,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
         expect(order).to eq(%i[caller other])
       end
 
-      it "is silent when the thread does not report exceptions" do
+      it "reports nothing when the thread does not report exceptions" do
         ended = false
         scheduled do
           Thread.current.report_on_exception = false
@@ -199,7 +199,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
         expect(ended).to be(true)
       end
 
-      it "ends the thread that aborts on exceptions" do
+      it "ends a thread that aborts on exceptions" do
         expect do
           scheduled do
             Thread.current.report_on_exception = false
@@ -213,7 +213,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
         end.to raise_error(IndexError, "fatal")
       end
 
-      it "may be an uncaught throw, a break out of the block or too deep a recursion" do
+      it "handles an uncaught throw, a break out of the block and too deep a recursion" do
         recursion = ->(depth) { recursion.call(depth + 1) + 1 }
         block_that_breaks = proc { break }
         others = 0
@@ -249,7 +249,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
     end
 
     describe "exit in a fiber" do
-      it "ends the program with that status, and the ensure blocks of the others run" do
+      it "ends the program with that status, and the ensure blocks of the other fibers run" do
         result = child(<<~RUBY, backend)
           UringIO.run(backend: ARGV[0].to_sym) do
             Fiber.schedule { sleep }#{' '}
@@ -274,7 +274,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
     end
 
     describe "an enumerator that does IO" do
-      it "parks inside a scheduled fiber while others run" do
+      it "parks inside a scheduled fiber while other fibers run" do
         order = []
         scheduled do
           reader, writer = pipe
@@ -291,7 +291,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
         expect(order).to eq([:writes, "0\n", :writes, "1\n", :writes, "2\n"])
       end
 
-      it "parks when the thread's root fiber asked it" do
+      it "parks when the thread's root fiber calls it" do
         order = []
         in_thread do
           Fiber.set_scheduler(new_scheduler)
@@ -309,7 +309,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
         expect(order).to eq([:fiber, :writes, "line\n", 0])
       end
 
-      it "gets what Fiber#raise gives the fiber that asked, and then that fiber does" do
+      it "gets the exception that Fiber#raise raises into the calling fiber, which gets it next" do
         order = []
         scheduled do
           reader, = pipe
@@ -330,7 +330,7 @@ RSpec.describe UringIO::Scheduler, "#fiber" do
         expect(order).to eq(%i[enumerator fiber])
       end
 
-      it "lets a timeout reach it from the fiber that asked" do
+      it "receives the timeout of the calling fiber" do
         scheduled do
           reader, = pipe
           lines = Enumerator.new { |yielder| yielder << reader.gets }

@@ -6,7 +6,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
   # The wait of this fiber.
   def wait_of(scheduler, fiber) = scheduler.fibers_waiting.find { |wait| wait.fiber.equal?(fiber) }
 
-  # The wait of a fiber that runs the block, which the other block ends.
+  # The wait of a new fiber that runs the block. +ending+ ends that wait afterwards.
   def wait_in(scheduler, ending, &)
     fiber = Fiber.schedule(&)
     wait_of(scheduler, fiber)
@@ -15,7 +15,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
   end
 
   each_backend do |backend|
-    it "tells the hook and the pipe of a fiber that reads" do
+    it "names the hook and the pipe of a fiber that reads" do
       reader, writer = pipe
       wait = scheduled { |scheduler| wait_in(scheduler, ->(_) { writer.close }) { reader.read(1) } }
       expect([wait.hook, wait.descriptors, wait.blocker, wait.seconds_left, wait.ready?])
@@ -23,7 +23,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
       expect(wait.to_s).to match(/\A#<Fiber:0x\h+> waits in io_read on #{reader.fileno} \(pipe\)/)
     end
 
-    it "tells the peer of a socket, and where the fiber is" do
+    it "names the peer of a socket, and the place in the program where the fiber waits" do
       server = closing(TCPServer.new("127.0.0.1", 0))
       client = closing(server.local_address.connect)
       peer = closing(server.accept)
@@ -35,7 +35,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
       expect(wait.backtrace).to include(a_string_starting_with("#{__FILE__}:#{__LINE__ - 4}:in "))
     end
 
-    it "tells the address of a server that waits for clients" do
+    it "names the address of a server that waits for clients" do
       server = closing(TCPServer.new("127.0.0.1", 0))
       wait = scheduled do |scheduler|
         wait_in(scheduler, ->(_) { server.local_address.connect.close }) { server.accept.close }
@@ -43,7 +43,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
       expect(wait.descriptors).to eq(server.fileno => "socket #{server.local_address.inspect_sockaddr}")
     end
 
-    it "tells the lock, queue or thread that is to unblock a fiber" do
+    it "names the lock, queue or thread that a fiber waits for" do
       queue = Queue.new
       mutex = Mutex.new
       waits = scheduled do |scheduler|
@@ -56,7 +56,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
       expect(waits.map(&:blocker)).to match([queue, mutex, an_instance_of(Thread)])
     end
 
-    it "tells how long a wait goes on, by its own time or that of a Timeout" do
+    it "gives the seconds until a wait ends by its own timeout or by a surrounding Timeout" do
       waits = scheduled do |scheduler|
         ending = lambda(&:kill)
         [wait_in(scheduler, ending) { sleep(100) }, wait_in(scheduler, ending) { Timeout.timeout(50) { sleep } },
@@ -66,7 +66,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
       expect(waits.map(&:seconds_left)).to match([be_within(5).of(95), be_within(5).of(45), nil])
     end
 
-    it "has the longest waits first, and tells how long they may be" do
+    it "lists the longest waits first, with their durations" do
       waits = scheduled do |scheduler|
         first = Fiber.schedule { sleep }
         sleep(0.02)
@@ -80,7 +80,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
       expect(waits.first.seconds).to be_nil.or be > waits.last.seconds
     end
 
-    it "tells what several IOs are waited for, and what calls a batch waits for" do
+    it "lists the IOs of an IO.select and the calls of a batch" do
       reader, writer = pipe
       other, = pipe
       selecting, batch = scheduled do |scheduler|
@@ -95,7 +95,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
       expect(batch.calls.size).to be >= 1
     end
 
-    it "says of a fiber that may go on that it waits for its turn" do
+    it "describes a fiber that may go on as waiting for its turn" do
       queue = Queue.new
       wait = scheduled do |scheduler|
         fiber = Fiber.schedule { queue.pop }
@@ -115,7 +115,7 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
       expect([before, scheduler.fibers_waiting]).to eq([[], []])
     end
 
-    it "leaves out the fiber that asks and the one that runs the scheduler, but not one that has started another" do
+    it "leaves out the calling fiber and the one that runs the scheduler, but not a fiber that has started another" do
       waits = scheduled do |scheduler|
         starting = scheduler.fibers_waiting
         sleep(0)

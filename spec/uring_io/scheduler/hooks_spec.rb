@@ -2,13 +2,13 @@
 
 require "timeout"
 
-# Which hooks there are, and with which arguments Ruby calls them: one example for each.
+# Lists the hooks, and the arguments with which Ruby calls each of them.
 RSpec.describe UringIO::Scheduler, "hooks:" do
-  # The arguments after the buffer, and their values when a method of IO calls.
+  # The arguments after the buffer, and their values when a method of IO calls the hook.
   span = Contract::NUMBERS
   numbers = Contract::OFFSET_FIRST ? [0, 1..] : [0, 0]
 
-  # Arguments as they are documented => what reaches the hook, the arguments then.
+  # Signature as documented => a call that reaches the hook, and the arguments that the hook then gets.
   hooks = {
     "fiber(*arguments, &block)" => [proc { Fiber.schedule(1, 2) { nil } }, [1, 2]],
     "scheduler_close()" => [proc {}, []],
@@ -48,15 +48,15 @@ RSpec.describe UringIO::Scheduler, "hooks:" do
     }, [Fiber, IOError]]
   }
 
-  it "are all in the list of hooks, which has no other" do
+  it "are exactly those of the list of hooks" do
     own = described_class.public_instance_methods(false) +
           described_class::BlockingOperations.public_instance_methods(false) - Hooks::OTHERS
     expect(own - Hooks::SINCE.keys).to eq([])
     expect(Hooks::CALLED - own).to eq([])
   end
 
-  # Ruby calls yield after a trap handler only (fiber_interrupt_spec.rb).
-  it "are all in this table but yield" do
+  # Ruby calls yield only after a trap handler (fiber_interrupt_spec.rb).
+  it "are all in this table, except yield" do
     expect(hooks.keys.map { |signature| signature[/\w+/].to_sym }).to match_array(Hooks::SINCE.keys - [:yield])
   end
 
@@ -66,7 +66,7 @@ RSpec.describe UringIO::Scheduler, "hooks:" do
       since = Hooks::SINCE.fetch(hook)
       on = since == "3.0" ? "" : ", from Ruby #{since} on"
 
-      it "#{signature} is called by Ruby with these arguments#{on}" do
+      it "#{signature} gets these arguments from Ruby#{on}" do
         options = hook == :blocking_operation_wait ? { workers: 1 } : {}
         scheduler = recorded(**options) { instance_exec(&reach) }
         calls = scheduler.called(hook)
@@ -78,14 +78,14 @@ RSpec.describe UringIO::Scheduler, "hooks:" do
       end
     end
 
-    # Ruby 3 knows no io_close, and calls io_pwrite without the GVL.
-    it "io_pwrite and io_close are there where Ruby calls them as it should: from Ruby 4.0 on" do
+    # Ruby 3 has no io_close, and calls io_pwrite without the GVL.
+    it "include io_pwrite and io_close only from Ruby 4.0 on, where Ruby calls both with the GVL" do
       there = Hooks::SINCE.keys.select { |hook| described_class.method_defined?(hook) }
       expect(there).to match_array(Hooks::SINCE.keys - Hooks::LACKING - [:blocking_operation_wait])
     end
 
     %i[block unblock kernel_sleep io_wait].each do |hook|
-      it "#{hook} is required: Fiber.set_scheduler refuses a scheduler without it" do
+      it "#{hook} is required: Fiber.set_scheduler rejects a scheduler without it" do
         without = Class.new(described_class) { undef_method hook }
         in_thread do
           scheduler = without.new(backend:)
@@ -103,7 +103,7 @@ RSpec.describe UringIO::Scheduler, "hooks:" do
       end
     end
 
-    it "close is called when there is no scheduler_close" do
+    it "close runs when there is no scheduler_close" do
       closed = []
       without = Class.new(described_class) do
         undef_method :scheduler_close

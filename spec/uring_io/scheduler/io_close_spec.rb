@@ -4,7 +4,7 @@
 if UringIO::Scheduler.method_defined?(:io_close)
   RSpec.describe UringIO::Scheduler, "#io_close" do
     each_backend do |_backend|
-      it "leaves the closing to Ruby, and neither waits nor switches fibers" do
+      it "leaves the closing to Ruby, without a wait or a switch" do
         order = []
         scheduled do |scheduler|
           reader, = pipe
@@ -18,7 +18,7 @@ if UringIO::Scheduler.method_defined?(:io_close)
         expect(order).to eq([false, :told, :other])
       end
 
-      it "ends what waits for the descriptor by another IO" do
+      it "ends waits for the same descriptor through another IO" do
         outcome = nil
         scheduled do |scheduler|
           reader, = pipe
@@ -28,7 +28,7 @@ if UringIO::Scheduler.method_defined?(:io_close)
         expect(outcome).to be_an(IOError)
       end
 
-      it "has Ruby report that close(2) failed" do
+      it "lets Ruby report a failure of close(2)" do
         scheduled do
           _, writer = pipe
           closing(IO.for_fd(writer.fileno)).close
@@ -36,14 +36,14 @@ if UringIO::Scheduler.method_defined?(:io_close)
         end
       end
 
-      it "answers the same for a number of no descriptor" do
+      it "returns false for a number that is no open descriptor" do
         scheduled do |scheduler|
           expect(scheduler.io_close(-1)).to be(false)
           expect(scheduler.io_close((2**31) - 1)).to be(false)
         end
       end
 
-      it "refuses what is no number of a descriptor" do
+      it "rejects an argument that is no descriptor number" do
         scheduled do |scheduler|
           expect { scheduler.io_close(pipe.first) }.to raise_error(TypeError)
           expect { scheduler.io_close(2**31) }.to raise_error(RangeError)

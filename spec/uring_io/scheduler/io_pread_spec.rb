@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Scheduler, "#io_pread" do
   each_backend do |_backend|
-    it "reads from the position given and leaves the file's own" do
+    it "reads from the given position and leaves the file's own position alone" do
       scheduled do |scheduler|
         file = closing(File.open(file_with("0123456789")))
         file.sysseek(1)
@@ -13,7 +13,7 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       end
     end
 
-    it "stores from the offset on" do
+    it "stores the bytes at the offset" do
       scheduled do |scheduler|
         file = closing(File.open(file_with("0123456789")))
         buffer = IO::Buffer.new(6)
@@ -23,7 +23,7 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       end
     end
 
-    it "answers with less near the end of the file, and 0 beyond it" do
+    it "returns less near the end of the file, and 0 beyond it" do
       scheduled do |scheduler|
         file = closing(File.open(file_with("0123456789")))
         buffer = IO::Buffer.new(6)
@@ -44,7 +44,7 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       expect(parts.sort.map(&:last).join.b).to eq(data.b)
     end
 
-    it "lets others run meanwhile, when it reads much" do
+    it "lets other fibers run while it reads much" do
       data = pattern(100_000)
       order = []
       scheduled do
@@ -58,7 +58,7 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       expect(order).to eq([:reads, :other, true])
     end
 
-    it "reads a little at once when it is in the page cache" do
+    it "reads a little at once when the page cache has it" do
       order = []
       scheduled do
         file = closing(File.open(file_with("content")))
@@ -68,12 +68,12 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       expect(order).to eq(["content", "content", "", :other])
     end
 
-    it "reads what is in the page cache and what is not" do
+    it "reads bytes that are partly in the page cache" do
       data = pattern(40_000)
       scheduled do
         file = closing(File.open(file_with(data), "r+"))
         file.fdatasync
-        # So that nothing is read ahead.
+        # Turns readahead off.
         file.advise(:random)
         [[0, 8192], [4096, 20_000]].each do |offset, length|
           file.advise(:dontneed)
@@ -86,7 +86,7 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       end
     end
 
-    it "answers with the negative errno for what has no positions" do
+    it "returns the negative errno for an IO without positions" do
       scheduled do |scheduler|
         reader, = pipe
         socket, = unix_pair
@@ -96,7 +96,7 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       end
     end
 
-    it "refuses an extent beyond the buffer as IO::Buffer does, and answers -EINVAL for a position beyond any file" do
+    it "refuses a range beyond the buffer as IO::Buffer does, and returns -EINVAL for a position beyond any file" do
       scheduled do |scheduler|
         file = closing(File.open(file_with("0123456789")))
         buffer = IO::Buffer.new(4)
@@ -111,7 +111,7 @@ RSpec.describe UringIO::Scheduler, "#io_pread" do
       end
     end
 
-    it "refuses negative positions, what is no buffer and a closed file" do
+    it "refuses negative positions, a closed file and anything but an IO::Buffer" do
       scheduled do |scheduler|
         file = closing(File.open(file_with("0123456789")))
         expect { scheduler.io_pread(file, IO::Buffer.new(4), -1, 0, 0) }.to raise_error(RangeError)

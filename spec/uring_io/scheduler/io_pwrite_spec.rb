@@ -4,7 +4,7 @@
 if UringIO::Scheduler.method_defined?(:io_pwrite)
   RSpec.describe UringIO::Scheduler, "#io_pwrite" do
     each_backend do |_backend|
-      it "returns the bytes written at the position given, and leaves the file's own" do
+      it "writes at the given position, returns the number of bytes, and leaves the file's own position alone" do
         scheduled do |scheduler|
           file = closing(File.open(file_with("0123456789"), "r+"))
           file.sysseek(1)
@@ -13,7 +13,7 @@ if UringIO::Scheduler.method_defined?(:io_pwrite)
         end
       end
 
-      it "writes from the offset on, whatever the length" do
+      it "writes the bytes from the offset on, whatever the length" do
         scheduled do |scheduler|
           file = closing(File.open(free_path, "w+"))
           expect(scheduler.io_pwrite(file, IO::Buffer.for("abcdef"), 2, 1, 4)).to eq(2)
@@ -32,7 +32,7 @@ if UringIO::Scheduler.method_defined?(:io_pwrite)
         expect(File.binread(path)).to eq(data.b)
       end
 
-      it "answers with the negative errno of what has no positions or cannot be written" do
+      it "returns the negative errno for an IO that has no positions or cannot be written" do
         scheduled do |scheduler|
           data = IO::Buffer.for("x")
           expect(scheduler.io_pwrite(pipe.last, data, 0, 0, 0)).to eq(-Errno::ESPIPE::Errno)
@@ -41,7 +41,7 @@ if UringIO::Scheduler.method_defined?(:io_pwrite)
         end
       end
 
-      it "writes nothing for an extent beyond the buffer (ArgumentError) or a position beyond any file (-EINVAL)" do
+      it "writes nothing for a range beyond the buffer (ArgumentError) or a position beyond any file (-EINVAL)" do
         scheduled do |scheduler|
           file = closing(File.open(file_with("0123"), "r+"))
           [[0, 5, 0], [0, 0, 5], [0, 2, 3]].each do |extent|
@@ -55,7 +55,7 @@ if UringIO::Scheduler.method_defined?(:io_pwrite)
         end
       end
 
-      it "refuses negative positions, what is no buffer and a closed file" do
+      it "refuses negative positions, a closed file and anything but an IO::Buffer" do
         scheduled do |scheduler|
           file = closing(File.open(free_path, "w"))
           expect { scheduler.io_pwrite(file, IO::Buffer.for("x"), -1, 0, 0) }.to raise_error(RangeError)
@@ -69,7 +69,7 @@ if UringIO::Scheduler.method_defined?(:io_pwrite)
 else
   RSpec.describe IO, "#pwrite" do
     each_backend do |_backend|
-      it "is called where Ruby looks for no hook: it would without the GVL" do
+      it "runs without a scheduler: Ruby would call the hook without the GVL" do
         schedulers = []
         text = Object.new
         text.define_singleton_method(:to_s) { "abc".tap { schedulers << Fiber.current_scheduler } }

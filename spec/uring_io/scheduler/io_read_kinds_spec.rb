@@ -5,14 +5,14 @@ require "io/console"
 require "io/nonblock"
 require "pty"
 
-# The methods of IO that wait for input or room, for each kind of file that poll(2) can wait for: they return the same
+# Calls the IO methods that wait for input or room, on each kind of file that poll(2) can wait for. They return the same
 # as without a scheduler, while other fibers run.
 RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file" do
   def native(name, count)
     Fiddle::Function.new(Fiddle::Handle::DEFAULT[name], [Fiddle::TYPE_VOIDP] * count, Fiddle::TYPE_INT)
   end
 
-  # The two ends of a terminal, the second one without any processing of what is written to the first one.
+  # The two ends of a terminal. The slave passes on all bytes unprocessed.
   def raw_terminal
     PTY.open.each { |io| closing(io) }.tap { |_, slave| slave.raw! }
   end
@@ -27,13 +27,13 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
     closing(IO.for_fd(native("eventfd", 2).call(0, 0), "r+").tap { |io| io.sync = true })
   end
 
-  # A timer, and what makes it end.
+  # A timer, and a lambda that makes it expire.
   def timer
     io = closing(IO.for_fd(native("timerfd_create", 2).call(1, 0)))
     [io, -> { native("timerfd_settime", 4).call(io.fileno, 0, [0, 0, 0, 1].pack("q4"), 0) }]
   end
 
-  # A watched directory, and what happens in it.
+  # An inotify descriptor of a directory, and a lambda that changes something in that directory.
   def notifications
     io = closing(IO.for_fd(native("inotify_init1", 1).call(0)))
     FileUtils.mkdir(directory = free_path)
@@ -47,7 +47,7 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
 
   with_nonblock = ->(io, nonblock) { io.tap { io.nonblock = nonblock } }
 
-  # An IO without input, and what gives it some.
+  # An IO without input, and a lambda that gives it some.
   inputs = {
     "a terminal" => -> { raw_terminal.then { |master, slave| [slave, fed_by(master)] } },
     "a terminal with O_NONBLOCK" => lambda {
@@ -74,12 +74,12 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
   }
   lines = inputs.keys - ["a timerfd", "inotify"]
 
-  # Takes what there is, without a hook: a terminal's buffers pass it on bit by bit.
+  # Takes all available input, without a hook. A terminal passes its buffers on bit by bit.
   def taking_from(reader)
     -> { reader.read_nonblock(65_536, exception: false) }
   end
 
-  # A full IO, and what makes room.
+  # A full IO, and a lambda that makes room.
   outputs = {
     "a terminal" => -> { raw_terminal.then { |master, slave| fill(slave) && [slave, taking_from(master)] } },
     "the master of a terminal" => lambda {
@@ -99,7 +99,7 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
     [:error, error.class]
   end
 
-  # The outcome of a call in a thread that gets the input or room that it waits for.
+  # The outcome of the call in a thread, which then gets the input or room that it waits for.
   def in_a_thread(make, call)
     io, give = instance_exec(&make)
     thread = Thread.new { outcome { call.call(io) } }
@@ -108,7 +108,7 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
     thread.value
   end
 
-  # The same in a fiber; whether others ran meanwhile.
+  # The outcome of the same call in a fiber, and whether other fibers ran meanwhile.
   def in_a_fiber(make, call)
     scheduled do
       io, give = instance_exec(&make)
@@ -134,7 +134,7 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
   each_backend do |_backend|
     inputs.each do |name, make|
       (lines.include?(name) ? reads : reads.except("gets")).each do |title, call|
-        it "answers to #{title} of #{name} as without a scheduler" do
+        it "returns the same as without a scheduler for #{title} of #{name}" do
           expect(in_a_fiber(make, call)).to eq(in_a_thread(make, call))
         end
       end
@@ -160,7 +160,7 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
             written = nil
             Fiber.schedule { written = outcome { io.syswrite("eight by") } }
             let_others_run
-            # The kernel may still pass on what fills a terminal, which makes room.
+            # The kernel may still move bytes out of a full terminal, which makes room.
             expect(written).to be_nil unless name.include?("terminal")
             eventually { take.call && written }
             expect(written).to eq([:value, 8])
@@ -169,7 +169,7 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
       end
     end
 
-    it "reads nothing at once from a terminal that is to wait for nothing" do
+    it "returns at once from a terminal whose settings say not to wait" do
       scheduled do
         master, slave = raw_terminal
         slave.raw!(min: 0, time: 0)
@@ -182,7 +182,7 @@ RSpec.describe UringIO::Scheduler, "#io_read and #io_write of every kind of file
       end
     end
 
-    it "ends sysread of a terminal by Timeout and by IO#timeout, and loses no input" do
+    it "ends sysread of a terminal by Timeout and by IO#timeout, without losing input" do
       scheduled do
         master, slave = raw_terminal
         expect { Timeout.timeout(0.01) { slave.sysread(9) } }.to raise_error(Timeout::Error)

@@ -4,8 +4,8 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
   again = -Errno::EAGAIN::Errno
 
   each_backend do |_backend|
-    describe "called as Ruby calls it, with length 0" do
-      it "answers with what is there, up to the buffer's size" do
+    describe "with length 0, as Ruby calls it" do
+      it "returns the available bytes, up to the buffer's size" do
         scheduled do |scheduler|
           buffer = IO::Buffer.new(4)
           [pipe, unix_pair, tcp_pair].each do |input, output|
@@ -18,7 +18,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "answers 0 at the end of the input, again and again" do
+      it "returns 0 at the end of the input, again and again" do
         scheduled do |scheduler|
           buffer = IO::Buffer.new(4)
           file = closing(File.open(file_with("")))
@@ -28,7 +28,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "answers -EAGAIN for an empty pipe, so that read_nonblock does not hang" do
+      it "returns -EAGAIN for an empty pipe, so that read_nonblock does not hang" do
         scheduled do |scheduler|
           reader, writer = pipe
           expect(scheduler.io_read(reader, IO::Buffer.new(4), 0, 0)).to eq(again)
@@ -39,7 +39,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "waits for an empty pipe where the caller has to, which sysread leaves to it" do
+      it "waits for an empty pipe in methods that have to wait, sysread among them" do
         { gets: [], getc: [], getbyte: [], readpartial: [9], sysread: [9], eof?: [] }.each do |name, arguments|
           result = nil
           scheduled do
@@ -52,7 +52,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "asks a pipe for a line once, and makes the ring read it" do
+      it "tries a pipe once per line, and then lets the ring read it" do
         skip "other backends ask before and after they wait" unless backend == :io_uring
         scheduled do |scheduler|
           reader, writer = pipe
@@ -65,7 +65,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
           end
           asked = scheduler.stats[:direct_calls] - before[:direct_calls]
           expect(lines.size).to eq(20)
-          # Before Linux 6.4 nobody can write to a pipe without waiting before its flags are known.
+          # Before Linux 6.4 the scheduler must know a pipe's flags before it can write without waiting.
           knows_pipes = (UringIO.support.kernel[:version] <=> [6, 4, 0]) >= 0
           expect(asked).to be <= (knows_pipes ? 60 : 80)
         end
@@ -100,7 +100,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "reads a file that Ruby has as an IO, also when it is not in the cache, where a try would wait" do
+      it "reads a file opened as a plain IO, even when it is not in the page cache and a try would wait" do
         path = file_with("0123456789")
         File.open(path) { |file| file.fsync && file.advise(:dontneed) }
         scheduled do |scheduler|
@@ -147,8 +147,8 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
-    describe "called with a length" do
-      it "waits until that much is there, and takes what comes with it" do
+    describe "with a length" do
+      it "waits for at least that many bytes, and takes any that come with them" do
         [-> { pipe }, -> { unix_pair }].each do |pair|
           order = []
           scheduled do |scheduler|
@@ -170,7 +170,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "answers with less at the end of the input" do
+      it "returns less at the end of the input" do
         scheduled do |scheduler|
           [pipe, unix_pair].each do |input, output|
             output.write("abc")
@@ -182,7 +182,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "stores from the offset on, and no further than the buffer" do
+      it "stores the bytes at the offset, within the buffer" do
         scheduled do |scheduler|
           buffer = IO::Buffer.new(8)
           buffer.set_string("........")
@@ -195,7 +195,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "answers 0 when there is no room" do
+      it "returns 0 when the buffer has no room" do
         scheduled do |scheduler|
           reader, = pipe
           expect(scheduler.io_read(reader, IO::Buffer.new(8), 0, 8)).to eq(0)
@@ -226,7 +226,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
-    it "answers IO::Buffer's own methods as without a scheduler when length or offset are beyond the buffer" do
+    it "returns the same as without a scheduler when IO::Buffer's own methods get a range beyond the buffer" do
       ranges = [[9, 0], [4, 5], [1, 8], [0, 9], [nil, 9], [2**40, 0], [0, 8], [nil, 8]]
       attempts = proc do
         reader, writer = pipe
@@ -246,7 +246,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       expect(scheduled(&attempts)).to eq(attempts.call)
     end
 
-    it "keeps a program's own buffer locked while it reads, and not longer" do
+    it "keeps a program's own buffer locked until the read has ended, and no longer" do
       scheduled do |scheduler|
         input, output = unix_pair
         buffer = IO::Buffer.new(8)
@@ -276,7 +276,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
-    it "counts the IO's timeout per wait, not per call" do
+    it "applies the IO's timeout to each wait, not to the whole call" do
       scheduled do
         input, output = unix_pair
         input.timeout = 5
@@ -301,7 +301,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
-    it "answers with the negative errno of a descriptor that cannot be read" do
+    it "returns the negative errno for a descriptor that cannot be read" do
       scheduled do |scheduler|
         _, writer = pipe
         buffer = IO::Buffer.new(8)
@@ -312,7 +312,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
-    it "answers -ECONNRESET when the peer reset the connection" do
+    it "returns -ECONNRESET when the peer has reset the connection" do
       scheduled do |scheduler|
         input, output = tcp_pair
         output.setsockopt(Socket::SOL_SOCKET, Socket::SO_LINGER, [1, 0].pack("ii"))
@@ -324,7 +324,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
-    it "refuses a closed IO, what is no IO, what is no buffer, and a read-only one" do
+    it "refuses a closed IO, other objects than IO and IO::Buffer, and a read-only buffer" do
       scheduled do |scheduler|
         reader, = pipe
         buffer = IO::Buffer.new(8)
@@ -342,7 +342,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
-    it "refuses a buffer that was freed" do
+    it "refuses a freed buffer" do
       scheduled do |scheduler|
         reader, writer = pipe
         writer.write("x")
@@ -355,10 +355,10 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
-    describe "a fiber that reads and is killed or raised into" do
+    describe "in a fiber that another fiber kills or raises into" do
       { "killed" => ->(fiber) { fiber.kill }, "raised into" => ->(fiber) { fiber.raise(IndexError, "from outside") } }
         .each do |how, interrupt|
-        it "ends at once when it is #{how}, and its buffer is not written to afterwards" do
+        it "ends at once when the fiber is #{how}, and nobody writes to its buffer afterwards" do
           on_root do |scheduler|
             input, output = unix_pair
             buffer = IO::Buffer.new(8)
@@ -405,7 +405,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         expect(order).to eq(%i[ensure goes_on rescued ensure goes_on])
       end
 
-      it "leaves the input to the next reader, for every method that reads" do
+      it "leaves the input for the next reader, for every method that reads" do
         %i[gets read readpartial].product(%i[pipe unix_pair tcp_pair]).each do |method, pair|
           arguments = method == :gets ? [] : [8]
           received = nil
@@ -420,7 +420,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
         end
       end
 
-      it "may wait in its ensure block, where the next wakeup kills it again" do
+      it "may wait again in the ensure block, where the next wakeup kills the fiber again" do
         order = []
         on_root do |scheduler|
           input, = unix_pair
@@ -443,7 +443,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       end
     end
 
-    it "loses nothing that has come when its fiber is raised into" do
+    it "loses no received bytes when another fiber raises into the reading fiber" do
       received = []
       errors = []
       scheduled do
@@ -461,7 +461,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       expect([received, errors.size]).to eq([["one"], 1])
     end
 
-    it "ends a fiber that is raised into although there is more input for it" do
+    it "ends a fiber on Fiber#raise even if there is more input for it" do
       reads = 0
       error = nil
       scheduled do
@@ -479,7 +479,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       expect(error).to be_a(IndexError)
     end
 
-    it "raises at the end of its fiber what came too late for its last wait" do
+    it "raises at the end of the fiber an exception that came too late for its last wait" do
       received = nil
       reported = StringIO.new
       scheduled do

@@ -5,8 +5,8 @@ require "io/console"
 require "pty"
 
 # rubocop:disable Lint/IncompatibleIoSelectWithFiberScheduler -- IO.select is what is examined here
-# What IO.select and IO#wait answer for each kind of file, in each state, is what they answer without a scheduler:
-# select(2) calls only urgent input exceptional, poll(2) also tells of errors and hang-ups.
+# For each kind of file, in each state, IO.select and IO#wait answer as they do without a scheduler. select(2) calls
+# only urgent input exceptional; poll(2) also reports errors and hang-ups.
 RSpec.describe UringIO::Scheduler, "#io_select and #io_wait of every kind of file" do
   def terminal
     PTY.open.each { |io| closing(io) }.tap { |_, slave| slave.raw! }
@@ -88,17 +88,17 @@ RSpec.describe UringIO::Scheduler, "#io_select and #io_wait of every kind of fil
 
   each_backend do |_backend|
     kinds.each do |name, make|
-      it "answers for #{name} as without a scheduler" do
+      it "answers the same as without a scheduler for #{name}" do
         io = instance_exec(&make)
         quiet = unix_pair.first
         answers = -> { [selections(io, quiet), waits(io)] }
-        sleep(0.001) # what the peer did may take a moment on its way
+        sleep(0.001) # the peer's last action may take a moment to arrive
         expected = answers.call
         expect(scheduled { answers.call }).to eq(expected)
       end
     end
 
-    it "does not go round while a hang-up is there that says nothing" do
+    it "does not spin on a hang-up that concerns none of the wanted events" do
       ended, writer = pipe
       writer.close
       scheduled do |scheduler|
@@ -109,7 +109,7 @@ RSpec.describe UringIO::Scheduler, "#io_select and #io_wait of every kind of fil
       end
     end
 
-    it "wakes for urgent data after other data and a half-closed peer have come" do
+    it "wakes for urgent data after other data has come and another peer has closed" do
       socket, peer = tcp_pair
       peer.write("data")
       other, other_peer = unix_pair

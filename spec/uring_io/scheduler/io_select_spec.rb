@@ -3,7 +3,7 @@
 # rubocop:disable Lint/IncompatibleIoSelectWithFiberScheduler -- IO.select is what is examined here
 RSpec.describe UringIO::Scheduler, "#io_select" do
   each_backend do |_backend|
-    it "parks until one of several is ready, and names it" do
+    it "parks until one of several IOs is ready, and returns that one" do
       order = []
       scheduled do
         first, = pipe
@@ -18,7 +18,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       expect(order).to eq([:selects, :writes, true])
     end
 
-    it "answers at once with all that are ready, each in its array" do
+    it "returns at once with all ready IOs, each in its array" do
       scheduled do
         socket, peer = unix_pair
         reader, writer = pipe
@@ -36,7 +36,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
-    it "looks once for a timeout of zero" do
+    it "checks once for a timeout of zero" do
       scheduled do
         reader, writer = pipe
         expect(IO.select([reader], [], [], 0)).to be_nil
@@ -45,7 +45,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
-    it "sleeps when there is nothing to watch" do
+    it "sleeps when there are no IOs to watch" do
       order = []
       scheduled do
         Fiber.schedule do
@@ -58,7 +58,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       expect(order).to eq(%i[other selected])
     end
 
-    it "returns the very objects it was given, also those that convert with to_io" do
+    it "returns the very objects that it got, also those that convert with to_io" do
       scheduled do
         reader, writer = pipe
         wrapper = Struct.new(:to_io).new(reader)
@@ -69,7 +69,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
-    it "counts input that Ruby has in its own buffer as ready" do
+    it "counts an IO as ready when Ruby's own buffer has input" do
       scheduled do
         reader, writer = pipe
         writer.write("first\nsecond\n")
@@ -79,7 +79,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
-    it "finds files ready, the end of input and urgent data" do
+    it "finds readable files, the end of input and urgent data" do
       scheduled do
         file = closing(File.open(file_with("content")))
         reader, writer = pipe
@@ -91,7 +91,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
-    it "wakes for a connection and for room to write" do
+    it "wakes for a new connection and for room to write" do
       scheduled do
         server = tcp_server
         reader, writer = pipe
@@ -109,7 +109,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
-    it "waits for room although the peer sends no more" do
+    it "waits for room even if the peer has stopped sending" do
       socket, peer = unix_pair
       reader, = pipe
       fill(socket)
@@ -142,7 +142,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
-    it "leaves nothing behind when its fiber is killed or raised into" do
+    it "leaves nothing behind when another fiber kills or raises into its fiber" do
       on_root do |scheduler|
         reader, writer = pipe
         error = selected = nil
@@ -159,7 +159,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
-    it "is ended by a timeout around it" do
+    it "ends when a timeout around it passes" do
       scheduled do
         reader, = pipe
         expect { Timeout.timeout(0.01) { IO.select([reader]) } }.to raise_error(Timeout::Error)
@@ -167,7 +167,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       end
     end
 
-    it "raises IOError when an IO was closed under it, whatever is behind the descriptor by then" do
+    it "raises IOError when somebody closes one of its IOs, even if the descriptor already belongs to another file" do
       errors = []
       scheduled do
         reader, = pipe
@@ -175,7 +175,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
           closed, = pipe
           fiber = Fiber.schedule { errors << raised { IO.select([closed, *others], nil, nil, 0.01) } }
           closed.close
-          unix_pair.each { |socket| socket.write("x") } # one of them has its number
+          unix_pair.each { |socket| socket.write("x") } # one of them gets the closed reader's number
           eventually { !fiber.alive? }
         end
       end
@@ -183,7 +183,7 @@ RSpec.describe UringIO::Scheduler, "#io_select" do
       expect(errors.size).to eq(2)
     end
 
-    it "refuses what IO.select refuses" do
+    it "refuses the arguments that IO.select refuses" do
       scheduled do
         reader, = pipe
         expect { IO.select(["reader"]) }.to raise_error(TypeError)

@@ -6,7 +6,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
   writable = IO::WRITABLE
 
   each_backend do |_backend|
-    it "lets others run that can before it looks without waiting" do
+    it "lets ready fibers run before it checks without waiting" do
       order = []
       scheduled do
         reader, writer = IO.pipe
@@ -56,7 +56,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       expect(order).to eq([:waits, :reads, writable])
     end
 
-    it "returns only events that the caller waits for and that are there" do
+    it "returns only events that the caller waits for and that have happened" do
       scheduled do |scheduler|
         socket, peer = unix_pair
         expect(scheduler.io_wait(socket, readable | writable, nil)).to eq(writable)
@@ -68,7 +68,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       end
     end
 
-    it "tells urgent data" do
+    it "reports urgent data" do
       scheduled do |scheduler|
         socket, peer = tcp_pair
         expect(scheduler.io_wait(socket, priority, 0.01)).to be(false)
@@ -87,7 +87,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       end
     end
 
-    it "looks at the IO once for a timeout of zero" do
+    it "checks the IO once for a timeout of zero" do
       scheduled do |scheduler|
         socket, peer = unix_pair
         expect(scheduler.io_wait(socket, readable, 0)).to be(false)
@@ -112,7 +112,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
     end
 
     describe "IO#timeout" do
-      it "counts when no timeout is given, and raises IO::TimeoutError from what waits" do
+      it "applies when the caller gives no timeout: the waiting method raises IO::TimeoutError" do
         scheduled do
           socket, = unix_pair
           socket.timeout = 0.02
@@ -122,7 +122,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
         end
       end
 
-      it "raises in the hook itself on Ruby 3.3, and answers false from 3.4 on" do
+      it "makes the hook raise on Ruby 3.3 and return false from 3.4 on" do
         scheduled do |scheduler|
           reader, = pipe
           reader.timeout = 0.001
@@ -189,7 +189,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
         end
       end
 
-      it "leaves a writer without room waiting when the peer only sends no more" do
+      it "leaves a writer without room waiting when the peer only stops sending" do
         socket, peer = unix_pair
         fill(socket)
         order = []
@@ -230,7 +230,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       end
     end
 
-    it "wakes every fiber that waits for the same descriptor, for the same and for other events" do
+    it "wakes every fiber that waits for the same descriptor, for the same or other events" do
       woken = []
       scheduled do |scheduler|
         socket, peer = unix_pair
@@ -248,7 +248,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       expect(woken).to contain_exactly(*2.times.map { |index| [:writer, index, writable] })
     end
 
-    it "serves one that goes on waiting when another on the same descriptor times out" do
+    it "still wakes one fiber when another times out on the same descriptor" do
       scheduled do |scheduler|
         reader, writer = pipe
         result = nil
@@ -260,7 +260,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       end
     end
 
-    it "does not mix up a descriptor that is closed and opened again" do
+    it "does not confuse a closed descriptor with a new one of the same number" do
       scheduled do |scheduler|
         20.times do
           reader, writer = IO.pipe
@@ -293,7 +293,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       end
     end
 
-    it "parks accept until a connection comes, and connect until it is refused or made" do
+    it "parks accept until a client connects, and connect until the peer accepts or refuses" do
       scheduled do
         server = tcp_server
         port = server.local_address.ip_port
@@ -312,7 +312,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait" do
       end
     end
 
-    it "refuses a closed IO, what is no IO, and events and timeouts that make no sense" do
+    it "refuses a closed IO, an object that is no IO, and invalid events and timeouts" do
       scheduled do |scheduler|
         reader, writer = pipe
         expect { scheduler.io_wait(writer.tap(&:close), writable, nil) }.to raise_error(IOError, /closed/)

@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# A datagram to a UNIX socket whose queue is full, as syslog's. When a send of io_uring's must wait there, newer kernels
-# (seen on Linux 6.18) take the bytes at the first try and send an empty message at the second: see
-# Target::SocketAtOnce.
+# Writes a datagram to a UNIX socket whose queue is full, as that of syslog may be. When a send on io_uring must wait
+# there, newer kernels (seen on Linux 6.18) take the bytes at the first try, and send an empty message at the second:
+# see Target::SocketAtOnce.
 RSpec.describe UringIO::Scheduler, "#io_write of a datagram to a full queue" do
-  # A socket, and the one that it is connected to, which is not connected to it.
+  # A socket, and the peer that it is connected to. The peer is not connected back.
   def ends
     address = Addrinfo.unix(free_path, :DGRAM)
     theirs = closing(address.bind)
@@ -29,7 +29,7 @@ RSpec.describe UringIO::Scheduler, "#io_write of a datagram to a full queue" do
             order << :writes
             order << ours.public_send(call, "the message")
           end
-          sleep(0.01) # The kernel is told of the write, and finds no room.
+          sleep(0.01) # The kernel gets the write, and finds no room.
           expect(order).to eq([:writes])
           (full + 1).times { got << theirs.recv(100) }
         end

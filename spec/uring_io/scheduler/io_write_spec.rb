@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
 RSpec.describe UringIO::Scheduler, "#io_write" do
-  # TCP connections with less room than the examples write.
+  # TCP connections whose socket buffers hold less than the examples write.
   def small_tcp_pair
     tcp_pair.each { |io| %i[SNDBUF RCVBUF].each { |name| io.setsockopt(:SOCKET, name, 10_000) } }
   end
 
   each_backend do |_backend|
-    it "writes everything, parking as often as it must" do
+    it "writes everything, and parks as often as it must" do
       data = pattern(300_000)
       [-> { pipe }, -> { unix_pair }, -> { small_tcp_pair }].each do |pair|
         order = []
@@ -28,7 +28,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "writes from the offset on" do
+    it "writes the bytes from the offset on" do
       scheduled do |scheduler|
         reader, writer = pipe
         expect(scheduler.io_write(writer, IO::Buffer.for("abcdef"), 4, 2)).to eq(4)
@@ -38,7 +38,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "writes at least the length, for IO::Buffer#write" do
+    it "writes at least the length when IO::Buffer#write calls it" do
       scheduled do
         reader, writer = pipe
         count = IO::Buffer.for("abcdef").write(writer, 2, 1)
@@ -47,7 +47,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "answers 0 when there is nothing to write" do
+    it "returns 0 when there is nothing to write" do
       scheduled do |scheduler|
         _, writer = pipe
         expect(scheduler.io_write(writer, IO::Buffer.for("abc"), 0, 3)).to eq(0)
@@ -79,7 +79,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "returns -EPIPE, and the program lives, when nobody reads any longer" do
+    it "returns -EPIPE when nobody reads any longer, and the program goes on" do
       scheduled do |scheduler|
         [pipe, unix_pair].each do |input, output|
           input.close
@@ -89,7 +89,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "answers -EPIPE when the reader goes in the middle of a write" do
+    it "returns -EPIPE when the reader closes in the middle of a write" do
       scheduled do |scheduler|
         [pipe, unix_pair].each do |input, output|
           result = nil
@@ -102,7 +102,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "answers with the negative errno of a descriptor that cannot be written" do
+    it "returns the negative errno for a descriptor that cannot be written" do
       scheduled do |scheduler|
         reader, = pipe
         data = IO::Buffer.for("x")
@@ -144,7 +144,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       expect(received.bytesize).to eq(250_000)
     end
 
-    it "stops at once when its fiber is killed or raised into, and frees the buffer" do
+    it "stops at once when another fiber kills or raises into its fiber, and frees the buffer" do
       [->(fiber) { fiber.kill }, ->(fiber) { fiber.raise(IndexError, "from outside") }].each do |interrupt|
         on_root do |scheduler|
           input, output = unix_pair
@@ -167,7 +167,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "flushes what was written to a pipe whole, also at close" do
+    it "flushes all bytes of a buffered pipe, also at close" do
       data = pattern(300_000)
       scheduled do
         reader, writer = pipe
@@ -180,7 +180,7 @@ RSpec.describe UringIO::Scheduler, "#io_write" do
       end
     end
 
-    it "refuses a closed IO, what is no IO and what is no buffer" do
+    it "refuses a closed IO, and other objects than IO and IO::Buffer" do
       scheduled do |scheduler|
         _, writer = pipe
         expect { scheduler.io_write(writer, "a string", 0, 0) }.to raise_error(TypeError, /IO::Buffer/)

@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
   each_backend do |backend|
-    it "lets others have what came for them, when one computes for long between two sleeps of nothing" do
+    it "lets another fiber get its input soon while one computes for long between calls of sleep(0)" do
       step = nil
       seen = nil
       scheduled do
@@ -15,7 +15,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
           20.times do |number|
             step = number
             writer.write("x") if number == 2
-            # Longer than a tick of the system's clock.
+            # Longer than one tick of the system's clock.
             start = monotonic
             nil while monotonic - start < 0.012
             sleep(0)
@@ -35,7 +35,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
       end
     end
 
-    it "lets others run meanwhile" do
+    it "lets other fibers run meanwhile" do
       order = []
       scheduled do
         Fiber.schedule do
@@ -52,7 +52,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
       expect(order).to eq(%i[sleeps short short_wakes wakes])
     end
 
-    it "wakes in the order of the deadlines, not of the calls", hurried: true do
+    it "wakes in the order of the deadlines, whatever the order of the calls", hurried: true do
       order = []
       scheduled do
         [5, 1, 4, 2, 3].each do |step|
@@ -65,7 +65,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
       expect(order).to eq([1, 2, 3, 4, 5])
     end
 
-    # In a program of its own: the stacks of so many fibers would make every later fork slow.
+    # Runs in a program of its own: the stacks of so many fibers would make every later fork slow.
     it "wakes 10,000 sleepers, none before its time" do
       result = child(<<~RUBY, backend)
         woken = early = 0
@@ -84,7 +84,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
       expect([result.stderr, result.stdout]).to eq(["", "woken 10000, early 0\n"])
     end
 
-    it "sleeps for ever without an argument or with nil, until an unblock" do
+    it "sleeps until an unblock without an argument or with nil" do
       woken = []
       scheduled do |scheduler|
         sleepers = [Fiber.schedule { woken << :no_argument if sleep },
@@ -96,7 +96,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
       expect(woken).to eq(%i[no_argument nil])
     end
 
-    it "sleeps for ever for durations beyond the clock" do
+    it "sleeps until an unblock for durations beyond the clock" do
       scheduled do |scheduler|
         woken = []
         sleepers = [2**62, Float::INFINITY].map do |long|
@@ -110,7 +110,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
       end
     end
 
-    it "goes round once for sleep(0): whoever is ready runs first" do
+    it "lets all ready fibers run first for sleep(0)" do
       order = []
       scheduled do
         Fiber.schedule do
@@ -127,7 +127,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
       expect(order).to eq(%i[first second third fourth])
     end
 
-    it "starves neither IO nor timers with two fibers that only yield" do
+    it "keeps IO and timers going beside two fibers that only yield" do
       scheduled do
         reader, writer = pipe
         stop = false
@@ -142,7 +142,7 @@ RSpec.describe UringIO::Scheduler, "#kernel_sleep" do
       end
     end
 
-    it "refuses what Ruby's own sleep refuses, with the same errors" do
+    it "refuses the same arguments as Ruby's own sleep, with the same errors" do
       [-1, -0.001, "1", :forever, [], Object.new, Float::NAN, -Float::INFINITY].each do |wrong|
         plain = raised { sleep(wrong) }
         under_scheduler = scheduled { raised { sleep(wrong) } }

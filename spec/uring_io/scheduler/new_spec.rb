@@ -33,7 +33,7 @@ RSpec.describe UringIO::Scheduler, ".new" do
       end
     end
 
-    it "accepts a scheduler of a subclass, which Ruby accepts in turn" do
+    it "makes a scheduler of a subclass, which Ruby accepts" do
       subclass = Class.new(described_class)
       in_thread do
         Fiber.set_scheduler(subclass.new(backend:))
@@ -41,11 +41,11 @@ RSpec.describe UringIO::Scheduler, ".new" do
       end
     end
 
-    it "makes thousands, one after the other" do
+    it "makes thousands of schedulers, one after the other" do
       in_thread { 1_500.times { described_class.new(backend:, entries: 8).close } }
     end
 
-    it "closes with its garbage when it was never used" do
+    it "makes schedulers that the garbage collector closes when nobody has used them" do
       in_thread { 50.times { described_class.new(backend:, entries: 8) } }
       3.times { GC.start }
     end
@@ -55,7 +55,7 @@ RSpec.describe UringIO::Scheduler, ".new" do
     [nil, ""].each { |value| with_environment(value) { expect(backend_of).to eq(UringIO.support.best) } }
   end
 
-  it "refuses names of no backend, from either source, and says which there are" do
+  it "refuses unknown names of backends, from either source, and lists the known ones" do
     expect { described_class.new(backend: :devpoll) }.to raise_error(ArgumentError, /"devpoll".*:io_uring, :epoll/)
     expect { described_class.new(backend: "") }.to raise_error(ArgumentError)
     expect { described_class.new(backend: "e\0poll") }.to raise_error(ArgumentError)
@@ -64,7 +64,7 @@ RSpec.describe UringIO::Scheduler, ".new" do
     end
   end
 
-  it "refuses the backend of another system by its name, with what there is instead" do
+  it "refuses a backend of another system by its name, and says which backends this system has" do
     expect { described_class.new(backend: :kqueue) }
       .to raise_error(UringIO::UnsupportedError, /kqueue is a call of macOS and BSD; this is Linux.*epoll/)
     with_environment("kqueue") { expect { described_class.new }.to raise_error(UringIO::UnsupportedError, /kqueue/) }
@@ -79,19 +79,19 @@ RSpec.describe UringIO::Scheduler, ".new" do
     expect { described_class.new(depth: 1) }.to raise_error(ArgumentError, /depth/)
   end
 
-  it "refuses rings of no or too many entries" do
+  it "refuses rings with no or too many entries" do
     [0, -1, 32_769, 2**31].each do |wrong|
       expect { described_class.new(entries: wrong) }.to raise_error(ArgumentError, /entries/)
     end
     expect { described_class.new(entries: 2**70) }.to raise_error(RangeError)
   end
 
-  it "takes rings of any size between, with and without a polling kernel thread" do
+  it "takes rings of any allowed size, with and without a polling kernel thread" do
     skip Backends.missing(:io_uring) if Backends.missing(:io_uring)
 
     [1, 2, 3, 1000, 4096].each { |entries| expect(backend_of(backend: :io_uring, entries:)).to eq(:io_uring) }
     polled = in_thread do
-      # It warns where there are few CPUs.
+      # sqpoll warns on machines with few CPUs.
       verbose = $VERBOSE
       $VERBOSE = nil
       UringIO.run(backend: :io_uring, sqpoll: true, sqpoll_idle: 0.1, entries: 8) do
@@ -112,7 +112,7 @@ RSpec.describe UringIO::Scheduler, ".new" do
     expect { described_class.new(sqpoll: true, sqpoll_cpu: :first) }.to raise_error(TypeError)
   end
 
-  it "cannot be used before it is initialized, nor initialized twice" do
+  it "makes no scheduler that works before initialize, nor one that can be initialized twice" do
     blank = described_class.allocate
     expect(blank).to be_closed
     expect { blank.backend }.to raise_error(UringIO::Error)
@@ -127,7 +127,7 @@ RSpec.describe UringIO::Scheduler, ".new" do
     end
   end
 
-  it "cannot be copied: two objects cannot own one backend" do
+  it "makes schedulers that cannot be copied: two objects cannot own one backend" do
     in_thread do
       scheduler = described_class.new
       copy = nil

@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
   each_backend do |backend|
-    # Ways to use a scheduler first.
+    # Ways in which a thread may use a scheduler first.
     uses = {
       "Fiber.schedule" => ->(*) { Fiber.schedule { nil } },
       "a fiber that waits" => ->(*) { Fiber.schedule { sleep(0.001) } },
@@ -11,12 +11,12 @@ RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
       "block" => ->(scheduler) { scheduler.block(:label, 0.001) }
     }
 
-    # The value or exception of the block, from another thread.
+    # The block's value or exception, from another thread.
     def elsewhere(&)
       in_thread(&)
     end
 
-    it "is closed at the end of the thread that has set it, used or not" do
+    it "closes at the end of the thread that has set it, used or not" do
       [-> {}, -> { Fiber.schedule { sleep(0.001) } }].each do |use|
         scheduler = new_scheduler
         elsewhere do
@@ -27,7 +27,7 @@ RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
       end
     end
 
-    it "is closed when nil is set in its place" do
+    it "closes when the thread sets nil in its place" do
       scheduler = new_scheduler
       elsewhere do
         Fiber.set_scheduler(scheduler)
@@ -37,7 +37,7 @@ RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
       end
     end
 
-    it "does all that it does where it is set" do
+    it "works fully in the thread that has set it" do
       scheduler = new_scheduler(workers: 1)
       order = []
       elsewhere do
@@ -57,7 +57,7 @@ RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
     end
 
     uses.each do |name, use|
-      it "belongs to the thread that uses it first, by #{name}" do
+      it "belongs to the thread that uses it first through #{name}" do
         scheduler = new_scheduler
         elsewhere do
           Fiber.set_scheduler(scheduler)
@@ -69,7 +69,7 @@ RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
       end
     end
 
-    it "belongs to its maker who uses it first" do
+    it "belongs to its maker when its maker uses it first" do
       in_thread do
         scheduler = new_scheduler
         scheduler.kernel_sleep(0)
@@ -78,7 +78,7 @@ RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
       end
     end
 
-    it "answers what any thread may ask or say before, and belongs to nobody for that" do
+    it "answers any thread before its first use, without belonging to that thread" do
       scheduler = new_scheduler
       fiber = Fiber.current
       elsewhere do
@@ -96,7 +96,7 @@ RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
       expect(scheduler.backend).to eq(backend)
     end
 
-    it "closes in whatever thread before it is used, and is of no use then" do
+    it "closes in any thread before its first use, and cannot be used afterwards" do
       scheduler = new_scheduler
       elsewhere { scheduler.close }
       expect(scheduler).to be_closed
@@ -118,7 +118,7 @@ RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
       expect(Dir.children("/proc/self/fd").size).to eq(before)
     end
 
-    it "may be used by a forked child, and by its parent" do
+    it "works in a forked child, and in its parent" do
       result = child(<<~'RUBY', backend)
         scheduler = UringIO::Scheduler.new(backend: ARGV[0].to_sym)
         work = lambda do |name|
@@ -140,7 +140,7 @@ RSpec.describe UringIO::Scheduler, "made in one thread and used in another" do
       expect(result.stdout).to eq("child reads\nchild true\nparent false\nparent reads\nparent true\n")
     end
 
-    it "is taken off a child that is forked before it is used, and not off the parent" do
+    it "is removed from a child that forks before the first use, and stays set in the parent" do
       result = child(<<~'RUBY', backend)
         Fiber.set_scheduler(UringIO::Scheduler.new(backend: ARGV[0].to_sym))
         Process.wait(fork { puts "child #{Fiber.scheduler.inspect}" })

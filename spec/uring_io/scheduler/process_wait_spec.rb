@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Scheduler, "#process_wait" do
   each_backend do |_backend|
-    # A child that ends with this status when a byte comes through the pipe.
+    # A child that exits with this status when it gets a byte through the pipe.
     def waiting_child(reader, status)
       Process.spawn("head -c 1 >/dev/null; exit #{status}", in: reader)
     end
@@ -52,7 +52,7 @@ RSpec.describe UringIO::Scheduler, "#process_wait" do
       expect(order).to eq([:other, 5])
     end
 
-    it "reports death by signal" do
+    it "reports that a signal ended the child" do
       scheduled do
         pid = Process.spawn("sleep 60")
         Fiber.schedule { Process.kill(:KILL, pid) }
@@ -61,7 +61,7 @@ RSpec.describe UringIO::Scheduler, "#process_wait" do
       end
     end
 
-    it "serves system, backticks and IO.popen" do
+    it "works for system, backticks and IO.popen" do
       scheduled do
         expect(system("exit 3")).to be(false)
         expect($?.exitstatus).to eq(3)
@@ -83,7 +83,7 @@ RSpec.describe UringIO::Scheduler, "#process_wait" do
       end
     end
 
-    it "answers with a Process::Status, of pid -1 when there is no such child" do
+    it "returns a Process::Status, with pid -1 when there is no such child" do
       scheduled do |scheduler|
         expect(scheduler.process_wait(Process.spawn("exit 4"), 0)).to be_a(Process::Status)
           .and have_attributes(exitstatus: 4)
@@ -102,7 +102,7 @@ RSpec.describe UringIO::Scheduler, "#process_wait" do
       expect(results).to contain_exactly(:reaped, an_instance_of(Errno::ECHILD))
     end
 
-    it "is ended by a timeout, and the child can be waited for again" do
+    it "ends by a timeout, and another call can wait for the child" do
       scheduled do
         reader, writer = pipe
         pid = waiting_child(reader, 6)
@@ -113,7 +113,7 @@ RSpec.describe UringIO::Scheduler, "#process_wait" do
       end
     end
 
-    it "refuses what is no process id" do
+    it "rejects an argument that is no process id" do
       scheduled do |scheduler|
         expect { scheduler.process_wait("1", 0) }.to raise_error(StandardError)
         expect { scheduler.process_wait(nil, 0) }.to raise_error(StandardError)

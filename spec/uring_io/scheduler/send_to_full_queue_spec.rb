@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A UNIX socket of datagrams that is not connected is always ready, however full the queue of its peer is. Ruby's own
-# methods send again at once then, over and over.
+# An unconnected UNIX datagram socket always polls as writable, even if the queue of its peer is full. Ruby's own
+# methods then send again at once, over and over.
 RSpec.describe UringIO::Scheduler, "#io_wait for a send to a full queue" do
   def ends
     address = Addrinfo.unix(free_path, :DGRAM)
@@ -14,14 +14,14 @@ RSpec.describe UringIO::Scheduler, "#io_wait for a send to a full queue" do
     sent
   end
 
-  # System calls of the scheduler.
+  # The number of system calls that the scheduler has made.
   def asked(scheduler)
     %i[enters direct_calls].sum { |kind| scheduler.stats[kind] }
   end
 
   each_backend do
     %i[send sendmsg].each do |name|
-      it "waits in Socket##{name}, seldom asks the kernel, and sends the message once" do
+      it "waits in Socket##{name}, makes few system calls, and sends the message once" do
         ours, theirs, address = ends
         sent = nil
         got = []
@@ -39,7 +39,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait for a send to a full queue" do
       end
     end
 
-    it "ends when the socket is closed, and when it is raised into" do
+    it "ends when a fiber closes the socket, and when it raises into the waiting fiber" do
       ours, theirs, address = ends
       scheduled do
         fill(ours, address)
@@ -53,7 +53,7 @@ RSpec.describe UringIO::Scheduler, "#io_wait for a send to a full queue" do
       end
     end
 
-    it "takes no time of a socket that is polled by IO#wait_writable" do
+    it "does not slow down IO#wait_writable on such a socket" do
       ours, _, address = ends
       scheduled do |scheduler|
         fill(ours, address)

@@ -5,7 +5,7 @@ RSpec.describe UringIO::Scheduler, "#stats" do
   seconds = %i[waiting_seconds running_seconds]
 
   each_backend do |backend|
-    it "has counters and seconds, none of them negative" do
+    it "returns counters and seconds, none of them negative" do
       scheduled do |scheduler|
         stats = scheduler.stats
         expect(stats.keys).to match_array(counters + seconds)
@@ -14,7 +14,7 @@ RSpec.describe UringIO::Scheduler, "#stats" do
       end
     end
 
-    it "is cumulative: nothing ever decreases" do
+    it "never decreases" do
       scheduled do |scheduler|
         input, output = unix_pair
         samples = Array.new(5) do |index|
@@ -67,7 +67,7 @@ RSpec.describe UringIO::Scheduler, "#stats" do
       end
     end
 
-    it "belongs to the owner's thread" do
+    it "raises ThreadError in any thread but the owner's" do
       scheduled do |scheduler|
         expect(Thread.new { raised { scheduler.stats }.class }.value).to be(ThreadError)
       end

@@ -14,7 +14,7 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
-    it "hands the seconds to the block" do
+    it "passes the seconds to the block" do
       scheduled { |scheduler| expect(scheduler.timeout_after(5, Timeout::Error, "late") { |n| n }).to eq(5) }
     end
 
@@ -62,7 +62,7 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
-    it "raises the class and message it is given" do
+    it "raises the given class and message" do
       scheduled do
         error_class = Class.new(StandardError)
         expect { Timeout.timeout(0.001, error_class) { sleep } }.to raise_error(error_class, "execution expired")
@@ -70,7 +70,7 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
-    it "accepts an exception class, or an instance, when it is called directly" do
+    it "accepts an exception class, or an instance, in a direct call" do
       scheduled do |scheduler|
         expect { scheduler.timeout_after(0.001, IndexError, "message") { sleep } }.to raise_error(IndexError, "message")
         instance = KeyError.new("instance")
@@ -141,7 +141,7 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
-    it "fires in one fiber of many only", hurried: true do
+    it "fires in only one fiber of many", hurried: true do
       scheduled do
         results = Array.new(20)
         20.times do |index|
@@ -154,7 +154,7 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
-    it "lets the fiber go on waiting for the same IO afterwards, and nothing is lost" do
+    it "lets the fiber wait again for the same IO afterwards, without losing input" do
       scheduled do
         [pipe, unix_pair].each do |input, output|
           3.times { expect { Timeout.timeout(0.002) { input.gets } }.to raise_error(Timeout::Error) }
@@ -173,7 +173,7 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
-    # Each gives two waiters, and what wakes one of them.
+    # Each returns the wait of two fibers, and a lambda that wakes one of them.
     woken = {
       "a queue" => lambda do
         queue = Thread::Queue.new
@@ -204,8 +204,8 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     }
     woken.each do |name, make|
-      it "takes no wakeup along that comes when its time has passed: of #{name}" do
-        # As many turns later: that of the deadline, that of the fiber that is to raise, and those around.
+      it "takes no wakeup of #{name} from the next waiter when the wakeup comes after the deadline" do
+        # The wakeup comes this many turns after the deadline: around the turn of the deadline, and that of the raise.
         5.times do |turns|
           outcomes = []
           scheduled do
@@ -231,7 +231,7 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
-    it "does not outlive a fiber that is killed inside of it" do
+    it "does not outlive a fiber that another fiber kills inside of it" do
       order = []
       on_root do |scheduler|
         fiber = Fiber.schedule do
@@ -247,7 +247,7 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       expect(order).to eq(%i[ensure killed later])
     end
 
-    it "does not fire in a fiber that catches it and leaves the block another way" do
+    it "does not fire after the block has been left by throw or break" do
       scheduled do
         value = catch(:out) { Timeout.timeout(0.001) { throw :out, :thrown } }
         expect(value).to eq(:thrown)
