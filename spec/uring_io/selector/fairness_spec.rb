@@ -3,7 +3,7 @@
 RSpec.describe "UringIO::Selector, where the ready list is never empty," do
   each_selector do
     # An accept loop under many clients is such an entry: it runs a whole request each time.
-    it "looks at the kernel after each entry that takes long" do
+    it "checks the kernel after each entry that takes long" do
       selecting do |selector, _|
         reader, writer = pipe
         waiter = started { wait_for(selector, reader, IO::READABLE) }

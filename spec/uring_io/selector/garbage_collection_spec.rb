@@ -2,8 +2,8 @@
 
 RSpec.describe "UringIO::Selector and the garbage collector" do
   each_selector do
-    # Fibers in every kind of wait that nothing but the selector knows, with what ends their wait.
-    # They are made in a method of their own: what was on this stack would be found there.
+    # Fibers in every kind of wait that only the selector references, and the writers that end the waits for IO. A
+    # method of its own makes them, because the collector would find references on the stack of the example.
     def forgotten_fibers(selector, count, seen)
       Array.new(count) do |index|
         reader, writer = pipe
@@ -23,7 +23,7 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
       %i[waiter yielder pushed item].product((0...count).to_a)
     end
 
-    it "keeps alive the fibers that wait in it, and what was pushed" do
+    it "keeps waiting fibers and pushed entries alive" do
       selecting do |selector, _|
         seen = []
         writers = forgotten_fibers(selector, 20, seen)
@@ -50,7 +50,7 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
       end
     end
 
-    it "works while everything is collected all the time" do
+    it "works while the collector runs at every allocation" do
       result = program(<<~'RUBY')
         require "socket"
         selector = SELECTOR.new(Fiber.current)
@@ -88,7 +88,7 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
       expect(result.stdout).to eq("1 1 abcd nil nil pushed pushed raised\n")
     end
 
-    it "does not keep fibers whose wait is over" do
+    it "does not keep fibers alive whose wait is over" do
       selecting do |selector, _|
         alive = ObjectSpace::WeakMap.new
         reader, writer = pipe
@@ -104,7 +104,7 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
       end
     end
 
-    it "gives back the descriptors of selectors that were dropped without being closed" do
+    it "closes the descriptors of selectors that a program drops without closing them" do
       result = program(<<~'RUBY')
         def descriptors = Dir.children("/proc/self/fd").size
         def drop(count) = count.times { SELECTOR.new(Fiber.current).select(0) }
@@ -121,7 +121,7 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
       expect(result.stdout).to eq("true\n")
     end
 
-    it "lets selectors go with the fibers that wait in them, in any order" do
+    it "collects selectors together with the fibers that wait in them, in any order" do
       result = program(<<~'RUBY')
         require "socket"
         def drop(sockets)
@@ -158,7 +158,7 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
       expect(result.status).to be_success
     end
 
-    it "lets threads end that leave fibers waiting, and the IOs be closed later" do
+    it "lets a thread end while its fibers wait, and lets the program close their IOs later" do
       result = program(<<~'RUBY')
         require "socket"
         sockets = Array.new(20) { UNIXSocket.pair }
@@ -180,7 +180,7 @@ RSpec.describe "UringIO::Selector and the garbage collector" do
       expect(result.status).to be_success
     end
 
-    it "lets fibers go on that were left waiting when the selector was closed" do
+    it "lets fibers go on whose selector was closed while they waited" do
       result = program(<<~'RUBY')
         selector = SELECTOR.new(Fiber.current)
         reader, writer = IO.pipe

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe "UringIO::Selector, interrupted" do
-  # The block's value, while the signal runs the handler.
+  # The value of the block, with +handler+ as the trap of the signal.
   def trapping(signal, handler)
     before = trap(signal) { handler.call }
     yield
@@ -12,7 +12,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
   each_selector do
     let(:error) { Class.new(StandardError) }
 
-    describe "where an exception of Thread#raise waits masked" do
+    describe "with a pending exception of Thread#raise that is masked" do
       it "does not wait, whatever the duration, and returns 0" do
         selecting do |selector, _|
           results = []
@@ -27,7 +27,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         end
       end
 
-      it "ends a wait that has begun, and returns 0" do
+      it "ends a wait that has already begun, and returns 0" do
         selecting do |selector, _|
           reader, = pipe
           waiter = started { wait_for(selector, reader, IO::READABLE) }
@@ -46,7 +46,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         end
       end
 
-      it "goes on serving what is ready, and IO",
+      it "goes on serving ready entries and IO",
          io_event_hangs: { Select: "never looks at the IO" } do
         selecting do |selector, _|
           reader, writer = pipe
@@ -65,7 +65,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         end
       end
 
-      it "waits again when it has been raised" do
+      it "waits again after Ruby has raised the exception" do
         selecting do |selector, _|
           raised do
             Thread.handle_interrupt(error => :never) do
@@ -80,7 +80,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
     end
 
     describe "by Thread#raise" do
-      it "lets the exception be raised in the loop, and in no fiber" do
+      it "raises the exception in the loop, and in no fiber" do
         selecting do |selector, _|
           reader, writer = pipe
           waiter = started { wait_for(selector, reader, IO::READABLE) }
@@ -99,7 +99,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         end
       end
 
-      it "loses no fiber that waits, whenever the exception comes" do
+      it "loses no waiting fiber, whenever the exception comes" do
         selecting do |selector, _|
           reader, writer = pipe
           waiter = started { wait_for(selector, reader, IO::READABLE) }
@@ -136,7 +136,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
     end
 
     describe "by a signal" do
-      it "lets the handler run, which may push fibers and wake" do
+      it "runs the handler, which may push fibers and call wakeup" do
         selector = new_selector
         seen = []
         fiber = parked(selector, seen)
@@ -157,7 +157,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         selector.close
       end
 
-      it "wakes from the handler a selector of another thread" do
+      it "lets the handler wake a selector of another thread" do
         seen = []
         selector = fiber = nil
         handler = lambda do
@@ -179,7 +179,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         expect(seen).to eq([nil])
       end
 
-      it "raises no EINTR, however many come, and serves what it would have served" do
+      it "raises no EINTR however many signals come, and loses no event" do
         selector = new_selector
         reader, writer = pipe
         handled = 0
@@ -201,7 +201,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         selector.close
       end
 
-      it "raises in the loop what the handler raises" do
+      it "raises in the loop an exception that the handler raises" do
         selector = new_selector
         reader, = pipe
         waiter = started { wait_for(selector, reader, IO::READABLE) }
@@ -219,7 +219,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         selector.close
       end
 
-      it "raises Interrupt and SignalException in the main program, as elsewhere" do
+      it "raises Interrupt and SignalException in the main program, as without a selector" do
         { INT: "Interrupt", TERM: "SignalException" }.each do |signal, expected|
           program(<<~RUBY) do |running|
             selector = SELECTOR.new(Fiber.current)
@@ -242,7 +242,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         end
       end
 
-      it "does not sleep over signals that wait masked", io_event_hangs: { Select: "does" } do
+      it "does not sleep while a masked signal is pending", io_event_hangs: { Select: "does" } do
         program(<<~RUBY) do |running|
           trap(:INT) { Thread.current.raise(Interrupt) }
           selector = SELECTOR.new(Fiber.current)
@@ -266,7 +266,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
         end
       end
 
-      it "is not disturbed by children that end" do
+      it "goes on undisturbed when children end" do
         selecting do |selector, _|
           reader, writer = pipe
           waiter = started { wait_for(selector, reader, IO::READABLE) }
@@ -283,7 +283,7 @@ RSpec.describe "UringIO::Selector, interrupted" do
     it "raises an exception that comes while it asks Ruby for pending ones" do
       error = Class.new(StandardError)
       selecting do |selector, _|
-        # Ruby looks for exceptions of other threads whenever a method returns to a native one.
+        # Ruby checks for exceptions of other threads whenever a method returns to a native one.
         raising = TracePoint.new(:c_return) { |point| raise error if point.method_id == :pending_interrupt? }
         raised = raised { raising.enable(target_thread: Thread.current) { selector.select(0.001) } }
         expect(raised).to be_a(error)

@@ -4,7 +4,7 @@ RSpec.describe "UringIO::Selector#io_close" do
   each_selector do
     before { skip "#{selector_class} has no io_close" unless selector_class.method_defined?(:io_close) }
 
-    # A descriptor that no IO object will close, by its number.
+    # The number of a descriptor that no IO object will close.
     def loose_descriptor(io)
       io.autoclose = false
       io.fileno
@@ -20,7 +20,7 @@ RSpec.describe "UringIO::Selector#io_close" do
       end
     end
 
-    it "may be called on the loop fiber, where a finalizer may be" do
+    it "works on the loop fiber, where finalizers may run" do
       selecting do |selector, _|
         reader, writer = pipe
         expect(selector.io_close(loose_descriptor(writer))).to be(true)
@@ -28,7 +28,7 @@ RSpec.describe "UringIO::Selector#io_close" do
       end
     end
 
-    it "closes before a fork that follows: the child has no copy" do
+    it "has closed before a later fork: the child has no copy" do
       selecting do |selector, _|
         reader, writer = pipe
         selector.io_close(loose_descriptor(writer))
@@ -42,7 +42,7 @@ RSpec.describe "UringIO::Selector#io_close" do
       end
     end
 
-    it "returns true also for what is no descriptor" do
+    it "returns true even for a number that is no open descriptor" do
       selecting do |selector, _|
         reader, writer = pipe
         number = reader.fileno

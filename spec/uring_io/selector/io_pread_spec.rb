@@ -17,7 +17,7 @@ RSpec.describe "UringIO::Selector#io_pread and #io_pwrite" do
       skip "#{selector_class} has no #{missing.join(' and no ')}" if missing.any?
     end
 
-    it "read from a position of the file, and leave the file's own" do
+    it "read from a position of the file, and leave the file's own position alone" do
       selecting do |selector, _|
         file = closing(File.open(file_with("0123456789")))
         file.sysseek(1)
@@ -28,7 +28,7 @@ RSpec.describe "UringIO::Selector#io_pread and #io_pwrite" do
       end
     end
 
-    it "write at a position of the file, and leave the file's own" do
+    it "write at a position of the file, and leave the file's own position alone" do
       selecting do |selector, _|
         path = file_with("0123456789")
         file = closing(File.open(path, "r+"))
@@ -39,7 +39,7 @@ RSpec.describe "UringIO::Selector#io_pread and #io_pwrite" do
       end
     end
 
-    it "return what there is at the end of the file, and 0 behind it" do
+    it "return the rest at the end of the file, and 0 beyond it" do
       selecting do |selector, _|
         file = closing(File.open(file_with("0123456789")))
         buffer = IO::Buffer.new(8)
@@ -58,7 +58,7 @@ RSpec.describe "UringIO::Selector#io_pread and #io_pwrite" do
       end
     end
 
-    it "answer with the negative errno of what has no positions or may not be used so" do
+    it "return the negative errno for an IO without positions or in the wrong mode" do
       selecting do |selector, _|
         reader, writer = pipe
         writer.syswrite("x")
@@ -70,7 +70,7 @@ RSpec.describe "UringIO::Selector#io_pread and #io_pwrite" do
       end
     end
 
-    it "answer -EINVAL for an offset behind the buffer" do
+    it "return -EINVAL for an offset beyond the buffer" do
       selecting do |selector, _|
         file = closing(File.open(file_with("0123456789"), "r+"))
         buffer = IO::Buffer.new(4)
@@ -81,7 +81,7 @@ RSpec.describe "UringIO::Selector#io_pread and #io_pwrite" do
     end
 
     unless Contract::OFFSET_FIRST
-      it "transfer what fits when the length goes beyond the buffer" do
+      it "transfer as much as fits when the length exceeds the buffer" do
         selecting do |selector, _|
           path = file_with("0123456789")
           file = closing(File.open(path, "r+"))
@@ -106,7 +106,7 @@ RSpec.describe "UringIO::Selector#io_pread and #io_pwrite" do
       end
     end
 
-    it "carry megabytes, for several fibers at once" do
+    it "transfer megabytes, for several fibers at once" do
       selecting do |selector, _|
         content = pattern(3_000_000)
         file = closing(File.open(free_path, "w+"))

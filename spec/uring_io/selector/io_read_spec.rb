@@ -5,7 +5,7 @@ RSpec.describe "UringIO::Selector#io_read" do
   invalid = -Errno::EINVAL::Errno
 
   each_selector do
-    it "reads what is there, into the buffer's beginning, and returns how much" do
+    it "reads the available bytes into the buffer's beginning, and returns how many" do
       selecting do |selector, _|
         [pipe, unix_pair, tcp_pair].each do |input, output|
           output.syswrite("abc")
@@ -17,7 +17,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
     end
 
-    it "begins at the offset, and touches nothing before it" do
+    it "stores from the offset on, and leaves the bytes before it alone" do
       selecting do |selector, _|
         reader, writer = pipe
         writer.syswrite("abc")
@@ -51,7 +51,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
     end
 
-    it "reads a file from its position on, and moves it" do
+    it "reads a file from its position on, and advances the position" do
       selecting do |selector, _|
         file = closing(File.open(file_with("0123456789")))
         buffer = IO::Buffer.new(4)
@@ -66,7 +66,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
     end
 
-    it "returns 0 for an offset at the buffer's end, and -EINVAL for one behind it" do
+    it "returns 0 for an offset at the buffer's end, and -EINVAL for an offset beyond it" do
       selecting do |selector, _|
         reader, writer = pipe
         writer.syswrite("x")
@@ -78,7 +78,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
     end
 
-    it "answers with the negative errno of what cannot be read" do
+    it "returns the negative errno for an IO that cannot be read" do
       selecting do |selector, _|
         _, writer = pipe
         buffer = IO::Buffer.new(8)
@@ -89,7 +89,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
     end
 
-    it "answers -EBADF for an open IO whose descriptor is bad" do
+    it "returns -EBADF for an open IO whose descriptor is closed" do
       selecting do |selector, _|
         reader, = pipe
         bad = IO.for_fd(reader.fileno, autoclose: false)
@@ -98,7 +98,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
     end
 
-    it "raises for a closed IO, what is no IO, what is no buffer, and a buffer that is read only" do
+    it "raises for a closed IO, for other objects than IO and IO::Buffer, and for a read-only buffer" do
       selecting do |selector, _|
         reader, writer = pipe
         writer.syswrite("x")
@@ -118,7 +118,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
     end
 
-    it "reads into a buffer that is locked already, as those of Ruby's own calls are" do
+    it "reads into a buffer that is already locked, as the buffers of Ruby's own calls are" do
       selecting do |selector, _|
         reader, writer = pipe
         writer.syswrite("abc")
@@ -187,7 +187,7 @@ RSpec.describe "UringIO::Selector#io_read" do
         end
       end
 
-      it "does nothing for a length of 0" do
+      it "reads nothing for a length of 0" do
         selecting do |selector, _|
           reader, writer = pipe
           writer.syswrite("x")
@@ -198,7 +198,7 @@ RSpec.describe "UringIO::Selector#io_read" do
         end
       end
 
-      it "answers -EINVAL for a length that goes beyond the buffer" do
+      it "returns -EINVAL for a length beyond the buffer" do
         selecting do |selector, _|
           reader, = pipe
           [[5, 0], [1, 4], [3, 2], [0, 5]].each do |length, offset|
@@ -207,14 +207,14 @@ RSpec.describe "UringIO::Selector#io_read" do
         end
       end
 
-      it "answers -EAGAIN for a pipe without input" do
+      it "returns -EAGAIN for a pipe without input" do
         selecting do |selector, _|
           reader, = pipe
           expect(started { read_into(selector, reader, IO::Buffer.new(4), 4) }.value).to eq(again)
         end
       end
     else
-      it "takes the offset as 0 when it is left out" do
+      it "uses offset 0 when the caller gives none" do
         selecting do |selector, _|
           reader, writer = pipe
           writer.syswrite("abc")
@@ -224,7 +224,7 @@ RSpec.describe "UringIO::Selector#io_read" do
         end
       end
 
-      it "returns 0 for an offset at the buffer's end also when the IO is closed" do
+      it "returns 0 for an offset at the buffer's end even when the IO is closed" do
         selecting do |selector, _|
           reader, = pipe
           reader.close
@@ -232,7 +232,7 @@ RSpec.describe "UringIO::Selector#io_read" do
         end
       end
 
-      it "fills what there is of the buffer when the length goes beyond it" do
+      it "fills the rest of the buffer when the length exceeds it" do
         selecting do |selector, _|
           [pipe, unix_pair].each do |input, output|
             { [8, 4] => "....abcd", [9, 0] => "abcdefgh", [2**40, 7] => ".......a" }.each do |range, text|
@@ -250,7 +250,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
 
       describe "with a length" do
-        it "waits for at least that much, over as many transfers as it takes" do
+        it "waits for at least that many bytes, over as many transfers as it takes" do
           selecting do |selector, _|
             [pipe, unix_pair, tcp_pair].each do |input, output|
               buffer = IO::Buffer.new(8)
@@ -269,7 +269,7 @@ RSpec.describe "UringIO::Selector#io_read" do
           end
         end
 
-        it "may take more, as far as the buffer goes" do
+        it "may read more, up to the buffer's end" do
           selecting do |selector, _|
             reader, writer = pipe
             buffer = IO::Buffer.new(8)
@@ -283,7 +283,7 @@ RSpec.describe "UringIO::Selector#io_read" do
           end
         end
 
-        it "returns what it has when the input ends before" do
+        it "returns the bytes that it has when the input ends early" do
           selecting do |selector, _|
             reader, writer = pipe
             buffer = IO::Buffer.new(8)
@@ -297,7 +297,7 @@ RSpec.describe "UringIO::Selector#io_read" do
           end
         end
 
-        it "waits too on a descriptor without O_NONBLOCK, while other fibers run" do
+        it "waits on a descriptor without O_NONBLOCK as well, while other fibers run" do
           selecting do |selector, _|
             reader, writer = blocking_pipe
             task = started { read_into(selector, reader, IO::Buffer.new(8), 1) }
@@ -307,7 +307,7 @@ RSpec.describe "UringIO::Selector#io_read" do
           end
         end
 
-        it "goes on waiting when the fiber is resumed without an event" do
+        it "goes on waiting when somebody resumes the fiber without an event" do
           selecting do |selector, _|
             [pipe, unix_pair].each do |input, output|
               buffer = IO::Buffer.new(8)
@@ -326,7 +326,7 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
 
       describe "with a length of 0" do
-        it "makes one attempt, for all that there is room for" do
+        it "makes one attempt, for as much as the buffer has room" do
           selecting do |selector, _|
             reader, writer = pipe
             writer.syswrite("abc")
@@ -336,7 +336,7 @@ RSpec.describe "UringIO::Selector#io_read" do
           end
         end
 
-        it "answers -EAGAIN instead of waiting, as read_nonblock expects" do
+        it "returns -EAGAIN instead of waiting, as read_nonblock expects" do
           selecting do |selector, _|
             [pipe, blocking_pipe].each do |reader, _|
               task = started { read_into(selector, reader, IO::Buffer.new(8), 0) }
@@ -346,7 +346,7 @@ RSpec.describe "UringIO::Selector#io_read" do
           end
         end
 
-        it "answers -EAGAIN on a socket without input, or waits for input" do
+        it "returns -EAGAIN on a socket without input, or waits for input" do
           selecting do |selector, _|
             [unix_pair, tcp_pair].each do |input, output|
               task = started { read_into(selector, input, IO::Buffer.new(8), 0) }
@@ -366,10 +366,10 @@ RSpec.describe "UringIO::Selector#io_read" do
         end
       end
 
-      describe "a fiber that is raised into or killed while it reads" do
+      describe "when another fiber kills the reading fiber or raises into it" do
         { "raised into" => ->(fiber) { fiber.raise(IndexError, "from outside") },
           "killed" => lambda(&:kill) }.each do |how, interrupt|
-          it "ends when it was #{how}; nobody writes to its buffer any longer, and the next read gets the input" do
+          it "ends a fiber that was #{how}: nobody writes to its buffer afterwards, and the next read gets the input" do
             selecting do |selector, _|
               [pipe, unix_pair, tcp_pair].each do |input, output|
                 buffer = IO::Buffer.new(8)
@@ -408,7 +408,7 @@ RSpec.describe "UringIO::Selector#io_read" do
         end
       end
 
-      it "serves several fibers that read the same input, each byte once" do
+      it "gives several fibers that read the same input each byte once" do
         selecting do |selector, _|
           [pipe, unix_pair].each do |input, output|
             buffers = Array.new(5) { IO::Buffer.new(2) }
@@ -425,7 +425,7 @@ RSpec.describe "UringIO::Selector#io_read" do
   end
 
   each_own_selector do
-    it "keeps a buffer locked while it reads, and not longer" do
+    it "keeps a buffer locked until the read has ended, and no longer" do
       selecting do |selector, _|
         input, output = unix_pair
         buffer = IO::Buffer.new(8)
@@ -453,8 +453,8 @@ RSpec.describe "UringIO::Selector#io_read" do
       end
     end
 
-    describe "under the contract that this Ruby does not have" do
-      # The selector of a Ruby that orders the numbers the other way.
+    describe "under the contract that this Ruby does not use" do
+      # A selector that takes offset and length in the order of the other Ruby versions.
       def of_other_ruby
         selecting do |selector, _|
           selector.send(:contract=, Contract::OTHER)
@@ -462,7 +462,7 @@ RSpec.describe "UringIO::Selector#io_read" do
         end
       end
 
-      it "takes the numbers in the other order, with the other meaning" do
+      it "takes offset and length in the other order, with the other meaning" do
         of_other_ruby do |selector|
           reader, writer = pipe
           buffer = IO::Buffer.new(8)

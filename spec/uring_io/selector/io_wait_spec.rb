@@ -6,7 +6,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
   writable = IO::WRITABLE
 
   each_selector do
-    # A select that has nothing to do must sleep: a hang-up that concerns nobody must not keep it awake.
+    # When a select has nothing to do, it must sleep. A hang-up that concerns no waiting fiber must not keep it awake.
     def expect_rest(selector)
       run_what_can(selector)
       rest = Array.new(3) do
@@ -17,7 +17,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
     end
 
     describe "its answer" do
-      it "has the events that are there, of those that the caller waits for, as an Integer" do
+      it "is an Integer of the events that have happened and that the caller waits for" do
         selecting do |selector, _|
           socket, peer = unix_pair
           expect(served(selector) { wait_for(selector, socket, writable) }).to eq(writable)
@@ -43,7 +43,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "tells urgent data that comes during the wait, and that came before" do
+      it "reports urgent data that comes during the wait or came before it" do
         selecting do |selector, _|
           socket, peer = tcp_pair
           waiter = started { wait_for(selector, socket, priority) }
@@ -55,7 +55,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "does not tell other data to one who waits for urgent data" do
+      it "does not report other data to a fiber that waits for urgent data" do
         selecting do |selector, _|
           socket, peer = tcp_pair
           waiter = started { wait_for(selector, socket, priority) }
@@ -68,12 +68,12 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "brings urgent and other data to the fibers that wait for them" do
+      it "delivers urgent and other data to the fibers that wait for them" do
         selecting do |selector, _|
           socket, peer = tcp_pair
           written = false
           reader = started do
-            # A ring takes the urgent data for input, once.
+            # io_uring reports urgent data as readable once.
             answer = wait_for(selector, socket, readable) until written
             answer
           end
@@ -92,7 +92,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
     end
 
     describe "when it returns" do
-      it "never does so before a select, also when the IO is ready" do
+      it "never returns before a select, even when the IO is ready" do
         selecting do |selector, _|
           reader, writer = pipe
           writer.write("x")
@@ -117,7 +117,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "does so once for each call: what remains readable wakes nobody who did not ask" do
+      it "returns once for each call: remaining input wakes no fiber that has not called again" do
         selecting do |selector, _|
           reader, writer = pipe
           writer.write("x")
@@ -134,7 +134,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "does so again when asked again for what is still there" do
+      it "returns again when the fiber calls it again for the same input" do
         selecting do |selector, _|
           reader, writer = pipe
           writer.write("x")
@@ -152,8 +152,8 @@ RSpec.describe "UringIO::Selector#io_wait" do
       end
     end
 
-    describe "a fiber that is resumed without an event" do
-      it "gets false, and not what comes later" do
+    describe "a fiber that somebody resumes without an event" do
+      it "gets false, and not a later event" do
         selecting do |selector, _|
           reader, writer = pipe
           [nil, 0, 1].each do |rounds|
@@ -184,7 +184,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "is not resumed in its next wait by what the wait before was for" do
+      it "is not woken in its next wait by the event of the wait before" do
         selecting do |selector, _|
           first, second = Array.new(2) { pipe }
           answers = []
@@ -204,12 +204,12 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "is not resumed by an event that select had in hand when it left" do
+      it "is not woken by an event that select had already fetched when the wait ended" do
         selecting do |selector, _|
           pairs = Array.new(2) { pipe }
           silent, = pipe
           answers = []
-          # Whichever is woken first takes the other out of its wait, and that one begins another.
+          # The fiber that wakes first ends the wait of the other fiber, which then begins a new wait.
           fibers = pairs.each_with_index.map do |(reader, _), index|
             Fiber.new do
               answers << wait_for(selector, reader, readable)
@@ -246,7 +246,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "leaves nothing behind that wakes select, thousands of times" do
+      it "leaves nothing behind that could wake select, thousands of times" do
         selecting do |selector, _|
           reader, writer = pipe
           waiter = nil
@@ -263,10 +263,10 @@ RSpec.describe "UringIO::Selector#io_wait" do
       end
     end
 
-    describe "a fiber that is raised into, killed, or thrown out of its wait" do
+    describe "a fiber that another fiber kills, raises into or throws out of its wait" do
       { "raised into" => ->(fiber) { fiber.raise(IndexError, "from outside") },
         "killed" => lambda(&:kill) }.each do |how, interrupt|
-        it "is not resumed by its event when it was #{how}" do
+        it "is not woken by its event after it was #{how}" do
           selecting do |selector, _|
             reader, writer = pipe
             [0, 2].each do |rounds|
@@ -292,7 +292,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "gives way to others on the same IO" do
+      it "makes room for other fibers on the same IO" do
         selecting do |selector, _|
           reader, writer = pipe
           gone = started { wait_for(selector, reader, readable) }
@@ -326,7 +326,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "wake each for its own events, and leave the others waiting" do
+      it "wake only for their own events" do
         selecting do |selector, _|
           socket, peer = unix_pair
           size = fill(socket)
@@ -344,7 +344,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "may join one that waits already, for another direction" do
+      it "may start to wait in one direction while another waits in the other" do
         selecting do |selector, _|
           socket, peer = unix_pair
           reader = started { wait_for(selector, socket, readable) }
@@ -356,7 +356,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "may take each other out of the wait while they are served" do
+      it "may end each other's wait while select serves them" do
         selecting do |selector, _|
           reader, writer = pipe
           tasks = []
@@ -378,7 +378,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "may resume each other while they are served, each of them once" do
+      it "may resume each other while select serves them, and each gets one event" do
         selecting do |selector, _|
           reader, writer = pipe
           tasks = []
@@ -399,7 +399,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "may wait again at once, without being served twice in a select" do
+      it "may wait again at once, and wake only once per select" do
         selecting do |selector, _|
           reader, writer = pipe
           counts = [0, 0, 0]
@@ -413,7 +413,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "are all found through different IO objects of one descriptor",
+      it "all wake, even through different IO objects of one descriptor",
          io_event_hangs: { EPoll: "keeps the waits of one IO object per descriptor" } do
         selecting do |selector, _|
           reader, writer = pipe
@@ -430,7 +430,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "may be thousands, on as many descriptors as there may be" do
+      it "may be thousands, on hundreds of descriptors" do
         selecting do |selector, _|
           sockets = Array.new(100) { unix_pair }.flatten
           waiters = (sockets * 10).map { |socket| started { wait_for(selector, socket, readable) } }
@@ -469,7 +469,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "of the reader that came before the wait makes a full pipe writable",
+      it "of the reader before the wait makes a full pipe writable",
          io_event_hangs: { EPoll: "spins" } do
         selecting do |selector, _|
           reader, writer = pipe
@@ -505,7 +505,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "wakes readers and writers of a socket, each for what they asked" do
+      it "wakes readers and writers of a socket, each for the events that they wait for" do
         selecting do |selector, _|
           socket, peer = unix_pair
           fill(socket)
@@ -522,7 +522,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "by half makes a socket readable, and leaves its writer waiting until there is room" do
+      it "of one direction makes a socket readable, and its writer waits on until there is room" do
         selecting do |selector, _|
           [unix_pair, tcp_pair].each do |socket, peer|
             size = fill(socket)
@@ -543,7 +543,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "by a reset wakes readers and writers" do
+      it "by a connection reset wakes readers and writers" do
         selecting do |selector, _|
           socket, peer = tcp_pair
           fill(socket)
@@ -556,7 +556,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "that concerns nobody who waits does not keep select from sleeping",
+      it "that concerns no waiting fiber does not keep select awake",
          io_event: { EPoll: "spins" } do
         selecting do |selector, _|
           socket, peer = unix_pair
@@ -571,7 +571,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "does not hide what comes for others meanwhile", io_event_hangs: { EPoll: "spins" } do
+      it "does not hide later events of other fibers", io_event_hangs: { EPoll: "spins" } do
         selecting do |selector, _|
           socket, peer = unix_pair
           reader, writer = pipe
@@ -588,7 +588,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
       end
     end
 
-    it "tells of a refused and of an established connection, and of one to accept" do
+    it "reports refused, established and incoming connections" do
       selecting do |selector, _|
         server = tcp_server
         address = server.local_address
@@ -630,7 +630,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
     end
 
     describe "an IO that is closed" do
-      it "before the call is refused with IOError, and nothing is waited for",
+      it "raises IOError before the wait, and no wait begins",
          io_event: { Select: "lets the fiber wait for ever" } do
         selecting do |selector, _|
           reader, = pipe
@@ -642,7 +642,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "during the wait raises nothing from select, and does not disturb other waits" do
+      it "raises nothing from select during the wait, and does not disturb other waits" do
         selecting do |selector, _|
           reader, = pipe
           other_reader, other_writer = pipe
@@ -660,7 +660,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "during the wait, and its fiber raised into as Ruby does, wakes with the exception" do
+      it "wakes with the exception that Ruby raises into its fiber during the wait" do
         selecting do |selector, _|
           reader, = pipe
           waiter = started { wait_for(selector, reader, readable) }
@@ -672,7 +672,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "lets the peer see it once the wait was given up" do
+      it "is closed for the peer as well, once the wait has been given up" do
         selecting do |selector, _|
           socket, peer = unix_pair
           waiter = started { wait_for(selector, socket, readable) }
@@ -685,8 +685,8 @@ RSpec.describe "UringIO::Selector#io_wait" do
       end
     end
 
-    describe "a descriptor's number that is used again" do
-      # A pipe whose reader has the number.
+    describe "a descriptor number that is reused" do
+      # A pipe whose reader has this number.
       def pipe_at(number)
         reader, writer = pipe
         return [reader, writer] if reader.fileno == number
@@ -694,7 +694,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         [closing(IO.for_fd(reader.fcntl(Fcntl::F_DUPFD, number))), writer].tap { reader.close }
       end
 
-      it "after a wait that was answered is waited for anew" do
+      it "after a completed wait starts a new wait" do
         selecting do |selector, _|
           10.times do
             reader, writer = pipe
@@ -714,7 +714,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "after a wait that was given up is waited for anew" do
+      it "after an abandoned wait starts a new wait" do
         selecting do |selector, _|
           10.times do
             reader, writer = pipe
@@ -734,7 +734,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
         end
       end
 
-      it "during a wait wakes who waits for what it is now" do
+      it "during a wait wakes the fiber that waits for the new file" do
         selecting do |selector, _|
           reader, = pipe
           stale = started { wait_for(selector, reader, readable) }
@@ -754,7 +754,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
       end
     end
 
-    it "ends with EBADF or false for an open IO whose descriptor is bad, and disturbs no other wait",
+    it "ends with EBADF or false for an open IO whose descriptor is closed, and disturbs no other wait",
        io_event_hangs: { Select: "waits for nothing any more" } do
       selecting do |selector, _|
         reader, = pipe
@@ -772,7 +772,7 @@ RSpec.describe "UringIO::Selector#io_wait" do
       end
     end
 
-    it "takes IOs only", io_event: { Select: "has its next select raise" } do
+    it "raises for anything but an IO", io_event: { Select: "has its next select raise" } do
       selecting do |selector, _|
         ["reader", nil, Object.new].each do |wrong|
           waiter = started { wait_for(selector, wrong, readable) }

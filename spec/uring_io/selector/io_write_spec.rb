@@ -4,13 +4,13 @@ RSpec.describe "UringIO::Selector#io_write" do
   again = -Errno::EAGAIN::Errno
   invalid = -Errno::EINVAL::Errno
 
-  # The bytes of the IO until its end, read by a thread of its own.
+  # A background thread that reads all bytes of the IO until its end.
   def received_from(io)
     in_background { io.read.b }
   end
 
   each_selector do
-    it "writes the buffer's content, and returns how much" do
+    it "writes the buffer's content, and returns the number of bytes" do
       selecting do |selector, _|
         [pipe, unix_pair, tcp_pair].each do |input, output|
           buffer = IO::Buffer.for("abcdef")
@@ -28,7 +28,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
     end
 
-    it "writes a file from its position on, and moves it, and appends where the file says so" do
+    it "writes a file from its position on, advances the position, and appends with O_APPEND" do
       selecting do |selector, _|
         path = file_with("0123456789")
         file = closing(File.open(path, "r+"))
@@ -41,7 +41,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
     end
 
-    it "returns 0 for an offset at the buffer's end, and -EINVAL for one behind it" do
+    it "returns 0 for an offset at the buffer's end, and -EINVAL for an offset beyond it" do
       selecting do |selector, _|
         reader, writer = pipe
         buffer = IO::Buffer.for("abcd")
@@ -52,7 +52,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
     end
 
-    it "answers with the negative errno of what cannot be written" do
+    it "returns the negative errno for an IO that cannot be written" do
       selecting do |selector, _|
         reader, = pipe
         buffer = IO::Buffer.for("abc")
@@ -68,7 +68,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
     end
 
-    it "answers -EBADF for an open IO whose descriptor is bad" do
+    it "returns -EBADF for an open IO whose descriptor is closed" do
       selecting do |selector, _|
         _, writer = pipe
         bad = IO.for_fd(writer.fileno, "w", autoclose: false)
@@ -78,7 +78,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
     end
 
-    it "raises for a closed IO, what is no IO, and what is no buffer" do
+    it "raises for a closed IO, and for other objects than IO and IO::Buffer" do
       selecting do |selector, _|
         _, writer = pipe
         buffer = IO::Buffer.for("abc")
@@ -95,7 +95,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
     end
 
-    it "writes from a buffer that is locked already, as those of Ruby's own calls are" do
+    it "writes from a buffer that is already locked, as the buffers of Ruby's own calls are" do
       selecting do |selector, _|
         reader, writer = pipe
         buffer = IO::Buffer.new(3)
@@ -152,7 +152,7 @@ RSpec.describe "UringIO::Selector#io_write" do
         end
       end
 
-      it "does nothing for a length of 0, and answers -EINVAL for one that goes beyond the buffer" do
+      it "writes nothing for a length of 0, and returns -EINVAL for a length beyond the buffer" do
         selecting do |selector, _|
           reader, writer = pipe
           buffer = IO::Buffer.for("abcd")
@@ -163,7 +163,7 @@ RSpec.describe "UringIO::Selector#io_write" do
         end
       end
     else
-      it "takes the offset as 0 when it is left out" do
+      it "uses offset 0 when the caller gives none" do
         selecting do |selector, _|
           reader, writer = pipe
           expect(served(selector) { selector.io_write(Fiber.current, writer, IO::Buffer.for("abc"), 3) }).to eq(3)
@@ -171,7 +171,7 @@ RSpec.describe "UringIO::Selector#io_write" do
         end
       end
 
-      it "returns 0 for an offset at the buffer's end also when the IO is closed" do
+      it "returns 0 for an offset at the buffer's end even when the IO is closed" do
         selecting do |selector, _|
           _, writer = pipe
           writer.close
@@ -179,7 +179,7 @@ RSpec.describe "UringIO::Selector#io_write" do
         end
       end
 
-      it "writes what there is behind the offset when the length goes beyond it" do
+      it "writes the bytes from the offset to the buffer's end when the length exceeds the buffer" do
         selecting do |selector, _|
           [pipe, unix_pair].each do |input, output|
             buffer = IO::Buffer.for("abcdefgh")
@@ -192,7 +192,7 @@ RSpec.describe "UringIO::Selector#io_write" do
         end
       end
 
-      it "refuses a length that is larger than the buffer, by an exception or -EINVAL",
+      it "refuses a length beyond the buffer, by an exception or -EINVAL",
          io_event: { Select: "writes what there is" } do
         selecting do |selector, _|
           reader, writer = pipe
@@ -204,7 +204,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
 
       describe "with a length" do
-        it "waits until that much is written" do
+        it "waits until it has written that many bytes" do
           selecting do |selector, _|
             [pipe, unix_pair, tcp_pair].each do |input, output|
               content = pattern(5_000_000)
@@ -219,7 +219,7 @@ RSpec.describe "UringIO::Selector#io_write" do
           end
         end
 
-        it "waits too on a descriptor without O_NONBLOCK, while other fibers run" do
+        it "waits on a descriptor without O_NONBLOCK as well, while other fibers run" do
           selecting do |selector, _|
             reader, writer = blocking_pipe
             content = pattern(300_000)
@@ -236,7 +236,7 @@ RSpec.describe "UringIO::Selector#io_write" do
           end
         end
 
-        it "goes on waiting when the fiber is resumed without an event" do
+        it "goes on waiting when somebody resumes the fiber without an event" do
           selecting do |selector, _|
             [pipe, unix_pair].each do |input, output|
               size = fill(output)
@@ -253,7 +253,7 @@ RSpec.describe "UringIO::Selector#io_write" do
           end
         end
 
-        it "answers -EPIPE when the reader goes meanwhile", io_event_hangs: { EPoll: "spins" } do
+        it "returns -EPIPE when the reader closes meanwhile", io_event_hangs: { EPoll: "spins" } do
           selecting do |selector, _|
             reader, writer = pipe
             fill(writer)
@@ -266,7 +266,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
 
       describe "with a length of 0" do
-        it "writes all that there is room for" do
+        it "writes as much as there is room for" do
           selecting do |selector, _|
             reader, writer = pipe
             expect(served(selector) { write_from(selector, writer, IO::Buffer.for("abcdef"), 0, 2) }).to eq(4)
@@ -274,7 +274,7 @@ RSpec.describe "UringIO::Selector#io_write" do
           end
         end
 
-        it "answers -EAGAIN when there is no room, or waits until all is written; never 0" do
+        it "returns -EAGAIN without room, or waits until it has written all; never 0" do
           selecting do |selector, _|
             [pipe, blocking_pipe, unix_pair].each do |input, output|
               content = pattern(2_000_000)
@@ -292,7 +292,7 @@ RSpec.describe "UringIO::Selector#io_write" do
           end
         end
 
-        it "blocks nothing on a full pipe" do
+        it "does not block on a full pipe" do
           selecting do |selector, _|
             [pipe, blocking_pipe].each do |reader, writer|
               writer.write("x" * 65_536)
@@ -308,10 +308,10 @@ RSpec.describe "UringIO::Selector#io_write" do
         end
       end
 
-      describe "a fiber that is raised into or killed while it writes" do
+      describe "when another fiber kills the writing fiber or raises into it" do
         { "raised into" => ->(fiber) { fiber.raise(IndexError, "from outside") },
           "killed" => lambda(&:kill) }.each do |how, interrupt|
-          it "ends when it was #{how}, and nothing more of its buffer is written" do
+          it "ends a fiber that was #{how}, and writes no more bytes of its buffer" do
             selecting do |selector, _|
               [pipe, unix_pair, tcp_pair].each do |input, output|
                 content = pattern(5_000_000)
@@ -340,7 +340,7 @@ RSpec.describe "UringIO::Selector#io_write" do
         end
       end
 
-      it "serves several fibers that write to the same output, each once" do
+      it "lets several fibers write to the same output, each once" do
         selecting do |selector, _|
           input, output = pipe
           size = fill(output)
@@ -356,7 +356,7 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
     end
 
-    it "carries data between two fibers of one selector, in both directions" do
+    it "transfers data between two fibers of one selector, in both directions" do
       selecting do |selector, _|
         here, there = unix_pair
         content = pattern(1_000_000)
@@ -389,7 +389,7 @@ RSpec.describe "UringIO::Selector#io_write" do
   end
 
   each_own_selector do
-    it "writes everything also with a length of 0: what is left over in a flush is lost up to Ruby 4.0" do
+    it "writes everything even with a length of 0: up to Ruby 4.0 a flush loses the rest of a partial write" do
       selecting do |selector, _|
         skip "this Ruby's writes do not wait" if Contract::OFFSET_FIRST
 
@@ -403,8 +403,8 @@ RSpec.describe "UringIO::Selector#io_write" do
       end
     end
 
-    describe "under the contract that this Ruby does not have" do
-      it "takes the numbers in the other order, with the other meaning" do
+    describe "under the contract that this Ruby does not use" do
+      it "takes offset and length in the other order, with the other meaning" do
         selecting do |selector, _|
           selector.send(:contract=, Contract::OTHER)
           reader, writer = pipe

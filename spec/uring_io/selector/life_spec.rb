@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe "UringIO::Selector, from .new to #close" do
-  # The block's value, from a forked child that ends without the parent's exit handlers.
+  # The block's value, from a forked child that skips the parent's exit handlers.
   def in_child
     reader, writer = pipe
     pid = fork do
@@ -23,7 +23,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
   end
 
   each_selector do
-    it "answers with the loop fiber that it was given" do
+    it "returns the loop fiber that the program gave it" do
       selecting { |selector, loop| expect(selector.loop).to be(loop) }
     end
 
@@ -31,7 +31,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
       expect { selector_class.new }.to raise_error(ArgumentError)
     end
 
-    it "begins with nothing ready, and without having waited" do
+    it "begins with an empty ready list and no waiting time" do
       selecting do |selector, _|
         expect(selector).not_to be_closed
         expect(selector).not_to be_ready
@@ -39,7 +39,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
       end
     end
 
-    it "loops on a fiber that is not the thread's root just as well" do
+    it "also loops on a fiber that is not the thread's root fiber" do
       outcome = in_thread do
         loop = Fiber.new do
           selector = new_selector
@@ -60,7 +60,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
       expect(outcome).to eq([IO::READABLE])
     end
 
-    it "is closed by close, which returns nil and may be called again" do
+    it "closes; close returns nil, and the program may call it again" do
       selecting do |selector, _|
         expect(selector.close).to be_nil
         expect(selector).to be_closed
@@ -69,7 +69,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
       end
     end
 
-    it "gives its descriptors back when it closes, not when it is collected" do
+    it "closes its descriptors at once, without waiting for the garbage collector" do
       GC.disable
       selecting do |_, loop|
         before = Leaks::State.open_descriptors.size
@@ -93,7 +93,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
       end
     end
 
-    it "tolerates wakeup and push after close: they come late from other threads" do
+    it "tolerates a late wakeup or push of another thread after close" do
       selecting do |selector, _|
         fiber = parked(selector)
         selector.close
@@ -103,7 +103,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
       end
     end
 
-    it "refuses to select and to wait after close" do
+    it "refuses select and waits after close" do
       selecting do |selector, _|
         reader, = pipe
         selector.close
@@ -114,7 +114,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
       end
     end
 
-    it "makes hundreds, one after the other, and many at once" do
+    it "works when a program makes hundreds one after the other, or many at once" do
       selecting do |_, loop|
         300.times { new_selector(loop).close }
         selectors = Array.new(50) { new_selector(loop) }
@@ -128,7 +128,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
     end
 
     describe "in a forked child" do
-      it "is closed, and the parent's is not" do
+      it "is closed there, and stays open in the parent" do
         selecting do |selector, _|
           expect(in_child { selector.closed? }).to be(true)
           expect(selector).not_to be_closed
@@ -154,7 +154,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
         end
       end
 
-      it "leaves the parent's waits alone when the child ends by itself" do
+      it "leaves the parent's waits alone when the child ends" do
         result = program(<<~RUBY)
           selector = SELECTOR.new(Fiber.current)
           reader, writer = IO.pipe
@@ -173,7 +173,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
         expect(result.stdout).to eq("true\ntrue\n1\n")
       end
 
-      it "does not keep the child from using a selector of its own" do
+      it "lets the child use a selector of its own" do
         selecting do |selector, _|
           reader, = pipe
           started { wait_for(selector, reader, IO::READABLE) }
@@ -190,7 +190,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
       end
     end
 
-    it "lets a program end that did not close it, with fibers parked in it" do
+    it "lets a program end without closing it, with fibers parked in it" do
       result = program(<<~RUBY)
         require "socket"
         selectors = Array.new(3) { SELECTOR.new(Fiber.current) }
@@ -211,7 +211,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
   end
 
   each_own_selector do
-    it "raises ClosedError from everything that would wait, after close" do
+    it "raises ClosedError from every method that would wait, after close" do
       selecting do |selector, _|
         reader, writer = pipe
         buffer = IO::Buffer.new(8)
@@ -226,7 +226,7 @@ RSpec.describe "UringIO::Selector, from .new to #close" do
       end
     end
 
-    it "is refused in a forked child as after close, while push and wakeup do nothing" do
+    it "behaves in a forked child as after close, while push and wakeup do nothing" do
       selecting do |selector, _|
         fiber = parked(selector)
         answers = in_child do

@@ -20,7 +20,7 @@ RSpec.describe "UringIO::Selector.new" do
   end
 
   each_own_selector do
-    it "has the backend of its class, whatever URING_IO_BACKEND says" do
+    it "uses the backend of its class, whatever URING_IO_BACKEND says" do
       expect(backend_of(selector_class)).to eq(backend)
       with_environment("poll") { expect(backend_of(selector_class)).to eq(backend) }
       expect(selector_class).to be < UringIO::Selector
@@ -39,7 +39,7 @@ RSpec.describe "UringIO::Selector.new" do
       end
     end
 
-    it "takes the size of the ring, which other backends need not have" do
+    it "takes the size of the ring, which backends without a ring ignore" do
       [1, 8, 4096].each { |entries| expect(backend_of(selector_class, entries:)).to eq(backend) }
       [0, -1, 2**31].each do |wrong|
         expect { backend_of(selector_class, entries: wrong) }.to raise_error(ArgumentError, /entries/)
@@ -47,7 +47,7 @@ RSpec.describe "UringIO::Selector.new" do
       expect { backend_of(selector_class, depth: 1) }.to raise_error(ArgumentError, /depth/)
     end
 
-    it "serves more fibers than the ring has entries" do
+    it "serves more waiting fibers than the ring has entries" do
       selecting(entries: 1) do |selector, _|
         reader, writer = pipe
         waiters = Array.new(100) { started { wait_for(selector, reader, IO::READABLE) } }
@@ -58,14 +58,14 @@ RSpec.describe "UringIO::Selector.new" do
       end
     end
 
-    it "refuses a loop that is no fiber" do
+    it "raises TypeError for a loop that is no fiber" do
       [nil, 1, Thread.current, Object.new].each do |wrong|
         expect { selector_class.new(wrong) }.to raise_error(TypeError)
       end
       expect { selector_class.new(Fiber.current, Fiber.current) }.to raise_error(ArgumentError)
     end
 
-    it "cannot be used before it is initialized, nor initialized twice" do
+    it "makes no selector that works before initialize, nor one that can be initialized twice" do
       blank = selector_class.allocate
       expect(blank).to be_closed
       expect(blank.wakeup).to be(false)
@@ -77,7 +77,7 @@ RSpec.describe "UringIO::Selector.new" do
       selecting { |selector, fiber| expect { selector.send(:initialize, fiber) }.to raise_error(UringIO::Error) }
     end
 
-    it "cannot be copied: two objects cannot own one backend" do
+    it "makes selectors that cannot be copied: two objects cannot own one backend" do
       selecting do |selector, _|
         copy = nil
         error = raised { copy = selector.dup }
@@ -85,7 +85,7 @@ RSpec.describe "UringIO::Selector.new" do
       end
     end
 
-    it "may have a subclass" do
+    it "works for a subclass" do
       subclass = Class.new(selector_class) { def select(duration) = [super] }
       in_thread do
         selector = subclass.new(Fiber.current)
@@ -99,14 +99,14 @@ RSpec.describe "UringIO::Selector.new" do
     [nil, ""].each { |value| with_environment(value) { expect(backend_of).to eq(UringIO.support.best) } }
   end
 
-  it "refuses names of no backend, from either source, and says which there are" do
+  it "refuses unknown names of backends, from either source, and lists the known ones" do
     expect { backend_of(backend: :devpoll) }.to raise_error(ArgumentError, /"devpoll".*:io_uring, :epoll/)
     with_environment("bogus") { expect { backend_of }.to raise_error(ArgumentError, /URING_IO_BACKEND.*"bogus"/) }
   end
 
   it "raises UnsupportedError when the program names a backend that cannot work" do
     missing = UringIO.support.backends.values.reject(&:available?)
-    expect(missing).not_to be_empty # those of other systems, at least
+    expect(missing).not_to be_empty # at least the backends of other systems
     missing.each do |backend|
       expect { backend_of(backend: backend.name) }.to raise_error(UringIO::UnsupportedError, /#{backend.name}/)
     end

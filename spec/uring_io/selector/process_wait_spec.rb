@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe "UringIO::Selector#process_wait" do
-  # The least that a selector may count on when it waits for a thread of its own.
+  # The fewest hooks that a selector needs from its scheduler when it waits for a thread of its own.
   let(:scheduler_class) do
     Class.new do
       def initialize(selector)
@@ -32,7 +32,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
   end
 
   each_selector do
-    # As selecting, with a scheduler that knows the selector.
+    # Like selecting, with a scheduler that uses the selector.
     def scheduling
       selecting do |selector, loop_fiber|
         Fiber.set_scheduler(scheduler_class.new(selector))
@@ -43,7 +43,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
           Process.kill(:KILL, pid)
           Process.wait(pid)
         rescue SystemCallError
-          nil # reaped
+          nil # already reaped
         end
       end
     end
@@ -56,7 +56,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       Process.spawn(command, **).tap { |pid| children << pid }
     end
 
-    # A child that ends with the status when a byte comes through the pipe, and the pipe.
+    # A child that exits with the status when it gets a byte through the pipe, and the writer of that pipe.
     def waiting_child(status = 0, **)
       reader, writer = pipe
       [spawned("head -c 1 >/dev/null; exit #{status}", in: reader, **), writer]
@@ -77,7 +77,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       end
     end
 
-    it "tells of death by a signal" do
+    it "reports that a signal ended the child" do
       scheduling do |selector, _|
         pid, = waiting_child
         waiter = started { wait_for_child(selector, pid) }
@@ -98,7 +98,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
     it "finds a child that has ended already" do
       scheduling do |selector, _|
         pid = spawned("exit 4")
-        # Ended and not reaped: its state says so.
+        # The state Z means that the child has ended and nobody has reaped it.
         Thread.pass until File.read("/proc/#{pid}/stat").include?(") Z ")
         expect(served(selector) { wait_for_child(selector, pid) }).to have_attributes(pid:, exitstatus: 4)
       end
@@ -122,7 +122,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       end
     end
 
-    it "answers for what is no child with a status of pid -1, without an exception",
+    it "returns a status with pid -1 for a process that is no child, without an exception",
        io_event_hangs: { EPoll: "waits for the end of any process" } do
       scheduling do |selector, _|
         [Process.pid, Process.ppid, (2**22) + 1].each do |pid|
@@ -132,7 +132,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       end
     end
 
-    it "answers so for any child when there is none" do
+    it "returns such a status for a group without children" do
       scheduling do |selector, _|
         expect(served(selector) { wait_for_child(selector, -(2**22) - 1) }).to have_attributes(pid: -1)
       end
@@ -157,7 +157,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       end
     end
 
-    # The watchdog is a child of the runner too, so "any child" has to be asked in a program.
+    # The watchdog is a child of the runner too, so only a program of its own can wait for any child.
     it "waits for any child with pid -1, until there is none" do
       result = program(<<~RUBY)
         class Plain
@@ -187,7 +187,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       expect(result.stdout).to eq("[3, 4]\ntrue\n-1\n")
     end
 
-    it "tells of stopped children where the flags ask for it",
+    it "reports stopped children when the flags ask for it",
        io_event_hangs: { EPoll: "waits for the end" } do
       scheduling do |selector, _|
         pid, = waiting_child
@@ -199,7 +199,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       end
     end
 
-    it "does not tell of stopped children otherwise" do
+    it "does not report stopped children otherwise" do
       scheduling do |selector, _|
         pid, = waiting_child
         waiter = started { wait_for_child(selector, pid) }
@@ -215,7 +215,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
 
     { "raised into" => ->(fiber) { fiber.raise(IndexError, "from outside") },
       "killed" => lambda(&:kill) }.each do |how, interrupt|
-      it "is ended when its fiber is #{how}, and the child can be waited for again",
+      it "ends when its fiber is #{how}, and another call can wait for the child",
          io_event_hangs: { EPoll: "does not see its end when the descriptor has the same number again",
                            Select: "its thread may reap the child for nobody" } do
         scheduling do |selector, _|
@@ -242,7 +242,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       end
     end
 
-    it "returns false to a fiber that is resumed without an event, or waits on",
+    it "returns false to a fiber that somebody resumes without an event, or waits on",
        io_event: { Select: "returns nil" },
        io_event_hangs: { EPoll: "does not see the child's end when it is waited for again" } do
       scheduling do |selector, _|
@@ -259,7 +259,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       end
     end
 
-    it "serves two fibers that wait for the same child: one gets it, the other learns that it is gone" do
+    it "lets two fibers wait for the same child: one gets it, the other learns that it is gone" do
       scheduling do |selector, _|
         pid, writer = waiting_child
         waiters = Array.new(2) { started { wait_for_child(selector, pid) } }
@@ -286,7 +286,7 @@ RSpec.describe "UringIO::Selector#process_wait" do
       end
     end
 
-    it "serves a fiber without a scheduler too" do
+    it "also works without a scheduler" do
       selecting do |selector, _|
         pid = Process.spawn("exit 9")
         expect(served(selector) { wait_for_child(selector, pid) }).to have_attributes(pid:, exitstatus: 9)

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe "UringIO::Selector#raise" do
-  # An exception that shows what it was made from.
+  # An exception that keeps the arguments from which it was made.
   let(:curious) do
     Class.new(StandardError) do
       attr_reader :given
@@ -14,7 +14,7 @@ RSpec.describe "UringIO::Selector#raise" do
   end
 
   each_selector do
-    # The exception that arrives in a waiting fiber for these arguments of raise.
+    # The exception that a waiting fiber gets for these arguments of raise.
     def arriving(*, **)
       selecting do |selector, _|
         target = started { selector.transfer }
@@ -31,18 +31,18 @@ RSpec.describe "UringIO::Selector#raise" do
       expect(arriving("only a message")).to be_a(RuntimeError).and have_attributes(message: "only a message")
     end
 
-    it "passes on a backtrace" do
+    it "passes a backtrace on" do
       expect(arriving(IndexError, "sent", ["somewhere:1"]).backtrace).to eq(["somewhere:1"])
     end
 
-    it "makes the exception from what it was given, no more and no less" do
+    it "makes the exception from exactly the given arguments" do
       expect(arriving(curious).given).to eq([])
       expect(arriving(curious, :message).given).to eq([:message])
       expect(arriving(curious, nil).given).to eq([nil])
       expect(arriving(curious, { key: 1 }).given).to eq([{ key: 1 }])
     end
 
-    it "passes on cause:, which is the cause from Ruby 4.0 on and the message before" do
+    it "passes cause: on, which is the cause from Ruby 4.0 on and the message before" do
       cause = KeyError.new("the cause")
       error = arriving(curious, cause:)
       if RUBY_VERSION >= "4.0"
@@ -52,7 +52,7 @@ RSpec.describe "UringIO::Selector#raise" do
       end
     end
 
-    it "passes on cause: beside a message just as Fiber#raise would" do
+    it "treats cause: beside a message just as Fiber#raise does" do
       cause = KeyError.new("the cause")
       direct = in_thread do
         fiber = Fiber.new { raised { Fiber.yield } }
@@ -98,7 +98,7 @@ RSpec.describe "UringIO::Selector#raise" do
       end
     end
 
-    it "returns what the caller is transferred" do
+    it "returns the value that somebody transfers to the caller" do
       selecting do |selector, _|
         target = started { loop { raised { selector.transfer } } }
         caller = started { selector.raise(target.fiber, IndexError, "sent") }
@@ -107,7 +107,7 @@ RSpec.describe "UringIO::Selector#raise" do
       end
     end
 
-    it "lets an exception that the fiber does not rescue out at the loop fiber" do
+    it "lets an exception that the fiber does not rescue reach the loop fiber" do
       selecting do |selector, _|
         target = parked(selector)
         caller = Fiber.new { selector.raise(target, IndexError, "sent") }
@@ -119,7 +119,7 @@ RSpec.describe "UringIO::Selector#raise" do
       end
     end
 
-    it "raises in the caller what Fiber#raise refuses, and leaves no entry for it" do
+    it "raises Fiber#raise's own errors in the caller, and leaves no entry for the caller" do
       selecting do |selector, _|
         dead = Fiber.new { nil }
         dead.transfer
@@ -135,14 +135,14 @@ RSpec.describe "UringIO::Selector#raise" do
       end
     end
 
-    it "raises in the caller itself when that is the fiber" do
+    it "raises in the caller when the caller is the target" do
       selecting do |selector, _|
         caller = started { selector.raise(Fiber.current, IndexError, "sent") }
         expect(caller.error).to be_a(IndexError).and have_attributes(message: "sent")
       end
     end
 
-    it "takes a fiber out of every kind of wait, which does not come back to it" do
+    it "ends every kind of wait of a fiber, and that wait does not wake the fiber later" do
       selecting do |selector, _|
         reader, writer = pipe
         waits = { transfer: -> { selector.transfer }, yield: -> { selector.yield },

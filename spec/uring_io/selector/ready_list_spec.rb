@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe "UringIO::Selector, its ready list" do
-  # An object that schedulers push besides fibers.
+  # An object, other than a fiber, that schedulers push.
   def entry(alive: true, &block)
     Class.new do
       attr_reader :asked
@@ -16,7 +16,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
 
   each_selector do
     describe "#transfer" do
-      it "goes to the loop fiber, and returns what the fiber's next transfer brings" do
+      it "goes to the loop fiber, and returns the value of the next transfer to the fiber" do
         selecting do |selector, _|
           seen = []
           fiber = parked(selector, seen)
@@ -43,7 +43,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
     end
 
     describe "#push" do
-      it "has a fiber run in the next select, which brings it nothing" do
+      it "makes a fiber run in the next select, which passes it no value" do
         selecting do |selector, _|
           seen = []
           fiber = parked(selector, seen)
@@ -65,7 +65,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "may be called by a fiber that goes on afterwards" do
+      it "lets the calling fiber go on afterwards" do
         selecting do |selector, _|
           order = []
           fiber = parked(selector, order)
@@ -90,7 +90,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "skips fibers that are dead when their turn comes, whenever they died" do
+      it "skips fibers that are dead when their turn comes" do
         selecting do |selector, _|
           order = []
           dead = Fiber.new { nil }
@@ -110,7 +110,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
     end
 
     describe "entries that are no fibers" do
-      it "are asked whether they are alive when their turn comes, and transferred to without arguments" do
+      it "get a call of alive? when their turn comes, and then a transfer without arguments" do
         selecting do |selector, _|
           given = []
           item = entry { |*arguments| given << arguments }
@@ -203,7 +203,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "makes the caller ready, behind those that were ready before" do
+      it "makes the caller ready, behind the entries that were ready before" do
         selecting do |selector, _|
           order = []
           selector.push(Fiber.new { order << :ready_before })
@@ -220,7 +220,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "returns nil to a caller that select runs, and what it is given to one that is transferred to" do
+      it "returns nil to a caller that select runs, and otherwise the value of the transfer to it" do
         selecting do |selector, _|
           others = Array.new(2) { parked(selector) }
           caller = started { others.map { |other| selector.resume(other) } }
@@ -230,7 +230,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "serves the loop fiber as a caller" do
+      it "accepts the loop fiber as a caller" do
         selecting do |selector, _|
           order = []
           selector.resume(Fiber.new do
@@ -248,7 +248,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "comes back from a fiber that is dead already" do
+      it "returns from a fiber that is already dead" do
         selecting do |selector, _|
           dead = Fiber.new { nil }
           dead.transfer
@@ -259,7 +259,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "raises what transferring to the fiber raises" do
+      it "raises the error of a failed transfer to the fiber" do
         selecting do |selector, _|
           foreign = nil
           Thread.new { foreign = Fiber.new { nil } }.join
@@ -278,7 +278,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
     end
 
     describe "#yield" do
-      it "goes to the loop fiber, and on in the next select" do
+      it "goes to the loop fiber, and goes on in the next select" do
         selecting do |selector, _|
           order = []
           started do
@@ -293,7 +293,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "returns nil from select, and what a transfer brings otherwise" do
+      it "returns nil when select runs the fiber, and otherwise the value of the transfer to it" do
         selecting do |selector, _|
           task = started { Array.new(2) { selector.yield } }
           selector.select(0)
@@ -311,7 +311,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
       { "#yield" => ->(selector, _) { selector.yield },
         "#resume" => ->(selector, other) { selector.resume(other) },
         "#raise" => ->(selector, other) { selector.raise(other, IndexError, "woken") } }.each do |method, leave|
-        it "of #{method} is gone when control came back by another way" do
+        it "of #{method} is gone when the caller got control by another transfer" do
           selecting do |selector, _|
             later = []
             other = started { loop { raised { selector.transfer } } }.fiber
@@ -325,7 +325,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
           end
         end
 
-        it "of #{method} is gone when control came back by an exception" do
+        it "of #{method} is gone when the caller got control by an exception" do
           selecting do |selector, _|
             later = []
             other = started { loop { raised { selector.transfer } } }.fiber
@@ -340,7 +340,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "is gone at once, not when its turn comes", io_event: { Select: "empties the entry, and keeps it" } do
+      it "is gone at once, before its turn comes", io_event: { Select: "empties the entry, and keeps it" } do
         selecting do |selector, _|
           selector.yield
           expect(selector).not_to be_ready
@@ -353,7 +353,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "is one of several of the same fiber: only that of the call that ended goes" do
+      it "is one of several of the same fiber: only the entry of the ended call goes" do
         selecting do |selector, _|
           seen = []
           fiber = nil
@@ -373,7 +373,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
     end
 
     describe "one select" do
-      it "runs the entries in the order in which they came" do
+      it "runs the entries in the order in which they were pushed" do
         selecting do |selector, _|
           order = []
           10.times { |index| selector.push(Fiber.new { order << index }) }
@@ -382,7 +382,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "runs those that were there when it began; what they push waits for the next" do
+      it "runs the entries that were there when it began, and leaves new ones to the next select" do
         selecting do |selector, _|
           order = []
           late = entry { order << :late }
@@ -402,7 +402,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "runs a fiber that yields again and again once" do
+      it "runs a fiber that yields again and again only once" do
         selecting do |selector, _|
           rounds = 0
           started { loop { (rounds += 1) && selector.yield } }
@@ -410,7 +410,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "runs a fiber that pushes itself again and again once" do
+      it "runs an entry that pushes itself again and again only once" do
         selecting do |selector, _|
           rounds = 0
           again = entry { (rounds += 1) && selector.push(again) }
@@ -419,7 +419,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "leaves what fibers push that it woke for their IO to the next" do
+      it "leaves entries that woken fibers push to the next select" do
         selecting do |selector, _|
           reader, writer = pipe
           order = []
@@ -439,7 +439,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "raises what an entry raises, and the others run in the next" do
+      it "raises an exception of an entry, and the next select runs the other entries" do
         selecting do |selector, _|
           order = []
           selector.push(Fiber.new { order << :before })
@@ -458,7 +458,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "may be left by throw, and the others run in the next" do
+      it "may end by throw, and the next select runs the other entries" do
         selecting do |selector, _|
           order = []
           selector.push(entry { throw :out, :thrown })
@@ -469,7 +469,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
         end
       end
 
-      it "raises FiberError for a fiber of another thread, and the others run in the next" do
+      it "raises FiberError for a fiber of another thread, and the next select runs the other entries" do
         selecting do |selector, _|
           order = []
           foreign = nil
@@ -494,7 +494,7 @@ RSpec.describe "UringIO::Selector, its ready list" do
     end
 
     describe "#ready?" do
-      it "is true while something is in the list, and false while the last of it runs" do
+      it "is true while the list has entries, and false while the last one runs" do
         selecting do |selector, _|
           states = [selector.ready?]
           selector.push(Fiber.new { states << selector.ready? })

@@ -3,7 +3,7 @@
 RSpec.describe "UringIO::Selector#select" do
   each_selector do
     describe "its duration" do
-      it "of 0 lets it look at what there is, without waiting" do
+      it "of 0 makes it check for events without waiting" do
         selecting do |selector, _|
           [0, 0.0, -0.0, Rational(0)].each do |duration|
             expect(selector.select(duration)).to eq(0)
@@ -12,7 +12,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "is the time that it waits at least, as a Float or Rational" do
+      it "is the shortest time that it waits without events, as a Float or Rational" do
         selecting do |selector, _|
           [0.01, Rational(1, 100)].each do |duration|
             start = monotonic
@@ -22,7 +22,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "is not rounded down to nothing below a millisecond" do
+      it "is not rounded down to 0 below a millisecond" do
         selecting do |selector, _|
           [0.0002, 0.0009, Rational(3, 10_000)].each do |duration|
             expect(selector.select(duration)).to eq(0)
@@ -31,13 +31,13 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "may be shorter than any clock tells" do
+      it "may be shorter than any clock can measure" do
         selecting do |selector, _|
           [1e-9, 1e-12, Float::MIN, Rational(1, 10**15)].each { |duration| expect(selector.select(duration)).to eq(0) }
         end
       end
 
-      it "bounds the wait from above only: an event ends it" do
+      it "is only an upper bound: an event ends the wait" do
         [nil, 60, 60.5, Rational(121, 2), 10**10].each do |duration|
           selecting do |selector, loop_fiber|
             expect(loop_fiber).to be(Fiber.current)
@@ -52,7 +52,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "that makes no sense is refused, and the selector goes on" do
+      it "is refused when it is invalid, and the selector goes on" do
         selecting do |selector, _|
           wrong = [-1, -0.001, Rational(-1, 3), -Float::INFINITY, Float::NAN, "1", :second, Object.new]
           wrong.each do |duration|
@@ -82,7 +82,7 @@ RSpec.describe "UringIO::Selector#select" do
       end
     end
 
-    it "gets to the IO while entries are always ready" do
+    it "serves IO even while entries are always ready" do
       selecting do |selector, _|
         reader, writer = pipe
         started { loop { selector.yield } }
@@ -95,7 +95,7 @@ RSpec.describe "UringIO::Selector#select" do
     end
 
     describe "its result" do
-      it "is 0 when the time passed, and when only ready entries ran" do
+      it "is 0 when the time has passed, and when only ready entries ran" do
         selecting do |selector, _|
           reader, = pipe
           waiter = started { wait_for(selector, reader, IO::READABLE) }
@@ -106,7 +106,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "is 1 for one readable socket, also without waiting" do
+      it "is 1 for one readable socket, even without waiting" do
         selecting do |selector, _|
           socket, peer = unix_pair
           peer.write("x")
@@ -130,7 +130,7 @@ RSpec.describe "UringIO::Selector#select" do
     end
 
     describe "when it waits" do
-      it "does not when a ready entry ran" do
+      it "does not wait after a ready entry ran" do
         selecting do |selector, _|
           selector.push(parked(selector))
           expect(selector.select(nil)).to eq(0)
@@ -138,7 +138,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "does not when the entry that ran has pushed another" do
+      it "does not wait after an entry ran that has pushed another" do
         selecting do |selector, _|
           order = []
           fiber = parked(selector, order)
@@ -148,7 +148,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "looks at what the kernel has also when a ready entry ran" do
+      it "checks the kernel even after a ready entry ran" do
         selecting do |selector, _|
           reader, writer = pipe
           order = []
@@ -161,7 +161,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "waits for IO that a fiber began to wait for in the turn before" do
+      it "waits for IO that a fiber has waited for since the turn before" do
         selecting do |selector, _|
           first, second = Array.new(2) { pipe }
           results = []
@@ -184,7 +184,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "is short of nothing: ten thousand turns without waiting leave time as it is" do
+      it "does not wait during ten thousand turns with ready entries" do
         selecting do |selector, _|
           fiber = parked(selector)
           10_000.times do
@@ -197,7 +197,7 @@ RSpec.describe "UringIO::Selector#select" do
     end
 
     describe "#idle_duration" do
-      it "is the time that the last select has waited" do
+      it "is the time that the last select waited" do
         selecting do |selector, _|
           start = monotonic
           selector.select(0.01)
@@ -219,7 +219,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "is 0 already for the entries that select runs",
+      it "is already 0 for the entries that select runs",
          io_event: { Select: "resets it after them" } do
         selecting do |selector, _|
           seen = []
@@ -230,7 +230,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "counts a wait without limit, too", io_event: { Select: "measures limited waits only" } do
+      it "includes a wait without limit", io_event: { Select: "measures limited waits only" } do
         selecting do |selector, _|
           reader, writer = pipe
           waiter = started { wait_for(selector, reader, IO::READABLE) }
@@ -245,7 +245,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "does not contain the time that fibers run" do
+      it "excludes the time that fibers run" do
         selecting do |selector, _|
           reader, writer = pipe
           seen = nil
@@ -263,8 +263,8 @@ RSpec.describe "UringIO::Selector#select" do
       end
     end
 
-    describe "an exception of a fiber that it woke for its IO" do
-      it "comes out of it, and the other fibers are served by the next" do
+    describe "an exception of a fiber that select woke for its IO" do
+      it "leaves select, and the next select serves the other fibers" do
         selecting do |selector, _|
           pairs = Array.new(4) { pipe }
           served = []
@@ -291,7 +291,7 @@ RSpec.describe "UringIO::Selector#select" do
         end
       end
 
-      it "leaves those that wait for the same IO to the next", io_event_hangs: { Select: "forgets them" } do
+      it "leaves others that wait for the same IO to the next select", io_event_hangs: { Select: "forgets them" } do
         selecting do |selector, _|
           reader, writer = pipe
           ended = []

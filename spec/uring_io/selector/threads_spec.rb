@@ -2,7 +2,7 @@
 
 RSpec.describe "UringIO::Selector, several of them" do
   each_selector do
-    # Lets the block run in a fiber of a new selector, in a thread of its own, to its end.
+    # Runs the block to its end, in a fiber of a new selector in a thread of its own.
     def in_selecting_thread
       in_background do
         selector = new_selector
@@ -61,7 +61,7 @@ RSpec.describe "UringIO::Selector, several of them" do
         expect(seen).to be_empty
       end
 
-      it "may be asked from other threads whether they are ready or closed" do
+      it "tell other threads whether they are ready or closed" do
         selecting do |selector, _|
           asked = -> { Thread.new { [selector.ready?, selector.closed?] }.value }
           expect(asked.call).to eq([false, false])
@@ -114,7 +114,7 @@ RSpec.describe "UringIO::Selector, several of them" do
         end
       end
 
-      it "go on when one of them is closed" do
+      it "go on when the program closes one of them" do
         selecting do |first, loop_fiber|
           second = new_selector(loop_fiber)
           reader, writer = pipe
@@ -130,7 +130,7 @@ RSpec.describe "UringIO::Selector, several of them" do
         end
       end
 
-      it "may loop on fibers of their own" do
+      it "may each have a loop fiber of its own" do
         in_thread do
           outer = new_selector
           reader, writer = pipe
@@ -162,7 +162,7 @@ RSpec.describe "UringIO::Selector, several of them" do
   end
 
   each_own_selector do
-    it "refuse calls of other threads, except push, wakeup and questions" do
+    it "refuse calls of other threads, except push, wakeup, ready? and closed?" do
       selecting do |selector, _|
         reader, = pipe
         fiber = parked(selector)
@@ -190,7 +190,7 @@ RSpec.describe "UringIO::Selector, several of them" do
       end
     end
 
-    it "let fibers wait for themselves only" do
+    it "let a fiber wait only for itself" do
       selecting do |selector, _|
         reader, = pipe
         other = parked(selector)

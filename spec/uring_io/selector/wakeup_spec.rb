@@ -2,7 +2,7 @@
 
 RSpec.describe "UringIO::Selector#wakeup" do
   each_selector do
-    it "is false when no select waits, also in the fibers that select runs" do
+    it "returns false when no select waits, and in the fibers that select runs" do
       selecting do |selector, _|
         answers = [selector.wakeup]
         reader, writer = pipe
@@ -19,7 +19,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "is not remembered: the next select waits in full" do
+    it "has no later effect: the next select waits in full" do
       selecting do |selector, _|
         selector.wakeup
         expect(selector.select(0.01)).to eq(0)
@@ -30,7 +30,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "ends the wait of another thread, and is true then" do
+    it "ends the wait of another thread, and then returns true" do
       selecting do |selector, _|
         [nil, 60, 60.5].each do |duration|
           answers = []
@@ -41,7 +41,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "leaves the fibers that wait alone" do
+    it "leaves waiting fibers alone" do
       selecting do |selector, _|
         reader, writer = pipe
         waiter = started { wait_for(selector, reader, IO::READABLE) }
@@ -53,7 +53,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "has the fibers run that were pushed before it, by another thread" do
+    it "makes select run the fibers that another thread has pushed before" do
       selecting do |selector, _|
         seen = []
         fiber = parked(selector, seen)
@@ -67,7 +67,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "is needed for that: push alone does not end the wait" do
+    it "is needed after a push of another thread: push alone does not end the wait" do
       selecting do |selector, _|
         seen = []
         fiber = parked(selector, seen)
@@ -84,7 +84,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "loses none of thousands of fibers that another thread pushes whenever it can" do
+    it "loses none of thousands of fibers that another thread pushes at any time" do
       selecting do |selector, _|
         rounds = Thread::Queue.new
         turns = 0
@@ -109,7 +109,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "may come from many threads at once" do
+    it "works from many threads at once" do
       selecting do |selector, _|
         ran = 0
         item = Class.new do
@@ -131,7 +131,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "ends one wait, however often it was called meanwhile",
+    it "ends one wait, however often a thread called it meanwhile",
        io_event: { Select: "ends as many as there were calls" } do
       selecting do |selector, _|
         answers = []
@@ -143,7 +143,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "takes no lock that a thread which was killed could keep",
+    it "takes no lock that a killed thread could keep",
        io_event_hangs: { Select: "ends as many waits as there were calls" } do
       selecting do |selector, _|
         3.times do
@@ -162,7 +162,7 @@ RSpec.describe "UringIO::Selector#wakeup" do
       end
     end
 
-    it "may be called, as may push, where exceptions wait masked" do
+    it "works, as push does, in a thread with masked exceptions" do
       selecting do |selector, _|
         seen = []
         fiber = parked(selector, seen)
