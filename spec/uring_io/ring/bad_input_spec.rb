@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
-    # Each of these raises, and the ring goes on.
+    # Expects each call to raise, and the ring to work afterwards.
     def expect_refused(ring, cases)
       cases.each do |expected, calls|
         calls.each do |call|
@@ -14,7 +14,7 @@ RSpec.describe UringIO::Ring do
       expect(ring.nop).to be_nil
     end
 
-    it "refuses what makes no sense" do
+    it "refuses invalid arguments" do
       path = file_with("x")
       closed = File.open(path).tap(&:close)
       everywhere do |ring|
@@ -60,7 +60,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "refuses paths and names with a null byte, everywhere" do
+    it "refuses paths and names with a null byte, in every method" do
       path = "a\0b"
       everywhere do |ring|
         expect_refused(
@@ -75,7 +75,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "says of descriptors that are not open that they are not" do
+    it "raises Errno::EBADF for descriptors that are not open" do
       everywhere do |ring|
         [9999, -1].each do |descriptor|
           [-> { ring.read(descriptor, 1) }, -> { ring.write(descriptor, "x") }, -> { ring.fsync(descriptor) },
@@ -92,7 +92,7 @@ RSpec.describe UringIO::Ring do
     end
 
     { ftruncate: [1], listen: [], setsockopt: [:IP, :TTL, 1] }.each do |name, arguments|
-      it "says so of those that #{name} gets", needs: name do
+      it "raises Errno::EBADF for such descriptors in #{name}", needs: name do
         everywhere do |ring|
           [9999, -1].each do |descriptor|
             expect(raised { ring.public_send(name, descriptor, *arguments) }).to be_a(Errno::EBADF)
@@ -101,7 +101,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "lets objects say what they are, and raises what they raise" do
+    it "converts arguments with to_io, to_path and to_str, and raises what these raise" do
       everywhere do |ring|
         file = closing(File.open(file_with("x")))
         like_io = Object.new.tap { |object| object.define_singleton_method(:to_io) { file } }
@@ -116,7 +116,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "writes what a string was when the call was made" do
+    it "writes the string as it was at the time of the call" do
       scheduled do
         with_ring do |ring|
           receiver, sender = unix_pair
@@ -132,7 +132,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "holds on to an IO that nobody else has" do
+    it "keeps an IO alive that only a call in flight uses" do
       scheduled do
         with_ring do |ring|
           sender = nil
@@ -149,7 +149,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "wants options that make sense" do
+    it "refuses invalid options" do
       [{ entries: 0 }, { entries: -1 }, { entries: 1 << 40 }, { backend: :nothing }, { nonsense: 1 }].each do |options|
         error = raised { described_class.new(backend:, **options).close }
         expect(error).to be_a(ArgumentError).or(be_a(RangeError)), options.inspect + error.inspect
@@ -161,7 +161,7 @@ RSpec.describe UringIO::Ring do
       ring.close
     end
 
-    it "is of no use before it is initialized, or copied" do
+    it "raises before it is initialized, and for a copy" do
       bare = described_class.allocate
       [-> { bare.nop }, -> { bare.stats }, -> { bare.backend }, -> { bare.receive },
        -> { bare.batch(&:nop) }, -> { bare.chain(&:nop) }, -> { bare.register(IO::Buffer.new(16)) }].each do |call|

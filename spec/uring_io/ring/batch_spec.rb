@@ -18,7 +18,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "returns what the methods return" do
+      it "returns the same results as the methods of the ring" do
         everywhere do |ring|
           file = closing(File.open(file_with("0123456789")))
           receiver, sender = unix_pair
@@ -61,7 +61,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "has a timeout for each call, also when the ring has fewer entries" do
+      it "obeys the timeout of each call, even when the ring has fewer entries" do
         path = file_with("12345")
         everywhere(entries: 4) do |ring|
           pairs = Array.new(20) { unix_pair }
@@ -81,7 +81,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "has calls that are not to be had here as exceptions, and makes the others" do
+      it "returns exceptions for unsupported calls, and makes the other calls" do
         path = file_with("12345")
         buffer = IO::Buffer.new(8)
         futexes = backend == :io_uring && !KernelNeeds.missing(:futex_wait)
@@ -96,7 +96,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "makes nothing when its block raises, and lets go of what the calls hold" do
+      it "makes no call when its block raises, and unlocks their buffers" do
         everywhere do |ring|
           path = free_path
           buffer = IO::Buffer.new(4)
@@ -115,7 +115,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "lets go of what the calls hold when its block is broken out of" do
+      it "unlocks the buffers of its calls when its block breaks" do
         everywhere do |ring|
           buffer = IO::Buffer.new(4)
           left = ring.batch do |calls|
@@ -126,7 +126,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "ends its calls when it is ended, and closes what they opened" do
+      it "ends its calls when it is interrupted, and closes the descriptors that they opened" do
         path = file_with("x")
         receiver, sender = unix_pair
         everywhere do |ring|
@@ -149,7 +149,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "leaves other fibers' calls alone" do
+      it "leaves calls of other fibers alone" do
         scheduled do
           with_ring do |ring|
             receiver, sender = unix_pair
@@ -163,7 +163,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "can be made in many fibers at once" do
+      it "works in many fibers at once" do
         paths = Array.new(10) { |size| file_with("x" * size) }
         scheduled do
           with_ring do |ring|
@@ -175,7 +175,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "makes its calls once only" do
+      it "makes its calls only once" do
         with_ring do |ring|
           kept = nil
           ring.batch { |calls| kept = calls.tap(&:nop) }
@@ -187,7 +187,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#batch!", needs: :mkdirat do
-      it "returns the results, or raises the first exception once all are over" do
+      it "returns the results, or raises the first exception after all calls have ended" do
         everywhere do |ring|
           path = free_path
           expect(ring.batch!(&:nop)).to eq([nil])
@@ -205,14 +205,14 @@ RSpec.describe UringIO::Ring do
   end
 
   each_backend(only: [:io_uring]) do
-    it "submits a batch, and waits for it, in one system call" do
+    it "submits a batch and waits for it in one system call" do
       ring = described_class.new(backend:)
       before = ring.stats
       ring.batch { |calls| 100.times { calls.nop } }
       after = ring.stats
       ring.close
       expect(after.enters - before.enters).to eq(1)
-      # The ring has one entry of its own, by which it can be woken.
+      # The ring has one entry of its own, by which others can wake it.
       expect(after.submissions - before.submissions).to be_between(100, 101)
     end
 
@@ -222,7 +222,8 @@ RSpec.describe UringIO::Ring do
         ring.batch { |calls| 100.times { calls.read(file, 4, offset: 0) } }
         before = ring.stats.system_calls
         10.times { |round| ring.batch! { |calls| 100.times { |at| calls.read(file, 4, offset: round + at) } } }
-        # A slow machine takes longer for a batch than a call waits for the whole of it, and makes another one.
+        # On a slow machine a batch may take longer than one system call waits for all of it. Then the ring makes
+        # another one.
         expect(ring.stats.system_calls - before).to Watchdog::SLOWNESS > 1 ? be_between(10, 1000) : eq(10)
       end
     end

@@ -3,7 +3,7 @@
 RSpec.describe UringIO::Ring do
   each_backend do |backend|
     describe "#chain" do
-      # How a chain ended, by its steps' outcomes: the classes of exceptions.
+      # The outcomes of a failed chain's steps. For an exception, its class.
       def outcomes(error)
         error.outcomes.map { |outcome| outcome.is_a?(Exception) ? outcome.class : outcome }
       end
@@ -38,7 +38,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "accepts, and answers on what it has accepted", needs: :direct_descriptors do
+      it "accepts, and answers on the accepted socket", needs: :direct_descriptors do
         everywhere do |ring|
           server = tcp_server
           client = closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
@@ -54,7 +54,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "gives a descriptor of its own to the process when asked to", needs: :install do
+      it "installs a direct descriptor in the process on demand", needs: :install do
         everywhere do |ring|
           path = file_with("content")
           before = descriptors
@@ -69,7 +69,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "splices from what it has opened, and on", needs: :direct_descriptors do
+      it "splices from and to files that it has opened", needs: :direct_descriptors do
         everywhere do |ring|
           path = file_with("0123456789")
           target = free_path
@@ -85,7 +85,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "copies from one file of its own to another, and makes that last", needs: :direct_descriptors do
+      it "copies between two files that it has opened, and syncs the copy", needs: :direct_descriptors do
         everywhere do |ring|
           path = file_with("content")
           target = free_path
@@ -103,7 +103,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "uses every kind of step with memory and with paths", needs: %i[mkdirat ftruncate] do
+      it "uses every kind of step that takes memory or a path", needs: %i[mkdirat ftruncate] do
         everywhere do |ring|
           file = closing(File.open(file_with("0123456789"), "r+"))
           buffer = IO::Buffer.new(4)
@@ -128,7 +128,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuses to set or ask attributes of what it has opened: the kernel takes no such descriptor" do
+      it "refuses attributes of a file that it has opened: the kernel takes no direct descriptor there" do
         everywhere do |ring|
           path = file_with("x")
           error = raised { ring.chain { |steps| steps.setxattr(steps.open(path), "user.one", "x") } }
@@ -165,12 +165,12 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "breaks at whatever step fails, also where the kernel itself would go on", needs: :mkdirat do
+      it "breaks at any failed step, even where the kernel itself would go on", needs: :mkdirat do
         everywhere do |ring|
           missing = free_path
           reader, writer = pipe
           made = free_path
-          # No page begins there, wherever the buffer is.
+          # No page begins at this address, wherever the buffer is.
           odd = Hash.ruby2_keywords_hash({ at: 1 })
           steps_that_fail = {
             rename: [missing, "#{missing}-2"], link: [missing, "#{missing}-2"], symlink: ["x", "/"], mkdir: ["/"],
@@ -202,7 +202,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "breaks at the first step already", needs: :direct_descriptors do
+      it "breaks at the very first step", needs: :direct_descriptors do
         everywhere do |ring|
           before = descriptors
           error = raised do
@@ -218,7 +218,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "breaks at a step that transfers less than it should, and tells how much that was",
+      it "breaks at a step that transfers less than it should, and reports how much that was",
          needs: :direct_descriptors do
         everywhere do |ring|
           path = file_with("short")
@@ -251,7 +251,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "goes on after a failure with hardlink, and raises when all is done", needs: :mkdirat do
+      it "goes on after a failure with hardlink, and raises when all steps have ended", needs: :mkdirat do
         everywhere do |ring|
           made = free_path
           error = raised do
@@ -266,7 +266,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "closes what a step has opened when a later one fails, also with hardlink", needs: :direct_descriptors do
+      it "closes a step's file when a later step fails, also with hardlink", needs: :direct_descriptors do
         everywhere do |ring|
           path = file_with("x")
           before = descriptors
@@ -283,7 +283,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "goes on after a step that was refused and rescued", needs: :direct_descriptors do
+      it "goes on when the block rescues the error of an invalid step", needs: :direct_descriptors do
         everywhere do |ring|
           path = file_with("")
           results = ring.chain do |steps|
@@ -304,7 +304,7 @@ RSpec.describe UringIO::Ring do
           buffer = IO::Buffer.new(4)
           before = descriptors
           made = free_path
-          # Until the machine is fast enough to open something in that time.
+          # Tries longer timeouts until the machine is fast enough to open something in that time.
           error = (1..).lazy.filter_map do |tries|
             error = raised do
               ring.chain(timeout: 0.01 * tries) do |steps|
@@ -323,7 +323,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "ends when an exception is raised into it, whichever way it comes", hurried: true, needs: :install do
+      it "ends when somebody interrupts it, in any way", hurried: true, needs: :install do
         everywhere do |ring|
           receiver, sender = unix_pair
           path = file_with("x")
@@ -348,7 +348,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "leaves the process's own descriptors alone when it is ended", needs: :direct_descriptors do
+      it "leaves the process's own descriptors alone when it is interrupted", needs: :direct_descriptors do
         receiver, = unix_pair
         everywhere do |ring|
           # A step's descriptor does not belong to the process, whatever its number.
@@ -365,7 +365,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "differs from the process's descriptors when a cancel names one of these",
+      it "does not confuse its descriptors with those of the process when a cancel names one of these",
          needs: :direct_descriptors do
         scheduled do
           with_ring do |ring|
@@ -375,7 +375,7 @@ RSpec.describe UringIO::Ring do
               error = raised { ring.chain { |steps| steps.recv(steps.accept(server), 1) } }
             end
             closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
-            # The first of the chain's own descriptors has the number 0 on io_uring.
+            # On io_uring, the first of the chain's own descriptors has the number 0.
             expect(10.times.sum { ring.nop || ring.cancel(0) }).to eq(0)
             waiting.kill
             eventually { !waiting.alive? }
@@ -384,7 +384,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "closes what was given to the process when it is ended after that", needs: :install do
+      it "closes an installed descriptor when it is interrupted afterwards", needs: :install do
         receiver, = unix_pair
         everywhere do |ring|
           before = descriptors
@@ -401,7 +401,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "leaks no descriptors, and none of the ring's own, by chains that break", needs: :direct_descriptors do
+      it "leaks neither the process's nor direct descriptors when chains break", needs: :direct_descriptors do
         path = file_with("x")
         everywhere do |ring|
           before = descriptors
@@ -420,7 +420,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "leaks no descriptors by chains that are ended, or leave theirs open", needs: :direct_descriptors do
+      it "leaks no descriptors when chains are interrupted or leave files open", needs: :direct_descriptors do
         path = file_with("x")
         receiver, = unix_pair
         everywhere do |ring|
@@ -433,7 +433,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "does nothing at all when there are more steps than the ring has entries" do
+      it "makes no call when there are more steps than the ring has entries" do
         path = free_path
         before = descriptors
         with_ring(entries: 4) do |ring|
@@ -454,11 +454,11 @@ RSpec.describe UringIO::Ring do
         expect(descriptors).to be >= before
       end
 
-      it "comes to nothing without steps" do
+      it "returns an empty Array without steps" do
         everywhere { |ring| expect([ring.chain { nil }, ring.chain(timeout: 1) { |steps| steps }]).to eq([[], []]) }
       end
 
-      it "refuses steps of other chains, steps that open nothing, and what is none", needs: :direct_descriptors do
+      it "refuses steps of other chains, steps that open nothing, and other objects", needs: :direct_descriptors do
         everywhere do |ring|
           path = file_with("x")
           other = nil
@@ -480,7 +480,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuses to close or install what another chain has opened", needs: :direct_descriptors do
+      it "refuses to close or install the file of another chain", needs: :direct_descriptors do
         everywhere do |ring|
           other = nil
           ring.chain { |steps| other = steps.open("/") }
@@ -492,7 +492,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "fails at a step on what was closed before", needs: :direct_descriptors do
+      it "fails at a step on a file that an earlier step has closed", needs: :direct_descriptors do
         everywhere do |ring|
           path = file_with("x")
           error = raised do
@@ -506,7 +506,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "makes nothing when its block raises, and lets go of what the steps hold" do
+      it "makes no call when its block raises, and unlocks the buffers of its steps" do
         everywhere do |ring|
           path = free_path
           buffer = IO::Buffer.new(4)
@@ -517,7 +517,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "can be made by many fibers at once, each with descriptors of its own", needs: :direct_descriptors do
+      it "works in many fibers at once, each with its own descriptors", needs: :direct_descriptors do
         paths = Array.new(50) { |number| file_with(format("%02d", number)) }
         scheduled do
           with_ring do |ring|
@@ -541,7 +541,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "can be made in a chain that waits for another" do
+      it "works while another chain waits for it" do
         scheduled do
           with_ring do |ring|
             receiver, sender = unix_pair
@@ -556,7 +556,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "raises an error that names the step in its message and when it is inspected" do
+      it "raises an error that names the step in its message and in its inspect" do
         with_ring do |ring|
           error = raised { ring.chain { |steps| steps.unlink("/missing") } }
           expect(error.step.inspect).to match(/0: unlink/)
@@ -614,7 +614,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "fails when all of the ring's own descriptors are in use, and goes on afterwards", needs: :direct_descriptors do
+    it "fails when all direct descriptors of the ring are in use, and works afterwards", needs: :direct_descriptors do
       with_ring(entries: 4096) do |ring|
         error = raised { ring.chain { |steps| 4097.times { steps.open("/") } } }
         expect(error).to be_a(ArgumentError).or be_a(Errno::ENFILE)

@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
-# A timeout is over when its time has passed. Linux before 5.16 takes that for a failure, which breaks a chain.
+# A timeout step succeeds when its time has passed. Linux before 5.16 reports that as a failure, which breaks a chain.
 RSpec.describe UringIO::Ring, "#chain with timeouts" do
   each_backend do
-    it "goes on after each of them, wherever they are" do
+    it "goes on after each timeout, wherever it is" do
       [false, true].each do |hardlink|
         everywhere do |ring|
           input, output = pipe
@@ -30,7 +30,7 @@ RSpec.describe UringIO::Ring, "#chain with timeouts" do
       end
     end
 
-    it "ends with them, and makes nothing of what follows" do
+    it "may end during a timeout, and makes none of the later steps" do
       everywhere do |ring|
         input, output = pipe
         step = ->(steps) { steps.timeout(60).then { steps.write(output, "x") } }
@@ -41,7 +41,7 @@ RSpec.describe UringIO::Ring, "#chain with timeouts" do
       end
     end
 
-    it "breaks before them and after them as without" do
+    it "breaks at a failed step between timeouts as it does without them" do
       everywhere do |ring|
         input, output = pipe
         output.write("x")

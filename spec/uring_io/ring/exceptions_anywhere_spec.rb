@@ -1,19 +1,20 @@
 # frozen_string_literal: true
 
-# An exception from outside, as Timeout raises one, comes where Ruby looks for it: wherever a method or block returns,
-# too. Here one comes at each of these places in turn. It is raised once, so a wait that it is lost in goes on for ever.
-RSpec.describe "UringIO::Ring, raised into between its own lines" do
+# Ruby raises an exception from outside, such as that of Timeout, wherever it checks for interrupts, also when a method
+# or block returns. These examples raise one at each of these places in turn. They raise it once, so if it gets lost in
+# a wait, that wait never ends.
+RSpec.describe "UringIO::Ring, interrupted between its own lines" do
   include Rings
 
   raised_from_outside = Class.new(StandardError)
 
-  # Raises at the return of that number from a method or block of the ring's, or from a method of Ruby's own that a
-  # native one calls: other native methods return without a look for exceptions. Whether it came that far.
+  # Raises at the numbered return from a method or block of the ring, or from a Ruby method that a native method calls:
+  # other native methods return without a check for exceptions. Returns whether the block came that far.
   define_method(:raised_at_return) do |number, &block|
     seen = depth = 0
     where = nil
     trace = TracePoint.new(:return, :b_return, :c_call, :c_return) do |point|
-      # Not of IO#close, which finalizers come to at any time.
+      # Leaves out IO#close, which finalizers may call at any time.
       next unless point.path.include?("/lib/uring_io/ring")
 
       depth += 1 if point.event == :c_call
@@ -88,7 +89,7 @@ RSpec.describe "UringIO::Ring, raised into between its own lines" do
       end
     end
 
-    it "loses no exception while a ring is made, which asks Ruby 3.3 for the Ractor" do
+    it "loses no exception while it makes a ring, which asks Ruby 3.3 for the Ractor" do
       skip "this Ruby is not asked" if RUBY_VERSION >= "3.4"
 
       raising = TracePoint.new(:return, :c_return) do |point|
@@ -98,9 +99,9 @@ RSpec.describe "UringIO::Ring, raised into between its own lines" do
       expect(made).to be_a(raised_from_outside)
     end
 
-    # An exception that waits for a blocking call: of two that come together, the second one, after Ruby has raised the
-    # first.
-    it "raises at once what came before it waits" do
+    # Such an exception is pending and waits for a blocking call. When two come together, the second one is still
+    # pending after Ruby has raised the first.
+    it "raises a pending exception at once instead of waiting" do
       with_ring do |ring|
         reader, = unix_pair
         {

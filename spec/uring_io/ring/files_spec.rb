@@ -19,7 +19,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "say the end of a file by nil, also past it" do
+      it "return nil at the end of a file, and past it" do
         everywhere do |ring|
           file = closing(File.open(file_with("x")))
           expect([ring.read(file, 1, offset: 1), ring.read(file, 1, offset: 1 << 40)]).to eq([nil, nil])
@@ -54,7 +54,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "read from and write to what is no file, as long as that takes" do
+      it "read from and write to pipes and devices, and wait for them" do
         everywhere do |ring|
           reader, writer = pipe
           expect(ring.write(writer, "through")).to eq(7)
@@ -82,7 +82,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#open and #close_descriptor" do
-      it "make a descriptor of the process, and close it" do
+      it "open a descriptor of the process, and close it" do
         everywhere do |ring|
           path = free_path
           descriptor = ring.open(path, "w", 0o600)
@@ -109,7 +109,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "take modes as numbers, and paths that are objects" do
+      it "take modes as numbers, and path objects" do
         everywhere do |ring|
           path = free_path
           file = adopted(ring.open(Pathname(path), File::CREAT | File::EXCL | File::RDWR))
@@ -118,7 +118,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "start relative paths at a directory that is given" do
+      it "resolve relative paths from a given directory" do
         everywhere do |ring|
           path = file_with("inside")
           Dir.open(File.dirname(path)) do |directory|
@@ -141,7 +141,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "keep to what a path is allowed to do" do
+      it "obey the restrictions of resolve:" do
         everywhere do |ring|
           path = file_with("x")
           directory = closing(File.open(File.dirname(path)))
@@ -171,7 +171,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#ftruncate and #fallocate", needs: :ftruncate do
-      it "set the length of files, and make room and holes in them" do
+      it "set the length of files, and allocate space and holes in them" do
         everywhere do |ring|
           file = closing(File.open(file_with("12345"), "r+"))
           expect(ring.ftruncate(file, 2)).to be_nil
@@ -204,7 +204,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#fsync, #fdatasync, #sync_file_range and #fadvise" do
-      it "pass files on to the disk, and tell what becomes of them" do
+      it "return nil on success" do
         everywhere do |ring|
           file = closing(File.open(file_with("12345"), "r+"))
           expect([ring.fsync(file), ring.fdatasync(file), ring.sync_file_range(file)]).to eq([nil, nil, nil])

@@ -1,16 +1,17 @@
 # frozen_string_literal: true
 
-# Datagrams to a UNIX socket whose queue is full. A send of io_uring's that waits there takes the bytes at its first
-# try, and sends an empty message at the second (seen on Linux 6.18). A sender that is not connected is always ready.
+# Sends datagrams to a UNIX socket whose queue is full. When a send of io_uring waits there, it takes the bytes at its
+# first try and sends an empty message at the second (seen on Linux 6.18). An unconnected sender always polls as
+# writable.
 RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
-  # How a message is sent on each kind of socket.
+  # How to send a message on each kind of socket.
   def self.senders
     { "#send" => [true, ->(calls, socket, data, _) { calls.send(socket, data) }],
       "#sendmsg" => [true, ->(calls, socket, data, _) { calls.sendmsg(socket, data) }],
       "#sendmsg to an address" => [false, ->(calls, socket, data, to) { calls.sendmsg(socket, data, 0, to) }] }
   end
 
-  # How several calls are made together: what the first came to.
+  # Ways to make the call together with others. Each returns the result of the call under test.
   def self.ways
     { "alone" => ->(ring, &block) { block.call(ring) },
       "in a batch" => ->(ring, &block) { ring.batch { |calls| block.call(calls).then { calls.nop } }.first },
@@ -22,7 +23,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
       end }
   end
 
-  # A socket, the one that it sends to, which is full, and the address of that.
+  # A socket, the full socket that it sends to, and the address of the latter.
   def ends(connected)
     address = Addrinfo.unix(free_path, :DGRAM)
     theirs = closing(address.bind)
@@ -33,7 +34,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
     [ours, theirs, address]
   end
 
-  # The bytes that the socket gets after the filling.
+  # The messages that the socket got after the filling.
   def received(theirs)
     got = []
     while (message = theirs.recv_nonblock(100, exception: false)) != :wait_readable
@@ -42,17 +43,17 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
     got.drop(@sent)
   end
 
-  # Runs the block in a thread when the caller waits in the kernel.
+  # Runs the block in another thread once the caller waits in the kernel.
   def meanwhile
     waiting = Thread.current
     Thread.new do
       Thread.pass until waiting.status == "sleep"
-      sleep(0.01) # It may not have begun to.
+      sleep(0.01) # The caller may not wait yet.
       yield
     end
   end
 
-  # Takes what is there when the caller waits, and then what comes.
+  # Takes the messages that fill the queue once the caller waits, which makes room.
   def emptied(theirs)
     thread = meanwhile { @sent.times { theirs.recv(100) } }
     yield
@@ -60,7 +61,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
     thread.join
   end
 
-  # Sends in a fiber, alone and in a batch. The block has the ring, the socket, and what the send comes to.
+  # Sends in a fiber, alone and in a batch. Yields the ring, the socket, and an Array that gets the outcome of the send.
   def each_that_waits(connected, send)
     scheduled do
       with_ring do |ring|
@@ -72,7 +73,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
           rescue IOError, SystemCallError => error
             came_to << error
           end
-          sleep(0.01) # The kernel is told of it, and finds no room.
+          sleep(0.01) # The kernel gets the send, and finds no room.
           expect(came_to).to eq([])
           yield ring, ours, came_to
           expect(received(theirs)).to eq([])
@@ -108,7 +109,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
           end
         end
 
-        it "keeps what it sends from the collector while it waits" do
+        it "keeps a waiting message from the garbage collector" do
           everywhere do |ring|
             ours, theirs, address = ends(connected)
             thread = meanwhile do
@@ -126,7 +127,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
           end
         end
 
-        it "waits until its timeout passes or it is ended, and sends nothing then" do
+        it "waits until its timeout passes or it is interrupted, and then sends nothing" do
           everywhere do |ring|
             ours, theirs, address = ends(connected)
             endings.each do |way|
@@ -141,7 +142,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
           end
         end
 
-        it "ends when its socket is closed, alone and in a batch" do
+        it "ends when somebody closes its socket, alone and in a batch" do
           each_that_waits(connected, send) do |_, ours, came_to|
             ours.close
             eventually { came_to.any? }
@@ -149,7 +150,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
           end
         end
 
-        it "is among what is cancelled on its socket, alone and in a batch" do
+        it "ends when somebody cancels the calls on its socket, alone and in a batch" do
           each_that_waits(connected, send) do |ring, ours, came_to|
             expect([came_to, ring.cancel(ours)]).to eq([[], 1])
             eventually { came_to.any? }
@@ -157,7 +158,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
           end
         end
 
-        it "asks the kernel seldom while it waits" do
+        it "makes few system calls while it waits" do
           calls = lambda do |ring, ours, address|
             before = ring.stats.system_calls
             [-> { ring.batch { |batch| send.call(batch, ours, "m", address) } },
@@ -174,7 +175,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
       end
     end
 
-    # In a chain the kernel waits, and there is no number to ask a socket of the chain's own by.
+    # In a chain the kernel waits. A direct descriptor has no number by which the ring could ask about the socket.
     outcome = backend == :io_uring ? "fails" : "waits"
     it "#{outcome} in a chain that opens the sender, and sends no other message", needs: :direct_descriptors do
       with_ring do |ring|
@@ -199,7 +200,7 @@ RSpec.describe UringIO::Ring, "when the queue of a socket is full" do
       end
     end
 
-    it "waits with a stream until there is room, in few system calls" do
+    it "waits on a stream socket until there is room" do
       everywhere do |ring|
         [unix_pair, tcp_pair].each do |theirs, ours|
           room = fill(ours)

@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Ring do
   each_backend do |backend|
-    it "is closed for good" do
+    it "closes for good" do
       with_ring do |ring|
         expect([ring.backend, ring.closed?, ring.nop]).to eq([backend, false, nil])
         2.times { expect(ring.close).to be_nil }
@@ -14,7 +14,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "lets go of the objects of calls that it no longer makes" do
+    it "unlocks the buffers of calls that it can no longer make" do
       ring = described_class.new(backend:).tap(&:close)
       buffer = IO::Buffer.new(8)
       raised { ring.read($stdin, buffer) }
@@ -24,7 +24,7 @@ RSpec.describe UringIO::Ring do
       expect(buffer.locked?).to be(false)
     end
 
-    it "gives its descriptors back, also when it is forgotten" do
+    it "closes its descriptors, also when the garbage collector takes it" do
       before = descriptors
       20.times { described_class.new(backend:).close }
       expect(descriptors).to eq(before)
@@ -60,7 +60,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "can be made anew in a forked child", needs: :direct_descriptors do
+    it "works in a forked child when the child makes a new one", needs: :direct_descriptors do
       with_ring do
         path = file_with("0123456789")
         reader, writer = pipe
@@ -76,7 +76,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "goes on with what is in flight when the process forks" do
+    it "keeps its calls in flight when the process forks" do
       scheduled do
         with_ring do |ring|
           receiver, sender = unix_pair
@@ -95,7 +95,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "ends what other fibers have in flight when it is closed, or leaves it to the scheduler" do
+    it "ends the calls of other fibers when it closes, or leaves them to the scheduler" do
       scheduled do
         receiver, sender = unix_pair
         ring = described_class.new(backend:)
@@ -113,7 +113,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "can be closed in a block of its own" do
+    it "may close inside of a block of its own methods" do
       receiver, sender = unix_pair
       sender.write("x")
       with_ring do |ring|
@@ -142,7 +142,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "is used in a scheduler's fiber and outside, one after the other" do
+    it "works in a scheduler's fiber and outside, one after the other" do
       path = file_with("12345")
       with_ring do |ring|
         sizes = [ring.stat(path).size]
@@ -153,7 +153,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "ends when a signal's handler raises, and goes on with what is left" do
+    it "ends a wait when the handler of a signal raises, and works afterwards" do
       receiver, sender = unix_pair
       with_ring do |ring|
         before = trap(:USR2) { raise IndexError, "from a signal" }
@@ -172,7 +172,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "goes on waiting when a signal's handler only runs" do
+    it "goes on waiting when the handler of a signal does not raise" do
       receiver, sender = unix_pair
       with_ring do |ring|
         before = trap(:USR2) { sender.write("from a signal") }
@@ -188,7 +188,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "counts what it does" do
+    it "counts its submissions, completions and system calls" do
       with_ring do |ring|
         before = ring.stats
         path = file_with("x")

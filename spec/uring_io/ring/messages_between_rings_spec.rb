@@ -3,7 +3,7 @@
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
     describe "#message and #receive" do
-      # A thread with a ring, which the block has, and a queue of what the block returns.
+      # A thread that passes its ring to the block and ends with the block's value, and the ring.
       def on_another_thread
         rings = Thread::Queue.new
         thread = Thread.new do
@@ -15,7 +15,7 @@ RSpec.describe UringIO::Ring do
         [thread, rings.pop]
       end
 
-      it "hand objects over, in order" do
+      it "pass objects in order" do
         everywhere do |ring|
           object = Object.new
           [object, nil, false, :four].each { |sent| expect(ring.message(ring, sent)).to be_nil }
@@ -23,7 +23,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "wake a thread that waits" do
+      it "wake a waiting thread" do
         thread, other = on_another_thread(&:receive)
         with_ring do |ring|
           Thread.pass until thread.stop?
@@ -32,7 +32,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "wake a fiber that waits, of the same scheduler and of another thread's" do
+      it "wake a waiting fiber of the same scheduler, or of another thread's" do
         scheduled do
           with_ring do |ring|
             got = []
@@ -85,7 +85,7 @@ RSpec.describe UringIO::Ring do
         thread.join
       end
 
-      it "lose nothing when a receiver is ended or its time is over" do
+      it "lose nothing when a receiver is interrupted or its timeout passes" do
         everywhere do |ring|
           endings.each do |way|
             expect(ended_by(way) { ring.receive }).to be_a(IndexError).or be_nil
@@ -98,7 +98,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "pass on to the next what a receiver was woken for that is ended at the same time" do
+      it "pass a message to the next receiver when the woken one is killed at the same time" do
         scheduled do
           with_ring do |ring|
             got = []
@@ -112,7 +112,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "keep objects alive that nobody else has" do
+      it "keep objects alive that nothing else references" do
         with_ring do |ring|
           100.times { |number| ring.message(ring, "object #{number}") }
           GC.start
@@ -121,7 +121,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuse what is no ring, or one that is closed" do
+      it "refuse objects that are no ring, and closed rings" do
         everywhere do |ring|
           [nil, "ring", Object.new].each { |other| expect(raised { ring.message(other, 1) }).to be_a(TypeError) }
           closed = described_class.new(backend:).tap(&:close)

@@ -6,7 +6,7 @@ RSpec.describe UringIO::Ring do
       closing(UDPSocket.new).tap { |socket| socket.bind("127.0.0.1", 0) }
     end
 
-    # The parts of a message that must be the same for both ways of recvmsg.
+    # The parts of a message that must be the same from Ruby's recvmsg and from the ring's.
     def described(message)
       data, address, flags, *controls = message
       [data, address.afamily, flags, controls.map { |control| [control.level, control.type, control.data] }]
@@ -36,7 +36,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "tell of what was cut off" do
+      it "report truncated data" do
         everywhere do |ring|
           server, client = Array.new(2) { udp }
           2.times { ring.sendmsg(client, "longer", 0, server.local_address) }
@@ -47,7 +47,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "tell an empty datagram from the end of a stream" do
+      it "distinguish an empty datagram from the end of a stream" do
         everywhere do |ring|
           server, client = Array.new(2) { udp }
           ring.sendmsg(client, "", 0, server.local_address)
@@ -58,7 +58,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "pass descriptors on" do
+      it "pass descriptors to the peer" do
         everywhere do |ring|
           receiver, sender = unix_pair
           files = Array.new(3) { |number| closing(File.open(file_with("number #{number}"))) }
@@ -71,7 +71,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "pass descriptors on to and from Ruby's own methods" do
+      it "pass descriptors to and from Ruby's own methods" do
         everywhere do |ring|
           receiver, sender = unix_pair
           file = closing(File.open(file_with("content")))
@@ -84,7 +84,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "close descriptors that nobody asks for" do
+      it "close received descriptors unless the caller asks for them" do
         everywhere do |ring|
           receiver, sender = unix_pair
           reader, writer = pipe
@@ -112,7 +112,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "send and tell other ancillary data" do
+      it "send and receive other ancillary data" do
         everywhere do |ring|
           server, client = Array.new(2) { udp }
           server.setsockopt(:IP, :PKTINFO, true)
@@ -132,7 +132,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "wait, and lose nothing when they are ended" do
+      it "wait, and lose nothing when they are interrupted" do
         everywhere do |ring|
           receiver, sender = unix_pair
           before = descriptors
@@ -161,7 +161,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuse what is no message" do
+      it "refuse invalid arguments" do
         everywhere do |ring|
           receiver, sender = unix_pair
           expect(raised { ring.sendmsg(sender, :symbol) }).to be_a(TypeError)

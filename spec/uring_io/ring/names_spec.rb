@@ -39,7 +39,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "replace what has the new name, exchange the two, or refuse" do
+      it "replace the file of the new name, exchange the two, or refuse" do
         everywhere do |ring|
           one, two = %w[one two].map { |content| file_with(content) }
           expect(raised { ring.rename(one, two, flags: :noreplace) }).to be_a(Errno::EEXIST)
@@ -85,7 +85,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "name the system call" do
+      it "name the system call in their errors" do
         everywhere do |ring|
           missing = free_path
           {

@@ -4,10 +4,11 @@ require "io/console"
 require "io/nonblock"
 require "pty"
 
-# Ruby's pipes and sockets have O_NONBLOCK. Calls of a ring wait for them all the same. io_uring does so by itself, with
-# one exception: a write to a full socket whose peer has stopped sending wakes it so often that it gives up with EAGAIN.
+# Ruby's pipes and sockets have O_NONBLOCK. A ring's calls wait for them all the same. io_uring waits by itself, with
+# one exception: when a call writes to a full socket whose peer has stopped sending, the socket wakes it so often that
+# it gives up with EAGAIN.
 RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
-  # A descriptor without input, and who gives it some.
+  # A descriptor without input, and the other end, which can write to it.
   def self.inputs
     { "a pipe" => -> { pipe }, "a terminal" => -> { terminal } }
   end
@@ -19,7 +20,7 @@ RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
     [slave, master]
   end
 
-  # An IO whose first byte makes the block run in a thread.
+  # An IO. When the ring writes a byte to it, the block runs in a thread.
   def cue(&block)
     cued, cue = pipe
     thread = Thread.new { cued.read(1) && block.call }
@@ -32,7 +33,7 @@ RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
   each_backend do
     inputs.each do |name, ends|
       describe "of #{name}" do
-        it "waits in a batch, and makes its other calls meanwhile" do
+        it "waits in a batch, and makes the other calls meanwhile" do
           everywhere do |ring|
             input, output = instance_exec(&ends)
             other, = unix_pair
@@ -46,7 +47,7 @@ RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
           end
         end
 
-        it "waits in several calls of a batch, each for a part of what comes" do
+        it "waits in several calls of a batch, and each gets a part of the input" do
           everywhere do |ring|
             input, output = instance_exec(&ends)
             start = cue { "abcdef".each_char { |char| output.syswrite(char) } }
@@ -58,7 +59,7 @@ RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
           end
         end
 
-        it "waits in a batch until a timeout passes or it is ended, and takes nothing then" do
+        it "waits in a batch until a timeout passes or it is interrupted, and then takes no input" do
           everywhere do |ring|
             input, output = instance_exec(&ends)
             expect(ring.batch { |calls| calls.read(input, 9, timeout: 0.02) }).to match([be_a(IO::TimeoutError)])
@@ -68,7 +69,7 @@ RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
           end
         end
 
-        it "waits in a chain, in each of its steps, and makes the next ones afterwards" do
+        it "waits in each step of a chain, and makes the next steps afterwards" do
           [false, true].each do |hardlink|
             everywhere do |ring|
               input, output = instance_exec(&ends)
@@ -91,7 +92,7 @@ RSpec.describe UringIO::Ring, "with descriptors that have O_NONBLOCK" do
           end
         end
 
-        it "waits in a chain until its timeout passes or it is ended, and takes nothing then" do
+        it "waits in a chain until its timeout passes or it is interrupted, and then takes no input" do
           everywhere do |ring|
             input, output = instance_exec(&ends)
             error = raised { ring.chain(timeout: 0.02) { |steps| steps.nop.then { steps.read(input, 1) } } }

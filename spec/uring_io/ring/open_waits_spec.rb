@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
-# open(2) of a FIFO waits until somebody opens the other end. On no backend may it return earlier, keep others from
-# working meanwhile, or go on when its caller has left.
+# open(2) of a FIFO waits until somebody opens the other end. No backend may return earlier, block other work meanwhile,
+# or go on when the caller has left.
 RSpec.describe UringIO::Ring, "#open of a FIFO" do
   def fifo
     free_path("fifo").tap { |path| File.mkfifo(path) }
   end
 
-  # Whether somebody has the end of a FIFO open that a writer waits for.
+  # Whether somebody has opened the read end of the FIFO.
   def read_end_open?(path)
     IO.for_fd(IO.sysopen(path, File::WRONLY | File::NONBLOCK)).close
     true
@@ -15,7 +15,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
     false
   end
 
-  # Runs the block in another thread when this one waits; then returns its value.
+  # Runs the block in another thread once this one waits. Returns that thread.
   def when_waiting
     waiting = Thread.current
     other = Thread.new do
@@ -25,7 +25,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
     in_background_of(other)
   end
 
-  # A thread that ends with the example.
+  # Remembers a thread, which ends with the example.
   def in_background_of(thread)
     (@threads ||= []) << thread
     thread
@@ -33,7 +33,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
 
   after { @threads&.each(&:kill)&.each(&:join) }
 
-  # How each end is opened, and what opens the other one.
+  # The mode of each end, and the mode that opens the other end.
   ends = { "the end to read from" => %w[r w], "the end to write to" => [File::WRONLY, "r"],
            "the end to write to by \"w\"" => %w[w r], "the end to append to" => %w[a r] }
 
@@ -55,7 +55,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
         end
       end
 
-      it "ends, with nothing left open, when its timeout passes or its fiber is raised into: #{title}" do
+      it "leaves nothing open when its timeout passes or somebody interrupts it: #{title}" do
         everywhere do |ring|
           path = fifo
           before = descriptors
@@ -68,7 +68,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
       end
     end
 
-    it "does not wait when the other end is open, or nobody asked it to" do
+    it "does not wait when the other end is open, or with File::NONBLOCK" do
       everywhere do |ring|
         path = fifo
         reader = adopted(ring.open(path, File::RDONLY | File::NONBLOCK))
@@ -80,7 +80,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
       end
     end
 
-    it "waits as well with resolve: and dir:" do
+    it "waits with resolve: and dir: as well" do
       skip "openat2(2) is missing" unless UringIO.support.operations.include?(:openat2)
       everywhere do |ring|
         path = fifo
@@ -91,7 +91,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
       end
     end
 
-    it "lets more of them wait than there are threads, while those that open the other ends come" do
+    it "can wait in more calls than there are threads, and still opens the other ends" do
       everywhere do |ring|
         paths = Array.new(20) { fifo }
         plain = file_with("x")
@@ -106,7 +106,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
       end
     end
 
-    it "ends one of a batch by its own timeout, and not the others" do
+    it "ends one call of a batch by its own timeout, and not the others" do
       everywhere do |ring|
         path = fifo
         plain = file_with("x")
@@ -124,7 +124,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
       end
     end
 
-    it "waits as a step of a chain, which its timeout and an exception end", needs: :direct_descriptors do
+    it "waits as a step of a chain, until a timeout or an exception ends it", needs: :direct_descriptors do
       everywhere do |ring|
         path = fifo
         before = descriptors
@@ -139,7 +139,7 @@ RSpec.describe UringIO::Ring, "#open of a FIFO" do
       end
     end
 
-    it "does not keep the program from its end" do
+    it "does not keep the program from ending" do
       program = <<~RUBY
         require "tmpdir"
         Dir.mktmpdir do |directory|

@@ -5,7 +5,7 @@ require "fcntl"
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
     describe "#pipe", needs: :pipe do
-      it "makes the two ends of a pipe, as IO.pipe" do
+      it "makes the two ends of a pipe, as IO.pipe does" do
         everywhere do |ring|
           reader, writer = ring.pipe.map { |descriptor| adopted(descriptor) }
           expect([reader, writer].map(&:close_on_exec?)).to eq([true, true])
@@ -47,11 +47,11 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "come to nothing at the end" do
+      it "return 0 at the end" do
         everywhere do |ring|
           file = closing(File.open(file_with("x")))
           expect(ring.splice(file, pipe.last, 9, from_offset: 1)).to eq(0)
-          # A kernel thread may hold on to the pipe of the splice before, which has then not come to its end.
+          # A kernel thread may still hold the pipe of the splice before, so that pipe has not reached its end yet.
           reader, writer = pipe
           writer.close
           expect(ring.splice(reader, pipe.last, 9)).to eq(0)

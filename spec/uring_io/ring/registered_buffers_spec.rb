@@ -7,7 +7,7 @@ RSpec.describe UringIO::Ring do
         IO::Buffer.new(IO::Buffer::PAGE_SIZE)
       end
 
-      it "has memory that is read into and written from" do
+      it "returns memory that calls read into and write from" do
         everywhere do |ring|
           file = closing(File.open(file_with("0123456789"), "r+"))
           registered = ring.register(page)
@@ -23,7 +23,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "keeps the buffer locked until it is released" do
+      it "keeps the buffer locked until the program releases it" do
         everywhere do |ring|
           buffer = page
           registered = ring.register(buffer)
@@ -38,7 +38,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "is in use while a call is in flight" do
+      it "returns memory that cannot be released during a call" do
         scheduled do
           with_ring do |ring|
             registered = ring.register(page)
@@ -55,7 +55,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "is not in use after calls that were ended, failed or were never made" do
+      it "counts no use for calls that were interrupted, failed or never made" do
         everywhere do |ring|
           registered = ring.register(page)
           reader, writer = pipe
@@ -70,7 +70,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "can be used in batches and chains" do
+      it "returns memory for batches and chains" do
         everywhere do |ring|
           path = file_with("0123456789")
           registered = ring.register(page)
@@ -91,12 +91,12 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "belongs to one ring" do
+      it "returns memory that belongs to one ring" do
         everywhere do |ring|
           registered = ring.register(page)
           other = described_class.new(backend:)
           if Fiber.current_scheduler
-            # Both use the scheduler's.
+            # Both rings use the scheduler's.
             expect(other.read_fixed(closing(File.open(file_with("x"))), registered)).to eq(1)
           else
             error = raised { other.read_fixed($stdin, registered) }
@@ -107,7 +107,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "is let go of when the ring is closed" do
+      it "releases the memory when the ring closes" do
         buffer = page
         ring = described_class.new(backend:)
         registered = ring.register(buffer)
@@ -119,7 +119,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "can be made over and over" do
+      it "may be called over and over" do
         with_ring do |ring|
           buffer = page
           3000.times { ring.register(buffer).release }
@@ -131,7 +131,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuses what is no buffer of its own, and ranges outside of it" do
+      it "refuses parts of buffers, and ranges outside of a buffer" do
         everywhere do |ring|
           registered = ring.register(page)
           size = IO::Buffer::PAGE_SIZE
@@ -151,7 +151,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "survives the garbage collector" do
+      it "keeps registered memory through a garbage collection" do
         with_ring do |ring|
           file = closing(File.open(file_with("0123456789")))
           registered = Array.new(4) { ring.register(page) }
@@ -168,7 +168,7 @@ RSpec.describe UringIO::Ring do
   end
 
   each_backend(only: %i[epoll poll select]) do
-    it "cannot register memory, and says why" do
+    it "cannot register memory, and gives the reason" do
       everywhere do |ring|
         buffer = IO::Buffer.new(4096)
         error = raised { ring.register(buffer) }

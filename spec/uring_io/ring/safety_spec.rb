@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Nothing here may crash, hang or get lost, whatever a program does.
+# None of these programs may crash, hang or lose anything.
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
     def with_ring(**)
@@ -10,7 +10,7 @@ RSpec.describe UringIO::Ring do
       ring&.close
     end
 
-    it "keeps the steps of a chain while objects are moved" do
+    it "keeps the steps of a chain while the garbage collector moves objects" do
       result = child(<<~RUBY, backend)
         Fiber.set_scheduler(UringIO::Scheduler.new(backend: ARGV[0].to_sym))
         ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
@@ -23,7 +23,7 @@ RSpec.describe UringIO::Ring do
       expect(result).to have_attributes(stdout: "#{'x' * 100}\n", status: be_success)
     end
 
-    it "takes no more of a datagram than there is room for" do
+    it "takes no more bytes of a datagram than the buffer has room for" do
       receiver, sender = UNIXSocket.pair(:DGRAM).each { |socket| closing(socket) }
       with_ring do |ring|
         2.times { sender.send("0123456789" * 100, 0) }
@@ -32,7 +32,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "goes on with a stream whose block waited while more came" do
+    it "goes on with a stream when more input came while the block waited" do
       received = []
       scheduled do
         with_ring do |ring|
@@ -57,7 +57,7 @@ RSpec.describe UringIO::Ring do
       expect(received).to eq(%w[1 2 3])
     end
 
-    it "is closed in a child that a handler of a signal forks in the middle of a call" do
+    it "is closed in a child when a signal handler forks in the middle of a call" do
       result = child(<<~RUBY, backend)
         ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
         parent = Process.pid
@@ -94,7 +94,7 @@ RSpec.describe UringIO::Ring do
       expect(result.stdout.split("\n")).to eq(["recv 7", "batch 7", "chain 7", "stream 7", "message 7"])
     end
 
-    it "keeps what is sent without a copy locked until the kernel is done, also in batches and chains",
+    it "keeps the buffer of a send without a copy locked until the kernel is done, also in batches and chains",
        needs: :send_zc do
       skip "io_uring only" unless backend == :io_uring
 
@@ -106,7 +106,7 @@ RSpec.describe UringIO::Ring do
       }
       with_ring do |ring|
         ways.each_value do |send|
-          # The kernel may be done sooner, but not each time.
+          # The kernel may be done before the check, but not each time.
           were_locked = Array.new(10) do
             buffer = IO::Buffer.new(1 << 16)
             sent = send.call(ring, buffer)
@@ -120,7 +120,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "keeps what is sent without a copy alive when the ring is collected before the kernel is done",
+    it "keeps the buffer of a send without a copy alive until the kernel is done, even if the ring is collected",
        needs: :send_zc do
       skip "io_uring only" unless backend == :io_uring
 
@@ -136,7 +136,7 @@ RSpec.describe UringIO::Ring do
           sent[buffer] = true if buffer.locked?
           receiver.read(bytes)
         end
-        # References on the stacks go with the threads.
+        # Threads take the references on their stacks with them.
         30.times { Thread.new(&send).join }
         dropped = sent.size
         4.times { GC.start }
@@ -147,7 +147,7 @@ RSpec.describe UringIO::Ring do
       expect(alive).to eq(dropped)
     end
 
-    it "goes on after a call that could not be begun for want of memory or threads", needs: :recv_each do
+    it "goes on after a call that could not start for lack of memory or threads", needs: :recv_each do
       result = child(<<~RUBY, backend)
         ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
         receiver, sender = UNIXSocket.pair
@@ -171,7 +171,7 @@ RSpec.describe UringIO::Ring do
       expect(result).to have_attributes(stdout: "#{refused}\nIndexError\nx\n", stderr: "")
     end
 
-    it "takes the descriptors of a chain for no others when it cancels", needs: :direct_descriptors do
+    it "does not confuse the descriptors of a chain with others when it cancels", needs: :direct_descriptors do
       received = cancelled = nil
       server = tcp_server
       scheduled do
@@ -179,7 +179,7 @@ RSpec.describe UringIO::Ring do
           Fiber.schedule { received = ring.chain { |c| c.recv(c.accept(server), 1) }.last }
           client = closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
           let_others_run
-          # Direct descriptors are counted from 0 on.
+          # Direct descriptors have numbers from 0 on.
           cancelled = [0, 1, 2].sum { |number| ring.cancel(number) }
           client.write("x")
           eventually { received }
@@ -188,7 +188,7 @@ RSpec.describe UringIO::Ring do
       expect([received, cancelled]).to eq(["x", 0])
     end
 
-    it "raises where there is no memory for a copy of a slice" do
+    it "raises NoMemoryError when there is no memory for a copy of a slice" do
       result = child(<<~RUBY, backend)
         require "tempfile"
         ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
@@ -206,7 +206,7 @@ RSpec.describe UringIO::Ring do
       expect(result).to have_attributes(stdout: "NoMemoryError\n" * 2, status: be_success)
     end
 
-    it "keeps a buffer locked until all that use it are done" do
+    it "keeps a buffer locked until all calls that use it have ended" do
       buffer = IO::Buffer.new(64)
       were_locked = []
       scheduled do |scheduler|
@@ -227,7 +227,7 @@ RSpec.describe UringIO::Ring do
       buffer.free
     end
 
-    it "hands on the memory of a chain in that chain only" do
+    it "passes the memory of a chain's step only within that chain" do
       receiver, sender = unix_pair
       with_ring do |ring|
         read = nil
@@ -239,7 +239,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "raises what the block of a stream raises, StopIteration too" do
+    it "raises an exception of a stream's block, even StopIteration" do
       server = tcp_server
       client = closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
       with_ring do |ring|
@@ -254,12 +254,12 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "reads nothing from an IO that is given in place of a name" do
+    it "does not read an IO that a program passes where a Symbol belongs" do
       receiver, = unix_pair
       with_ring { |ring| expect(raised { ring.waitid(receiver) }).to be_a(ArgumentError) }
     end
 
-    it "makes chains while the kernel's own thread has yet to take others" do
+    it "makes chains while the kernel's polling thread has not yet taken others" do
       skip "io_uring only" unless backend == :io_uring
 
       result = child(<<~RUBY)

@@ -18,7 +18,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "waits for room where a peer sends no more, though the socket does not block" do
+    it "waits for room when the peer has stopped sending, even if the socket has O_NONBLOCK" do
       %i[write send].each do |name|
         everywhere do |ring|
           ours, peer = unix_pair
@@ -34,7 +34,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "gives up to wait for room when the time is over" do
+    it "stops waiting for room when its timeout passes" do
       everywhere do |ring|
         ours, peer = unix_pair
         nil until ours.write_nonblock("f" * 65_536, exception: false) == :wait_writable
@@ -43,7 +43,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "serves: makes a socket, binds it, and listens", needs: %i[socket bind listen] do
+    it "makes a socket, binds it and listens", needs: %i[socket bind listen] do
       everywhere do |ring|
         server = adopted(ring.socket(:INET), Socket)
         expect(ring.bind(server, Addrinfo.tcp("127.0.0.1", 0))).to be_nil
@@ -54,7 +54,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "takes what Socket.new does", needs: :socket do
+    it "takes the same arguments as Socket.new", needs: :socket do
       everywhere do |ring|
         [[:UNIX], %w[INET DGRAM], [Socket::AF_INET, Socket::SOCK_STREAM], %i[AF_INET SOCK_STREAM],
          [:UNIX, :SEQPACKET, 0]].each do |arguments|
@@ -68,7 +68,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "connects to names in the file system, and to packed addresses", needs: :socket do
+    it "connects to a UNIX socket by a packed address", needs: :socket do
       everywhere do |ring|
         server = closing(UNIXServer.new(free_path))
         client = adopted(ring.socket(:UNIX), Socket)
@@ -79,7 +79,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "keeps the borders of datagrams" do
+    it "keeps the boundaries of datagrams" do
       everywhere do |ring|
         server, client = Array.new(2) { closing(UDPSocket.new).tap { |socket| socket.bind("127.0.0.1", 0) } }
         ring.connect(client, server.local_address)
@@ -88,7 +88,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "passes flags on" do
+    it "passes flags to the kernel" do
       everywhere do |ring|
         receiver, sender = tcp_pair
         ring.send(sender, "ab")
@@ -99,7 +99,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "waits in a fiber while others run" do
+    it "waits in a fiber while other fibers run" do
       order = []
       scheduled do
         with_ring do |ring|
@@ -141,7 +141,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "ends when its timeout passes, and takes nothing then" do
+    it "ends when its timeout passes, and then takes no input" do
       everywhere do |ring|
         receiver, sender = unix_pair
         expect(raised { ring.recv(receiver, 1, timeout: 0.01) }).to be_a(IO::TimeoutError)
@@ -154,7 +154,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "ends when it is raised into, and takes nothing then" do
+    it "ends when it is interrupted, and then takes no input" do
       everywhere do |ring|
         receiver, sender = unix_pair
         endings.each do |way|
@@ -165,7 +165,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "loses no connection and no descriptor when it is raised into" do
+    it "loses no connection and no descriptor when it is interrupted" do
       server = tcp_server
       everywhere do |ring|
         before = descriptors
@@ -177,7 +177,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "ends what other fibers wait for on a descriptor" do
+    it "cancels the waits of other fibers on a descriptor" do
       scheduled do
         with_ring do |ring|
           receiver, sender = unix_pair
@@ -196,7 +196,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "sets options as Ruby's method does", needs: :setsockopt do
+    it "sets options as Ruby's setsockopt does", needs: :setsockopt do
       linger = Socket::Option.linger(true, 3).data
       everywhere do |ring|
         [[:SOCKET, :REUSEADDR, true], [:SOCKET, :REUSEADDR, false], ["SOL_SOCKET", "SO_KEEPALIVE", 1],
@@ -214,7 +214,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "sets many options at once, and those of a socket that a chain makes", needs: %i[setsockopt bind install] do
+    it "sets options of many sockets at once, and of a socket that a chain makes", needs: %i[setsockopt bind install] do
       everywhere do |ring|
         sockets = Array.new(3) { closing(Socket.new(:INET, :STREAM)) }
         expect(ring.batch { |calls| sockets.each { |socket| calls.setsockopt(socket, :TCP, :NODELAY, true) } })
@@ -234,7 +234,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "raises the errors of Ruby's setsockopt, and of what is no socket", needs: :setsockopt do
+    it "raises the errors of Ruby's setsockopt, and an error for a descriptor that is no socket", needs: :setsockopt do
       everywhere do |ring|
         socket = closing(Socket.new(:INET, :STREAM))
         [[:SOCKET, 9999, 1], [9999, 1, 1], [:SOCKET, :REUSEADDR, ""], [:SOCKET, :LINGER, 1],
@@ -246,7 +246,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "sets options of Unix sockets where the kernel lets it", needs: :setsockopt do
+    it "sets options of UNIX sockets where the kernel allows that", needs: :setsockopt do
       everywhere do |ring|
         socket, = unix_pair
         error = raised { ring.setsockopt(socket, :SOCKET, :PASSCRED, true) }
@@ -289,7 +289,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "raises EPIPE without a signal, and ECONNRESET" do
+    it "raises EPIPE without SIGPIPE, and ECONNRESET" do
       everywhere do |ring|
         receiver, sender = unix_pair
         receiver.close
@@ -303,16 +303,16 @@ RSpec.describe UringIO::Ring do
     end
   end
 
-  # Elsewhere what has come is asked for without waiting, which overrides the flag.
+  # The other backends ask for the available bytes without waiting, which overrides the flag.
   each_backend(only: [:io_uring]) do
-    it "waits until all has come with MSG_WAITALL" do
+    it "waits for all bytes with MSG_WAITALL" do
       scheduled do
         with_ring do |ring|
           receiver, sender = tcp_pair
           got = nil
           Fiber.schedule { got = ring.recv(receiver, 4, Socket::MSG_WAITALL) }
           ring.send(sender, "ab")
-          # Long enough for a turn, in which half of it is there.
+          # Long enough for a turn, in which half of the bytes arrive.
           sleep(0.002)
           expect(got).to be_nil
           ring.send(sender, "cd")

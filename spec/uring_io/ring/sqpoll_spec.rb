@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Ring do
   each_backend(only: [:io_uring]) do
-    # A ring with a thread of the kernel's, which warns where that takes one of few CPUs.
+    # A ring with a polling kernel thread. It warns on machines with few CPUs, where that thread takes one of them.
     def polled_ring(**)
       ring = described_class.new(backend:, sqpoll: true, **)
       $stderr.string.clear if $stderr.string.match?(/sqpoll/i)
@@ -12,7 +12,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "sqpoll: true" do
-      it "refuses calls that its polling thread would make as a user that the process no longer is",
+      it "refuses calls that the polling thread would make as the process's former user",
          needs: :setsockopt do
         skip "only root may become somebody else" unless Process.euid.zero?
 
@@ -50,7 +50,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "makes calls, batches, chains and streams as any other", needs: :direct_descriptors do
+      it "makes calls, batches, chains and streams like any other ring", needs: :direct_descriptors do
         path = file_with("0123456789")
         polled_ring(sqpoll_idle: 0.05) do |ring|
           file = closing(File.open(path))
@@ -71,7 +71,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "wakes its thread when that has gone to sleep" do
+      it "wakes its kernel thread when that has gone to sleep" do
         polled_ring(sqpoll_idle: 0.001) do |ring|
           results = Array.new(5) do
             ring.timeout(0.005)
@@ -81,7 +81,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "does steady work with next to no system calls" do
+      it "makes next to no system calls for steady work" do
         file = closing(File.open(file_with("x" * 4096)))
         polled_ring(sqpoll_idle: 2) do |ring|
           20.times { ring.read(file, 64, offset: 0) }
@@ -92,18 +92,18 @@ RSpec.describe UringIO::Ring do
             expect(after.submissions - before.submissions).to be >= 50
             after.system_calls - before.system_calls
           end
-          # The kernel's thread has no CPU at times, where others run as well.
+          # At times the kernel's thread gets no CPU, because other programs run as well.
           expect(calls.min).to be <= 10
         end
       end
 
-      it "is not for use in fibers of a scheduler without it, which have the scheduler's ring" do
+      it "does not poll in the fibers of a scheduler without sqpoll, which use the scheduler's ring" do
         scheduled do
           polled_ring { |ring| expect(ring.nop).to be_nil }
         end
       end
 
-      it "refuses times and CPUs that make no sense" do
+      it "refuses invalid times and CPUs" do
         senseless = [{ sqpoll_idle: -1 }, { sqpoll_cpu: -1 }, { sqpoll_cpu: 100_000 }, { sqpoll_idle: Float::NAN }]
         senseless.each do |options|
           error = raised { described_class.new(backend:, sqpoll: true, **options).close }
@@ -117,7 +117,7 @@ RSpec.describe UringIO::Ring do
   end
 
   each_backend(only: %i[epoll poll select]) do
-    it "has no thread of the kernel's to submit, and says why" do
+    it "has no polling kernel thread, and gives the reason" do
       error = raised { described_class.new(backend:, sqpoll: true) }
       expect([error.class, error.message]).to match([UringIO::UnsupportedError, /sqpoll/i])
     end

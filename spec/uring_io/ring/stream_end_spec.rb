@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# A peer that writes and goes at once wakes a multishot receive twice, and the kernel may forget the second time (seen
-# on Linux 6.18 and 7.3): see in_flight/guard.rs.
+# A peer that writes and immediately closes wakes a multishot receive twice, and the kernel may forget the second wakeup
+# (seen on Linux 6.18 and 7.3): see in_flight/guard.rs.
 RSpec.describe UringIO::Ring, "streams whose peer goes right after it has written" do
-  # Makes a process write to the outputs of the pairs, one after the other, at each signal, and then end. Yields the
-  # lambda that gives the signal.
+  # Starts a process that, at each signal, writes to the next pair's output and closes it. Yields the lambda that gives
+  # the signal.
   def with_peer(pairs, goes)
     cued, cue = pipe
     pid = fork do
@@ -20,7 +20,7 @@ RSpec.describe UringIO::Ring, "streams whose peer goes right after it has writte
     Process.wait(pid)
   end
 
-  # The outcomes of this many streams of a ring.
+  # The outcomes of one stream for each pair.
   def outcomes(ring, pairs, goes)
     with_peer(pairs, goes) do |tell|
       pairs.map do |input, _|
@@ -55,7 +55,7 @@ RSpec.describe UringIO::Ring, "streams whose peer goes right after it has writte
       end
     end
 
-    it "go on when the peer is known to have gone, until all is read" do
+    it "go on after the peer has closed until all bytes have been read" do
       everywhere do |ring|
         input, output = unix_pair
         writer = Thread.new do
@@ -69,14 +69,14 @@ RSpec.describe UringIO::Ring, "streams whose peer goes right after it has writte
       end
     end
 
-    it "hold nothing when they have ended, or were ended: the peer sees the close" do
+    it "keep nothing open when they have ended: the peer sees the close" do
       everywhere do |ring|
         [unix_pair, tcp_pair].each do |input, output|
           output.write("x")
           ring.recv_each(input) { break }
           input.close
           expect(raised { Timeout.timeout(5) { output.read(1) } }).to be_nil.or be_a(Errno::ECONNRESET)
-          # A pipe is no socket: its stream ends at once.
+          # A pipe is no socket, so its stream ends at once.
           reader, writer = pipe
           expect(raised { ring.recv_each(reader) { nil } }).to be_a(Errno::ENOTSOCK)
           reader.close

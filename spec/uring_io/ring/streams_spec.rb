@@ -7,7 +7,7 @@ RSpec.describe UringIO::Ring do
         closing(TCPSocket.new("127.0.0.1", server.local_address.ip_port))
       end
 
-      it "yields one connection after the other, until the block breaks" do
+      it "yields each connection until the block breaks" do
         everywhere do |ring|
           server = tcp_server
           clients = Array.new(3) { connect(server) }
@@ -22,7 +22,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "closes connections that it has not yielded, and leaves those that come later" do
+      it "closes connections that it has not yielded, and leaves later ones" do
         everywhere do |ring|
           server = tcp_server
           before = descriptors
@@ -42,7 +42,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "waits for what comes, and serves in fibers meanwhile" do
+      it "waits for connections, and serves them in fibers meanwhile" do
         scheduled do
           with_ring do |ring|
             server = tcp_server
@@ -65,7 +65,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "ends with what is raised in the block, and raises what accept does" do
+      it "ends when its block raises, and raises the errors of accept" do
         everywhere do |ring|
           server = tcp_server
           before = descriptors
@@ -83,7 +83,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "is an Enumerator without a block" do
+      it "returns an Enumerator without a block" do
         everywhere do |ring|
           server = tcp_server
           Array.new(2) { connect(server) }
@@ -94,13 +94,13 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#recv_each and #read_each" do
-      # Both, with what they are for.
+      # Yields each of the two methods, with a pair of IOs that suits it.
       def each_way(ring)
         yield ring.method(:recv_each), *unix_pair
         yield ring.method(:read_each), *pipe
       end
 
-      it "yield all that comes, and return nil at the end" do
+      it "yield all input, and return nil at the end" do
         bytes = pattern(100_000)
         everywhere do |ring|
           each_way(ring) do |each, input, output|
@@ -126,7 +126,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "leave what comes after the block broke for the next call" do
+      it "leave later input for the next call when the block breaks" do
         everywhere do |ring|
           each_way(ring) do |each, input, output|
             output.write("first")
@@ -141,7 +141,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "wait in a fiber while others run" do
+      it "wait in a fiber while other fibers run" do
         scheduled do
           with_ring do |ring|
             each_way(ring) do |each, input, output|
@@ -159,7 +159,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "lose nothing, and keep its order, when the block is slower than what comes" do
+      it "lose no input, and keep its order, when the block is slower than the sender" do
         sent = Array.new(1000) { |number| format("%04d", number) }
         everywhere do |ring|
           receiver, sender = closing_pair
@@ -182,7 +182,7 @@ RSpec.describe UringIO::Ring do
         UNIXSocket.pair(:SEQPACKET).each { |io| closing(io) }
       end
 
-      it "take no more than they have room for from a peer that never stops" do
+      it "take only as much as they have room for from a peer that never stops" do
         scheduled do
           with_ring do |ring|
             receiver, sender = unix_pair
@@ -193,7 +193,7 @@ RSpec.describe UringIO::Ring do
               nil
             end
             seen = ring.recv_each(receiver) do |_|
-              # Many turns of the scheduler, each of which takes what the ring has brought.
+              # Many turns of the scheduler. Each of them takes the completions of the ring.
               100.times { sleep(0.001) }
               break written
             end
@@ -204,7 +204,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "end when nothing comes for the time that was given" do
+      it "end when no input comes within the timeout" do
         everywhere do |ring|
           each_way(ring) do |each, input, output|
             output.write("x")
@@ -217,7 +217,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "end when they are raised into, and take nothing then" do
+      it "end when they are interrupted, and then take no input" do
         everywhere do |ring|
           each_way(ring) do |each, input, output|
             endings.each do |way|
@@ -229,7 +229,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "end with what comes next when another fiber closes the ring" do
+      it "end with the next input after another fiber has closed the ring" do
         scheduled do
           input, output = unix_pair
           ring = UringIO::Ring.new(backend:)
@@ -244,13 +244,13 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "end when another fiber cancels what is made on the descriptor" do
+      it "end when another fiber cancels the calls on the descriptor" do
         scheduled do
           with_ring do |ring|
             each_way(ring) do |each, input, output|
               error = nil
               waiting = Fiber.schedule { error = raised { each.call(input) { nil } } }
-              # The ring first asks for the kind of a descriptor.
+              # The ring first asks the kernel for the descriptor's kind.
               eventually { ring.cancel(input) == 1 }
               eventually { !waiting.alive? }
               expect(error).to be_a(Errno::ECANCELED)
@@ -261,7 +261,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "are Enumerators without a block: first, lazy, and next" do
+      it "return Enumerators without a block: first, lazy and next" do
         everywhere do |ring|
           each_way(ring) do |each, input, output|
             output.write("one")
@@ -279,7 +279,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "go on side by side in many fibers" do
+      it "work side by side in many fibers" do
         scheduled do
           with_ring do |ring|
             pairs = Array.new(20) { unix_pair }
@@ -299,7 +299,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "can make calls of the ring in the block, also streams" do
+      it "allow other calls of the ring in the block, also streams" do
         everywhere do |ring|
           outer, outer_sender = unix_pair
           inner, inner_sender = unix_pair
@@ -312,7 +312,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "raise what recv and read do" do
+      it "raise the errors of recv and read" do
         everywhere do |ring|
           expect(raised { ring.recv_each(pipe.first) { nil } }).to be_a(Errno::ENOTSOCK)
           expect(raised { ring.recv_each(9999) { nil } }).to be_a(Errno::EBADF)
@@ -338,7 +338,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#poll_each" do
-      it "yields what a descriptor is ready for each time that something comes" do
+      it "yields the events each time that some happen" do
         scheduled do
           with_ring do |ring|
             receiver, sender = unix_pair
@@ -358,7 +358,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "yields at once for what is ready, and can be broken out of" do
+      it "yields at once when the descriptor is ready, and ends when the block breaks" do
         everywhere do |ring|
           receiver, sender = unix_pair
           expect(ring.poll_each(receiver, IO::WRITABLE) { |events| break events }).to eq(IO::WRITABLE)
@@ -372,7 +372,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    it "is closed with streams in flight" do
+    it "may close with streams in flight" do
       receiver, sender = unix_pair
       scheduled do
         ring = described_class.new(backend:)
@@ -389,7 +389,7 @@ RSpec.describe UringIO::Ring do
   end
 
   each_backend(only: [:io_uring]) do
-    it "costs fewer system calls than pieces", needs: :recv_each do
+    it "makes fewer system calls than it yields pieces", needs: :recv_each do
       receiver, sender = UNIXSocket.pair(:SEQPACKET).each { |io| closing(io) }
       with_ring do |ring|
         100.times { |number| sender.send(number.to_s, 0) }

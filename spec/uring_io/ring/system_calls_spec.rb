@@ -14,7 +14,7 @@ RSpec.describe "The examples of UringIO::Ring" do
   end
 
   each_backend(limit: 90) do |backend|
-    it "do what they say", needs: :direct_descriptors do
+    it "print the expected output", needs: :direct_descriptors do
       outputs = %w[chain batch recv_each].map do |name|
         result = child("load #{path_of(name).dump}", "--backend", backend, limit: 60)
         expect([result.stderr, result.status]).to match(["", be_success])
@@ -38,21 +38,22 @@ RSpec.describe "The examples of UringIO::Ring" do
 
     it "read 1,000 pages in batches of 100 with 10 system calls" do
       output, calls = counted("batch")
-      # A slow machine takes longer for a batch than a call waits for the whole of it, and makes another one.
+      # On a slow machine a batch may take longer than one system call waits for all of it. Then the ring makes another
+      # one.
       enters = Watchdog::SLOWNESS > 1 ? output.last.to_i : 10
-      # The pages themselves take memory.
+      # The pages themselves need memory.
       expect(calls - SystemCalls::MEMORY).to eq(["io_uring_enter"] * enters)
       expect(output.last).to eq("#{enters} enters, 1000 submissions, 1000 completions")
       expect(enters).to be_between(10, 1000)
     end
 
-    it "read and send 10,000 pages with at most 10 system calls where a thread of the kernel polls" do
+    it "read and send 10,000 pages with at most 10 system calls when a kernel thread polls" do
       skip "how many are made is up to the pace of a slow machine" if Watchdog::SLOWNESS > 1
 
       tries_max = 5
       counts = []
-      # When that thread gets no processor for as long as the program looks for completions by itself, the program
-      # sleeps in the kernel: one more call each time.
+      # While waiting, the program looks for completions by itself for some time. If the kernel thread gets no processor
+      # for that long, the program sleeps in the kernel, which is one more call each time.
       tries_max.times do
         output, calls = counted("sqpoll")
         expect(output.first).to eq("10000 reads, and sends of 10000 pages")
@@ -64,7 +65,7 @@ RSpec.describe "The examples of UringIO::Ring" do
       expect(counts.last).to be <= 10, note
     end
 
-    it "echo 1,000 messages with less than one system call for each" do
+    it "echo 1,000 messages with less than one system call per message" do
       output, calls = counted("recv_each")
       expect(output.first).to eq("1000 of 1000 messages came back right on io_uring")
       expect(calls.count("io_uring_enter")).to be_between(1, 999)

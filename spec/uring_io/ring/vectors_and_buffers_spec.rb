@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
-    # The exceptions of freeing and resizing it.
+    # The exceptions of an attempt to free the buffer, and of one to resize it.
     def touched(buffer)
       [raised { buffer.free }, raised { buffer.resize(1 << 20) }].map(&:class)
     end
@@ -10,13 +10,13 @@ RSpec.describe UringIO::Ring do
     locked = [IO::Buffer::LockedError] * 2
 
     describe "#madvise" do
-      it "passes advice on, and leaves the memory as it is" do
+      it "passes advice to the kernel, and leaves the memory as it is" do
         file = closing(File.open(file_with("x" * 10_000)))
         everywhere do |ring|
           mapped = IO::Buffer.map(file, nil, 0, IO::Buffer::READONLY)
           UringIO::Ring::Operations::MEMORY_ADVICE.each_key do |advice|
             outcome = ring.batch { |calls| calls.madvise(mapped, advice) }.first
-            # Those that are for memory of another kind, or for a newer kernel.
+            # Some advice is for another kind of memory, or for a newer kernel.
             expect(outcome).to be_nil.or(be_a(Errno::EINVAL)).or(be_a(Errno::EFAULT)), advice.to_s
           end
           expect(ring.madvise(mapped, :willneed, at: 4096, length: 4096)).to be_nil
@@ -24,7 +24,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "locks the buffer until the call is over" do
+      it "locks the buffer until the call has ended" do
         everywhere do |ring|
           buffer = IO::Buffer.new(8192)
           ring.batch do |calls|
@@ -35,7 +35,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "raises EINVAL where no page begins" do
+      it "raises EINVAL for an address inside of a page" do
         everywhere do |ring|
           expect(raised { ring.madvise(IO::Buffer.new(8192), :willneed, at: 1) }).to be_a(Errno::EINVAL)
         end
@@ -57,7 +57,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "use pipes and sockets" do
+      it "work on pipes and sockets" do
         everywhere do |ring|
           [pipe, unix_pair].each do |reader, writer|
             expect(ring.writev(writer, %w[one two])).to eq(6)
@@ -70,7 +70,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "wait for what comes later" do
+      it "wait for later input" do
         scheduled do
           with_ring do |ring|
             [pipe, unix_pair].each do |reader, writer|
@@ -94,7 +94,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuse what is no buffer of its own to be read into" do
+      it "refuse to read into anything but distinct IO::Buffers" do
         everywhere do |ring|
           file = closing(File.open(file_with("x")))
           good = IO::Buffer.new(8)
@@ -106,7 +106,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "take a buffer twice" do
+      it "accept the same buffer twice" do
         everywhere do |ring|
           file = closing(File.open(free_path, "w+"))
           buffer = buffer_of("ab")
@@ -154,7 +154,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "uses a part of another, a file in memory, and a string's" do
+      it "uses a slice, a mapped file and the memory of a string" do
         everywhere do |ring|
           file = closing(File.open(file_with("0123456789"), "r+"))
           whole = buffer_of("." * 8)
@@ -175,7 +175,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "keeps it locked until the call is over, whatever ends it" do
+      it "keeps the buffer locked until the call has ended, in whatever way" do
         receiver, sender = unix_pair
         everywhere do |ring|
           buffer = IO::Buffer.new(4)
@@ -193,7 +193,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "cannot be freed or resized by others meanwhile" do
+      it "refuses to free or resize the buffer during the call" do
         scheduled do
           with_ring do |ring|
             [4, IO::Buffer::PAGE_SIZE].each do |size|
@@ -211,7 +211,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "is unlocked when the last of several calls is over" do
+      it "unlocks the buffer when the last of several calls has ended" do
         scheduled do
           with_ring do |ring|
             pairs = Array.new(2) { unix_pair }
@@ -227,7 +227,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "tells when the memory behind a part was taken away meanwhile" do
+      it "raises when the memory behind a slice was freed during the call" do
         scheduled do
           with_ring do |ring|
             receiver, sender = unix_pair
@@ -244,7 +244,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuses one that is read-only, freed or locked" do
+      it "refuses a read-only, freed or locked buffer" do
         everywhere do |ring|
           file = closing(File.open(file_with("x" * 9), "r+"))
           expect(raised { ring.read(file, IO::Buffer.for("frozen")) }).to be_a(IO::Buffer::AccessError)
@@ -264,7 +264,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "transfers nothing with one of no size" do
+      it "transfers nothing with an empty buffer" do
         everywhere do |ring|
           file = closing(File.open(file_with("x"), "r+"))
           IO::Buffer.for(+"") do |buffer|
@@ -276,7 +276,7 @@ RSpec.describe UringIO::Ring do
       end
     end
 
-    describe "with the garbage collector at work" do
+    describe "during garbage collections" do
       around do |example|
         stress = GC.stress
         example.run
@@ -284,7 +284,7 @@ RSpec.describe UringIO::Ring do
         GC.stress = stress
       end
 
-      it "keeps the strings and buffers of calls in flight alive, and in their places" do
+      it "keeps the strings and buffers of calls in flight alive and in place" do
         scheduled do
           with_ring do |ring|
             results = []
@@ -306,7 +306,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "keeps what is written alive while it waits" do
+      it "keeps the data of a waiting write alive" do
         scheduled do
           with_ring do |ring|
             sender, receiver = unix_pair
@@ -327,7 +327,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "collects at every allocation while calls of all kinds are made", needs: :direct_descriptors do
+      it "makes calls of all kinds with a collection at every allocation", needs: :direct_descriptors do
         path = file_with("0123456789")
         everywhere do |ring|
           file = closing(File.open(path))

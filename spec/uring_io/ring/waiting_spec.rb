@@ -9,7 +9,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#poll" do
-      it "tells what a descriptor is ready for" do
+      it "returns the events for which a descriptor is ready" do
         everywhere do |ring|
           one, other = unix_pair
           expect(ring.poll(one, IO::READABLE | IO::WRITABLE)).to eq(IO::WRITABLE)
@@ -20,7 +20,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "waits until it is" do
+      it "waits until one of them happens" do
         scheduled do
           with_ring do |ring|
             one, other = unix_pair
@@ -34,7 +34,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "counts the end of the other side as something to read" do
+      it "reports the end of the peer's output as readable" do
         everywhere do |ring|
           reader, writer = pipe
           writer.close
@@ -42,7 +42,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "ends when its timeout passes, or when it is raised into" do
+      it "ends when its timeout passes, or when it is interrupted" do
         everywhere do |ring|
           one, = unix_pair
           expect(raised { ring.poll(one, IO::READABLE, timeout: 0.001) }).to be_a(IO::TimeoutError)
@@ -50,7 +50,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuses no events, unknown ones, and what is not open" do
+      it "refuses no events, unknown events and closed descriptors" do
         everywhere do |ring|
           one, = unix_pair
           [0, 1 << 20].each { |events| expect(raised { ring.poll(one, events) }).to be_a(ArgumentError) }
@@ -62,13 +62,13 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#timeout" do
-      it "lets time pass" do
+      it "waits for the given time" do
         everywhere do |ring|
           expect([ring.timeout(0.001), ring.timeout(0), ring.timeout(Rational(1, 1000))]).to eq([nil, nil, nil])
         end
       end
 
-      it "lets other fibers run, and ends in the order of time", hurried: true do
+      it "lets other fibers run, and ends in the order of the deadlines", hurried: true do
         order = []
         scheduled do
           with_ring do |ring|
@@ -81,7 +81,7 @@ RSpec.describe UringIO::Ring do
         expect(order).to eq([:parked, 0.01, 0.02, 0.03])
       end
 
-      it "ends when it is raised into, and refuses what is no time" do
+      it "ends when it is interrupted, and refuses invalid times" do
         everywhere do |ring|
           endings.each { |way| expect(ended_by(way) { ring.timeout(600) }).to be_a(IndexError).or be_nil }
           [-1, -0.1, Float::NAN].each do |seconds|
@@ -93,7 +93,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#waitid", needs: :waitid do
-      # A child that ends as the block says.
+      # A child that runs the block.
       def child_process(&)
         fork do
           yield
@@ -102,7 +102,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "tells how a child has ended, and reaps it" do
+      it "returns how a child has ended, and reaps it" do
         everywhere do |ring|
           pid = child_process { exit!(7) }
           child = ring.waitid(:pid, pid)
@@ -111,7 +111,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "tells which signal has ended it" do
+      it "returns which signal has ended a child" do
         everywhere do |ring|
           pid = child_process { sleep }
           Process.kill(:KILL, pid)
@@ -120,7 +120,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "leaves the child to Process.wait when asked to" do
+      it "leaves the child to Process.wait on demand" do
         everywhere do |ring|
           pid = child_process { exit!(3) }
           expect(ring.waitid(:pid, pid, reap: false).status).to eq(3)
@@ -129,7 +129,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "waits in a fiber while others run" do
+      it "waits in a fiber while other fibers run" do
         scheduled do
           with_ring do |ring|
             reader, writer = pipe
@@ -144,7 +144,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "leaves the child alone when it is ended" do
+      it "leaves the child alone when it is interrupted" do
         everywhere do |ring|
           pid = child_process { sleep }
           expect(raised { ring.waitid(:pid, pid, timeout: 0.001) }).to be_a(IO::TimeoutError)
@@ -154,7 +154,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "says that there is no such child, and refuses what is none" do
+      it "raises Errno::ECHILD when there is no such child, and refuses invalid arguments" do
         everywhere do |ring|
           expect(raised { ring.waitid(:pid, Process.ppid) }).to be_a(Errno::ECHILD)
           expect(raised { ring.waitid(:nobody, 1) }).to be_a(ArgumentError).and(have_attributes(message: /:pgid/))
@@ -165,7 +165,7 @@ RSpec.describe UringIO::Ring do
       end
 
       if backend == :io_uring
-        it "waits for any child, those of a group, and stops" do
+        it "waits for any child, for the children of a group, and for a stopped child" do
           everywhere do |ring|
             pid = child_process { sleep }
             Process.kill(:STOP, pid)
@@ -182,7 +182,7 @@ RSpec.describe UringIO::Ring do
 
     describe "#futex_wait and #futex_wake", needs: %i[futex_wait futex_wake] do
       if backend == :io_uring
-        it "wait while a number has a value, until they are woken" do
+        it "wait while a number has a value, until another call wakes them" do
           scheduled do
             with_ring do |ring|
               buffer = IO::Buffer.new(64)
@@ -207,7 +207,7 @@ RSpec.describe UringIO::Ring do
           expect(waiting.value).to be(true)
         end
 
-        it "leave the buffer unlocked when they are ended" do
+        it "leave the buffer unlocked when they are interrupted" do
           everywhere do |ring|
             buffer = IO::Buffer.new(8)
             expect(raised { ring.futex_wait(buffer, 0, timeout: 0.001) }).to be_a(IO::TimeoutError)
@@ -216,7 +216,7 @@ RSpec.describe UringIO::Ring do
           end
         end
       else
-        it "raise UnsupportedError where there is no io_uring" do
+        it "raise UnsupportedError on the other backends" do
           everywhere do |ring|
             buffer = IO::Buffer.new(8)
             expect(raised { ring.futex_wait(buffer, 0) }).to be_a(UringIO::UnsupportedError)
@@ -226,7 +226,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuse what is no number in a buffer" do
+      it "refuse a number outside of a buffer, or one that is no u32" do
         everywhere do |ring|
           buffer = IO::Buffer.new(8)
           [1, 6, 8, 1 << 62].each do |at|

@@ -3,7 +3,7 @@
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
     describe "#stat" do
-      it "tells of files what File.stat and File.lstat do" do
+      it "returns the same as File.stat and File.lstat" do
         everywhere do |ring|
           path = file_with("12345")
           File.symlink(path, link = free_path)
@@ -18,7 +18,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "tells of what is open, by object or number" do
+      it "takes an open file as an object or a number" do
         everywhere do |ring|
           File.open(file_with("12345")) do |file|
             expect([ring.stat(file).size, ring.stat(file.fileno).ino]).to eq([5, file.stat.ino])
@@ -30,7 +30,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "tells when a file was born where File.birthtime does" do
+      it "returns the time of a file's birth where File.birthtime does" do
         path = file_with("x")
         born = begin
           File.birthtime(path)
@@ -52,7 +52,7 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#setxattr and #getxattr", needs: %i[setxattr getxattr] do
-      # Not every file system has them.
+      # Not every file system has extended attributes.
       def with_attributes
         everywhere do |ring|
           path = file_with("x")
@@ -65,7 +65,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "keep bytes with a file, by its path, object or number" do
+      it "store bytes with a file, by its path, object or number" do
         with_attributes do |ring, path|
           value = pattern(100)
           expect(ring.setxattr(path, "user.one", value)).to be_nil
@@ -78,7 +78,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "tell an empty value from none, and how much there is" do
+      it "distinguish an empty value from none, and return a value's size" do
         with_attributes do |ring, path|
           ring.setxattr(path, "user.empty", "")
           ring.setxattr(path, "user.five", "12345")
@@ -89,7 +89,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "insist on a new attribute, or one that is there" do
+      it "insist on a new or an existing attribute on demand" do
         with_attributes do |ring, path|
           ring.setxattr(path, "user.one", "1", flags: :create)
           expect(raised { ring.setxattr(path, "user.one", "2", flags: :create) }).to be_a(Errno::EEXIST)
@@ -99,7 +99,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "raise the errors of their calls, named" do
+      it "raise the errors of their system calls, with the name of the call" do
         with_attributes do |ring, path|
           expect(raised { ring.getxattr(free_path, "user.one") }).to be_a(Errno::ENOENT)
           expect(raised { ring.setxattr(9999, "user.one", "") }).to be_a(Errno::EBADF)

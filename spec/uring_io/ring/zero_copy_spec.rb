@@ -16,7 +16,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "keeps a buffer locked until the peer has all, and unlocks it by a later call" do
+      it "keeps a buffer locked until the peer has all bytes, and unlocks it in a later call" do
         everywhere do |ring|
           receiver, sender = tcp_pair
           buffer = buffer_of(pattern(50_000))
@@ -29,7 +29,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "copies what is smaller than the threshold, of any String" do
+      it "copies data below the threshold, from any String" do
         everywhere do |ring|
           receiver, sender = tcp_pair
           expect(ring.send_zc(sender, +"small")).to eq(5)
@@ -40,7 +40,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "refuses strings that can change, and parts of buffers" do
+      it "refuses strings that can change, and slices of buffers" do
         everywhere do |ring|
           _, sender = tcp_pair
           [+"x", IO::Buffer.new(64).slice(0, 8)].each do |data|
@@ -61,13 +61,13 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "unlocks the buffer when it is ended while it waits", hurried: true do
+      it "unlocks the buffer when it is interrupted while it waits", hurried: true do
         everywhere do |ring|
           receiver, sender = tcp_pair
           buffer = buffer_of("x" * 100)
           endings.each do |way|
-            # Bytes that are under way when nothing fits any longer may make room a moment later. A send that succeeds
-            # while somebody ends it gives its result, and the exception comes where its fiber waits next, or ends.
+            # Bytes in transit may make room a moment after nothing fits any longer. If a send succeeds while somebody
+            # interrupts it, it returns its result. The exception then comes at the fiber's next wait, or at its end.
             nil until fill(sender).zero? && (ring.timeout(0.01) || fill(sender).zero?)
             expect(ended_by(way) { ring.send_zc(sender, buffer, threshold: 0) }).to be_a(IndexError).or be_nil
             drain(receiver)
@@ -77,7 +77,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "leaves what the kernel still uses in its place when the collector runs" do
+      it "leaves memory that the kernel still uses in place when the collector runs" do
         with_ring do |ring|
           receiver, sender = tcp_pair
           sent = Array.new(8) do |number|
@@ -93,15 +93,15 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "can be closed with sends that the peer has not read" do
+      it "lets the ring close before the peer has read" do
         _receiver, sender = tcp_pair
         buffer = buffer_of(pattern(100_000))
         with_ring { |ring| expect(ring.send_zc(sender, buffer)).to be_positive }
         GC.start
       end
 
-      # Linux 6.1 sends to the same machine without a copy, too, and needs the memory until the peer has read.
-      it "lets its socket be closed although the peer has not read" do
+      # Linux 6.1 sends without a copy even to the same machine, and needs the memory until the peer has read.
+      it "lets the program close the socket before the peer has read" do
         everywhere do |ring|
           receiver, sender = tcp_pair
           bytes = pattern(100_000)
@@ -115,7 +115,7 @@ RSpec.describe UringIO::Ring do
   end
 
   each_backend(only: %i[epoll poll select]) do
-    it "cannot send without a copy, and says why" do
+    it "cannot send without a copy, and gives the reason" do
       everywhere do |ring|
         _, sender = tcp_pair
         buffer = buffer_of("x" * 100)
