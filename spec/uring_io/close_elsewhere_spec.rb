@@ -2,9 +2,10 @@
 
 require "socket"
 
-# IOs that are closed where nobody waits on them at that moment, by whoever cannot wait, or under who is no fiber.
+# IOs that a program closes while nobody waits on them at that moment, or while a thread waits; or that the closing code
+# must close without a wait.
 RSpec.describe "An IO that is closed elsewhere" do
-  # An IO that has the number of one which was closed, and has something to read.
+  # An IO with something to read, which has the number of a closed IO.
   def taking(number)
     ours, peer = unix_pair
     peer.write("another's")
@@ -12,7 +13,7 @@ RSpec.describe "An IO that is closed elsewhere" do
   end
 
   each_backend do |_backend|
-    it "ends a thread that is in a system call on it, and its close returns" do
+    it "makes a thread that waits in a system call on it raise, and close returns" do
       reader, = pipe
       thread = Thread.new { raised { reader.read(1) } }
       Thread.pass until thread.status == "sleep"
@@ -20,7 +21,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       expect(thread.value).to be_an(IOError)
     end
 
-    it "by two schedulers at the moment of a receive leaves nobody waiting" do
+    it "by two schedulers during a receive leaves nobody waiting" do
       boxes = Array.new(2) { Thread::Queue.new }
       closer = lambda do |box|
         while (job = box.pop)
@@ -47,7 +48,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       expect(threads.map(&:value)).to eq(%i[done done])
     end
 
-    it "by a trap handler lets no other fiber run in the middle of that" do
+    it "by a trap handler lets no other fiber run in the middle of the handler" do
       order = []
       before = trap("USR2") { nil }
       scheduled do
@@ -68,7 +69,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       trap("USR2", before)
     end
 
-    it "before a batch is made is read by none of its calls" do
+    it "before a batch is submitted is read by none of its calls" do
       scheduled do
         with_ring do |ring|
           ours, = unix_pair
@@ -87,7 +88,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
-    it "before a chain is made keeps that from being made" do
+    it "before a chain is submitted prevents the chain" do
       scheduled do
         with_ring do |ring|
           ours, = unix_pair
@@ -104,7 +105,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
-    it "when a chain is still to come to it breaks the chain at the step that waits" do
+    it "before a chain reaches it breaks the chain at the step that waits" do
       scheduled do
         with_ring do |ring|
           ours, theirs = unix_pair
@@ -132,7 +133,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
-    it "is not what a chain takes an IOError for that somebody raises into its fiber" do
+    it "is not confused with an IOError that somebody raises into the fiber of a chain" do
       scheduled do
         with_ring do |ring|
           ours, = unix_pair
@@ -146,7 +147,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
-    it "among several that IO.select waits for ends that, whoever has the number next" do
+    it "during an IO.select of several IOs ends the select, even if another file has its number" do
       scheduled do
         quiet, = unix_pair
         ours, = unix_pair
@@ -160,7 +161,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
-    it "while somebody who only looks lets others run first is not looked at by its number" do
+    it "while wait_readable(0) lets other fibers run is not checked by its old number" do
       scheduled do
         reader, = pipe
         number = reader.fileno
@@ -172,7 +173,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
-    it "in the block of a stream ends that, whoever has the number next" do
+    it "in the block of a stream ends the stream, even if another file has its number" do
       scheduled do
         with_ring do |ring|
           ours, theirs = unix_pair
@@ -192,7 +193,7 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
-    it "while the collector frees rings that were forgotten does no harm" do
+    it "while the garbage collector frees unused rings does no harm" do
       ours, = unix_pair
       outcome = nil
       scheduled do

@@ -4,7 +4,7 @@ require "fcntl"
 
 RSpec.describe "IO#close under UringIO::Scheduler" do
   each_backend do |_backend|
-    it "keeps a read that was begun from another file that gets the number of the descriptor" do
+    it "keeps a read in flight from reading another file that gets the descriptor's number" do
       received = []
       scheduled do
         reader, writer = unix_pair
@@ -18,20 +18,20 @@ RSpec.describe "IO#close under UringIO::Scheduler" do
         expect(taken.fileno).to eq(number)
         let_others_run
         writer.write("its own") if keeps_it_open
-        # On Ruby 3.x nobody tells the one who reads.
+        # On Ruby 3.x nobody wakes the fiber that reads.
         let_others_run
         fiber.raise(IndexError) if fiber.alive?
       end
       expect(received).not_to include("another's")
     end
 
-    it "closes as ever for others" do
+    it "closes as usual when nobody waits" do
       reader, writer = pipe
       expect([reader.close, reader.close, reader.closed?]).to eq([nil, nil, true])
       expect { writer.write("x") }.to raise_error(Errno::EPIPE)
     end
 
-    # Somebody reads from it, whom the close ends first.
+    # The block starts a reader of the IO. Closing ends that reader first.
     def close_without_room
       _, sender = unix_pair
       sender.sync = false
@@ -42,7 +42,7 @@ RSpec.describe "IO#close under UringIO::Scheduler" do
       waiting
     end
 
-    it "is ended while it writes what there is no room for, as it is without a scheduler" do
+    it "may be interrupted while it writes the IO's buffer without room, as without a scheduler" do
       reader = close_without_room do |sender|
         Thread.new { with_ring { |ring| raised { ring.recv(sender, 1) } } }
               .tap { |thread| Thread.pass until thread.status == "sleep" }

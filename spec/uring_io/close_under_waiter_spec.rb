@@ -6,8 +6,8 @@ require "io/console"
 
 # Before Ruby frees the descriptor or the buffer of an IO, the close ends all operations on it and waits for their end.
 # Fibers that waited get IOError.
-RSpec.describe "An IO that is closed under who waits on it" do
-  # The outcomes of the waiters and of the closer, as they come. A fiber is parked when Fiber.schedule returns.
+RSpec.describe "An IO that is closed while somebody waits on it" do
+  # The outcomes of the waiters and of the closer, in order. A fiber is parked when Fiber.schedule returns.
   def closed_under(ours, *waits, by: :itself, way: :close.to_proc)
     log = []
     waits.each { |wait| Fiber.schedule { log << outcome_of { wait.call(ours) } } }
@@ -26,7 +26,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
     log
   end
 
-  # A thread may be slower to tell that it goes on, but not earlier.
+  # A closing thread may report its outcome later, but not earlier.
   def be_in_order(by, *found) = by == :thread ? contain_exactly(*found) : match(found)
 
   def outcome_of
@@ -39,7 +39,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
     be_an_instance_of(IOError).and have_attributes(message: /closed/)
   end
 
-  # Memory as IO's read buffer has, where that was.
+  # Strings of the size of an IO's read buffer, which take its place in memory once Ruby has freed it.
   def canaries = Array.new(100) { "v" * 8191 }
 
   def filled_pair = unix_pair.tap { |ours, _| fill(ours) }
@@ -58,7 +58,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
     [closing(File.open(path, File::RDONLY | File::NONBLOCK)), closing(File.open(path, File::WRONLY))]
   end
 
-  # A socket, and the address of a server that no longer accepts.
+  # A socket, and the address of a server whose backlog is full.
   def unanswered
     server = closing(Socket.new(:INET, :STREAM))
     server.bind(Addrinfo.tcp("127.0.0.1", 0))
@@ -67,7 +67,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
     [closing(Socket.new(:INET, :STREAM)), server.local_address]
   end
 
-  # The pair that takes the number next; the one that has it comes first.
+  # A pair of which one IO gets the number. That one comes first.
   def taking(number)
     pair = unix_pair
     pair = unix_pair until pair.any? { |io| io.fileno == number }
@@ -114,7 +114,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
   each_backend do |_backend|
     reads.each do |name, wait|
       %i[unix_pair tcp_pair pipe blocking_pipe fifo terminal].each do |place|
-        it "raises IOError in #{name} on what #{place} gives, before whoever closes goes on" do
+        it "raises IOError in #{name} on a #{place}, before close returns" do
           scheduled do
             closers.each do |by|
               ours, = public_send(place)
@@ -127,7 +127,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
     end
 
     others.each do |name, (place, wait)|
-      it "raises IOError in #{name}, before whoever closes goes on" do
+      it "raises IOError in #{name}, before close returns" do
         scheduled do
           closers.each do |by|
             ours, address = public_send(place)
@@ -144,7 +144,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
           with_ring do |ring|
             closers.product([true, false]).each do |by, at_once|
               ours, = public_send(place)
-              # Some look at the descriptor first.
+              # Some calls check the descriptor first.
               log = closed_under(ours, ->(io) { call.call(io, ring) }, by:) { let_others_run unless at_once }
               expect(log).to contain_exactly(be_an_ended_wait, :closed)
             end
@@ -153,7 +153,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       end
     end
 
-    it "breaks a chain, with IOError for its cause" do
+    it "breaks a chain with IOError as the cause" do
       scheduled do
         with_ring do |ring|
           ours, = unix_pair
@@ -164,7 +164,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       end
     end
 
-    it "ends a ring's call by the number of an IO before a read of who has the number next is begun" do
+    it "ends a ring's read_each before the ring could read the next file with its number" do
       scheduled do
         with_ring do |ring|
           ours, = unix_pair
@@ -182,19 +182,19 @@ RSpec.describe "An IO that is closed under who waits on it" do
       end
     end
 
-    it "ends a splice from a pipe that blocks" do
+    it "ends a splice from a pipe without O_NONBLOCK" do
       scheduled do
         with_ring do |ring|
           ours, = blocking_pipe
           _, sink = blocking_pipe
-          # Elsewhere than on io_uring a worker is in splice(2) by then.
+          # On the other backends a worker is in splice(2) by then.
           log = closed_under(ours, ->(io) { ring.splice(io, sink, 10) }) { sleep(0.005) }
           expect(log).to match([be_an_ended_wait, :closed])
         end
       end
     end
 
-    it "ends all who wait on it, and nobody else" do
+    it "ends all waits on it, and no others" do
       scheduled do
         ours, peer = unix_pair
         twin = closing(ours.dup)
@@ -211,7 +211,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
 
     %i[unix_pair pipe].each do |place|
       closers.each do |by|
-        it "lets nobody write into the buffer that Ruby has freed, closed by #{by}, when it is what #{place} gives" do
+        it "keeps everybody from writing into the freed read buffer of a #{place}, closed by #{by}" do
           scheduled do
             %i[gets getc each_line readline].each do |name|
               ours, peer = public_send(place)
@@ -227,7 +227,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
     end
 
     closers.each do |by|
-      it "leaves to the next IO with the number what is sent there, closed by #{by}" do
+      it "leaves new data to the next IO with its number, closed by #{by}" do
         scheduled do
           ours, = unix_pair
           number = ours.fileno
@@ -247,7 +247,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       end
     end
 
-    it "of a file reads nothing into freed memory, nor from the next file" do
+    it "of a file reads nothing into freed memory, and nothing from the next file" do
       contents = %w[A B].to_h { |name| [name, file_with(name * 2_000_000)] }
       contents.each_value { |path| File.open(path, &:fsync) }
       outcomes = []
@@ -269,7 +269,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
 
     keepers = { "a copy" => ->(io) { io.dup }, "a forked child" => ->(_) { fork { Fiber.blocking { sleep } } } }
     keepers.each do |who, keep|
-      it "tells the next IO with the number nothing of the file that #{who} keeps, after a wait that timed out" do
+      it "reports no event of a file that #{who} keeps open to the next IO with its number, after a timed-out wait" do
         scheduled do
           ours, peer = unix_pair
           kept = keep.call(ours)
@@ -287,7 +287,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       end
     end
 
-    it "connects nobody by an event of a file whose number the socket has" do
+    it "completes no connect of a new socket with its number by an event of its file" do
       outcome = nil
       scheduled do
         _, address = unanswered
@@ -308,7 +308,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
     { "another IO" => ->(io, other, _) { io.reopen(other) }, "a path" => ->(io, _, path) { io.reopen(path) } }
       .each do |what, reopen|
       %i[gets readpartial read wait_readable].each do |name|
-        it "raises IOError in #{name} when it is reopened as #{what}, and reads from that then" do
+        it "raises IOError in #{name} when it is reopened as #{what}, and then reads from the new file" do
           path = file_with("new\n")
           scheduled do
             closers.each do |by|
@@ -325,7 +325,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       end
     end
 
-    it "ends who reads a socket that is half closed for reading, and not who reads one that is for writing" do
+    it "ends a read when its reading half is closed, but not when its writing half is" do
       scheduled do
         { close_read: nil, close_write: "line\n" }.each do |half, line|
           ours, peer = unix_pair
@@ -340,7 +340,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
     end
 
     { close: IOError, close_read: IOError, close_write: nil }.each do |how, error|
-      it "that IO.popen made for both directions ends who reads by #{how}, with #{error || 'the end of the program'}" do
+      it "of IO.popen for both directions ends a read by #{how}, with #{error || 'the end of the program'}" do
         scheduled do
           ours = closing(IO.popen("cat", "r+"))
           log = closed_under(ours, reads[:gets], way: how.to_proc)
@@ -350,7 +350,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       end
     end
 
-    # Copies of the peers, since the end of their file would be an end as well.
+    # Each block keeps a copy of the peer open, because the peer's close would end the wait as well.
     blocks = {
       "IO.pipe" => ->(body) { IO.pipe { |reader, writer| closing(writer.dup) && body.call(reader) } },
       "IO.popen" => ->(body) { IO.popen("cat", "r+", &body) },
@@ -360,7 +360,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       "UNIXServer.open" => ->(body) { UNIXServer.open(free_path, &body) }
     }
     blocks.each do |name, open|
-      it "at the end of the block of #{name} ends who waits" do
+      it "at the end of the block of #{name} ends the waits on it" do
         scheduled do
           log = []
           body = lambda do |ours|
@@ -373,7 +373,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       end
     end
 
-    it "at the end of the block of File.open ends who waits" do
+    it "at the end of the block of File.open ends the waits on it" do
       scheduled do
         File.mkfifo(path = free_path("fifo"))
         log = []
@@ -383,7 +383,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       end
     end
 
-    it "by a trap handler ends who waits" do
+    it "by a trap handler ends the waits on it" do
       ours, peer = unix_pair
       usual = trap("USR2") { ours.close }
       log = scheduled { closed_under(ours, reads[:gets], way: ->(_) { Process.kill("USR2", Process.pid) }) }
@@ -393,7 +393,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       trap("USR2", usual)
     end
 
-    it "by a finalizer ends who waits" do
+    it "by a finalizer ends the waits on it" do
       ours, = unix_pair
       log = scheduled do
         collect = lambda do |_|
@@ -405,7 +405,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       expect(log).to include(be_an_ended_wait)
     end
 
-    it "by the root fiber of the thread ends who waits" do
+    it "by the root fiber of the thread ends the waits on it" do
       log = []
       peer = on_root do
         ours, peer = unix_pair
@@ -417,7 +417,7 @@ RSpec.describe "An IO that is closed under who waits on it" do
       expect(log).to match([be_an_ended_wait])
     end
 
-    it "by fibers of two threads that close each other's ends who waits in both" do
+    it "by fibers of two threads that close each other's IOs ends the waits in both threads" do
       pairs = Array.new(2) { Array.new(20) { unix_pair.first } }
       ready = Array.new(2) { Thread::Queue.new }
       logs = [0, 1].map do |mine|

@@ -2,13 +2,13 @@
 
 require "json"
 
-# From Linux 7.0 on a process can be started with a filter that refuses its rings single operations (task restrictions).
-# `crates/uring_io_core/src/uring/trial.rs` has the trial of all of them, on every kernel.
+# From Linux 7.0 on, a process can run under a filter that denies its rings single operations (task restrictions).
+# `crates/uring_io_core/src/uring/trial.rs` tries all operations on every kernel.
 RSpec.describe UringIO, "where a filter denies operations of a ring" do
-  # The operations that a scheduler submits, by the kernel's numbers.
+  # The operations that a scheduler submits, with the kernel's numbers.
   operations = { nop: 0, poll_add: 6, async_cancel: 14, read: 22, write: 23, send: 26, recv: 27, waitid: 50 }
 
-  # A script's first lines, which deny it these of them.
+  # The first lines of a script, which deny it these operations.
   define_method(:filter_of) do |*denied|
     <<~RUBY
       allowed = #{operations.except(*denied).values.inspect}
@@ -24,7 +24,7 @@ RSpec.describe UringIO, "where a filter denies operations of a ring" do
     RUBY
   end
 
-  # The output, as JSON, of a script under a filter that denies these operations.
+  # The output of a script, parsed as JSON, under a filter that denies these operations.
   def denied(*operations, script)
     result = child("#{filter_of(*operations)}\nrequire 'json'\n#{script}", env: { "URING_IO_BACKEND" => nil })
     expect(result.stderr).to eq("")
@@ -69,7 +69,7 @@ RSpec.describe UringIO, "where a filter denies operations of a ring" do
       end
     end
 
-    it "runs on io_uring without all that it can do without" do
+    it "runs on io_uring without all the operations that it can replace" do
       found = denied(:nop, :write, :send, :recv, :waitid, <<~RUBY)
         #{work}
         puts JSON.generate(UringIO.run(backend: :io_uring) { work })
@@ -90,7 +90,7 @@ RSpec.describe UringIO, "where a filter denies operations of a ring" do
       end
     end
 
-    it "says of a ring's call that it is denied, and makes the others" do
+    it "raises for a ring's denied call, and makes the other calls" do
       found = denied(:recv, <<~RUBY)
         require "socket"
         ring = UringIO::Ring.new
@@ -104,7 +104,7 @@ RSpec.describe UringIO, "where a filter denies operations of a ring" do
       expect(found).to match([refused, /recv is denied.*filter/, "xyz", refused])
     end
 
-    it "is in the doctor's report" do
+    it "reports denied operations in the doctor" do
       found = denied(:send, :recv, <<~RUBY)
         require "uring_io/doctor"
         doctor = UringIO::Doctor.examine

@@ -10,7 +10,7 @@ RSpec.describe UringIO::Doctor do
   let(:executable) { File.expand_path("../../exe/uring_io", __dir__) }
   let(:works) { UringIO::Support.detect.available?(:io_uring) }
 
-  # Runs exe/uring_io by itself, as a user does: nothing tells it where lib is. The script goes before.
+  # Runs exe/uring_io by itself, as a user does, without the path of lib. The script +before+ runs first.
   def uring_io(*arguments, before: "", env: {})
     env = { "URING_IO_BACKEND" => nil, "RUBYLIB" => nil }.merge(env)
     child("#{before}\nexec(RbConfig.ruby, \"-W1\", #{executable.dump}, *ARGV)", *arguments, env:)
@@ -22,7 +22,7 @@ RSpec.describe UringIO::Doctor do
     JSON.parse(result.stdout, symbolize_names: true).merge(exit: result.status.exitstatus)
   end
 
-  # Expects that plain text, JSON and exit status all name the cause.
+  # Expects that the plain text, the JSON and the exit status all name the cause.
   def expect_epoll_because(reason, cause, cure, **options)
     plain = uring_io("doctor", **options)
     text = plain.stdout.gsub(/\s+/, " ")
@@ -39,7 +39,7 @@ RSpec.describe UringIO::Doctor do
     expect(found[:backends][:epoll]).to eq(available: true, cures: [])
   end
 
-  it "prints what a program would get, the backends, Ruby and the limits" do
+  it "prints the backend that a program would get, all backends, Ruby and the limits" do
     result = uring_io("doctor")
     expect(result.stderr).to eq("")
     expect(result.stdout).to match(/\AA program runs on #{UringIO.support.best}/)
@@ -47,7 +47,7 @@ RSpec.describe UringIO::Doctor do
     UringIO.support.backends.values_at(*Backends::ALL).each do |backend|
       expect(result.stdout).to match(/^  #{backend.name} +#{'not ' unless backend.available?}available/)
     end
-    expect(result.stdout).not_to include("kqueue") # of other systems
+    expect(result.stdout).not_to include("kqueue") # a backend of other systems
     expect(result.stdout).to match(/^  open files +#{Process.getrlimit(:NOFILE).first}\b/)
     expect(result.stdout).to match(/^  locked memory +\S/).and match(/^  CPUs +\d+$/)
     expect(result.stdout.lines).to all(satisfy { |line| line == line.rstrip.concat("\n") })
@@ -67,7 +67,7 @@ RSpec.describe UringIO::Doctor do
     expect(found[:exit]).to eq(works ? 0 : 1)
   end
 
-  it "tells in which order the running Ruby passes length and offset" do
+  it "names the order in which the running Ruby passes length and offset" do
     expect(described_class.hook_order).to eq(Contract::NUMBERS)
     expect(uring_io("doctor").stdout).to include("(io, buffer, #{Contract::NUMBERS})")
     stub_const("IO::Buffer::VERSION", 3)
@@ -78,7 +78,7 @@ RSpec.describe UringIO::Doctor do
 
   describe "where io_uring is forbidden" do
     %i[EPERM ENOSYS].each do |errno|
-      it "names a seccomp filter that gives #{errno}" do
+      it "names a seccomp filter that returns #{errno}" do
         skip Seccomp.missing if Seccomp.missing
 
         filter = Seccomp.denying_io_uring(Errno.const_get(errno)::Errno)
@@ -88,7 +88,7 @@ RSpec.describe UringIO::Doctor do
       end
     end
 
-    # For as short as possible, as it holds for the whole machine: the program is loaded before.
+    # The setting affects the whole machine, so the script loads the program first and keeps the setting short.
     it "names kernel.io_uring_disabled=2" do
       path = "/proc/sys/kernel/io_uring_disabled"
       skip "only root may set kernel.io_uring_disabled" unless Process.euid.zero?
@@ -135,7 +135,7 @@ RSpec.describe UringIO::Doctor do
       expect(found[:backends][:io_uring]).to include(reason: "sysctl", call: "io_uring_setup", errno: 1)
     end
 
-    it "names RLIMIT_MEMLOCK of 0 to an ordinary user" do
+    it "names RLIMIT_MEMLOCK of 0 for an ordinary user" do
       before = <<~RUBY
         require "etc"
         Process.setrlimit(:MEMLOCK, 0, 0)
@@ -162,7 +162,7 @@ RSpec.describe UringIO::Doctor do
   end
 
   describe "with URING_IO_BACKEND" do
-    it "tells that it forces a backend, and what undoes it" do
+    it "says that the variable forces a backend, and how to undo that" do
       env = { "URING_IO_BACKEND" => "poll" }
       result = uring_io("doctor", env:)
       expect(result.stdout).to start_with("A program runs on poll: URING_IO_BACKEND=poll asks for it.\n")
@@ -171,7 +171,7 @@ RSpec.describe UringIO::Doctor do
       expect(report(env:)[:default]).to include(backend: "poll", io_uring: false, asked_for: "poll")
     end
 
-    it "exits 0 when it forces io_uring, where that works" do
+    it "exits 0 when the variable forces io_uring and io_uring works" do
       skip Backends.missing(:io_uring) unless works
 
       result = uring_io("doctor", env: { "URING_IO_BACKEND" => "io_uring" })
@@ -180,7 +180,7 @@ RSpec.describe UringIO::Doctor do
       expect(result.status.exitstatus).to eq(0)
     end
 
-    it "tells that a program fails when it names no backend, whatever the bytes" do
+    it "says that a program fails when the variable is no name of a backend, whatever its bytes" do
       ["bogus", "\e[31m", "\xff", "I\u00f6"].each do |name|
         env = { "URING_IO_BACKEND" => name, "LC_ALL" => "C" }
         result = uring_io("doctor", env:)
@@ -194,7 +194,7 @@ RSpec.describe UringIO::Doctor do
       end
     end
 
-    it "tells that a program fails when it names one that does not work, and why" do
+    it "says that a program fails when the variable names a backend that does not work, and why" do
       skip Seccomp.missing if Seccomp.missing
 
       result = uring_io("doctor", before: Seccomp.denying_io_uring(Errno::EPERM::Errno),
@@ -205,13 +205,13 @@ RSpec.describe UringIO::Doctor do
       expect(result.status.exitstatus).to eq(1)
     end
 
-    it "takes an empty one for none" do
+    it "treats an empty variable as unset" do
       expect(report(env: { "URING_IO_BACKEND" => "" })[:default]).to include(asked_for: nil, io_uring: works)
     end
   end
 
   describe "limits" do
-    it "gives a hint and commands where few files may be open" do
+    it "gives a hint and commands when the limit of open files is low" do
       before = "Process.setrlimit(:NOFILE, 64, 64)\n"
       result = uring_io("doctor", before:)
       expect(result.stdout).to match(/open files +64\n +Small\./)
@@ -227,19 +227,19 @@ RSpec.describe UringIO::Doctor do
       end
     end
 
-    it "says unlimited, and gives no hint, where there is no limit" do
+    it "prints unlimited, and no hint, when there is no limit" do
       doctor = doctor_of(limits: { open_files_soft: nil, open_files_hard: nil, memlock_soft: nil, memlock_hard: nil })
       expect(doctor.to_s).to match(/open files +unlimited\n  locked memory +unlimited\n/)
       expect(doctor.hints).to be_empty
     end
 
-    it "mentions that there is one CPU" do
+    it "mentions when there is only one CPU" do
       expect(doctor_of(limits: { cpus: 1 }).to_s).to match(/CPUs +1\n +Small\./)
     end
   end
 
   describe "of another machine" do
-    it "counts what the kernel lacks of io_uring, and names it by the Linux that brought it" do
+    it "counts the kernel's missing io_uring operations, and names them with the Linux version that has them" do
       doctor = doctor_of(operations: { nop: true, recv_zc: false, waitid: false, futex_wait: false, to_come: false },
                          features: { fast_poll: true, no_iowait: false },
                          setup_flags: { submit_all: true, coop_taskrun: true, defer_taskrun: false })
@@ -249,24 +249,24 @@ RSpec.describe UringIO::Doctor do
       expect(text).to match(/setup flags +submit_all, coop_taskrun Missing: defer_taskrun \(Linux 6\.1\)\.$/)
     end
 
-    it "does not miss what a better flag replaces" do
+    it "does not report a flag as missing when a better one replaces it" do
       doctor = doctor_of(setup_flags: { coop_taskrun: false, defer_taskrun: true })
       expect(doctor.to_s).to match(/setup flags +defer_taskrun$/)
     end
 
-    it "says when a scheduler fell back although io_uring works" do
+    it "says when a scheduler fell back even though io_uring works" do
       doctor = doctor_of(outcome: described_class::Outcome.new(backend: :epoll, error: nil))
       expect(doctor.to_s).to start_with("A program runs on epoll, although io_uring is available.")
       expect(doctor.status).to eq(1)
     end
 
-    it "tells the error when no scheduler can be made at all" do
+    it "prints the error when no scheduler works at all" do
       doctor = doctor_of(outcome: described_class::Outcome.new(backend: nil, error: Errno::EMFILE.new("epoll_create1")))
       expect(doctor.to_s).to start_with("A program gets no scheduler: Too many open files")
       expect(doctor.to_h[:default]).to include(error: include(class: "Errno::EMFILE"))
     end
 
-    it "wraps long texts and leaves lines for copying whole" do
+    it "wraps long texts, but keeps commands in one line for copying" do
       backend = { available: false, reason: :seccomp, call: "io_uring_enter", errno: 1, cause: "Long words. " * 40,
                   remedy: "x" * 150 }
       doctor = doctor_of(backends: { io_uring: backend, epoll: { available: true } },
@@ -282,7 +282,7 @@ RSpec.describe UringIO::Doctor do
     described_class.new(support: support_of(**differences), outcome:)
   end
 
-  # A machine that has everything, except for the differences.
+  # A machine that has everything except for the differences.
   def support_of(limits: {}, **differences)
     UringIO::Support.new(
       kernel: { name: "Linux", release: "6.18.0", version: [6, 18, 0], machine: "x86_64" },
@@ -295,7 +295,7 @@ RSpec.describe UringIO::Doctor do
   end
 
   describe "colours" do
-    # The output of the program when its standard output is a terminal.
+    # The output of the program on a terminal.
     def on_terminal(env)
       terminal, program = PTY.open
       pid = Process.spawn({ "URING_IO_BACKEND" => nil, "NO_COLOR" => nil, "TERM" => "xterm" }.merge(env),
@@ -312,17 +312,17 @@ RSpec.describe UringIO::Doctor do
       terminal&.close
     end
 
-    it "are for terminals" do
+    it "appear on terminals" do
       expect(on_terminal({})).to match(/\A\e\[\d+mA program runs on/)
     end
 
-    it "are left out with NO_COLOR, on a dumb terminal, and in a pipe" do
+    it "do not appear with NO_COLOR, on a dumb terminal, or in a pipe" do
       texts = [on_terminal("NO_COLOR" => "1"), on_terminal("TERM" => "dumb"),
                uring_io("doctor", env: { "TERM" => "xterm", "NO_COLOR" => nil }).stdout]
       expect(texts).to all(start_with("A program runs on").and(satisfy { |text| !text.include?("\e") }))
     end
 
-    it "are never in JSON" do
+    it "never appear in JSON" do
       expect(uring_io("doctor", "--json").stdout).not_to include("\e")
     end
   end
@@ -340,7 +340,7 @@ RSpec.describe "exe/uring_io" do
     end
   end
 
-  it "prints the usage when asked" do
+  it "prints the usage on demand" do
     [["help"], ["--help"], ["-h"], %w[doctor --help], %w[doctor --json -h]].each do |arguments|
       result = uring_io(*arguments)
       expect(result).to have_attributes(stdout: /\AUsage: uring_io COMMAND.*doctor.*version/m, stderr: "")
@@ -348,7 +348,7 @@ RSpec.describe "exe/uring_io" do
     end
   end
 
-  it "exits 2 on wrong usage, and says what is wrong and what is right on standard error" do
+  it "exits 2 on wrong usage, and says on standard error what is wrong and what would be right" do
     wrong = { %w[doctor --jsn] => "--jsn", %w[doctor --js] => "--js", %w[doctor more] => "more", %w[version x] => "x",
               %w[profile] => "profile", [] => "missing", %w[doctor --json=1] => "--json=1", ["\e[31m"] => "e[31m" }
     wrong.each do |arguments, word|
@@ -359,7 +359,7 @@ RSpec.describe "exe/uring_io" do
     end
   end
 
-  it "exits 2 and says how to compile the extension where it is missing; tells its version nevertheless" do
+  it "exits 2 and says how to compile the extension when it is missing, but still prints its version" do
     lib = File.join(File.dirname(free_path), "lib")
     FileUtils.mkdir_p([lib, "#{lib}/../exe"])
     FileUtils.cp(File.expand_path("../exe/uring_io", ChildProgram::LIB), "#{lib}/../exe")
@@ -375,7 +375,7 @@ RSpec.describe "exe/uring_io" do
     expect(uring_io("version", lib:)).to have_attributes(stdout: "#{UringIO::VERSION}\n", status: be_success)
   end
 
-  it "does not mind a reader that has seen enough" do
+  it "exits 0 when the reader of its output closes early" do
     result = child(<<~'RUBY', File.expand_path("../exe/uring_io", ChildProgram::LIB))
       IO.popen([RbConfig.ruby, ARGV[0], "help"]) { |program| program.readpartial(1) }
       p $?.exitstatus
@@ -386,7 +386,7 @@ RSpec.describe "exe/uring_io" do
   { "closed" => ["out: :close", /Broken pipe|Bad file/],
     "a pipe that nobody reads" => ["out: IO.pipe.tap { |reader, _| reader.close }.last", /Broken pipe/],
     "a full device" => ['out: "/dev/full"', /No space left on device/] }.each do |what, (to, cause)|
-    it "exits 74 and says why when standard output is #{what}, or by its status alone without standard error" do
+    it "exits 74 when standard output is #{what}, and says why if it has a standard error" do
       skip "there is no /dev/full" if to.include?("/dev/full") && !File.exist?("/dev/full")
 
       result = child(<<~RUBY, File.expand_path("../exe/uring_io", ChildProgram::LIB))

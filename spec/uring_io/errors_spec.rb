@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe UringIO::Error do
-  it "is the base of our own errors, and a StandardError" do
+  it "is a StandardError, and the base of this gem's own errors" do
     expect([UringIO::UnsupportedError, UringIO::ClosedError]).to all(be < described_class)
     expect(described_class).to be < StandardError
   end
@@ -18,7 +18,7 @@ RSpec.describe UringIO::Error do
     # The smallest and the largest number of arguments of each hook.
     { block: [2, 2], unblock: [2, 2], kernel_sleep: [0, 1], io_wait: [3, 3], io_read: [3, 4], io_write: [3, 4],
       io_pread: [5, 5], io_select: [1, 4], address_resolve: [1, 1], process_wait: [2, 2] }.each do |hook, (least, most)|
-      it "answers nonsense in #{hook} with an exception of Ruby's classes, and the scheduler works on" do
+      it "raises an exception of Ruby's classes for nonsense in #{hook}, and the scheduler works on" do
         scheduled do |scheduler|
           nonsense.each do |value|
             [least, most].uniq.each do |count|
@@ -71,7 +71,7 @@ RSpec.describe UringIO::Error do
       end
     end
 
-    it "passes on what an object's own conversions raise" do
+    it "passes on exceptions of an object's own conversions" do
       hostile = Object.new
       def hostile.method_missing(name, ...) = raise(KeyError, name.to_s)
       def hostile.respond_to_missing?(*) = true

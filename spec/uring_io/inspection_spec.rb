@@ -6,18 +6,18 @@ require "uring_io/command_line"
 require "uring_io/inspection/question"
 require "uring_io/inspection/report"
 
-# uring_io fibers, and the socket of the programs that it asks.
+# Tests `uring_io fibers`, and the socket by which it asks other programs.
 RSpec.describe "The fibers of another program" do
   let(:folder) { File.dirname(free_path) }
   let(:environment) { { "URING_IO_INSPECT" => "1", "XDG_RUNTIME_DIR" => folder } }
 
-  # Runs the script until it has printed a line, and asks it.
+  # Runs the script until it has printed a line. The block may then ask it.
   def asking(script)
     child(script, env: environment, limit: 60) do |program|
       program.gets
       yield program.pid
     ensure
-      # And what it has forked.
+      # Kills the program's forked children as well.
       Process.kill(:KILL, -program.pid)
     end
   end
@@ -33,7 +33,7 @@ RSpec.describe "The fibers of another program" do
   def socket_of(pid) = File.join(folder, "uring_io-#{pid}.socket")
 
   each_backend do |backend|
-    it "appear with what they wait for, also while one of them computes" do
+    it "appear with their waits, even while one of them computes" do
       asking(<<~RUBY) do |pid|
         queue = Queue.new
         reader, = IO.pipe
@@ -57,16 +57,16 @@ RSpec.describe "The fibers of another program" do
     end
   end
 
-  it "appear for a program that has only just been started" do
+  it "appear for a program that has only just started" do
     child("UringIO.run { sleep }", env: environment, limit: 60) do |program|
-      # Until then it has the environment of whoever started it.
+      # Before exec, the process has the environment of its parent.
       eventually { File.read("/proc/#{program.pid}/environ").include?("URING_IO_INSPECT") }
       expect(fibers("--pid", program.pid)).to match([0, start_with("Process #{program.pid}: "), ""])
       program.signal(:KILL)
     end
   end
 
-  it "appear with the lines of the program itself, however deep they are below those of libraries" do
+  it "appear with the program's own lines, however deep these are below lines of libraries" do
     library = Array.new(20) { |number| "/usr/lib/ruby/3.3.0/net/http.rb:#{number}:in `get'" }
     backtrace = [*library, "/srv/app/fetch.rb:7:in `fetch'", *library.first(3), "/srv/app/fetch.rb:12:in `each'"]
     wait = { text: "it waits", backtrace:, ready: false, hook: "io_wait", calls: [] }
@@ -77,7 +77,7 @@ RSpec.describe "The fibers of another program" do
     expect(lines.drop(5)).to eq(["... 15 more", backtrace[20], "... 3 more", backtrace.last])
   end
 
-  it "appear as JSON, with threads, and with fibers that no scheduler knows" do
+  it "appear as JSON, with threads, and with fibers outside of any scheduler" do
     asking(<<~RUBY) do |pid|
       Thread.new { sleep }.name = "sleeper"
       other = Fiber.new { Fiber.yield }
@@ -93,7 +93,7 @@ RSpec.describe "The fibers of another program" do
     end
   end
 
-  it "are asked by a socket that only the user may use, and that goes with the program" do
+  it "have a socket that only the user may use, and that is gone after the program" do
     path = nil
     result = child("puts; $stdin.read; UringIO.run { sleep(0.1) }", env: environment) do |program|
       program.gets
@@ -104,14 +104,14 @@ RSpec.describe "The fibers of another program" do
     expect([result.stderr, File.exist?(path)]).to eq(["", false])
   end
 
-  it "are asked for a forked child by a socket of its own" do
+  it "of a forked child have a socket of their own" do
     asking(<<~RUBY) do |pid|
       first = fork { UringIO.run { Fiber.schedule { sleep }; sleep } }
       exit!(1) unless Process.wait2(fork { nil }).last.success?
       puts
       UringIO.run { sleep(100) }
     RUBY
-      # A socket is made in a folder of its own, and gets its name when it is complete.
+      # A process makes its socket in a folder of its own, and gives it the final name when it is complete.
       forked = nil
       eventually do
         forked = Dir.children(folder).filter_map { |name| name[/\Auring_io-(\d+)\.socket\z/, 1]&.to_i } - [pid]
@@ -122,13 +122,13 @@ RSpec.describe "The fibers of another program" do
     end
   end
 
-  it "are not to be asked where the variable is not set: no thread, no socket" do
+  it "have no thread and no socket without the variable" do
     result = child("puts Thread.list.size, UringIO.const_defined?(:Inspection)",
                    env: environment.merge("URING_IO_INSPECT" => nil))
     expect([result.stdout, Dir.children(folder)]).to eq(["1\nfalse\n", []])
   end
 
-  it "are still run, with a word of it, where the socket cannot be opened" do
+  it "still run, with a warning, when the socket cannot be opened" do
     long = File.join(folder, "x" * 100)
     Dir.mkdir(long)
     result = child("UringIO.run { puts 1 }", env: environment.merge("XDG_RUNTIME_DIR" => long))
@@ -136,7 +136,7 @@ RSpec.describe "The fibers of another program" do
     expect(result.stderr).to match(/\Auring_io: URING_IO_INSPECT: .* cannot be opened, so nobody can ask/)
   end
 
-  describe "of a program that cannot be asked:" do
+  describe "of a program that gives no answer because" do
     def complaint(*arguments)
       status, out, err = fibers(*arguments)
       expect([status, out]).to eq([2, ""])
@@ -150,20 +150,20 @@ RSpec.describe "The fibers of another program" do
       expect(complaint("--pid", -1)).to eq("uring_io: --pid needs the number of a process, and -1 is none")
     end
 
-    it "there is none" do
+    it "there is no such process" do
       gone = Process.wait(Process.spawn("true"))
       [gone, 10**30].each { |pid| expect(complaint("--pid", pid)).to eq("uring_io: there is no process #{pid}") }
     end
 
-    it "it was started without the variable" do
+    it "somebody started it without the variable" do
       expect(complaint("--pid", Process.pid)).to include("was started without URING_IO_INSPECT=1: start it with that")
     end
 
     it "it has run another program since" do
       child("puts; $stdout.flush; exec('sleep', '100')", env: environment) do |program|
         program.gets
-        # In the middle of exec a process has its new name, no environment yet, and sockets that close when it runs. A
-        # client that connects before that gets the advice to ask again.
+        # In the middle of exec, a process has its new name, no environment yet, and sockets that exec closes only when
+        # it is done. A client that connects before that gets the advice to ask again.
         eventually { File.read("/proc/#{program.pid}/comm") == "sleep\n" }
         eventually { File.read("/proc/#{program.pid}/environ").include?("URING_IO_INSPECT") }
         eventually { complaint("--pid", program.pid).include?("nobody listens at #{socket_of(program.pid)}") }
@@ -206,7 +206,7 @@ RSpec.describe "The fibers of another program" do
     end
   end
 
-  it "tell a terminal nothing that it would obey" do
+  it "send no control characters to a terminal" do
     asking("Thread.current.name = \"\\e[31mred\"; puts; sleep") do |pid|
       expect(fibers("--pid", pid)[1]).to include("Thread ?[31mred: sleep")
     end

@@ -17,12 +17,13 @@ RSpec.describe "The ladder" do
 
   def climb(rungs, connections, seconds: 0.01, &) = UringIO::Ladder.climb(rungs:, connections:, seconds:, &)
 
-  # The only run of a ladder.
+  # The single run of a ladder with one rung.
   def run_of(rung, connections, **) = climb([rung], [connections], **).to_h[:runs].fetch(0)
 
   def each_exchange(cost, what) = cost.fetch(what).fdiv(cost.fetch(:exchanges))
 
-  # What the machine knows of this process, the threads that are Rust's and not Ruby's included.
+  # The kernel's counts of this process's threads and descriptors. They include Rust's threads, which Ruby does not
+  # know.
   def in_use = [Dir.children("/proc/self/task").size, Dir.children("/proc/self/fd").size]
 
   def command(*arguments, err: StringIO.new)
@@ -32,7 +33,7 @@ RSpec.describe "The ladder" do
   end
 
   measurable.each do |rung|
-    it "is climbed by #{rung} with the calls of that rung, and no others" do
+    it "measures #{rung} with the system calls of that rung, and no others" do
       run = run_of(rung, 120)
       expect(run).to include(rung:, wanted: 120, connections: 120, active: 2, cut: nil)
       expect(run[:exchange][:calls]).to match_array(calls.fetch(rung))
@@ -43,7 +44,7 @@ RSpec.describe "The ladder" do
       expect(each_exchange(run[:turns], :calls)).to be_within(0.1).of(calls.fetch(rung).size)
     end
 
-    it "has the steps of an exchange of #{rung} in order, around the request and its answer" do
+    it "records the steps of an exchange on #{rung} in order, around the request and its answer" do
       exchange = run_of(rung, 1).fetch(:exchange)
       names = exchange[:steps].select { |step| step[:call] }.map { |step| step[:name] }
       expect(names.uniq).to match_array(calls.fetch(rung))
@@ -53,7 +54,7 @@ RSpec.describe "The ladder" do
       expect(exchange[:steps].map { |step| step[:from] }).to all(be < exchange[:answered])
     end
 
-    it "leaves no thread and no descriptor of #{rung} behind when it is ended" do
+    it "leaves no thread and no descriptor of #{rung} behind when somebody interrupts it" do
       before = in_use
       expect { Timeout.timeout(0.15, KeyError) { run_of(rung, 40, seconds: 60) } }.to raise_error(KeyError)
       # Timeout keeps a thread of its own.
@@ -61,7 +62,7 @@ RSpec.describe "The ladder" do
     end
   end
 
-  it "counts the calls that the kernel sees", skip: SystemCalls.missing do
+  it "counts the same calls as the kernel", skip: SystemCalls.missing do
     counted = { poll: "poll", epoll: "epoll_wait", io_uring: "io_uring_enter", sqpoll: "io_uring_enter" }
     counted.slice(*measurable).each do |rung, name|
       _, made = SystemCalls.between_markers(<<~RUBY, rung, limit: 60)
@@ -71,15 +72,15 @@ RSpec.describe "The ladder" do
         UringIO::Ladder.climb(rungs: [rung], connections: [5], seconds: 0.02)
         Process.getpriority(Process::PRIO_PROCESS, 0)
       RUBY
-      # The client sends once for each exchange, and so do the servers below io_uring.
+      # The client sends once per exchange, and so does the server on the rungs below io_uring.
       sent = made.count("sendto") / (%i[io_uring sqpoll].include?(rung) ? 1 : 2)
       expect(sent).to be > 25
-      # One that ends, and those of accepting.
+      # There is one more call at the end, and some more for accepting.
       expect(made.count(name)).to be_between(*(rung == :sqpoll ? [0, 3] : [sent - 3, sent + 10])), rung.to_s
     end
   end
 
-  it "shows that idle connections cost time with select and poll, and none with epoll and io_uring" do
+  it "shows that idle connections cost time with select and poll, but none with epoll and io_uring" do
     found = climb(measurable - %i[threads sqpoll], [10, 900], seconds: 0.1).to_h[:runs].to_h do |run|
       [run.values_at(:rung, :wanted), each_exchange(run[:turns], :cpu)]
     end
@@ -88,7 +89,7 @@ RSpec.describe "The ladder" do
     expect((%i[epoll io_uring] & measurable).map(&growth)).to all(be < 2.5)
   end
 
-  it "tells what keeps select from many connections" do
+  it "says why select cannot serve many connections" do
     ladder = climb(%i[select], [1010, 10_000])
     expect(ladder.to_h[:runs].map(&:keys)).to eq([%i[rung wanted connections active cut turns together memory exchange],
                                                   %i[rung wanted limit]])
@@ -98,7 +99,7 @@ RSpec.describe "The ladder" do
     expect(ladder.html).to include("Not measured with 10,000 connections.")
   end
 
-  it "raises the soft limit of open files to the hard one while it measures, and says what that one cuts" do
+  it "raises the soft limit of open files to the hard limit while it measures, and says what the hard limit cuts" do
     result = child(<<~RUBY)
       require "uring_io/ladder"
       Process.setrlimit(:NOFILE, 40, 200)
@@ -109,14 +110,14 @@ RSpec.describe "The ladder" do
       puts ladder.to_s.gsub(/\\s+/, " ")[/epoll: not measured.*?[.]/]
     RUBY
     first, soft, words = result.stdout.lines
-    # Ruby itself has some open.
+    # Ruby itself has some descriptors open.
     expect(first).to match(/\A\[\[100, nil, nil\], \[1[5-9]\d, :descriptors, nil\], \[nil, nil, :descriptors\]\]/)
     expect(soft).to eq("[40, 200]\n")
     expect(words).to eq("epoll: not measured with 4,000 connections.\n")
     expect(result.stderr).to eq("")
   end
 
-  it "says that the kernel makes no ring, and climbs the other rungs", skip: Seccomp.missing do
+  it "reports that the kernel makes no ring, and measures the other rungs", skip: Seccomp.missing do
     result = child(<<~RUBY)
       #{Seccomp.denying_io_uring(Errno::EPERM::Errno)}
       require "uring_io/ladder"
@@ -130,7 +131,7 @@ RSpec.describe "The ladder" do
     expect(result.stdout).to include("sqpoll: not measured with 2 connections.")
   end
 
-  it "lets other threads run, and the handlers of signals, and goes on" do
+  it "lets other threads and signal handlers run, and goes on" do
     count = 0
     counting = Thread.new { loop { (count += 1) && Thread.pass } }
     handled = 0
@@ -144,13 +145,13 @@ RSpec.describe "The ladder" do
     trap("USR1", before)
   end
 
-  it "says what it measures next, and how far it is" do
+  it "reports the next measurement, and its progress" do
     parts = []
     climb(%i[poll epoll], [1, 2]) { |*part| parts << part }
     expect(parts).to eq([[:poll, 1, 0, 4], [:epoll, 1, 1, 4], [:poll, 2, 2, 4], [:epoll, 2, 3, 4]])
   end
 
-  it "refuses wrong arguments with words" do
+  it "refuses wrong arguments with clear messages" do
     { { rungs: [] } => /rungs: is empty/, { rungs: [:kqueue] } => /rungs: there is no :kqueue; there are threads, /,
       { connections: [] } => /connections: is empty/, { connections: [0] } => /connections: 0 is not from 1 to 60000/,
       { connections: ["10"] } => /connections: "10" is not/, { connections: [70_000] } => /70000 is not/,
@@ -163,7 +164,7 @@ RSpec.describe "The ladder" do
   describe "as a command" do
     let(:path) { free_path("ladder.html") }
 
-    it "prints a table of all rungs, and writes a page that loads nothing and pictures that are well-formed" do
+    it "prints a table of all rungs, and writes a page that loads nothing and well-formed pictures" do
       folder = free_path("pictures")
       status, text, err = command("--connections", "1,150", "--html", path, "--svg", folder)
       expect([status, err]).to eq([0, ""])
@@ -171,7 +172,7 @@ RSpec.describe "The ladder" do
       expect(text).to include("Processor time of an exchange", "  epoll     epoll_wait, recv, send")
       page = File.read(path)
       expect(page.scan("<section").size).to eq(rungs.size)
-      # One exchange of each, two more with the most connections, and four curves.
+      # One picture per exchange, two more with the most connections, and four curves.
       expect(page.scan("<svg").size).to eq(measurable.size + 2 + 4)
       expect(page).not_to match(/(?:src|href)=["'](?!#)|url\(|@import|<script/)
       names = Dir.children(folder)
@@ -179,7 +180,7 @@ RSpec.describe "The ladder" do
       names.each { |name| expect_well_formed(File.read(File.join(folder, name))) }
     end
 
-    # Elements that begin and end in order; there is nothing else that an image could get wrong here.
+    # Expects every element to end in order. Nothing else could go wrong in such an image.
     def expect_well_formed(text)
       open = []
       text.scan(%r{<(/?)(\w+)[^<>]*?(/?)>}) do |ending, name, alone|
@@ -192,7 +193,7 @@ RSpec.describe "The ladder" do
       expect(text).not_to match(/NaN|Infinity|&(?!\w+;|#\d+;)/)
     end
 
-    it "prints JSON that says its version, and nothing else" do
+    it "prints only JSON, with its version" do
       status, text, err = command("--json", "--connections", "1")
       expect([status, err]).to eq([0, ""])
       found = JSON.parse(text)
@@ -204,14 +205,14 @@ RSpec.describe "The ladder" do
       expect(again.html).to include("A thread for each connection")
     end
 
-    it "shows its progress on a terminal, and takes it away" do
+    it "shows its progress on a terminal, and removes it afterwards" do
       err = StringIO.new
       def err.tty? = true
       command("--connections", "1", err:)
       expect(err.string).to include("3 of 6: poll, 1 connections").and end_with("\r\e[K")
     end
 
-    it "says before the work that a file cannot be written, and what is wrong in its usage" do
+    it "reports wrong usage, and a file that it cannot write, before it measures" do
       expect(command("--html", "/no/such/page.html"))
         .to eq([2, "", "uring_io: --html: /no/such/page.html cannot be written: No such file or directory\n"])
       expect(command("--svg", "/dev/null"))
@@ -224,10 +225,10 @@ RSpec.describe "The ladder" do
       expect(command("--help")).to match([0, /Usage: uring_io ladder/, ""])
     end
 
-    it "ends at Ctrl-C with words" do
+    it "ends at Ctrl-C with a message" do
       program = File.expand_path("../../exe/uring_io", __dir__)
       Open3.popen3(RbConfig.ruby, program, "ladder", "--json", "--connections", "10") do |_, out, err, process|
-        # It has begun when its client is there.
+        # The ladder has begun once the thread of its client is there.
         tasks = -> { Dir["/proc/#{process.pid}/task/*/comm"].map { |file| File.read(file).chomp } rescue [] } # rubocop:disable Style/RescueModifier
         sleep(0.01) until tasks.call.include?("ladder-client")
         Process.kill(:INT, process.pid)

@@ -4,11 +4,11 @@ require "fileutils"
 require "uring_io/profile"
 require_relative "../support/profiles"
 
-# The counts from inside of a Ruby that the profiler starts.
+# Counts that the agent takes inside of a Ruby which the profiler starts.
 RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
   work = "sum = 0; 4_000_000.times { |number| sum += number }"
 
-  # A scheduler that is not ours, as small as one can be: it knows sleep, and waits for input.
+  # A foreign scheduler, as small as possible: it can sleep, and wait for input.
   let(:small_scheduler) do
     <<~RUBY
       class SmallScheduler
@@ -51,7 +51,7 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
     RUBY
   end
 
-  # Two threads that answer a line after a tenth of a second, in another process.
+  # A server with a thread per client, outside of the profiled program, that answers each line after 0.1 seconds.
   def answering
     server = TCPServer.new("127.0.0.1", 0)
     answer = lambda do
@@ -66,9 +66,9 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
     server&.close
   end
 
-  it "counts how long threads wait for the GVL, exactly, and all sums stay" do
+  it "counts exactly how long threads wait for the GVL, and all sums stay right" do
     found = recorded("Array.new(4) { Thread.new { #{work} } }.each(&:join)")
-    # Three of four wait while one runs, or would if it had a processor.
+    # Three of the four threads wait while one runs, or would run if it had a processor.
     expect(found[:shares][:gvl]).to be_within(0.1).of(0.75)
     expect(found[:shares][:contention]).to eq(agents(found).sum { |agent| agent[:gvl][:seconds] })
     expect(found[:verdict]).to include(kind: "gvl", worth_it: false)
@@ -79,13 +79,13 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
     expect(exact).to be_within(found[:shares][:contention] * 0.1).of(found[:shares][:contention])
   end
 
-  it "does not count a program of one thread as one that waits for the GVL" do
+  it "does not report GVL waits for a program of one thread" do
     found = recorded(work)
     expect(agents(found).first[:gvl][:seconds]).to be < found[:seconds] / 10
     expect(found[:shares][:gvl]).to be < 0.1
   end
 
-  it "tells collecting garbage from computing" do
+  it "distinguishes garbage collection from computing" do
     keep = "kept = Array.new(300_000) { |n| [n.to_s] }; 30.times { GC.start }; kept.size"
     found = recorded(keep)
     expect_mostly(found, "gc")
@@ -96,7 +96,7 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
     expect(seconds(computing, "gc")).to be < seconds(computing, "computing") / 4
   end
 
-  it "counts what fibers of any scheduler wait for, by peer" do
+  it "counts the waits of fibers, of any scheduler, by peer" do
     answering do |port|
       fibers = "3.times { Fiber.schedule { s = TCPSocket.new('127.0.0.1', ARGV[0].to_i); 2.times { s.puts; s.gets } } }"
       { "#{small_scheduler}; Fiber.set_scheduler(SmallScheduler.new)" => "SmallScheduler",
@@ -113,13 +113,13 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
     end
   end
 
-  it "has the numbers of our scheduler" do
+  it "reports the statistics of our scheduler" do
     found = recorded("require 'uring_io'; UringIO.run { 100.times { sleep 0.001 } }")
     expect(agents(found).first[:scheduler]).to include(class: "UringIO::Scheduler", enters: be_between(90, 400))
   end
 
-  it "counts until the end, however the process ends, and in each process on its way" do
-    # Each gives the GVL away many times, so that the other one waits for it.
+  it "counts until the end, however the process ends, and in each process that it starts or becomes" do
+    # Each thread gives up the GVL many times, so that the other one waits for it.
     fight = "Array.new(2) { Thread.new { 50.times { 40_000.times { nil }; Thread.pass } } }.each(&:join)"
     { "exit!(0)" => 1, "Process.wait(fork { #{fight}; Process.kill(:KILL, $$) })" => 2,
       "fork { #{fight} }; Process.wait" => 2,
@@ -131,7 +131,7 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
     end
   end
 
-  it "is not seen by the program: threads, descriptors, signals, output and status are the same" do
+  it "is invisible to the program: threads, descriptors, signals, output and status stay the same" do
     script = <<~RUBY
       puts Thread.list.size, Dir.children("/proc/self/task").size, Dir.children("/proc/self/fd").sort.inspect
       puts Signal.list.keys.map { |name| trap(name, "DEFAULT").inspect rescue name }.inspect
@@ -147,7 +147,7 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
     expect(JSON.parse(outside.stdout)["processes"].first["agent"]).to be_nil
   end
 
-  it "keeps what RUBYOPT and RUBYLIB had" do
+  it "keeps the values of RUBYOPT and RUBYLIB" do
     Dir.mktmpdir do |folder|
       File.write("#{folder}/given.rb", "$given = 1")
       env = { "RUBYOPT" => "-rgiven -W0", "RUBYLIB" => folder }
@@ -158,7 +158,7 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
     end
   end
 
-  it "is found where its path has spaces, and says nothing where it is not compiled or Ruby is too old" do
+  it "loads from a path with spaces, and stays silent when it is not compiled or Ruby is too old" do
     Dir.mktmpdir do |folder|
       copy = "#{folder}/a gem"
       FileUtils.mkdir_p(copy)
@@ -178,7 +178,7 @@ RSpec.describe UringIO::Profile, "inside of a program", :profiles, limit: 60 do
     end
   end
 
-  it "says that a process goes on which the command has left behind" do
+  it "reports a process that outlives the command" do
     script = "r, w = IO.pipe; fork { Process.daemon(true); w.puts; w.close; sleep }; w.close; r.gets"
     result = profile("--", RbConfig.ruby, "-e", script)
     pid = result.stderr[/\Auring_io: process (\d+), which the command has left behind, goes on/, 1]

@@ -4,13 +4,13 @@ require "uring_io/profile"
 require_relative "../support/postgresql"
 require_relative "../support/profiles"
 
-# The programs of examples/profile: what the profiler says of each.
+# Checks the profiler's verdict on each program of examples/profile.
 RSpec.describe UringIO::Profile, "of the six cases", :profiles, limit: 90 do
   missing = PostgreSQL.missing
   folder = File.expand_path("../../examples/profile", __dir__)
   executable = File.expand_path("../../exe/uring_io", __dir__)
 
-  # What it finds out about an example.
+  # The profiler's findings about an example.
   define_method(:profile) do |name, *arguments|
     result = child("exec(RbConfig.ruby, #{executable.dump}, \"profile\", \"--json\", \"--\", RbConfig.ruby, *ARGV)",
                    File.join(folder, name), *arguments, env: { "RUBYLIB" => File.expand_path("../../lib", __dir__) },
@@ -19,12 +19,12 @@ RSpec.describe UringIO::Profile, "of the six cases", :profiles, limit: 90 do
     JSON.parse(result.stdout, symbolize_names: true)
   end
 
-  # The largest row but what a busy machine adds.
+  # The largest row, without the share that a busy machine adds.
   def largest(found)
     found[:shares][:rows].reject { |row| row[:kind] == "runnable" }.max_by { |row| row[:seconds] }
   end
 
-  it "a slow query waits for PostgreSQL, one query after the other", skip: missing do
+  it "says that a slow query waits for PostgreSQL, one query after the other", skip: missing do
     postgresql = PostgreSQL.new
     found = profile("slow_query.rb", postgresql.parameters[:host])
     expect(largest(found)).to include(kind: "socket", peer: /\Apostgresql at /)
@@ -34,7 +34,7 @@ RSpec.describe UringIO::Profile, "of the six cases", :profiles, limit: 90 do
     postgresql&.stop
   end
 
-  it "an N+1 waits for PostgreSQL, and io_uring can do nothing about it", skip: missing do
+  it "says that an N+1 waits for PostgreSQL, and that io_uring cannot help", skip: missing do
     postgresql = PostgreSQL.new
     found = profile("many_queries.rb", postgresql.parameters[:host])
     expect(largest(found)).to include(kind: "socket", peer: /\Apostgresql at /)
@@ -43,22 +43,22 @@ RSpec.describe UringIO::Profile, "of the six cases", :profiles, limit: 90 do
     postgresql&.stop
   end
 
-  it "a renderer computes" do
+  it "says that a renderer computes" do
     found = profile("renderer.rb")
     expect(largest(found)).to include(kind: "computing")
     expect(found[:verdict][:worth_it]).to be(false)
   end
 
-  it "a pool of threads fights for the GVL" do
+  it "says that a pool of threads fights for the GVL" do
     found = profile("thread_pool.rb")
     expect(found[:shares][:contention]).to be > found[:seconds]
     expect(found[:verdict]).to include(kind: "gvl", worth_it: false)
   end
 
-  it "a log shipper waits for the disk" do
+  it "says that a log shipper waits for the disk" do
     Dir.mktmpdir do |logs|
       found = profile("log_shipper.rb", logs)
-      # Where the folder is in memory, fsync(2) waits for nothing.
+      # In a folder in memory, fsync(2) waits for nothing.
       skip "#{Dir.tmpdir} is not on a disk" if found[:shares][:rows].none? { |row| row[:kind] == "file" }
       expect(found[:shares][:rows].find { |row| row[:kind] == "file" }[:serial]).to be > 0
       profile("log_shipper.rb", "--fibers", logs)
@@ -66,7 +66,7 @@ RSpec.describe UringIO::Profile, "of the six cases", :profiles, limit: 90 do
     end
   end
 
-  it "an echo server is busy with system calls" do
+  it "says that an echo server is busy with system calls" do
     clients = nil
     script = "exec(RbConfig.ruby, #{executable.dump}, \"profile\", \"--json\", \"--\", RbConfig.ruby, *ARGV)"
     env = { "RUBYLIB" => File.expand_path("../../lib", __dir__), "URING_IO_BACKEND" => "epoll" }
@@ -79,7 +79,7 @@ RSpec.describe UringIO::Profile, "of the six cases", :profiles, limit: 90 do
     expect(found[:verdict][:io_uring_at_most]).to be >= found[:verdict][:io_uring_likely]
   end
 
-  # With --json the command's output is on standard error, which a spec cannot read line by line.
+  # With --json the command's output goes to standard error, which a spec cannot read line by line.
   def program_port(program)
     port = nil
     eventually { port = listening_port(program.pid) }

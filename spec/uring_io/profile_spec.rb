@@ -6,10 +6,10 @@ require "uring_io/profile"
 require_relative "../support/postgresql"
 require_relative "../support/profiles"
 
-# Each example profiles a real program. No example looks at a thread's wait for a processor, which a busy machine
-# changes.
+# Each example profiles a real program. None checks how long a thread waits for a processor, because a busy machine
+# changes that.
 RSpec.describe UringIO::Profile, :profiles, limit: 60 do
-  it "says in one sentence that a program that sleeps has nothing to gain" do
+  it "says in one sentence that a sleeping program has nothing to gain" do
     result = profile("--", RbConfig.ruby, "-e", "sleep 1")
     expect(result.stderr).to eq("")
     expect(result.status.exitstatus).to eq(0)
@@ -24,7 +24,7 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     expect(found[:processes].size).to eq(2)
   end
 
-  it "tells computing from threads that fight for the GVL" do
+  it "distinguishes computing from threads that fight for the GVL" do
     work = "sum = 0; 8_000_000.times { |number| sum += number }"
     alone = recorded(work)
     expect_mostly(alone, "computing")
@@ -34,17 +34,17 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     expect(fight[:verdict]).to include(kind: "gvl", worth_it: false)
   end
 
-  it "tells a Queue, a child and a pipe" do
+  it "recognizes waits for a Queue, a child and a pipe" do
     expect_mostly(recorded("queue = Queue.new; Thread.new { system('sleep 0.6'); queue << 1 }; queue.pop"), "asleep")
     expect_mostly(recorded("Process.wait(spawn(%q(sleep 0.6)))"), "asleep")
     piped = recorded("IO.popen('exec sleep 0.6').wait_readable(5)")
     expect(seconds(piped, "pipe")).to be_within(0.3).of(0.6)
-    # Nobody else could write to it.
+    # Nobody else can write to this pipe.
     expect_mostly(recorded("reader, writer = IO.pipe; reader.wait_readable(0.6); writer.close"), "idle")
   end
 
   %w[read(1) wait_readable recv_nonblock select].each do |way|
-    it "names the peer of a socket that is waited for by #{way}" do
+    it "names the peer of a socket that #{way} waits for" do
       call = { "recv_nonblock" => "loop { socket.recv_nonblock(1) and break rescue socket.wait_readable }",
                "select" => "IO.select([socket])" }.fetch(way, "socket.#{way}")
       server = TCPServer.new("127.0.0.1", 0)
@@ -84,7 +84,7 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
         server = TCPServer.new("127.0.0.1", 0)
         queue = Queue.new
         3.times { Thread.new { queue.pop } }
-        # A thread that sleeps for longer than a second in a server does so for maintenance.
+        # When a thread of a server sleeps for more than a second, that counts as maintenance.
         Thread.new { sleep 5; exit!(0) }
         server.accept
       RUBY
@@ -94,12 +94,12 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
   end
 
   missing = PostgreSQL.missing
-  it "names the database of a slow query and of many small ones, and says what to look at", skip: missing do
+  it "names the database of a slow query and of many small ones, and says where to look", skip: missing do
     postgresql = PostgreSQL.new
     connect = "require 'pg'; c = PG.connect(host: ARGV[0], dbname: 'postgres', user: 'postgres')"
     ["c.exec('SELECT pg_sleep(1)')", "300.times { c.exec('SELECT pg_sleep(0.002)') }"].each do |queries|
       found = recorded("#{connect}; #{queries}", postgresql.parameters[:host])
-      # The rows are in order. Before the server has accepted, the kernel cannot tell who is at the other end.
+      # The rows are in order. Until the server has accepted, the kernel does not know the peer.
       peer = found[:shares][:rows].find { |row| row[:kind] == "socket" }[:peer]
       expect(peer).to eq("postgresql at #{postgresql.parameters[:host]}/.s.PGSQL.5432")
       next unless queries.include?("sleep(1)")
@@ -118,14 +118,14 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     expect_mostly(found, "asleep")
   end
 
-  it "passes the command's exit status, its output and signals on" do
+  it "passes on the command's exit status, output and signals" do
     expect(profile("--", RbConfig.ruby, "-e", "exit 3").status.exitstatus).to eq(3)
     expect(profile("--", RbConfig.ruby, "-e", "Process.kill(:KILL, $$); sleep").status.exitstatus).to eq(128 + 9)
     json = profile("--json", "--", RbConfig.ruby, "-e", "puts :said; sleep 0.3")
     expect(json.stderr).to eq("said\n")
     expect(JSON.parse(json.stdout)).to include("version" => 2)
     script = "trap(:TERM) { exit 7 }; puts :ready; $stdout.flush; sleep"
-    # A terminal would send INT to the command as well.
+    # A terminal would also send INT to the command.
     terminal = File.open("/dev/tty", &:tty?) rescue false # rubocop:disable Style/RescueModifier
     ["TERM", *("INT" unless terminal)].each do |signal|
       result = profile("--", RbConfig.ruby, "-e", script.sub("TERM", signal)) do |program|
@@ -137,7 +137,7 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     end
   end
 
-  it "writes a page that loads nothing, and a trace in which everything that begins ends" do
+  it "writes a page that loads nothing, and a trace in which every event that begins also ends" do
     Dir.mktmpdir do |folder|
       page = File.join(folder, "page.html")
       trace = File.join(folder, "trace.json")
@@ -159,14 +159,14 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     end
   end
 
-  it "says before the work that a file cannot be written" do
+  it "reports before it starts that it cannot write a file" do
     result = profile("--html", "/nowhere/page.html", "--", RbConfig.ruby, "-e", "puts :started")
     expect(result.stdout).to eq("")
     expect(result.stderr).to eq("uring_io: --html: /nowhere/page.html cannot be written: No such file or directory\n")
     expect(result.status.exitstatus).to eq(2)
   end
 
-  it "prints what it saw when a file cannot be written after all" do
+  it "still prints its findings when it cannot write a file in the end" do
     Dir.mktmpdir do |folder|
       file = File.join(folder, "gone/page.html")
       Dir.mkdir(File.dirname(file))
@@ -178,13 +178,13 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     end
   end
 
-  it "stops looking after --seconds, and lets the command go on" do
+  it "stops measuring after --seconds, and lets the command go on" do
     result = profile("--json", "--seconds", "0.2", "--", RbConfig.ruby, "-e", "sleep 0.8; warn :ended")
     expect(result.stderr).to eq("ended\n")
     expect(JSON.parse(result.stdout)["seconds"]).to be_between(0.2, 0.7)
   end
 
-  it "counts system calls by kind, in a pass of its own", skip: SystemCalls.missing do
+  it "counts system calls by kind, in a separate pass", skip: SystemCalls.missing do
     script = "700.times { Process.getpriority(0, 0); File.stat('/') }; puts :said"
     result = profile("--json", "--exact", "--", RbConfig.ruby, "-e", script, limit: 60)
     expect(result.stderr).to eq("said\n")
@@ -196,7 +196,7 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     expect(counts["write"]).to include(kind: "reading and writing")
   end
 
-  it "counts the system calls of a process that runs, and lets it go", skip: SystemCalls.missing do
+  it "counts the system calls of a running process, and detaches from it", skip: SystemCalls.missing do
     sleeper = spawn(RbConfig.ruby, "-e", "loop { sleep 0.01 }")
     result = profile("--pid", sleeper, "--exact", "--seconds", "0.5")
     expect(result.stdout).to match(/^System calls\n  \d+ in a pass by strace, which took .*futex \d+/m)
@@ -206,13 +206,13 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     Process.wait(sleeper)
   end
 
-  it "says that system calls were not counted where strace is not installed" do
+  it "says that it has not counted system calls when strace is not installed" do
     result = profile("--exact", "--", RbConfig.ruby, "-e", "sleep 0.1", env: { "PATH" => "/nowhere" })
     expect(result.stdout).to include("System calls\n  strace is not installed here, so system calls were not counted")
     expect(result.status.exitstatus).to eq(0)
   end
 
-  it "profiles a process that runs, until it ends, or until Ctrl-C" do
+  it "profiles a running process until it ends, or until Ctrl-C" do
     ending = Process.detach(spawn("sleep", "2"))
     expect(profile("--pid", ending.pid).stdout).to include("asleep")
     ending.join
@@ -228,14 +228,14 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     Process.wait(sleeper)
   end
 
-  # Whether a process has files of /proc open that tell about another.
+  # Whether a process has files of /proc about another process open.
   def seen?(pid, other)
     Dir.glob("/proc/#{pid}/fd/*").any? { |link| File.readlink(link).start_with?("/proc/#{other}/") }
   rescue SystemCallError
     false
   end
 
-  it "answers wrong usage and what cannot be profiled with words, and without a backtrace" do
+  it "reports wrong usage and invalid targets with a message, without a backtrace" do
     gone = spawn("true").tap { |pid| Process.wait(pid) }
     {
       [] => /a command or --pid is missing/, ["--pid", gone] => /there is no process #{gone}/,
@@ -254,12 +254,12 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     expect(profile("--", "/etc/passwd").status.exitstatus).to eq(126)
   end
 
-  it "says when it saw too little" do
+  it "says when it had too few samples" do
     found = recorded("sleep 0.1", options: %w[--rate 1])
     expect(found[:verdict]).to include(kind: "unknown", worth_it: false)
   end
 
-  it "profiles a block, and leaves no thread, child or descriptor" do
+  it "profiles a block, and leaves no thread, child or descriptor behind" do
     result = child(<<~RUBY)
       require "uring_io/profile"
       before = Dir.children("/proc/self/fd").size

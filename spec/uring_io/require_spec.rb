@@ -4,7 +4,7 @@ require "open3"
 require "rbconfig"
 
 RSpec.describe UringIO, "when it is required" do
-  # What a Ruby without gems prints on both outputs. The libraries that ours may load are loaded beforehand.
+  # The output of a Ruby without gems, on both streams. It loads the libraries that ours may load beforehand.
   def ruby(script, *options, command: [])
     output, status = Open3.capture2e(*command, RbConfig.ruby, "--disable=gems", *options, "-I", ChildProgram::LIB,
                                      "-r", "socket", "-e", script)
@@ -16,7 +16,7 @@ RSpec.describe UringIO, "when it is required" do
     expect(ruby('require "uring_io"', "-w", "-W:experimental", "-W:deprecated", "-W:performance")).to eq("")
   end
 
-  it "loads nothing but itself and the socket library" do
+  it "loads only itself and the socket library" do
     loaded = ruby(<<~'RUBY').lines(chomp: true)
       before = $LOADED_FEATURES.dup
       require "uring_io"
@@ -36,7 +36,7 @@ RSpec.describe UringIO, "when it is required" do
     expect(counts).to eq("[0, 0, 0]\n")
   end
 
-  it "makes no ring, and tries none" do
+  it "makes no ring, not even to try" do
     skip SystemCalls.missing if SystemCalls.missing
 
     Tempfile.create("uring_io-spec-strace") do |trace|

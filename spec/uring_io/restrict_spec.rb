@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
 RSpec.describe UringIO, "with restrict: true" do
-  # A Ring in a fiber of a scheduler that is restricted, for the block.
+  # Passes the block a Ring, in a fiber of a restricted scheduler.
   def restricted(**, &block)
     scheduled(restrict: true, **) { block.call(UringIO::Ring.new(backend:)) }
   end
 
   each_backend do |backend|
-    it "has a scheduler and a selector of this backend that work" do
+    it "makes a scheduler and a selector of this backend that work" do
       reader, writer = pipe
       read = scheduled(restrict: true) do |scheduler|
         expect(scheduler.backend).to eq(backend)
@@ -23,7 +23,7 @@ RSpec.describe UringIO, "with restrict: true" do
       selector.close
     end
 
-    it "is no keyword of a ring" do
+    it "is refused by Ring.new" do
       [true, false].each do |restrict|
         expect { UringIO::Ring.new(backend:, restrict:) }.to raise_error(ArgumentError, /restrict:.*Scheduler/)
       end
@@ -31,13 +31,13 @@ RSpec.describe UringIO, "with restrict: true" do
   end
 
   each_backend(only: %i[epoll poll select]) do
-    it "has nothing to restrict: a ring makes all its calls" do
+    it "restricts nothing: a ring makes all its calls" do
       expect(restricted { |ring| ring.stat("/").directory? }).to be(true)
     end
   end
 
   each_backend(only: %i[io_uring]) do
-    it "refuses calls of a ring in the scheduler's fibers that the scheduler makes none of, and says why" do
+    it "refuses, in the scheduler's fibers, calls of a ring that the scheduler never makes, and says why" do
       buffer = IO::Buffer.new(4096)
       reader = pipe.first
       refused = {
@@ -57,7 +57,7 @@ RSpec.describe UringIO, "with restrict: true" do
       expect(buffer).not_to be_locked
     end
 
-    it "goes on after a call that was refused, and lets a ring in a thread make it" do
+    it "works after a refused call, and lets a ring in another thread make that call" do
       made = restricted do |ring|
         raised { ring.stat("/") }
         sleep(0.001)
@@ -66,7 +66,7 @@ RSpec.describe UringIO, "with restrict: true" do
       expect(made).to be(true)
     end
 
-    it "makes calls of a ring that come to what a scheduler does, streams among them" do
+    it "allows calls of a ring that use the scheduler's operations, including streams" do
       here, there = UNIXSocket.pair
       made = restricted do |ring|
         sent = ring.send(there, "one")
@@ -82,7 +82,7 @@ RSpec.describe UringIO, "with restrict: true" do
       expect(restricted { |ring| ring.read_each(reader).to_a }).to eq(["three"])
     end
 
-    it "works with a polling thread, and is closed with a child's copy untouched" do
+    it "works with a polling kernel thread, and does not touch a forked child's copy at close" do
       verbose = $VERBOSE
       $VERBOSE = nil # there may be few CPUs
       status = scheduled(restrict: true, sqpoll: true, sqpoll_idle: 0.01) do
@@ -94,7 +94,7 @@ RSpec.describe UringIO, "with restrict: true" do
       $VERBOSE = verbose
     end
 
-    it "falls back to epoll where the kernel refuses to restrict a ring, unless the program names io_uring" do
+    it "falls back to epoll when the kernel refuses to restrict a ring, unless the program names io_uring" do
       skip Seccomp.missing if Seccomp.missing
 
       restrictions = 11 # IORING_REGISTER_RESTRICTIONS
@@ -115,7 +115,7 @@ RSpec.describe UringIO, "with restrict: true" do
       expect(message).to match(/backend io_uring cannot be used: .*denies io_uring_register.*Allow/)
     end
 
-    it "works for every hook, in threads and children, and for all they do", limit: 60 do
+    it "works for every hook, in threads and children", limit: 60 do
       script = "require #{File.expand_path('../support/restricted.rb', __dir__).dump}\n" \
                "load #{File.expand_path('../programs/every_hook.rb', __dir__).dump}"
       result = ChildProgram.run(script, backend, 1, limit: 55) do |program|

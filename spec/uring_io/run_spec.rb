@@ -2,7 +2,7 @@
 
 RSpec.describe UringIO, ".run" do
   each_backend do |backend|
-    it "runs the block in a non-blocking fiber under a scheduler, and hands it over" do
+    it "runs the block in a non-blocking fiber under a scheduler, and passes it the scheduler" do
       seen = in_thread do
         described_class.run(backend:) do |scheduler|
           [scheduler.equal?(Fiber.scheduler), Fiber.current_scheduler.equal?(scheduler), Fiber.current.blocking?,
@@ -25,7 +25,7 @@ RSpec.describe UringIO, ".run" do
       expect(order).to eq(%i[block fiber])
     end
 
-    it "raises what the block raises, after the other fibers have ended" do
+    it "raises the block's exception after the other fibers have ended" do
       order = []
       expect do
         in_thread do
@@ -38,7 +38,7 @@ RSpec.describe UringIO, ".run" do
       expect(order).to eq([:fiber])
     end
 
-    it "has nothing to inherit without Rails" do
+    it "refuses inherit: without Rails" do
       expect { described_class.run(backend:, inherit: :execution_state) { raise "runs" } }
         .to raise_error(ArgumentError, /inherit: :execution_state needs Rails, which is not loaded/)
       expect(described_class.run(backend:, inherit: nil) { :value }).to eq(:value)
@@ -51,7 +51,7 @@ RSpec.describe UringIO, ".run" do
       expect(Fiber.scheduler).to be_nil
     end
 
-    it "restores the scheduler that was there, with its fibers" do
+    it "restores the previous scheduler, with its fibers" do
       order = []
       on_root do |outer|
         Fiber.schedule { order << :outer if sleep(0.001) }
@@ -77,7 +77,7 @@ RSpec.describe UringIO, ".run" do
       expect(threads.map(&:value).uniq(&:object_id).size).to eq(3)
     end
 
-    it "lets exit and signals through without waiting for the fibers" do
+    it "lets exit and signals pass without waiting for the fibers" do
       expect do
         in_thread do
           described_class.run(backend:) do
@@ -103,7 +103,7 @@ RSpec.describe UringIO, ".run" do
     expect(Fiber.scheduler).to be_nil
   end
 
-  it "refuses options that Scheduler.new refuses, and leaves no scheduler behind" do
+  it "refuses the same options as Scheduler.new, and leaves no scheduler behind" do
     expect { described_class.run(backend: :devpoll) { nil } }.to raise_error(ArgumentError)
     expect { described_class.run(color: :red) { nil } }.to raise_error(ArgumentError)
     expect(Fiber.scheduler).to be_nil

@@ -5,12 +5,12 @@ require_relative "../support/signatures"
 
 RSpec.describe UringIO::Selector::Checked do
   each_selector do
-    # The block's value, from a thread of its own, on whose fiber a new selector loops that is checked.
+    # The block's value, from a thread of its own whose fiber is the loop fiber of a new, checked selector.
     def checking
       selecting { |selector, loop| yield described_class.new(selector), loop }
     end
 
-    it "does what the selector does while it is used well" do
+    it "does the same as the selector when the program uses it correctly" do
       seen = []
       checking do |selector, loop|
         reader, writer = pipe
@@ -32,7 +32,7 @@ RSpec.describe UringIO::Selector::Checked do
       expect(seen).to contain_exactly(:first, nil, :second, IO::READABLE)
     end
 
-    it "passes on values, exceptions and keywords to the fiber that is resumed or raised in" do
+    it "passes values, exceptions and keywords to the fiber of resume or raise" do
       checking do |selector|
         given = []
         fiber = Fiber.new do |*first|
@@ -47,7 +47,7 @@ RSpec.describe UringIO::Selector::Checked do
       end
     end
 
-    it "raises ArgumentError when a fiber waits in the name of another one" do
+    it "raises ArgumentError when a fiber waits for another fiber" do
       checking do |selector|
         reader, = pipe
         other = Fiber.new { nil }
@@ -64,7 +64,7 @@ RSpec.describe UringIO::Selector::Checked do
       end
     end
 
-    it "raises FiberError for select by another fiber than the loop's, and within itself" do
+    it "raises FiberError for select outside of the loop fiber, and for select within select" do
       checking do |selector|
         raised = []
         Fiber.new { raised << raised { selector.select(0) } }.transfer
@@ -80,7 +80,7 @@ RSpec.describe UringIO::Selector::Checked do
       end
     end
 
-    it "raises TypeError for what cannot be resumed, where it is pushed" do
+    it "raises TypeError for an object that cannot be resumed, in push itself" do
       checking do |selector|
         expect { selector.push(:symbol) }.to raise_error(TypeError, /needs transfer and alive\?/)
         expect { selector.resume(nil) }.to raise_error(TypeError)
@@ -88,7 +88,7 @@ RSpec.describe UringIO::Selector::Checked do
       end
     end
 
-    it "raises ThreadError in other threads, except in the methods for them" do
+    it "raises ThreadError in other threads, except in the methods that are for them" do
       checking do |selector|
         reader, = pipe
         done = false
@@ -109,7 +109,7 @@ RSpec.describe UringIO::Selector::Checked do
       end
     end
 
-    it "raises ClosedError after close, and in a child made by fork" do
+    it "raises ClosedError after close, and in a forked child" do
       checking do |selector|
         reader, writer = pipe
         fiber = Fiber.new { nil }
@@ -130,19 +130,19 @@ RSpec.describe UringIO::Selector::Checked do
       end
     end
 
-    it "checks the fiber of every method that is called in the name of one" do
+    it "checks the fiber argument of every method that takes one" do
       named = File.read("#{Signatures::FOLDER}/uring_io/selector.rbs")[/.*?^    class /m]
                   .scan(/^    def (\w+): \(Fiber fiber\b/).flatten.map(&:to_sym)
       expect(named).to include(:io_wait)
       checking do |selector|
-        # Two are about another fiber. io-event's own selectors have not all of them.
+        # resume and raise take another fiber. io-event's own selectors lack some of the methods.
         (named - %i[resume raise]).select { |name| selector.respond_to?(name) }.each do |name|
           expect { selector.public_send(name, Fiber.new { nil }) }.to raise_error(ArgumentError, /is called for/)
         end
       end
     end
 
-    it "has the methods that the selector has, and no other" do
+    it "has the same methods as the selector, and no others" do
       selecting do |selector|
         checked = described_class.new(selector)
         %i[io_read io_write io_pread io_close io_select process_wait futex_wait backend nothing].each do |name|
@@ -152,7 +152,7 @@ RSpec.describe UringIO::Selector::Checked do
       end
     end
 
-    it "tells what is inside when it is inspected" do
+    it "names the wrapped selector in its inspect" do
       checking { |selector| expect(selector.inspect).to include(described_class.name, selector_class.name) }
     end
   end

@@ -5,14 +5,14 @@ require "json"
 RSpec.describe UringIO, ".support" do
   subject(:support) { described_class.support }
 
-  it "lists every backend, best first, and whether it works" do
+  it "lists every backend, best first, and says whether it works" do
     expect(support.backends.keys).to eq(%i[io_uring epoll kqueue poll select])
     expect(support.backends.values.map(&:available?)).to all(be(true).or(be(false)))
     expect(support.available?(:poll)).to be(true)
     expect(support.best).to eq(support.backends.values.find(&:available?).name)
   end
 
-  it "says of each unavailable backend why, which call failed and what helps; and of the others nothing" do
+  it "gives the reason, the failed call and a remedy for each unavailable backend only" do
     support.backends.each_value do |backend|
       texts = [backend.reason, backend.call, backend.errno, backend.cause, backend.remedy]
       expect(texts).to(backend.available? ? all(be_nil) : all(be_truthy))
@@ -20,14 +20,14 @@ RSpec.describe UringIO, ".support" do
     end
   end
 
-  it "agrees with what Scheduler.new does" do
+  it "agrees with Scheduler.new" do
     support.backends.each_value do |backend|
       error = raised { in_thread { UringIO::Scheduler.new(backend: backend.name).close } }
       expect(error).to(backend.available? ? be_nil : be_a(UringIO::UnsupportedError))
     end
   end
 
-  it "tells the kernel, and io_uring's operations and features" do
+  it "reports the kernel, and the operations and features of io_uring" do
     expect(support.kernel[:name]).to eq("Linux")
     expect(support.kernel[:version]).to match([Integer, Integer, Integer])
     skip Backends.missing(:io_uring) if Backends.missing(:io_uring)
@@ -37,31 +37,31 @@ RSpec.describe UringIO, ".support" do
     expect(support.setup_flags).not_to be_empty
   end
 
-  it "tells the limits that Ruby tells" do
+  it "reports the same limits as Ruby" do
     soft, hard = Process.getrlimit(:NOFILE)
     expect(UringIO::Support.detect.limits).to include(open_files_soft: soft, open_files_hard: hard)
     expect(support.limits[:cpus]).to be >= 1
   end
 
-  it "gives plain values, fit for JSON, and a line for each backend" do
+  it "returns plain values that fit JSON, and a line for each backend" do
     hash = support.to_h
     expect(JSON.parse(JSON.generate(hash), symbolize_names: true)[:backends].keys).to eq(support.backends.keys)
     expect(support.to_s.lines.size).to eq(1 + support.backends.size)
     expect(support.inspect).to include(support.best.to_s)
   end
 
-  it "is found out once; Support.detect looks again" do
+  it "detects once; Support.detect detects again" do
     expect(described_class.support).to be(described_class.support)
     expect(UringIO::Support.detect).not_to be(described_class.support)
     expect(support).to be_frozen
   end
 
-  it "knows the backends of other systems, and says that they are" do
+  it "knows the backends of other systems, and says that they belong there" do
     expect(support.reason(:kqueue)).to eq(:platform)
     expect(support.backends[:kqueue].cause).to eq("kqueue is a call of macOS and BSD; this is Linux.")
   end
 
-  it "refuses names of no backend" do
+  it "refuses unknown names of backends" do
     expect { support.available?(:devpoll) }.to raise_error(ArgumentError, /devpoll/)
     expect { support.reason(nil) }.to raise_error(ArgumentError)
   end
@@ -100,7 +100,7 @@ RSpec.describe UringIO, ".support" do
       end
     end
 
-    it "does without io_uring as a whole when one of its calls is denied" do
+    it "does not use io_uring at all when a filter denies one of its calls" do
       %w[io_uring_setup io_uring_enter io_uring_register].zip(Seccomp::CALLS) do |name, number|
         result = child(<<~RUBY)
           #{Seccomp.denying_io_uring(Errno::EPERM::Errno, number..number)}
@@ -116,7 +116,7 @@ RSpec.describe UringIO, ".support" do
       end
     end
 
-    it "does not deny anything to a program without the filter" do
+    it "changes nothing for a program without the filter" do
       result = child("puts UringIO.support.best")
       expect(result.stdout).to eq("#{UringIO::Support.detect.best}\n")
     end

@@ -3,7 +3,7 @@
 # Resources that may run short: descriptors, queue entries, completion slots.
 RSpec.describe UringIO::Scheduler, "short of something" do
   each_backend do |backend|
-    it "loses nothing of 1,000 concurrent operations on a ring of one entry" do
+    it "completes 1,000 concurrent operations on a ring of one entry" do
       received = Array.new(500)
       scheduled(entries: 1) do
         pairs = Array.new(backend == :select ? 200 : 500) { UNIXSocket.pair }
@@ -19,7 +19,7 @@ RSpec.describe UringIO::Scheduler, "short of something" do
       expect(received).to eq(Array.new(received.size, &:to_s))
     end
 
-    it "loses no completion when many more come at once than the completion queue holds" do
+    it "loses no completion when many more arrive at once than the completion queue holds" do
       woken = 0
       scheduled(entries: 1) do
         reader, writer = pipe
@@ -31,7 +31,7 @@ RSpec.describe UringIO::Scheduler, "short of something" do
       expect(woken).to eq(2_000)
     end
 
-    it "cancels with a full submission queue" do
+    it "cancels operations although the submission queue is full" do
       errors = []
       scheduled(entries: 1) do
         pairs = Array.new(100) { unix_pair }
@@ -43,7 +43,7 @@ RSpec.describe UringIO::Scheduler, "short of something" do
       expect(errors).to all(be_a(Timeout::Error))
     end
 
-    it "raises EMFILE in the fiber that accepts without a free descriptor, and the others go on" do
+    it "raises EMFILE in the fiber that accepts without a free descriptor, and the other fibers go on" do
       result = child(<<~RUBY, backend)
         require "socket"
         Process.setrlimit(:NOFILE, 64)
@@ -78,8 +78,8 @@ RSpec.describe UringIO::Scheduler, "short of something" do
       expect(result.stdout).to eq("[Errno::EMFILE, TCPSocket, \"goes on\\n\"]\n")
     end
 
-    # To lower fs.file-max would leave every ordinary user of the machine without files.
-    it "raises ENFILE in the fiber that accepts when the machine has no file left, and the others go on" do
+    # Uses a filter: a lower fs.file-max would leave every ordinary user of the machine without files.
+    it "raises ENFILE in the fiber that accepts when the machine has no file left, and the other fibers go on" do
       skip Seccomp.missing if Seccomp.missing
 
       result = child(<<~RUBY, backend)
@@ -120,7 +120,7 @@ RSpec.describe UringIO::Scheduler, "short of something" do
       expect(result.stdout).to eq("[Errno::ENFILE, 0, \"accepted\\n\", \"goes on\\n\"]\n")
     end
 
-    it "lets other threads run while the kernel takes nothing and an IO is to be closed that is read from" do
+    it "lets other threads run while close waits for a fiber's poll and the kernel takes no submissions" do
       skip "io_uring only" unless backend == :io_uring
       skip Seccomp.missing if Seccomp.missing
 
@@ -145,7 +145,7 @@ RSpec.describe UringIO::Scheduler, "short of something" do
       expect(result.stdout).to eq("another thread runs")
     end
 
-    it "raises EMFILE or says what it lacks when not even the scheduler gets a descriptor" do
+    it "raises EMFILE or UnsupportedError when not even the scheduler gets a descriptor" do
       result = child(<<~RUBY, backend)
         Process.setrlimit(:NOFILE, 32)
         hoard = []
@@ -166,7 +166,7 @@ RSpec.describe UringIO::Scheduler, "short of something" do
       expect(result.stdout).to eq("works\nrefused\n")
     end
 
-    it "serves descriptors over 1023, which only select refuses" do
+    it "serves descriptors above 1023, which only select refuses" do
       soft, = Process.getrlimit(:NOFILE)
       skip "only #{soft} descriptors may be open" if soft < 1200
 

@@ -6,14 +6,14 @@ require "rexml/document"
 require "uring_io/html"
 require "uring_io/trace/page"
 
-# What the page and the picture of a trace say. Their look is for spec/browser.
+# Checks the content of a trace's page and picture. spec/browser checks their look.
 RSpec.describe "The page of a trace" do
   trace_class = UringIO::Trace
   part = ->(name) { trace_class.module_eval(name, __FILE__, __LINE__) }
   words = part["Words"]
   reading = part["Reading"]
 
-  # A recording that was written down here: milliseconds, and of each fiber its runs and waits.
+  # A recording made by hand: times in milliseconds, and the runs and waits of each fiber.
   recorded = Struct.new(:backend, :gone, :fibers, :enters, :operations, :collections) do
     def self.of(fibers, enters: [], operations: [], collections: [])
       new(:io_uring, 0, fibers, enters, operations, collections)
@@ -40,7 +40,7 @@ RSpec.describe "The page of a trace" do
   end
 
   each_backend do |_backend|
-    it "tells of an operation that was called off before anybody had begun it" do
+    it "describes an operation that was called off before it began" do
       trace = UringIO.trace do
         scheduled { with_ring { |ring| raised { Timeout.timeout(0.01) { ring.timeout(60) } } } }
       end
@@ -49,14 +49,14 @@ RSpec.describe "The page of a trace" do
     end
   end
 
-  it "has lengths of time in three digits" do
+  it "prints durations with three digits" do
     found = [0, 850, 1_000, 1_340, 20_400, 99_960, 320_400, 1_300_000, 200_040_000, 1_250_000_000, 61_000_000_000]
             .map { |number| words.duration(number) }
     expect(found).to eq(["0 ns", "850 ns", "1 µs", "1.34 µs", "20.4 µs", "100 µs", "320 µs", "1.3 ms", "200 ms",
                          "1.25 s", "61 s"])
   end
 
-  it "says who ran long, and how many others could have run" do
+  it "names the fiber that ran long, and counts the others that could have run" do
     sleepers = (2..4).map do |number|
       fiber[number, "/app/client.rb:8", [[0, 0.1], [201 + number, 202 + number]],
             [wait[0.1, 201 + number, purpose: "sleep", woken: 200.25]]]
@@ -73,7 +73,7 @@ RSpec.describe "The page of a trace" do
                   "(client.rb:8) for 1 ms).")
   end
 
-  it "tells fibers apart whose block it does not know, and schedulers where there are several" do
+  it "distinguishes fibers whose block it does not know, and several schedulers" do
     two = Array.new(2) { |index| recorded.of([fiber[1, "", [[0, 2]]], fiber[2, "", [[3, 4 + index]]]]) }
     trace = trace_class.allocate
     trace.instance_variable_set(:@engines, two)
@@ -84,7 +84,7 @@ RSpec.describe "The page of a trace" do
               "Fiber 2 ran for 1 ms without a pause. At 3 ms, on io_uring 1"])
   end
 
-  it "says that a system call began late, where the call that hands over came late" do
+  it "says that a system call began late when the ring submitted it late" do
     write = operation["write", "socket 127.0.0.1:80", 6, 1, 12, 6]
     found = lambda do |*enters|
       waiting = fiber[1, "a.rb:1", [[0, 1], [12.5, 13]], [wait[1, 12.5, operations: [write]]]]
@@ -96,7 +96,7 @@ RSpec.describe "The page of a trace" do
       .to include("the kernel took them 11 ms later or before (nobody looked while fiber 2 (b.rb:2) ran for 10 ms); it")
   end
 
-  it "says what a fiber asked for, when the kernel had it, and why it ran no sooner" do
+  it "says what a fiber asked for, when the kernel had it, and why the fiber did not run sooner" do
     asking = fiber[3, "/app/query.rb:4", [[0, 1], [2.32, 2.4]], [wait[1, 2.32, operations: [read[1, 2.3, 512]]]]]
     found = lists[asking, fiber[7, "/app/other.rb:9", [[1.1, 1.2], [2.299, 2.319]]], enters: [enter(1.3, 2.29)]]
     expect(sentences[found.waits])
@@ -108,7 +108,7 @@ RSpec.describe "The page of a trace" do
     expect(found.verdict).to eq(["No fiber kept others waiting for long: the longest run without a pause took 1 ms."])
   end
 
-  it "says it of each end that a wait can have" do
+  it "describes every outcome of a wait" do
     ends = {
       [operation["read", "pipe", 9, 1, 2, 0]] => "asked for 9 bytes from a pipe; the end of the input came 1 ms later",
       [operation["write", "socket /run/x", 2000, 1, 2, 1500]] =>
@@ -131,7 +131,7 @@ RSpec.describe "The page of a trace" do
       .to eq(["Fiber 1 waited for a lock, a queue or a thread; it still waited when the recording ended, 3 s later."])
   end
 
-  it "blames another thread and the garbage collector where it was them" do
+  it "blames another thread or the garbage collector when that was the cause" do
     found = lists[fiber[1, "a.rb:1", [[0, 10], [20, 21]], [wait[10, 20, operations: [read[10, 12, 1]]]]],
                   enters: [enter(10, 12, locked: 7.9)], collections: [[ms[2], ms[6]]]]
     expect(sentences[found.waits].first).to end_with("it ran 8 ms after that because another thread had Ruby's lock.")
@@ -153,14 +153,14 @@ RSpec.describe "The page of a trace" do
       end
     end
 
-    # The columns of rows of numbers, whose first is the time since the row before.
+    # Turns rows of numbers into columns. The first number of a row is the time since the row before.
     def columns(rows, width)
       from, *others = rows.each_slice(width).to_a.transpose
       sum = 0
       [(from || []).map { |gap| sum += gap }, *others]
     end
 
-    it "loads nothing, and has its lists and a picture without JavaScript" do
+    it "loads nothing, and shows its lists and a picture without JavaScript" do
       html = trace.html
       expect(html).not_to match(%r{<link|<img|<iframe|src=|https?:(?!//www\.w3\.org)|url\(|@import})
       expect(html).to include("default-src 'none'")
@@ -171,7 +171,7 @@ RSpec.describe "The page of a trace" do
       expect(html).to include('<svg xmlns="http://www.w3.org/2000/svg"', '<path class="pipe"', "<i class=\"pipe\">")
     end
 
-    it "has as numbers what the recording has" do
+    it "contains the numbers of the recording" do
       json = trace.html[%r{<script type="application/json" id="trace">(.*?)</script>}m, 1]
       data = JSON.parse(json, symbolize_names: true)
       engine = data[:engines].first
@@ -190,7 +190,7 @@ RSpec.describe "The page of a trace" do
       expect(columns(engine[:depths], 2)[1].last).to eq(0)
     end
 
-    it "has a picture that is XML of its own, and small" do
+    it "contains a picture that is a small XML document of its own" do
       svg = trace.svg
       document = REXML::Document.new(svg)
       expect(document.root.attributes["viewBox"]).to match(/\A0 0 \d+ \d+\z/)
@@ -199,20 +199,20 @@ RSpec.describe "The page of a trace" do
       expect(svg.bytesize).to be < 40_000
     end
 
-    it "is what a file gets whose name ends in .html, and .svg is a picture" do
+    it "is written to a file whose name ends in .html, and a picture to one that ends in .svg" do
       paths = %w[x.html x.svg x.json].map { |name| free_path(name) }
       paths.each { |path| trace.write(path) }
       expect(paths.map { |path| File.read(path, 9) }).to eq(["<!DOCTYPE", "<svg xmln", "{\"traceEv"])
     end
   end
 
-  it "is of nothing when nothing was recorded" do
+  it "says so when nothing was recorded" do
     trace = UringIO.trace { nil }
     expect(trace.html).to include("No fiber ran.")
     expect(REXML::Document.new(trace.svg).root.name).to eq("svg")
   end
 
-  it "is not the markup that a program names" do
+  it "escapes markup in the names of a program" do
     name = "</script><b>&'\""
     waits = [wait[2, 4, operations: [read[2, 3, 1, peer: "socket #{name}"]]]]
     trace = trace_class.allocate
@@ -223,7 +223,7 @@ RSpec.describe "The page of a trace" do
     expect(titles.map(&:text)).to include(a_string_including(name))
   end
 
-  it "is what uring_io trace --html FILE writes, which has to have such a name" do
+  it "is written by uring_io trace --html FILE, which insists on a name that ends in .html" do
     executable = File.expand_path("../../exe/uring_io", __dir__)
     run = ->(*arguments) { child("exec(RbConfig.ruby, \"-W1\", #{executable.dump}, \"trace\", *ARGV)", *arguments) }
     path = free_path("page.html")

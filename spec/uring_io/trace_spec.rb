@@ -5,7 +5,7 @@ require "rbconfig"
 require "uring_io/command_line"
 
 RSpec.describe "A trace" do
-  # Of the only engine.
+  # The reading of the only engine.
   def traced(&)
     trace = UringIO.trace { scheduled(&) }
     expect(trace.engines.size).to eq(1)
@@ -14,14 +14,14 @@ RSpec.describe "A trace" do
 
   def fiber_at(reading, line) = reading.fibers.find { |fiber| fiber.name == "#{__FILE__}:#{line}" }
 
-  # What a fiber waited for, in order, without letting others run.
+  # The waits of a fiber in order, without those for its turn.
   def waits(fiber)
     fiber.waits.reject { |wait| wait.purpose == "turn" }.map do |wait|
       wait.operations.empty? ? wait.purpose : wait.operations.map(&:name).join("+")
     end
   end
 
-  # Slices of one track are one inside of the other, or apart.
+  # Expects that each two slices of a track are nested or apart.
   def expect_nested(text)
     events = JSON.parse(text, symbolize_names: true).fetch(:traceEvents)
     slices = events.select { |event| event[:ph] == "X" && event[:tid].positive? }
@@ -39,7 +39,7 @@ RSpec.describe "A trace" do
   end
 
   each_backend do |backend|
-    it "tells in order what a client and a server waited for, with peers and results" do
+    it "lists in order what a client and a server waited for, with peers and results" do
       server = tcp_server
       place = server.local_address.inspect_sockaddr
       line = nil
@@ -60,7 +60,7 @@ RSpec.describe "A trace" do
       expect(writes.map { |operation| [operation.fiber, operation.result] }).to eq([[asking, 5], [serving, 5]])
     end
 
-    it "tells who slept, who was unblocked, and that one ran while others were ready" do
+    it "records who slept, who was unblocked, and that one fiber ran while another was ready" do
       queue = Queue.new
       line = nil
       reading = traced do
@@ -81,7 +81,7 @@ RSpec.describe "A trace" do
       expect(wait.to - wait.woken).to be > 40_000_000
     end
 
-    it "is JSON whose slices are nested, with an arrow from each operation to its end" do
+    it "becomes JSON with nested slices, and an arrow from each operation to its end" do
       reader, writer = pipe
       trace = UringIO.trace do
         scheduled do
@@ -98,7 +98,7 @@ RSpec.describe "A trace" do
       expect(events.map { |event| event[:name] }).to include("an exception is raised in it", "read pipe")
     end
 
-    it "has the path of a UNIX socket, whatever bytes are in it" do
+    it "contains the path of a UNIX socket, whatever its bytes" do
       path = "#{free_path}-\u00fc-\xff".b
       server = closing(UNIXServer.new(path))
       trace = UringIO.trace do
@@ -111,7 +111,7 @@ RSpec.describe "A trace" do
       expect(JSON.parse(trace.to_json).to_s).to include("poll socket #{name}")
     end
 
-    it "has the calls of batches and chains with the fiber that made them" do
+    it "lists the calls of batches and chains under the fiber that made them" do
       path = file_with("content")
       reading = traced do
         ring = UringIO::Ring.new(backend:)
@@ -125,7 +125,7 @@ RSpec.describe "A trace" do
       expect(reading.operations.map(&:to)).to all(be_an(Integer))
     end
 
-    it "tells of a call into the kernel how much it took and brought" do
+    it "counts the submissions and completions of each call into the kernel, and its time" do
       pairs = Array.new(3) { UNIXSocket.pair }
       reading = traced do
         pairs.each { |reader, _| Fiber.schedule { reader.readpartial(1) } }
@@ -138,7 +138,7 @@ RSpec.describe "A trace" do
       pairs&.flatten&.each(&:close)
     end
 
-    it "tells when garbage was collected, and in which fiber" do
+    it "records garbage collections, and the fiber in which they ran" do
       line = nil
       trace = UringIO.trace do
         scheduled do
@@ -154,7 +154,7 @@ RSpec.describe "A trace" do
       expect(names).to include("collects garbage")
     end
 
-    it "tells of a scheduler so far while it runs, also another thread" do
+    it "shows a running scheduler so far, also to another thread" do
       queue = Queue.new
       line = nil
       snapshots = []
@@ -172,7 +172,7 @@ RSpec.describe "A trace" do
       snapshots.each { |snapshot| expect_nested(snapshot.to_json) }
     end
 
-    it "tells of a ring and a selector so far" do
+    it "shows a ring and a selector so far" do
       names = nil
       UringIO.trace do
         ring = UringIO::Ring.new(backend:)
@@ -186,7 +186,7 @@ RSpec.describe "A trace" do
       expect { UringIO::Ring.new(backend:).trace }.to raise_error(UringIO::Error, /this UringIO::Ring: use /)
     end
 
-    it "tells of a fiber that dies of an exception, and of one that an exception is raised into" do
+    it "records a fiber that an exception ends, and one that another fiber raises into" do
       line = nil
       reading = nil
       tracing = lambda do
@@ -205,7 +205,7 @@ RSpec.describe "A trace" do
       expect(dying.runs.size).to be <= 2
     end
 
-    it "has in a forked child what that did itself" do
+    it "contains in a forked child only the child's own work" do
       result = child(<<~RUBY, backend.to_s)
         UringIO::Trace.begin
         2.times { UringIO.run(backend: ARGV[0].to_sym) { sleep(0) } }
@@ -219,7 +219,7 @@ RSpec.describe "A trace" do
       expect([result.stderr, result.stdout]).to eq(["", "1\n2\n"])
     end
 
-    it "keeps the latest records where there is no room for all, and says how many are gone" do
+    it "keeps the latest records when there is no room for all, and counts the lost ones" do
       UringIO::Trace.begin(50)
       scheduled { 100.times { sleep(0) } }
       trace = UringIO::Trace.end
@@ -228,7 +228,7 @@ RSpec.describe "A trace" do
       expect_nested(trace.to_json)
     end
 
-    it "is of what happened in its block only, and a second one begins anew" do
+    it "records only its own block, and a second trace starts empty" do
       scheduled { sleep(0) }
       trace = UringIO.trace { nil }
       expect([trace.engines, trace.gone]).to eq([[], 0])
@@ -236,7 +236,7 @@ RSpec.describe "A trace" do
       expect { scheduled { Fiber.scheduler.trace } }.to raise_error(UringIO::Error, /nothing is recorded/)
     end
 
-    it "begins and ends while fibers run" do
+    it "may begin and end while fibers run" do
       scheduled do
         fiber = Fiber.schedule { loop { sleep(0.001) } }
         traces = Array.new(2) { UringIO.trace { sleep(0.01) } }
@@ -246,7 +246,7 @@ RSpec.describe "A trace" do
       end
     end
 
-    it "is written also when its block raises" do
+    it "writes its file even when its block raises" do
       path = free_path("trace.json")
       expect { UringIO.trace(path) { scheduled { raise KeyError } } }.to raise_error(KeyError)
       expect(JSON.parse(File.read(path)).fetch("traceEvents")).not_to be_empty
@@ -255,13 +255,13 @@ RSpec.describe "A trace" do
 
   let(:backend) { Backends::CHOSEN.first }
 
-  it "is refused within another one" do
+  it "refuses to record within another trace" do
     expect { UringIO.trace { UringIO.trace { nil } } }.to raise_error(UringIO::Error, /another trace records already/)
     expect(UringIO.trace { nil }).to be_a(UringIO::Trace)
     expect { UringIO.trace }.to raise_error(ArgumentError, /needs a block/)
   end
 
-  it "is written by a program with URING_IO_TRACE at its end, and by its forked children beside that" do
+  it "is written at the end of a program with URING_IO_TRACE, and beside that by its forked children" do
     path = free_path("trace.json")
     result = child(<<~RUBY, env: { "URING_IO_TRACE" => path })
       UringIO.run { sleep(0.001) }
@@ -276,7 +276,7 @@ RSpec.describe "A trace" do
     files.each { |name| expect_nested(File.read(File.join(File.dirname(path), name))) }
   end
 
-  it "reports on standard error that it cannot write the file" do
+  it "reports on standard error that it cannot write its file" do
     result = child("UringIO.run { puts 1 }", env: { "URING_IO_TRACE" => "/nowhere/trace.json" })
     expect(result.stdout).to eq("1\n")
     expect(result.stderr).to start_with("uring_io: URING_IO_TRACE: /nowhere/trace.json cannot be written: ")
@@ -289,7 +289,7 @@ RSpec.describe "A trace" do
       child("exec(RbConfig.ruby, \"-W1\", #{executable.dump}, \"trace\", *ARGV)", *arguments)
     end
 
-    it "is of the command, whose exit status counts" do
+    it "records the command, and exits with the command's status" do
       path = free_path("trace.json")
       script = "require \"uring_io\"; UringIO.run { sleep(0.001) }; exit 3"
       result = trace("--output", path, "--", RbConfig.ruby, "-I", ChildProgram::LIB, "-e", script)
@@ -297,13 +297,13 @@ RSpec.describe "A trace" do
       expect_nested(File.read(path))
     end
 
-    it "leaves no file of a program that records nothing" do
+    it "leaves no file when the command records nothing" do
       path = free_path("trace.json")
       expect(trace("-o", path, "--", "true").status).to be_success
       expect(File).not_to exist(path)
     end
 
-    it "says what is wrong" do
+    it "reports errors on standard error" do
       path = free_path("trace.json")
       expect(trace("-o", path, "--", "/no/such").then { |it| [it.status.exitstatus, it.stderr] })
         .to eq([127, "uring_io: /no/such cannot be started: No such file or directory\n"])

@@ -61,7 +61,7 @@ RSpec.describe UringIO::Ring do
         end
       end
 
-      it "unlocks the buffer when it is interrupted while it waits", hurried: true do
+      it "unlocks the buffer when it is ended while it waits", hurried: true do
         everywhere do |ring|
           receiver, sender = tcp_pair
           buffer = buffer_of("x" * 100)
