@@ -3,11 +3,11 @@
 require "stringio"
 
 RSpec.describe "IO.copy_stream under the scheduler" do
-  # More than a pipe, a socket or Ruby's own buffers hold.
+  # More bytes than a pipe, a socket or Ruby's own buffers hold.
   let(:data) { pattern(1_500_000) }
 
   each_backend do |_backend|
-    # Takes from the reader what the writer, closed at last, was given by the block's copy.
+    # The bytes that the reader gets from the block's copy, and the block's value. Closes the writer at the end.
     def received_by(reader, writer)
       copied = nil
       Fiber.schedule do
@@ -27,7 +27,7 @@ RSpec.describe "IO.copy_stream under the scheduler" do
       end
     end
 
-    it "copies a file to a TCP socket by its path, a part of it by length and offset" do
+    it "copies a file, given by its path, to a TCP socket: a part of it by length and offset" do
       scheduled do
         here, there = tcp_pair
         received, copied = received_by(there, here) { IO.copy_stream(file_with(data), here, 1_000_000, 333) }
@@ -63,7 +63,7 @@ RSpec.describe "IO.copy_stream under the scheduler" do
       end
     end
 
-    it "copies a length from a pipe, leaving the rest, and goes on as soon as that has come" do
+    it "copies a length from a pipe, leaves the rest, and returns as soon as that length has come" do
       scheduled do
         source, writer = pipe
         reader, sink = pipe
@@ -87,7 +87,7 @@ RSpec.describe "IO.copy_stream under the scheduler" do
       end
     end
 
-    it "copies from an object that has readpartial only, and to one that has write only" do
+    it "copies from an object that has only readpartial, and to one that has only write" do
       scheduled do
         source, writer = pipe
         reader, sink = pipe
@@ -105,7 +105,7 @@ RSpec.describe "IO.copy_stream under the scheduler" do
       end
     end
 
-    it "copies what Ruby has in its buffers before what is in the pipe" do
+    it "copies the bytes in Ruby's buffer before those in the pipe" do
       scheduled do
         source, writer = pipe
         writer.write("first line\nrest of the buffer\n")
@@ -120,7 +120,7 @@ RSpec.describe "IO.copy_stream under the scheduler" do
       end
     end
 
-    it "carries a message through a chain of 20 copies, which are all under way at once" do
+    it "carries a message through a chain of 20 copies that run at the same time" do
       scheduled do
         pairs = Array.new(21) { pipe }
         20.times do |index|
@@ -137,7 +137,7 @@ RSpec.describe "IO.copy_stream under the scheduler" do
       end
     end
 
-    it "a reader that is slow holds its own copy back and no other" do
+    it "holds back only its own copy when a reader is slow" do
       order = []
       scheduled do
         slow_reader, slow_sink = pipe
@@ -158,7 +158,7 @@ RSpec.describe "IO.copy_stream under the scheduler" do
       expect(order).to eq(%i[fast slow_one_is_read slow])
     end
 
-    it "ends by Timeout while the source is silent, and by Errno::EPIPE when the sink's reader is gone" do
+    it "ends by Timeout while the source is silent, and by Errno::EPIPE when the sink's reader has closed" do
       scheduled do
         source, writer = pipe
         reader, sink = pipe

@@ -4,7 +4,7 @@ RSpec.describe "Files and pipes" do
   size = 3_000_000
 
   each_backend do |_backend|
-    it "are read whole by several fibers that take turns" do
+    it "arrive whole when several fibers read in turns" do
       data = pattern(size)
       order = []
       scheduled do
@@ -27,7 +27,7 @@ RSpec.describe "Files and pipes" do
       expect(turns.chunk_while { |one, next_one| one == next_one }.count).to be > 3
     end
 
-    it "are written and read back by several fibers" do
+    it "stay whole when several fibers write and read them back" do
       contents = Array.new(5) { |index| pattern(300_000, index) }
       read_back = nil
       scheduled do
@@ -40,7 +40,7 @@ RSpec.describe "Files and pipes" do
       expect(read_back == contents).to be(true)
     end
 
-    it "keep lines and appended parts whole" do
+    it "keep lines and appended pieces whole" do
       lines = nil
       scheduled do
         path = free_path
@@ -53,7 +53,7 @@ RSpec.describe "Files and pipes" do
       expect(lines.sort).to eq(20.times.flat_map { |index| Array.new(10) { |line| "#{index}:#{line}" } }.sort)
     end
 
-    it "pass a file through a chain of pipes, each end in a fiber, with more data than they hold" do
+    it "carry a file through a chain of pipes between fibers, with more data than the pipes hold" do
       data = pattern(size)
       received = nil
       scheduled do
@@ -75,7 +75,7 @@ RSpec.describe "Files and pipes" do
       expect(received.b == data.b).to be(true)
     end
 
-    it "talk with other threads that block on the other end" do
+    it "connect fibers with threads that block on the other end" do
       echoed = nil
       scheduled do
         to_thread, from_fiber = pipe

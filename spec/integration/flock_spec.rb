@@ -3,10 +3,11 @@
 require "pstore"
 require "timeout"
 
-# A flock that is held while others run: what ActiveSupport::Cache::FileStore#increment, PStore and Logger do.
+# A program holds a file lock while other fibers run, as ActiveSupport::Cache::FileStore#increment, PStore and Logger
+# do.
 RSpec.describe "File#flock" do
   each_backend do
-    # Adds one to the number in a file, with the lock held.
+    # Adds one to the number in a file while it holds the lock.
     def increment(path)
       File.open(path, "r+") do |file|
         file.flock(File::LOCK_EX)
@@ -17,23 +18,23 @@ RSpec.describe "File#flock" do
       end
     end
 
-    # A lock that somebody else has: another open file counts as somebody else.
+    # A file whose lock this example holds. Another open file of the same path conflicts with it.
     def locked(path = file_with(""), operation = File::LOCK_EX)
       closing(File.open(path)).tap { |file| file.flock(operation) }
     end
 
-    # Whether somebody else could have this lock.
+    # Whether another open file could get this lock.
     def free?(path, operation = File::LOCK_EX)
       File.open(path) { |file| file.flock(operation | File::LOCK_NB) } == 0
     end
 
-    it "lets the others run, so that many fibers count in one file" do
+    it "lets other fibers run, so that many fibers can count in one file" do
       path = file_with("0")
       scheduled { 200.times { Fiber.schedule { increment(path) } } }
       expect(File.read(path)).to eq("200")
     end
 
-    it "counts together with threads, and with processes" do
+    it "excludes threads and processes as well" do
       path = file_with("0")
       threads = Array.new(2) { Thread.new { 20.times { increment(path) } } }
       children = Array.new(2) { fork { 20.times { increment(path) } && exit!(true) } }
@@ -43,7 +44,7 @@ RSpec.describe "File#flock" do
       expect(File.read(path)).to eq("100")
     end
 
-    it "answers as without a scheduler" do
+    it "returns the same as without a scheduler" do
       path = file_with("")
       scheduled do
         file = closing(File.open(path))
@@ -63,7 +64,7 @@ RSpec.describe "File#flock" do
       end
     end
 
-    it "changes from shared to exclusive when the others have gone" do
+    it "changes from shared to exclusive when the other holders have gone" do
       path = file_with("")
       order = []
       scheduled do
@@ -81,7 +82,7 @@ RSpec.describe "File#flock" do
       expect(order).to eq([:waits, 0])
     end
 
-    it "ends by a Timeout, Fiber#raise and Fiber#kill, and has nothing then" do
+    it "ends by a Timeout, Fiber#raise and Fiber#kill, and then holds no lock" do
       path = file_with("")
       scheduled do
         holder = locked(path)
@@ -99,14 +100,14 @@ RSpec.describe "File#flock" do
       end
     end
 
-    it "leaves the lock to another holder of the same open file when a fiber leaves" do
+    it "leaves the lock of another holder of the same open file alone when a waiting fiber leaves" do
       path = file_with("")
       scheduled do
         holder = locked(path, File::LOCK_SH)
         mine = locked(path, File::LOCK_SH)
         same = closing(mine.dup)
         raised { Timeout.timeout(0.005) { same.flock(File::LOCK_EX) } }
-        # flock(2) gives up the shared lock when it waits for the exclusive one.
+        # flock(2) gives up the shared lock while it waits for the exclusive one.
         expect(holder.flock(File::LOCK_EX)).to eq(0)
         holder.close
         expect(mine.flock(File::LOCK_EX)).to eq(0)
@@ -115,7 +116,7 @@ RSpec.describe "File#flock" do
       end
     end
 
-    it "raises IOError in a fiber whose file is closed meanwhile" do
+    it "raises IOError in a waiting fiber when somebody closes its file" do
       scheduled do
         holder = locked
         waiting = closing(File.open(holder.path))
@@ -139,7 +140,7 @@ RSpec.describe "File#flock" do
       expect(PStore.new(path).transaction(true) { |store| store[:sum] }).to eq(190)
     end
 
-    it "waits with the thread in a blocking fiber, and in threads without a scheduler" do
+    it "blocks the whole thread in a blocking fiber, and in threads without a scheduler" do
       holder = locked
       waiting = closing(File.open(holder.path))
       value = nil

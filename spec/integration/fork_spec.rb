@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Each in a program of its own: a forked child of the suite would be a second suite.
+# Each example runs in a program of its own: a forked child of the suite would be a second suite.
 RSpec.describe "fork in a program that runs under the scheduler" do
   prelude = <<~RUBY
     require "socket"
@@ -10,7 +10,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
   RUBY
 
   each_backend do |_backend|
-    # What a program writes, that has no error and whose status is 0.
+    # The output of a program, which must end without an error and with status 0.
     def output_of(script, *arguments)
       result = child(script, backend, *arguments)
       expect(result.stderr).to eq("")
@@ -18,7 +18,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
       result.stdout.lines(chomp: true)
     end
 
-    it "runs the block in the child, which prints and has its exit status; the parent's fibers go on meanwhile" do
+    it "runs the block in the child, with output and exit status, while the parent's fibers go on" do
       lines = output_of(<<~RUBY)
         #{prelude}
         scheduled do
@@ -41,7 +41,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
       expect(lines).to eq(["parent goes on", "child reads from the parent", "parent: true 7", "end"])
     end
 
-    it "without a block returns twice, and the child goes on from there without the scheduler" do
+    it "returns twice without a block, and the child goes on from there without the scheduler" do
       lines = output_of(<<~RUBY)
         #{prelude}
         parent = Process.pid
@@ -58,12 +58,12 @@ RSpec.describe "fork in a program that runs under the scheduler" do
         end
         puts "parent only: \#{Process.pid == parent}"
       RUBY
-      # The child may need more than the time that the other fiber sleeps.
+      # The child may take longer than the other fiber sleeps.
       expect(lines.count("parent's other fiber")).to eq(1)
       expect(lines - ["parent's other fiber"]).to eq(["child: nil nil", "parent waited: 3", "parent only: true"])
     end
 
-    it "leaves the child all it needs: IO of every kind, sleep, threads, children of its own, Timeout" do
+    it "leaves the child able to do IO of every kind, sleep, run threads and children, and use Timeout" do
       lines = output_of(<<~RUBY, free_path)
         #{prelude}
         require "timeout"
@@ -98,7 +98,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
       expect(lines).to eq(["a pipe", "a file", "a socket", "a child", "4", "Timeout::Error", "a thread", "status 0"])
     end
 
-    it "lets the child install a scheduler of its own, in which many fibers run, as they do in the parent" do
+    it "lets the child use a scheduler of its own with many fibers, as the parent does" do
       lines = output_of(<<~RUBY)
         #{prelude}
         # Ends only if the fibers run at the same time.
@@ -137,7 +137,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
       expect(lines).to eq(["child: #{order}", "true", "child by set_scheduler: #{order}", "true", "parent: #{order}"])
     end
 
-    it "does not disturb what the parent waits for: descriptors, timers, queues and children" do
+    it "does not disturb the parent's waits for descriptors, timers, queues and children" do
       lines = output_of(<<~RUBY)
         #{prelude}
         scheduled do
@@ -154,7 +154,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
           }
           waiters.each { |name, wait| Fiber.schedule { order << [name, wait.call].compact.join(" ") } }
           10.times do |status|
-            # Children that end in every way that there is.
+            # Children that end in every possible way.
             pid = fork do
               GC.start
               case status % 4
@@ -180,7 +180,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
       expect(lines).to eq([*statuses, "child 5", "pipe p", "queue q", "socket s", "timer", "writable w"])
     end
 
-    it "does not run the parent's parked fibers in the child, nor their ensure blocks" do
+    it "runs neither the parent's parked fibers in the child nor their ensure blocks" do
       lines = output_of(<<~RUBY)
         #{prelude}
         parent = Process.pid
@@ -204,7 +204,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
                            *["body in the parent"] * 3, "at_exit in the parent"])
     end
 
-    it "lets the child raise into a parked fiber of the parent's, which touches nothing in flight" do
+    it "lets the child raise into a parked fiber of the parent, without touching operations in flight" do
       lines = output_of(<<~RUBY)
         #{prelude}
         scheduled do
@@ -226,7 +226,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
       expect(lines).to eq(["child: 3 nil", "parent: x"])
     end
 
-    it "from several fibers at once and from children of children: the statuses go up as they should" do
+    it "works in several fibers at once and in children of children, and passes the statuses up" do
       lines = output_of(<<~RUBY)
         #{prelude}
         scheduled do
@@ -250,7 +250,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
       expect(lines.drop(1)).to match_array(Array.new(5) { |index| "#{index} #{20 + index}" })
     end
 
-    it "raises the child's exception in the child: status 1 and its message, and nothing in the parent" do
+    it "raises the child's exception only in the child, which ends with status 1 and its message" do
       result = child(<<~RUBY, backend)
         #{prelude}
         scheduled do
@@ -265,7 +265,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
       expect(result.status).to be_success
     end
 
-    it "in a thread of a program leaves the schedulers of the other threads alone" do
+    it "in one thread leaves the schedulers of other threads alone" do
       lines = output_of(<<~RUBY)
         #{prelude}
         queue = Thread::Queue.new
@@ -282,7 +282,7 @@ RSpec.describe "fork in a program that runs under the scheduler" do
       expect(lines).to eq(%w[child 2])
     end
 
-    it "by Process.daemon leaves a program that can go on with a scheduler of its own" do
+    it "by Process.daemon leaves a program that can use a scheduler of its own" do
       fifo = free_path("fifo")
       File.mkfifo(fifo)
       script = <<~RUBY

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe "The garbage collector" do
-  # Something of every kind in flight.
+  # Runs operations of every kind, and the block while they are in flight.
   def exercise
     results = []
     scheduled do
@@ -28,8 +28,8 @@ RSpec.describe "The garbage collector" do
   expected = ["socket\n", "pipe\n", :queue, Array, Timeout::Error, "file", 1]
 
   each_backend do |_backend|
-    # Before Ruby 4.0 a process without a free memory map gets FiberError.
-    it "takes the stacks of fibers that have ended back also where a large heap lets it rest", limit: 60 do
+    # Before Ruby 4.0 a process without room for another memory map gets FiberError.
+    it "frees the stacks of ended fibers even when a large heap keeps Ruby from collecting", limit: 60 do
       result = child(<<~RUBY, backend, limit: 50)
         room = Array.new(1_500_000) { [Object.new, "x" * 30] }
         room = nil
@@ -45,7 +45,7 @@ RSpec.describe "The garbage collector" do
       expect(result.stdout.to_i).to be_between(1, 12_000)
     end
 
-    # In a program of its own: each collection goes through the whole heap.
+    # Runs in a program of its own: each collection goes through the whole heap.
     it "may run at every allocation", limit: 60 do
       result = child(<<~RUBY, backend, limit: 50)
         require "socket"
@@ -77,14 +77,14 @@ RSpec.describe "The garbage collector" do
       expect(result.stdout).to eq(%("pipe\\n" "ruby" "socket\\n" 1 :queue Array Timeout::Error\n))
     end
 
-    it "may move everything that it can while operations are in flight" do
+    it "may move objects while operations are in flight" do
       skip "this Ruby does not compact" unless GC.respond_to?(:compact)
 
       results = exercise { 2.times { GC.compact } }
       expect(results).to match_array(expected)
     end
 
-    it "keeps fibers that only the scheduler knows" do
+    it "keeps fibers that only the scheduler references" do
       ended = 0
       scheduled do
         200.times { |index| Fiber.schedule { ended += 1 if sleep(0.005 + (index * 0.0001)) } }
@@ -94,7 +94,7 @@ RSpec.describe "The garbage collector" do
       expect(ended).to eq(200)
     end
 
-    it "collects fibers that ended, and schedulers that closed" do
+    it "frees fibers that have ended, and schedulers that have closed" do
       count = -> { 3.times { GC.start } && ObjectSpace.each_object(Fiber).count }
       before = count.call
       5.times { scheduled { 100.times { Fiber.schedule { sleep(0) } } } }

@@ -15,7 +15,7 @@ RSpec.describe "examples/http_server.rb" do
 
   def request(path) = "GET #{path} HTTP/1.1\r\nHost: spec\r\n\r\n"
 
-  # The next answer: whether the connection ends with it, and its body.
+  # Reads the next answer. Returns whether the connection ends after it, and its body.
   def answer(socket)
     head = socket.gets("\r\n\r\n")
     [head.include?("\r\nConnection: close\r\n"), socket.read(head[/^Content-Length: (\d+)/, 1].to_i)]
@@ -23,13 +23,13 @@ RSpec.describe "examples/http_server.rb" do
 
   each_backend do |backend|
     %w[INT TERM].each do |signal|
-      it "at #{signal} takes no more connections, ends idle ones, and answers the requests that it has" do
+      it "at #{signal} takes no more connections, ends idle ones, and answers its open requests" do
         result = serving(backend) do |program, port|
           idle = connect(port)
           idle.write(request("/"))
           expect(answer(idle)).to eq([false, "Hello from a fiber\n"])
           asking = connect(port)
-          # The second has come when the first is answered.
+          # The server has the second request by the time it answers the first.
           asking.write(request("/") + request("/sleep/300"))
           expect(answer(asking)).to eq([false, "Hello from a fiber\n"])
           program.signal(signal)
@@ -42,7 +42,7 @@ RSpec.describe "examples/http_server.rb" do
       end
     end
 
-    it "told to end while clients reset their connections ends well" do
+    it "ends well when it gets a signal while clients reset their connections" do
       result = serving(backend) do |program, port|
         sockets = Array.new(20) { connect(port) }
         sockets.each do |socket|
@@ -60,7 +60,7 @@ RSpec.describe "examples/http_server.rb" do
       expect(result).to have_attributes(stdout: "Served 20 requests\n", stderr: "", status: be_success)
     end
 
-    it "told to end twice ends at once" do
+    it "ends at once at a second signal" do
       result = serving(backend) do |program, port|
         idle = connect(port)
         idle.write(request("/"))

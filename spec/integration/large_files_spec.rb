@@ -8,12 +8,12 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
   let(:data) { @data }
 
   each_backend do |_backend|
-    # True only if nothing differs; a failure does not print megabytes.
+    # Whether both are equal. A failure does not print megabytes.
     def same(found, expected = data)
       found.bytesize == expected.bytesize && found == expected
     end
 
-    # Runs the block in as many fibers; none goes past the call of the yielded barrier before all have reached it.
+    # Runs the block in this many fibers. Yields a barrier, which no fiber passes before all have called it.
     def together(count)
       reached = finished = 0
       barrier = lambda do
@@ -30,7 +30,7 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       eventually { finished == count }
     end
 
-    it "are written and read whole, by path and by File.open" do
+    it "are written and read back whole, by path and by File.open" do
       scheduled do
         path = free_path
         expect(File.binwrite(path, data)).to eq(size)
@@ -42,7 +42,7 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       end
     end
 
-    it "are read in pieces of many sizes, into a given buffer as well" do
+    it "are read in pieces of many sizes, also into a given buffer" do
       scheduled do
         file = closing(File.open(file_with(data), "rb"))
         taken = +"".b
@@ -59,7 +59,7 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       end
     end
 
-    it "are read in part by pread and sysread at any place, the place of the file unmoved by pread" do
+    it "are read at any position by pread and sysread, and pread does not move the file's position" do
       scheduled do
         file = closing(File.open(file_with(data), "rb"))
         [0, 1, 4095, (3 << 20) + 7, size - 10].each do |from|
@@ -75,7 +75,7 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       end
     end
 
-    it "are written at any place by pwrite, from five fibers at once" do
+    it "are written at any position by pwrite, from five fibers at once" do
       scheduled do
         path = free_path
         file = closing(File.open(path, "w+b"))
@@ -85,13 +85,13 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
           barrier.call
           expect(file.pwrite(data[from...starts[index + 1]], from)).to eq(starts[index + 1] - from)
           barrier.call
-          expect(same(file.pread(size, 0))).to be(true) # what the others wrote as well
+          expect(same(file.pread(size, 0))).to be(true) # the other fibers' parts as well
         end
         expect(same(File.binread(path))).to be(true)
       end
     end
 
-    it "grow by appending fibers, line by line, with no line torn" do
+    it "grow when fibers append lines, and no line is torn" do
       path = free_path
       scheduled do
         together(4) do |index, barrier|
@@ -109,10 +109,10 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       expect(lines.map(&:size)).to all(eq(100_000))
       expect(lines.map { |line| line.chomp.squeeze }.tally).to eq("0" => 20, "1" => 20, "2" => 20, "3" => 20)
       rounds = lines.map { |line| line[0] }.each_slice(4).map(&:sort)
-      expect(rounds).to eq([%w[0 1 2 3]] * 20) # so the four went on together
+      expect(rounds).to eq([%w[0 1 2 3]] * 20) # the four fibers went on together
     end
 
-    it "give their lines to gets and each_line, long ones too, by several fibers in step" do
+    it "give whole lines, even long ones, to gets and each_line in several fibers in step" do
       lines = Array.new(40) { |index| "#{index} #{'x' * (index.even? ? 10 : 400_000)}\n" }
       path = file_with(lines.join)
       scheduled do
@@ -130,7 +130,7 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       end
     end
 
-    it "are copied by eight fibers at once, in turns, each its own bytes" do
+    it "are copied by eight fibers in turns, each with its own bytes" do
       pieces = size / 8
       scheduled do
         together(8) do |index, barrier|
@@ -154,7 +154,7 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       end
     end
 
-    it "let other fibers run while 8 MiB are read, by read, pread and File.binread" do
+    it "let other fibers run while read, pread or File.binread reads 8 MiB" do
       path = file_with(data)
       file = closing(File.open(path, "rb"))
       reads = { read: -> { file.read }, pread: -> { file.pread(size, 0) }, binread: -> { File.binread(path) } }
@@ -194,7 +194,7 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       expect(order).to eq(4.times.flat_map { |line| [:allows, [line.to_s, (2 << 20) + 2]] })
     end
 
-    it "beyond 4 GiB: a sparse file is read and written at its far end" do
+    it "beyond 4 GiB are read and written at the far end of a sparse file" do
       far = (5 << 30) + 3
       scheduled do
         file = closing(File.open(free_path, "w+b"))
@@ -212,7 +212,7 @@ RSpec.describe "Files larger than any buffer, under the scheduler" do
       end
     end
 
-    it "write, flush and close report a full disk by Errno::ENOSPC" do
+    it "report a full disk as Errno::ENOSPC in write, flush and close" do
       skip "there is no /dev/full" unless File.exist?("/dev/full")
       scheduled do
         expect { File.binwrite("/dev/full", data) }.to raise_error(Errno::ENOSPC)

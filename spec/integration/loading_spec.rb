@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# Programs that reload themselves while others use them, as Rails does in development.
+# Programs may reload themselves while other fibers use them, as Rails does in development.
 RSpec.describe "Files that are small" do
   each_backend do
-    # Runs the block in a fiber. Whenever another one runs, it looks whether `seen` is there. Times that it looked, and
-    # times that it found nothing.
+    # Runs the block in a fiber. Whenever another fiber may run, checks whether `seen` is there. Returns how often it
+    # checked, and how often it found nothing.
     def looks_during(seen)
       looks = missing = 0
       scheduled do
@@ -22,7 +22,7 @@ RSpec.describe "Files that are small" do
       [looks, missing]
     end
 
-    # A program that defines a route at its end, and takes several reads.
+    # A program that defines a route in its last line, and is so long that loading takes several reads.
     def program(last = "")
       free_path("routes.rb").tap { |path| File.write(path, "#{"# routes\n" * 2000}#{last}\nROUTES[:page] = true\n") }
     end
@@ -31,7 +31,7 @@ RSpec.describe "Files that are small" do
 
     before { stub_const("ROUTES", { page: true }) }
 
-    it "are loaded a thousand times, and no other fiber ever sees one half loaded" do
+    it "can be loaded a thousand times, and no other fiber ever sees one half loaded" do
       path = program
       _, missing = looks_during(route) do
         1000.times do
@@ -42,7 +42,7 @@ RSpec.describe "Files that are small" do
       expect(missing).to eq(0)
     end
 
-    it "are loaded a thousand times by turns with other fibers" do
+    it "can be loaded a thousand times in turns with other fibers" do
       path = program
       looks, missing = looks_during(route) do
         1000.times do
@@ -55,7 +55,7 @@ RSpec.describe "Files that are small" do
       expect(missing).to eq(0)
     end
 
-    it "are loaded by require and by autoload" do
+    it "can be loaded by require and by autoload, unseen by other fibers" do
       paths = Array.new(300) { |index| program("Loaded#{index} = 1") }
       _, missing = looks_during(route) do
         paths.each_slice(2).with_index do |(required, autoloaded), index|
@@ -71,7 +71,7 @@ RSpec.describe "Files that are small" do
       Object.constants.grep(/\ALoaded\d/).each { |name| Object.send(:remove_const, name) }
     end
 
-    it "are loaded from the disk as well" do
+    it "can also be loaded from the disk, unseen by other fibers" do
       path = program
       File.open(path, &:fsync)
       _, missing = looks_during(route) do
@@ -84,7 +84,7 @@ RSpec.describe "Files that are small" do
       expect(missing).to eq(0)
     end
 
-    it "may read others by the hundred while they are loaded" do
+    it "may read hundreds of other files while they are loaded, unseen by other fibers" do
       path = file_with("data")
       program = file_with("600.times { File.read(#{path.dump}) }\nROUTES[:page] = true\n")
       looks, missing = looks_during(route) do
@@ -98,7 +98,7 @@ RSpec.describe "Files that are small" do
       expect(missing).to eq(0)
     end
 
-    it "are read at once when they are in the page cache, whatever method reads them" do
+    it "are read at once from the page cache, whatever method reads them" do
       path = file_with("one\ntwo\n")
       order = []
       scheduled do
@@ -111,7 +111,7 @@ RSpec.describe "Files that are small" do
       expect(order).to eq(["one\n", "two\n", "", "one\ntwo\n", %W[one\n two\n], 2, "one", :other])
     end
 
-    it "are read at once on a tmpfs, which cannot be asked what is in memory" do
+    it "are read at once on a tmpfs, which cannot say what is in memory" do
       skip "there is no /dev/shm" unless File.writable?("/dev/shm")
 
       path = "/dev/shm/uring_io-spec-#{Process.pid}"
@@ -126,7 +126,7 @@ RSpec.describe "Files that are small" do
       FileUtils.rm_f(path) if path
     end
 
-    it "do not keep others from running when they are read over and over" do
+    it "let other fibers run when a fiber reads them over and over" do
       path = file_with("data")
       order = []
       scheduled do

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
 RSpec.describe "Name resolution under the scheduler" do
-  # Lines that give the program an /etc/hosts of its own, in a private mount namespace (unshare -m); they end it with
-  # a line that begins with "skip" where that is not permitted.
+  # Lines of a script that give the program an /etc/hosts of its own, in a private mount namespace (unshare -m). Without
+  # the permission they end the program with a line that begins with "skip".
   def self.with_private_hosts
     <<~RUBY
       require "fiddle"
@@ -37,7 +37,7 @@ RSpec.describe "Name resolution under the scheduler" do
   HOSTS
 
   each_backend do |_backend|
-    it "finds localhost, by every way that asks for a name" do
+    it "finds localhost, in every method that resolves names" do
       addresses = scheduled do
         [*Addrinfo.getaddrinfo("localhost", 80, nil, :STREAM), Addrinfo.tcp("localhost", 80)].map(&:ip_address)
       end
@@ -51,7 +51,7 @@ RSpec.describe "Name resolution under the scheduler" do
         server = tcp_server
         port = server.local_address.ip_port
         Fiber.schedule do
-          clients = Array.new(10) { server.accept } # all ten before the first is answered
+          clients = Array.new(10) { server.accept } # the server has all ten connections before it answers the first
           clients.each_with_index do |client, index|
             client.puts(index)
             client.close
@@ -66,7 +66,7 @@ RSpec.describe "Name resolution under the scheduler" do
       expect(answers.sort).to eq([*0..9])
     end
 
-    it "gives each of 50 fibers that ask at once its own answer, be it a name or a number" do
+    it "gives each of 50 fibers at once its own answer, for names and for addresses" do
       answers = {}
       scheduled do
         50.times do |index|
@@ -79,8 +79,8 @@ RSpec.describe "Name resolution under the scheduler" do
       expect(answers).to eq((0..49).to_h { |index| [index, [index.odd? ? "127.0.0.1" : "127.0.0.#{index}"]] })
     end
 
-    it "raises for an unknown name what Ruby raises without a scheduler" do
-      # Names that no server is asked for: too long, malformed, with a null byte, none at all.
+    it "raises the same error for an unknown name as Ruby does without a scheduler" do
+      # The resolver asks no server for these names: too long, malformed, with a null byte, empty.
       names = ["#{'a' * 300}.invalid", "two words", "dot..dot", "null\0byte", ""]
       failures = lambda do
         names.map { |name| raised { Addrinfo.getaddrinfo(name, 80, nil, :STREAM) }&.class }
@@ -90,7 +90,7 @@ RSpec.describe "Name resolution under the scheduler" do
       expect(expected.first.ancestors).to include(SocketError)
     end
 
-    it "asks the hosts file as the system's resolver does: private names, aliases, both families" do
+    it "reads the hosts file as the system's resolver does: private names, aliases, both families" do
       script = <<~RUBY
         #{self.class.with_private_hosts}
         addresses = ->(name, family = nil) { Addrinfo.getaddrinfo(name, 80, family, :STREAM).map(&:ip_address).sort.join(" ") }
@@ -119,7 +119,7 @@ RSpec.describe "Name resolution under the scheduler" do
       expect(with).to eq("others run\n#{without}")
     end
 
-    it "remembers what the hosts file says of a name, until the file changes" do
+    it "remembers a name's entry in the hosts file until the file changes" do
       script = <<~RUBY
         #{self.class.with_private_hosts}
         ask = -> { Addrinfo.getaddrinfo("private-name.test", 80, :INET, :STREAM).map(&:ip_address) }
@@ -157,8 +157,8 @@ RSpec.describe "Name resolution under the scheduler" do
       expect(result.stdout).to eq("welcome\n" * 5)
     end
 
-    it "does not hold up a fiber that is ended while it waits for a slow server, nor the end of the program" do
-      # A name server of our own that never answers; the resolver would wait five seconds for it, twice.
+    it "keeps neither a fiber that times out nor the end of the program waiting for a slow server" do
+      # A name server of our own that never answers. The resolver would wait five seconds for it, twice.
       script = <<~RUBY
         #{self.class.with_private_hosts}
         error = mount.call(ARGV[2], "/etc/resolv.conf", bind)

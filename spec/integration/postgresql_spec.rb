@@ -14,7 +14,7 @@ RSpec.describe "PostgreSQL through the gem pg, on one thread," do
     connection&.close
   end
 
-  # Queries that wait for an advisory lock at this moment.
+  # The number of queries that wait for an advisory lock now.
   def waiting(connection)
     connection.exec("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").getvalue(0, 0).to_i
   end
@@ -44,7 +44,7 @@ RSpec.describe "PostgreSQL through the gem pg, on one thread," do
       expect(got).to match_array(Array.new(10) { |index| index * 2 })
     end
 
-    it "pg_sleep in several fibers overlaps" do
+    it "pg_sleep overlaps in several fibers" do
       order = []
       start = monotonic
       scheduled do
@@ -52,7 +52,7 @@ RSpec.describe "PostgreSQL through the gem pg, on one thread," do
         3.times do
           Fiber.schedule do
             connect do |connection|
-              # A server under load takes its time to connect, and to send an answer that is long due.
+              # A busy server needs time to connect, and to send an answer that is due.
               connected += 1
               eventually { connected == 3 }
               order << :sends
@@ -66,7 +66,7 @@ RSpec.describe "PostgreSQL through the gem pg, on one thread," do
       expect(order).to eq(([:sends] * 3) + ([:has] * 3))
     end
 
-    it "a notification goes round a ring of fibers, each with a connection that LISTENs" do
+    it "a notification goes round a ring of fibers, each on a connection of its own that LISTENs" do
       order = []
       scheduled do
         listening = 0
@@ -101,7 +101,7 @@ RSpec.describe "PostgreSQL through the gem pg, on one thread," do
       end
     end
 
-    it "an error of a query is raised in its fiber, while another query waits, and the connection goes on" do
+    it "an error of a query raises in its fiber while another query waits, and the connection works afterwards" do
       order = []
       scheduled do
         connect do |holder|
@@ -121,7 +121,7 @@ RSpec.describe "PostgreSQL through the gem pg, on one thread," do
       expect(order).to eq(["goes on", :other_done])
     end
 
-    it "Timeout ends a query that waits, and another connection goes on" do
+    it "Timeout ends a waiting query, and another connection goes on" do
       order = []
       scheduled do
         connect do |other|
@@ -141,7 +141,7 @@ RSpec.describe "PostgreSQL through the gem pg, on one thread," do
       expect(order).to eq(["other", [Timeout::Error, true], "usable"])
     end
 
-    it "a query is cancelled from another fiber, and by the server's statement_timeout" do
+    it "another fiber can cancel a query, and so can the server's statement_timeout" do
       scheduled do
         connect do |connection|
           error = nil
@@ -161,7 +161,7 @@ RSpec.describe "PostgreSQL through the gem pg, on one thread," do
       end
     end
 
-    it "COPY in and out moves 2 MB by two fibers at once, and a transaction that raises leaves nothing" do
+    it "COPY moves 2 MB in and out through two fibers at once, and a transaction that raises leaves no rows" do
       rows = Array.new(2) { |table| Array.new(10_000) { |row| "#{row}\t#{'abcdefghij'[row % 10] * (100 + table)}\n" } }
       copied = []
       order = []
@@ -193,7 +193,7 @@ RSpec.describe "PostgreSQL through the gem pg, on one thread," do
       expect(order.each_slice(2).map(&:sort)).to eq([[0, 1]] * 10)
     end
 
-    it "a server process that is gone raises PG::ConnectionBad or UnableToSend in its fiber only" do
+    it "a killed server process raises PG::ConnectionBad or UnableToSend only in its own fiber" do
       scheduled do
         connect do |survivor|
           error = nil

@@ -5,12 +5,12 @@ RSpec.describe "Child processes of a program on one thread" do
   let(:wcontinued) { 8 }
 
   each_backend do |_backend|
-    # A child that ends with this status when there is a line in the pipe, or its writing end is closed.
+    # A child that exits with this status at a line in the pipe, or when somebody closes the pipe's writer.
     def waiting_child(reader, status, **)
       Process.spawn("read line; exit #{status}", in: reader, **)
     end
 
-    # Runs the block while one fiber is parked and proves with another one that it is no more than that.
+    # Runs the block while a fiber waits, and checks that another fiber runs meanwhile.
     def while_another_runs
       running = true
       turns = 0
@@ -26,8 +26,8 @@ RSpec.describe "Child processes of a program on one thread" do
       value
     end
 
-    # A fork takes the longer the more memory is mapped, and this process has seen many fibers.
-    it "200 of them are waited for at once, and $? is right in each fiber", limit: 90 do
+    # fork takes longer the more memory is mapped, and this process has had many fibers.
+    it "may be 200, each with a fiber that waits for it, and $? is right in each fiber", limit: 90 do
       waiting = 0
       seen = {}
       scheduled do
@@ -47,7 +47,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(seen).to eq((0..199).to_h { |status| [status, [true, true, status]] })
     end
 
-    it "fibers that wait for any child get one each" do
+    it "go one each to the fibers that wait for any child" do
       seen = []
       scheduled do
         reader, writer = pipe
@@ -67,7 +67,7 @@ RSpec.describe "Child processes of a program on one thread" do
       end
     end
 
-    it "one that ended before is there at once, and any child in the order of ending" do
+    it "that ended before a wait are returned at once, and those of any pid in the order of ending" do
       order = []
       scheduled do
         children = Array.new(3) { |status| pipe.then { |reader, writer| [waiting_child(reader, status), writer] } }
@@ -83,7 +83,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(order).to eq([2, 0, 1])
     end
 
-    it "a wait for any child that was ended by Timeout takes none of those that end afterwards" do
+    it "are not lost when a Timeout ends a wait for any child" do
       scheduled do
         statuses = Array.new(50) do |status|
           reader, writer = pipe
@@ -96,7 +96,7 @@ RSpec.describe "Child processes of a program on one thread" do
       end
     end
 
-    it "a process group is waited for by its number: its own members only, and then there is none left" do
+    it "are found by their process group: only its own members, until none is left" do
       order = []
       scheduled do
         reader, writer = pipe
@@ -117,7 +117,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(order).to eq([3, [1, 2], Errno::ECHILD])
     end
 
-    it "pid 0 means the children of the own process group" do
+    it "of the own process group are found by pid 0" do
       seen = nil
       scheduled do
         reader, writer = pipe
@@ -137,7 +137,7 @@ RSpec.describe "Child processes of a program on one thread" do
       end
     end
 
-    it "WUNTRACED tells of a stop, WCONTINUED of going on, and neither reaps" do
+    it "report stops with WUNTRACED and continuation with WCONTINUED, and neither reaps them" do
       order = []
       scheduled do
         reader, writer = pipe
@@ -161,7 +161,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(order).to eq([[:stopped, true, "STOP"], [:continued, false, 0xffff], [:ended, 6]])
     end
 
-    it "a wait without WUNTRACED does not end by a stop" do
+    it "do not end a wait without WUNTRACED when they stop" do
       order = []
       scheduled do
         reader, writer = pipe
@@ -177,7 +177,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(order).to eq([:stopped, 8])
     end
 
-    it "Process.wait raises Errno::ECHILD for what is no child, with the message Ruby has" do
+    it "raise Errno::ECHILD from Process.wait for other pids, with Ruby's own message" do
       expected = in_thread { raised { Process.wait(Process.ppid) } }
       errors = scheduled do
         [Process.ppid, Process.pid, (2**22) + 1, -((2**22) + 1)].map { |pid| raised { Process.wait(pid) } }
@@ -186,7 +186,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(errors).to all(be_a(Errno::ECHILD).and(have_attributes(message: expected.message)))
     end
 
-    it "WNOHANG answers at once: nothing while the child runs, then its status" do
+    it "are not waited for with WNOHANG: it returns nil while the child runs, and then its status" do
       scheduled do
         reader, writer = pipe
         pid = waiting_child(reader, 7)
@@ -198,7 +198,7 @@ RSpec.describe "Child processes of a program on one thread" do
       end
     end
 
-    it "reports the death by a signal as such, and no other fiber sees $? meanwhile" do
+    it "report death by a signal, and no other fiber sees their $?" do
       seen = {}
       scheduled do
         reader, writer = pipe
@@ -217,8 +217,8 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(seen).to eq(doomed: [true, Signal.list["TERM"], nil], other: [false, nil, 2])
     end
 
-    it "Process.waitall reaps all that are there, while others run" do
-      # In a program of its own: the suite has children that do not end.
+    it "are all reaped by Process.waitall, while other fibers run" do
+      # Runs in a program of its own: the suite has children that do not end.
       result = child(<<~RUBY, backend)
         UringIO.run(backend: ARGV[0].to_sym) do
           reader, writer = IO.pipe
@@ -236,7 +236,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(result.stdout).to eq("others run\n0 0\n1 1\n2 2\n3 3\n4 4\n[]\n")
     end
 
-    it "Process.detach's thread is waited for like any thread, by several fibers at once" do
+    it "of Process.detach have a thread for which several fibers can wait at once" do
       seen = []
       scheduled do
         reader, writer = pipe
@@ -250,7 +250,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(seen).to match_array([*0..4])
     end
 
-    it "backticks and system run at once: the one ends only if the other runs" do
+    it "of backticks and system run at the same time: one ends only if the other runs" do
       order = []
       scheduled do
         3.times { |index| File.mkfifo(fifos[index]) }
@@ -273,7 +273,7 @@ RSpec.describe "Child processes of a program on one thread" do
       @fifos ||= Array.new(3) { free_path("fifo") }
     end
 
-    it "system and backticks fail as they do without a scheduler" do
+    it "fail in system and backticks as they do without a scheduler" do
       calls = [-> { system("/nonexistent") }, -> { system("/nonexistent", exception: true) },
                -> { system("exit 3", exception: true) }, -> { `/nonexistent` }, -> { IO.popen("/nonexistent") }]
       outcomes = lambda {
@@ -292,7 +292,7 @@ RSpec.describe "Child processes of a program on one thread" do
       yield
     end
 
-    it "IO.popen carries lines both ways with 20 children at once, in turns" do
+    it "exchange lines through IO.popen, 20 children at once, in turns" do
       ready = 0
       answers = {}
       statuses = []
@@ -304,7 +304,7 @@ RSpec.describe "Child processes of a program on one thread" do
                 child.puts("#{index}.#{round}")
                 (answers[index] ||= []) << child.gets
                 ready += 1
-                eventually { ready >= 20 * (round + 1) } # a round is over when all have had it
+                eventually { ready >= 20 * (round + 1) } # a round is over when all children have had it
               end
             end
             statuses[index] = $?.exitstatus
@@ -316,7 +316,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(statuses).to eq([*0..19])
     end
 
-    it "IO.popen moves more than a pipe holds through a child, written and read by two fibers" do
+    it "pass more than a pipe holds through IO.popen, between two fibers" do
       data = pattern(1_000_000)
       received = nil
       scheduled do
@@ -332,7 +332,7 @@ RSpec.describe "Child processes of a program on one thread" do
       expect(received == data).to be(true)
     end
 
-    it "a wait for a child lets sockets, sleeps and other children go on" do
+    it "let sockets, sleeps and other children go on during a wait" do
       scheduled do
         here, there = unix_pair
         reader, writer = pipe
@@ -348,7 +348,7 @@ RSpec.describe "Child processes of a program on one thread" do
       end
     end
 
-    it "a wait is ended by Timeout and by Fiber#raise, and the child can still be waited for" do
+    it "can be waited for again after Timeout or Fiber#raise has ended a wait" do
       scheduled do
         reader, writer = pipe
         pid = waiting_child(reader, 11)

@@ -1,15 +1,15 @@
 # frozen_string_literal: true
 
-# Ractors run at the same time, each with a GVL of its own, and each makes its own schedulers and rings. Each example is
-# a process, because the first Ractor changes how Ruby works until its end.
+# Ractors run at the same time. Each has its own GVL, and makes its own schedulers and rings. Each example runs in a
+# process of its own, because the first Ractor changes how Ruby works until the process ends.
 RSpec.describe UringIO, "in Ractors" do
-  # Ractors that make fibers at the same time crash Ruby, with or without a scheduler.
+  # In these Rubies, Ractors that make fibers at the same time crash, with or without a scheduler.
   if RUBY_VERSION < "4.0"
     several = "Ruby below 4.0 has no lock for the stacks of its fibers (ruby/ruby, pull request 13466)"
     forking = "Ruby below 4.0 hangs or crashes in what it forks beside a Ractor (ruby/ruby, pull request 12982)"
   end
 
-  # The values of `count` Ractors that run the block's source with the backend's name and their number.
+  # The values of `count` Ractors. Each runs the source with the backend's name and its own number.
   def ractors(backend, count, source, after: "")
     child(<<~RUBY, backend, limit: 60)
       require "timeout"
@@ -68,11 +68,11 @@ RSpec.describe UringIO, "in Ractors" do
       expect_values(ractors(backend, 1, scheduler), { 20 => 3, 1 => 21 })
     end
 
-    it "runs them in several at once, each on a scheduler of its own", skip: several do
+    it "runs these in several Ractors at once, each on a scheduler of its own", skip: several do
       expect_values(ractors(backend, 3, scheduler), *([{ 20 => 3, 1 => 21 }] * 3))
     end
 
-    it "raises in the Ractor what its fibers raise, and the others go on", skip: several do
+    it "raises a fiber's exception in its own Ractor, and the others go on", skip: several do
       result = ractors(backend, 2, <<~RUBY)
         begin
           UringIO.run(backend:) do
@@ -87,7 +87,7 @@ RSpec.describe UringIO, "in Ractors" do
       expect_values(result, "of 0", 0)
     end
 
-    it "makes calls on rings and waits with selectors of theirs", needs: :direct_descriptors do
+    it "makes calls on rings, and waits with selectors", needs: :direct_descriptors do
       result = ractors(backend, several ? 1 : 2, <<~'RUBY')
         ring = UringIO::Ring.new(backend:)
         status = ring.stat("/")
@@ -109,7 +109,7 @@ RSpec.describe UringIO, "in Ractors" do
       expect_values(result, *([[true, 0, Time, [nil] * 3, "\0\0".b, 4, 1, 8, true]] * (several ? 1 : 2)))
     end
 
-    it "goes on while garbage is collected at every allocation, and compacted", skip: several do
+    it "works while the garbage collector runs at every allocation and compacts", skip: several do
       result = ractors(backend, 2, <<~RUBY, after: <<~AFTER)
         found = []
         UringIO.run(backend:) do
@@ -135,7 +135,7 @@ RSpec.describe UringIO, "in Ractors" do
       expect_values(result, *([[1, 1, 1, 3, 3]] * 2))
     end
 
-    it "closes the scheduler that is open when a Ractor ends" do
+    it "closes an open scheduler when its Ractor ends" do
       result = child(<<~'RUBY', backend)
         Warning[:experimental] = false
         value = ->(ractor) { ractor.respond_to?(:value) ? ractor.value : ractor.take }
@@ -157,14 +157,14 @@ RSpec.describe UringIO, "in Ractors" do
         before = count.call
         5.times { run.call }
         10.times { count.call - before < 5 || sleep(0.1) }
-        # A Ractor may be on the stack, and what it made not collected yet.
+        # A Ractor may still be on the stack, with its objects not collected yet.
         puts count.call - before < 5
       RUBY
       expect(result.stderr).to eq("")
       expect(result.stdout).to eq("true\n")
     end
 
-    it "forks in the main Ractor while another one has a scheduler", skip: forking do
+    it "lets the main Ractor fork while another Ractor has a scheduler", skip: forking do
       result = ractors(backend, 1, <<~RUBY, after: <<~AFTER)
         UringIO.run(backend:) do
           200.times { sleep 0.001 }
@@ -187,8 +187,8 @@ RSpec.describe UringIO, "in Ractors" do
   end
 
   each_backend(only: %i[io_uring]) do |backend|
-    # The kernel knows native threads, and a ring may be bound to one.
-    it "keeps its ring when Ruby has another native thread go on with its thread" do
+    # The kernel knows only native threads, and a ring may be bound to one of them.
+    it "keeps its ring working when Ruby moves its thread to another native thread" do
       result = ractors(backend, 1, <<~RUBY)
         ended = false
         others = Array.new(3) { Thread.new { Thread.pass until ended } }
@@ -210,7 +210,7 @@ RSpec.describe UringIO, "in Ractors" do
     end
   end
 
-  it "refuses to be copied, moved or shared" do
+  it "refuses to copy, move or share its objects" do
     result = child(<<~'RUBY')
       Warning[:experimental] = false
       sink = Ractor.new { loop { Ractor.receive } }
@@ -237,7 +237,7 @@ RSpec.describe UringIO, "in Ractors" do
       .to eq(copied.map { |it| [it, it, it, "can not move", "can not make"].inspect })
   end
 
-  it "has no constant that only the main Ractor may use" do
+  it "has no constant that is for the main Ractor only" do
     result = child(<<~'RUBY')
       Warning[:experimental] = false
       modules = [UringIO]

@@ -14,7 +14,7 @@ RSpec.describe "Redis through redis-client and redis, on one thread," do
   each_backend(**(missing ? { skip: missing } : {})) do |_backend|
     before { in_thread { client.call("FLUSHALL") } unless missing }
 
-    it "BLPOP in one fiber is served by LPUSH from another" do
+    it "LPUSH in one fiber serves BLPOP in another" do
       order = []
       scheduled do
         Fiber.schedule do
@@ -45,7 +45,7 @@ RSpec.describe "Redis through redis-client and redis, on one thread," do
       expect(order).to eq(30.times.to_a.reverse)
     end
 
-    it "a token goes round a ring of fibers, each blocked on the list of its own" do
+    it "a token goes round a ring of fibers, each of which waits on its own list" do
       order = []
       scheduled do
         10.times do |index|
@@ -88,7 +88,7 @@ RSpec.describe "Redis through redis-client and redis, on one thread," do
       end
     end
 
-    it "a read timeout ends one fiber's wait, not before its time, while the others go on" do
+    it "a read timeout ends one fiber's wait, and not too early, while the other fibers go on" do
       order = []
       scheduled do
         Fiber.schedule do
@@ -102,7 +102,7 @@ RSpec.describe "Redis through redis-client and redis, on one thread," do
       expect(order).to eq(["0", "1", "2", [RedisClient::ReadTimeoutError, true]])
     end
 
-    it "BLPOP's own timeout, Timeout and a server that never answers, all at once" do
+    it "BLPOP's own timeout, Timeout and a silent server all end their waits at the same time" do
       results = {}
       scheduled do
         Fiber.schedule { results[:blpop] = client.blocking_call(10, "BLPOP", "never", 0.02) }
@@ -118,7 +118,7 @@ RSpec.describe "Redis through redis-client and redis, on one thread," do
       expect(results[:mute].message).to include("Waited 0.02 seconds")
     end
 
-    it "an error of the server is raised in its fiber, and the connection goes on" do
+    it "an error of the server raises in its fiber, and the connection works afterwards" do
       scheduled do
         connection = client
         connection.call("SET", "text", "x")
@@ -127,14 +127,14 @@ RSpec.describe "Redis through redis-client and redis, on one thread," do
       end
     end
 
-    it "a message that is published reaches every subscribed fiber" do
+    it "a published message reaches every subscribed fiber" do
       received = []
       scheduled do
         5.times do |index|
           Fiber.schedule do
             subscription = client.pubsub
             subscription.call("SUBSCRIBE", "news")
-            received << [index, subscription.next_event(10).last(2)] # that it is subscribed
+            received << [index, subscription.next_event(10).last(2)] # the confirmation of the subscription
             received << [index, subscription.next_event(10).last]
           ensure
             subscription&.close
@@ -147,7 +147,7 @@ RSpec.describe "Redis through redis-client and redis, on one thread," do
       expect(received.last(5).sort).to eq(Array.new(5) { |index| [index, "extra"] })
     end
 
-    it "fibers that share one Redis object take turns, and none gets another's answer" do
+    it "fibers that share one Redis object take turns, and each gets its own answer" do
       answers = []
       turns = []
       scheduled do

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 RSpec.describe UringIO, ".run in a fiber" do
-  # Ways to call a block in a fiber, and to get its value.
+  # Ways to call a block in a fiber. Each returns the block's value.
   transferred = lambda do |**options, &block|
     root = Fiber.current
     value = nil
@@ -32,7 +32,7 @@ RSpec.describe UringIO, ".run in a fiber" do
   each_backend do |backend|
     kinds.each do |name, in_fiber|
       describe name do
-        # Runs the block by UringIO.run in such a fiber, and looks whether the thread has its scheduler no longer.
+        # Runs the block with UringIO.run in such a fiber, and checks that the thread has no scheduler afterwards.
         define_method(:run_there) do |&block|
           in_thread do
             in_fiber.call { described_class.run(backend:, &block) }
@@ -41,7 +41,7 @@ RSpec.describe UringIO, ".run in a fiber" do
           end
         end
 
-        it "returns the block's value there, after the fibers that the block has started" do
+        it "returns the block's value in that fiber, after the fibers that the block has started" do
           order = []
           value = run_there do
             Fiber.schedule { order << :short if sleep(0.001) }
@@ -59,7 +59,7 @@ RSpec.describe UringIO, ".run in a fiber" do
           expect(order).to eq(%i[starts at_once short inner block long])
         end
 
-        it "raises there what the block raises" do
+        it "raises the block's exception in that fiber" do
           order = []
           failing = lambda do
             run_there do
@@ -72,7 +72,7 @@ RSpec.describe UringIO, ".run in a fiber" do
           expect(order).to eq([:fiber])
         end
 
-        it "ends there what exits, in the block or in another fiber" do
+        it "raises SystemExit in that fiber, from the block or from another fiber" do
           [-> { exit(4) }, -> { Fiber.schedule { exit(4) if sleep(0.001) } && sleep }].each do |exits|
             expect { run_there { exits.call } }.to raise_error(SystemExit) { |error| expect(error.status).to eq(4) }
           end
@@ -95,7 +95,7 @@ RSpec.describe UringIO, ".run in a fiber" do
           expect(seen).to eq([190, [0, 1, 2], Timeout::Error, :thread])
         end
 
-        it "is raised into by Thread#raise, and shuts the fibers down" do
+        it "ends by Thread#raise, and shuts its fibers down" do
           order = []
           thread = Thread.new do
             Thread.current.report_on_exception = false
@@ -117,7 +117,7 @@ RSpec.describe UringIO, ".run in a fiber" do
           expect(order).to eq(%i[waits ensure])
         end
 
-        it "has fibers that cannot yield, raise or be killed otherwise than elsewhere" do
+        it "treats Fiber.yield, Fiber#raise and Fiber#kill as elsewhere" do
           seen = run_there do
             errors = []
             Fiber.schedule { errors << raised { Fiber.yield }.class }
@@ -130,7 +130,7 @@ RSpec.describe UringIO, ".run in a fiber" do
           expect(seen).to eq([FiberError, IndexError, false])
         end
 
-        it "runs again, by turns with others" do
+        it "may run again, in turns with runs in the root fiber" do
           values = in_thread do
             Array.new(3) do |index|
               [in_fiber.call { described_class.run(backend:) { sleep(0) && index } }, described_class.run { :root }]

@@ -4,7 +4,7 @@ require "net/http"
 
 RSpec.describe "A program on one thread, with" do
   each_backend do |backend|
-    it "50 fibers that fetch from nginx by Net::HTTP, byte for byte, at the same time" do
+    it "50 fibers that fetch from nginx with Net::HTTP at the same time, byte for byte" do
       skip Nginx.missing if Nginx.missing
       nginx = Nginx.instance
       bodies = {}
@@ -14,7 +14,7 @@ RSpec.describe "A program on one thread, with" do
           Fiber.schedule do
             Net::HTTP.start("127.0.0.1", nginx.port) do |http|
               inside += 1
-              eventually { inside == 50 || most == 50 } # all have a connection before the first asks
+              eventually { inside == 50 || most == 50 } # each fiber has its connection before the first one asks
               most = [most, inside].max
               bodies[index] = Nginx::BODY_SIZES.map { |size| http.get("/#{size}").body }
             end
@@ -49,7 +49,7 @@ RSpec.describe "A program on one thread, with" do
         path = spec.free_path("socket")
         [spec.closing(UNIXServer.new(path)), -> { UNIXSocket.new(path) }]
       } }.each do |kind, make|
-      it "a #{kind} server and 100 clients, which can only end if all are served at once" do
+      it "a #{kind} server and 100 clients, which end only if the server serves all of them at once" do
         answers = []
         present = 0
         spec = self
@@ -80,7 +80,7 @@ RSpec.describe "A program on one thread, with" do
       end
     end
 
-    it "a proxy by IO.copy_stream between two sockets, both directions at once" do
+    it "a proxy that copies both directions between two sockets with IO.copy_stream" do
       data = pattern(500_000)
       received = nil
       scheduled do
@@ -98,7 +98,7 @@ RSpec.describe "A program on one thread, with" do
       expect(received == data).to be(true)
     end
 
-    it "10,000 connected sockets, each with a parked fiber, served and closed", limit: 60 do
+    it "10,000 connected sockets, each with a parked fiber, serves and closes them", limit: 60 do
       skip "select watches descriptors below 1024 only" if backend == :select
       skip "poll(2) looks at every descriptor each time: covered by epoll" if backend == :poll
       script = <<~RUBY
@@ -113,7 +113,7 @@ RSpec.describe "A program on one thread, with" do
         server = UNIXServer.new(path)
         server.listen(4096)
         fork do
-          # The other ends: a process of its own, because the limit is per process.
+          # The other ends are in a process of its own, because the limit of open files is per process.
           server.close
           # In parts: beyond the backlog a UNIX socket's connect fails, and Ruby takes it for made.
           sockets = Array.new(connections / 1000) do

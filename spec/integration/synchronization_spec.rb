@@ -4,7 +4,7 @@ require "monitor"
 
 RSpec.describe "Ruby's own synchronization under the scheduler" do
   each_backend do |_backend|
-    it "Mutex lets one fiber in at a time, in the order of asking" do
+    it "Mutex lets one fiber in at a time, first come first served" do
       order = []
       scheduled do
         mutex = Thread::Mutex.new
@@ -21,7 +21,7 @@ RSpec.describe "Ruby's own synchronization under the scheduler" do
       expect(order).to eq(4.times.flat_map { |index| [[:in, index], [:out, index]] })
     end
 
-    it "Mutex is shared with another thread" do
+    it "Mutex excludes another thread as well" do
       order = Thread::Queue.new
       scheduled do
         mutex = Thread::Mutex.new
@@ -43,7 +43,7 @@ RSpec.describe "Ruby's own synchronization under the scheduler" do
     end
 
     { "killed" => :kill.to_proc, "raised into" => ->(fiber) { fiber.raise(IndexError) } }.each do |name, ending|
-      it "Mutex goes to the next in line when the fiber that it was handed to is #{name} before it runs" do
+      it "Mutex goes to the next waiter when the fiber that got it is #{name} before it runs" do
         order = []
         scheduled do
           mutex = Thread::Mutex.new.lock
@@ -62,7 +62,7 @@ RSpec.describe "Ruby's own synchronization under the scheduler" do
       end
     end
 
-    it "Monitor is reentrant for its fiber and closed to others; its conditions signal" do
+    it "Monitor is reentrant in its fiber and excludes other fibers, and its conditions wake waiters" do
       order = []
       scheduled do
         monitor = Monitor.new
@@ -86,7 +86,7 @@ RSpec.describe "Ruby's own synchronization under the scheduler" do
       expect(order).to eq(%i[waits signals leaves woken])
     end
 
-    it "ConditionVariable wakes one or all, and times out" do
+    it "ConditionVariable wakes one or all waiters, and times out" do
       woken = []
       scheduled do
         mutex = Thread::Mutex.new
@@ -104,7 +104,7 @@ RSpec.describe "Ruby's own synchronization under the scheduler" do
       expect(woken).to eq([0, 1, 2])
     end
 
-    it "Queue hands over in order, times out and wakes its waiters when it is closed" do
+    it "Queue passes items in order, times out, and wakes its waiters when it closes" do
       taken = []
       scheduled do
         queue = Thread::Queue.new
@@ -159,7 +159,7 @@ RSpec.describe "Ruby's own synchronization under the scheduler" do
       expect(received.sort).to eq(Array.new(100) { |number| number * 2 })
     end
 
-    it "Thread#join and #value give way to fibers, and pass on what the thread died of" do
+    it "Thread#join and #value let fibers run, and raise the exception that ended the thread" do
       order = []
       scheduled do
         gate = Thread::Queue.new

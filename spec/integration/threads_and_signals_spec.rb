@@ -14,7 +14,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
     def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
   RUBY
 
-  # A thread with a scheduler of its own, joined whatever happens.
+  # A thread with a scheduler of its own, which is joined after the example in any case.
   def scheduling_thread(&)
     Thread.new { UringIO.run(backend:, &) }.tap { |thread| threads << thread }
   end
@@ -27,7 +27,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
 
   each_backend do |_backend|
     describe "Threads, each with a scheduler:" do
-      it "8 of them pass values round by Queue, with several fibers each" do
+      it "8 of them pass values round with Queue, in several fibers each" do
         queues = Array.new(8) { Thread::Queue.new }
         results = Thread::Queue.new
         8.times do |index|
@@ -41,14 +41,14 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
             end
           end
         end
-        # Each makes ten rounds, all of them at once.
+        # Each value makes ten rounds, all of them at the same time.
         8.times { |index| queues[index] << [] }
         found = Array.new(8) { results.pop }
         queues.each(&:close)
         expect(found.map { |value| value.rotate(value.index(0)) }).to all(eq([*0..7] * 10))
       end
 
-      it "a Mutex is held by one fiber of one of them at a time" do
+      it "one fiber of one of them holds a Mutex at a time" do
         mutex = Thread::Mutex.new
         counter = inside = most = 0
         all = Array.new(4) do
@@ -73,7 +73,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect([counter, most]).to eq([60, 1])
       end
 
-      it "a Monitor with conditions has producers and consumers in different threads take turns" do
+      it "producers and consumers in different threads take turns through a Monitor with conditions" do
         monitor = Monitor.new
         filled = monitor.new_cond
         emptied = monitor.new_cond
@@ -109,7 +109,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         2.times { |producer| expect(taken.select { |from, _| from == producer }.map(&:last)).to eq([*0..9]) }
       end
 
-      it "a ConditionVariable's broadcast wakes fibers of every one of them" do
+      it "a broadcast of a ConditionVariable wakes fibers in all of them" do
         mutex = Thread::Mutex.new
         condition = Thread::ConditionVariable.new
         waiting = 0
@@ -137,7 +137,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect(Array.new(woken.size) { woken.pop }.tally).to eq(0 => 3, 1 => 3, 2 => 3, 3 => 3)
       end
 
-      it "join and value in fibers wait for threads that have schedulers, with and without a limit" do
+      it "join and value in fibers wait for threads with schedulers, with and without a limit" do
         order = []
         scheduled do
           gate = Thread::Queue.new
@@ -174,7 +174,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
     end
 
     describe "A thread that runs a scheduler" do
-      # A thread with three parked fibers, which note how they end.
+      # A thread with three parked fibers, which record how they end.
       def thread_with_parked_fibers
         notes = Thread::Queue.new
         input, = unix_pair
@@ -201,7 +201,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         [thread, notes]
       end
 
-      it "runs the fibers' ensure blocks after Thread#raise, and dies of the exception" do
+      it "runs the fibers' ensure blocks after Thread#raise, and ends with the exception" do
         thread, notes = thread_with_parked_fibers
         start = monotonic
         thread.raise(IndexError, "from outside")
@@ -220,7 +220,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect(Array.new(notes.size) { notes.pop }).to contain_exactly(:sleep, :read, :pop, :main)
       end
 
-      it "takes Thread#raise in its main flow, whichever fiber was the last to wait, and the fibers go on till then" do
+      it "gets Thread#raise in its main flow, whichever fiber waited last" do
         notes = Thread::Queue.new
         thread = scheduling_thread do
           Thread.current.report_on_exception = false
@@ -242,7 +242,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect { thread.join(5) }.to raise_error(IndexError, "from outside")
       end
 
-      it "is ended by a Timeout around UringIO.run, and one in a fiber ends that fiber only", hurried: true do
+      it "ends by a Timeout around UringIO.run, while one in a fiber ends only that fiber's wait", hurried: true do
         ended = []
         in_thread do
           start = monotonic
@@ -265,13 +265,13 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
           end
           ended << error.class
           expect(monotonic - start).to be >= 0.05
-          # The thread is as good as new.
+          # The thread works as before.
           ended << UringIO.run(backend:) { Timeout.timeout(5) { sleep(0.001) && :again } }
         end
         expect(ended).to eq([:inner, :ensured, Timeout::Error, :again])
       end
 
-      it "keeps nested Timeouts apart: the nearest that is over ends its own block" do
+      it "keeps nested Timeouts apart: the innermost expired one ends its own block" do
         results = {}
         scheduled do
           { inner: [5, 0.01], outer: [0.01, 5] }.each do |name, (outer, inner)|
@@ -294,7 +294,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
     end
 
     describe "Enumerators and fibers of the program's own" do
-      it "do IO in an Enumerator that a scheduled fiber steps through, while others run" do
+      it "do IO in an Enumerator that a scheduled fiber reads, while other fibers run" do
         order = []
         scheduled do
           reader, writer = pipe
@@ -317,7 +317,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect(order).to eq([:writes, "one", :writes, "two", :end])
       end
 
-      it "let two Enumerators be zipped whose sources write by turns" do
+      it "let a program zip two Enumerators whose sources write in turns" do
         pairs = []
         scheduled do
           sources = Array.new(2) { pipe }
@@ -332,7 +332,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect(pairs).to eq([[0, 1], [2, 3]])
       end
 
-      it "sleep, read, write and lock in a Fiber.new that a scheduled fiber resumes and that yields" do
+      it "sleep, read, write and lock in a Fiber.new that yields to a scheduled fiber" do
         order = []
         scheduled do
           here, there = unix_pair
@@ -372,7 +372,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect(values).to eq(["0", :slept, "1", "2", StopIteration])
       end
 
-      it "call no hook in a blocking fiber, which holds the thread as it must" do
+      it "call no hook in a blocking fiber, which blocks the thread" do
         order = []
         scheduled do
           Fiber.schedule do
@@ -389,7 +389,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
     end
 
     describe "A program" do
-      # What a program writes, that has no error and whose status is 0.
+      # The output of a program, which must end without an error and with status 0.
       def output_of(script)
         result = child(script, backend)
         expect(result.stderr).to eq("")
@@ -397,7 +397,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         result.stdout.lines(chomp: true)
       end
 
-      it "wakes fibers by trap handlers that push to a Queue, signal by signal, while others wait" do
+      it "wakes fibers by trap handlers that push to a Queue, signal by signal, while other fibers wait" do
         lines = output_of(<<~RUBY)
           #{prelude}
           signals = Thread::Queue.new
@@ -428,7 +428,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
                              "idle one was not woken before"])
       end
 
-      it "that only waits is woken by a signal, not by anything else" do
+      it "that only waits wakes only by a signal" do
         program = ChildProgram.new(<<~RUBY, backend)
           #{prelude}
           signals = Thread::Queue.new
@@ -456,7 +456,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         "a read that has nothing to read" => "reader, = IO.pipe.tap { |pair| KEEP = pair }; ready.call; reader.read",
         "a child that goes on" => "pid = spawn('sleep 60', %i[out err] => File::NULL); ready.call; Process.wait(pid)",
         "the main flow waiting for its fibers" => "Fiber.schedule { ready.call; sleep }" }.each do |waits, body|
-        it "ends promptly by Ctrl-C with #{waits}: by SIGINT, ensure and at_exit blocks having run" do
+        it "ends promptly at Ctrl-C with #{waits}: by SIGINT, after its ensure and at_exit blocks" do
           program = ChildProgram.new(<<~RUBY, backend)
             #{prelude}
             at_exit { puts "at_exit" }
@@ -511,7 +511,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         program&.stop
       end
 
-      it "has the status that exit gives in a fiber; the other fibers' ensure blocks and at_exit run" do
+      it "has the exit status of an exit in a fiber; the other fibers' ensure blocks and at_exit run" do
         result = child(<<~RUBY, backend)
           #{prelude}
           at_exit { puts "at_exit \#{$!.status}" }
@@ -571,7 +571,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect(lines.drop(3)).to contain_exactly("at_exit: nil", "trap EXIT")
       end
 
-      it "goes on when a fiber dies of an exception, and reports it on standard error" do
+      it "goes on when an exception ends a fiber, and reports it on standard error" do
         result = child(<<~RUBY, backend)
           #{prelude}
           scheduled do
@@ -586,7 +586,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         expect(result.status).to be_success
       end
 
-      it "is ended by SIGTERM as by Ctrl-C, its ensure blocks run" do
+      it "ends at SIGTERM as at Ctrl-C, and its ensure blocks run" do
         program = ChildProgram.new(<<~RUBY, backend)
           #{prelude}
           scheduled do
@@ -608,7 +608,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
         program&.stop
       end
 
-      it "whose main thread ends takes down threads that run schedulers" do
+      it "ends the threads that run schedulers when its main thread ends" do
         start = monotonic
         lines = output_of(<<~RUBY)
           #{prelude}

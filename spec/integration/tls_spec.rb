@@ -17,7 +17,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
     OpenSSL::SSL::SSLServer.new(tcp_server, context).tap { |server| server.start_immediately = false }
   end
 
-  # Hands each connection, its handshake still to be made, to a fiber of its own; ends when the server is closed.
+  # Passes each connection, before its handshake, to a fiber of its own. Ends when somebody closes the server.
   def serve(server, count)
     Fiber.schedule do
       count.times do
@@ -28,7 +28,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
     end
   end
 
-  # A client that trusts our certificate, or any, or none; its handshake still to be made.
+  # A client before its handshake. It trusts our certificate, another one, or none.
   def tls_client(server, trusted: @certificate)
     context = OpenSSL::SSL::SSLContext.new
     context.verify_mode = OpenSSL::SSL::VERIFY_PEER
@@ -46,7 +46,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
   end
 
   each_backend do |_backend|
-    it "20 clients have their handshakes and exchanges at the same time, byte for byte" do
+    it "20 clients make their handshakes and exchanges at the same time, byte for byte" do
       clients = 20
       shaken = 0
       answers = {}
@@ -55,7 +55,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
         serve(server, clients) do |connection|
           connection.accept
           shaken += 1
-          eventually { shaken == clients } # nobody is served before all are there
+          eventually { shaken == clients } # the server serves nobody before all clients are there
           size = connection.read(4).unpack1("N")
           connection.write(connection.read(size).reverse)
           connection.close
@@ -74,7 +74,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
       answers.each { |index, answer| expect(answer.reverse == pattern(100_000 + index, index)).to be(true) }
     end
 
-    it "one connection carries 2 MB in each direction at once, which no socket buffer holds" do
+    it "one connection carries 2 MB in each direction at once, more than the socket buffers hold" do
       sent = pattern(2_000_000)
       received = +""
       scheduled do
@@ -92,7 +92,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
       expect(received == sent).to be(true)
     end
 
-    it "a line each comes in the order in which the peers write, not in that in which they are awaited" do
+    it "lines arrive in the order in which the peers write them, whatever the order of the readers" do
       order = []
       scheduled do
         server = tls_server
@@ -116,8 +116,8 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
         socket.setsockopt(Socket::Option.linger(true, 0))
         socket.close
       } }.each do |way, vanish|
-      it "a client that #{way} amid a line raises what it raises without a scheduler; the others are served" do
-        # The error of the server when a client is gone.
+      it "a client that #{way} amid a line raises the same as without a scheduler, and the server serves the others" do
+        # The server's error when a client has gone.
         met = lambda do |connection|
           connection.accept
           raised { connection.readline }
@@ -148,7 +148,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
       end
     end
 
-    it "a handshake that a peer does not make is ended by Timeout, on either side, while others make theirs" do
+    it "a Timeout ends a handshake that the peer does not make, on either side, while others make theirs" do
       order = []
       scheduled do
         server = tls_server
@@ -168,7 +168,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
       expect(order).to eq([:handshake, [Timeout::Error, true]])
     end
 
-    it "IO#timeout of the socket beneath ends a read with IO::TimeoutError, and the connection goes on" do
+    it "IO#timeout of the underlying socket ends a read with IO::TimeoutError, and the connection works afterwards" do
       scheduled do
         server = tls_server
         gate = Thread::Queue.new
@@ -188,7 +188,7 @@ RSpec.describe "TLS by OpenSSL, with server and clients on one thread," do
       end
     end
 
-    it "a certificate that is not trusted raises SSLError on both sides, and in these fibers only" do
+    it "an untrusted certificate raises SSLError on both sides, and only in these fibers" do
       results = {}
       scheduled do
         server = tls_server
