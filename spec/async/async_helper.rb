@@ -6,23 +6,23 @@ require "async/semaphore"
 require "async/queue"
 require "timeout"
 
-# Ruby's thread for timeouts stays once it was needed: before anybody counts threads.
+# Ruby starts its thread for timeouts at the first use and keeps it. Start it before any example counts threads.
 Timeout.timeout(1) { nil }
 
-# Programs on Async, each on every selector: our four, and io-event's own EPoll, which tells whether an example is right
-# by itself. URING_IO_CHECKED=1 has them watched for wrong use.
+# Programs on Async. Each runs on every selector: our four, and io-event's own EPoll, which shows whether the example
+# itself is right. URING_IO_CHECKED=1 wraps them in UringIO::Selector::Checked, which finds wrong use.
 module AsyncPrograms
   IO_EVENT = :io_event
 
   class << self
-    # Why a selector cannot be used here; nil when it can.
+    # The reason why a selector cannot be used here, or nil when it can.
     def missing(name)
       return Backends.missing(name) unless name == IO_EVENT
 
       "io-event was built without EPoll" unless IO::Event::Selector.const_defined?(:EPoll, false)
     end
 
-    # A selector whose loop is the fiber that runs.
+    # A selector whose loop fiber is the current fiber.
     def selector(name)
       return IO::Event::Selector::EPoll.new(Fiber.current) if name == IO_EVENT
 
@@ -70,7 +70,7 @@ module AsyncPrograms
       ENV["URING_IO_CHECKED"] == "1" ? AsyncPrograms.checked(made) : made
     end
 
-    # Runs a script in a process of its own that has this example's selector for its reactors.
+    # Runs a script in a process of its own, whose reactors use this example's selector.
     def async_child(script, *, **options, &)
       return child("require \"async\"\n#{script}", *, **options, &) if selector == IO_EVENT
 
@@ -78,7 +78,7 @@ module AsyncPrograms
       child("require \"uring_io/async\"\nrequire \"async\"\n#{script}", *, **options, env:, &)
     end
 
-    # Runs the block in a task and stops that when it waits; what the task's block or its end raised comes back.
+    # Runs the block in a task, stops the task while it waits, and returns it. Raises an exception of the task.
     def stopped_task(&block)
       started = false
       task = Async::Task.current.async(finished: false) do |inner|
@@ -95,7 +95,7 @@ module AsyncPrograms
 
     private
 
-    # A failure must not wait for tasks that it leaves waiting.
+    # After a failure, stops the waiting tasks: otherwise the reactor would wait for them.
     def stopping_others_on_failure(task)
       yield task
     rescue Exception # rubocop:disable Lint/RescueException

@@ -19,7 +19,7 @@ RSpec.describe "An Async task that is stopped" do
       expect(monotonic - start).to be < 5
     end
 
-    it "may wait in its ensure blocks, which stopping does not wait for" do
+    it "may wait in its ensure blocks, and stop does not wait for that" do
       log = []
       reactor do |task|
         stopped = task.async do
@@ -35,7 +35,7 @@ RSpec.describe "An Async task that is stopped" do
       expect(log).to eq(%i[stopped ensured])
     end
 
-    it "while it reads a pipe, a socket or with read takes no byte: the next reader gets all of them" do
+    it "while it reads takes no bytes: the next reader gets all of them" do
       reactor do
         [pipe, unix_pair, tcp_pair].each do |reader, writer|
           stopped_task { reader.readpartial(10) }
@@ -50,19 +50,19 @@ RSpec.describe "An Async task that is stopped" do
       end
     end
 
-    it "while it reads after it got a part loses nothing that comes later" do
+    it "in the middle of a read loses none of the later bytes" do
       reactor do
         near, far = unix_pair
         far.write("12345")
         stopped_task { near.read(10) }
         far.write("67890")
         rest = near.readpartial(10)
-        expect("1234567890").to end_with(rest) # the part may be in the buffer of the IO, or gone with the read
+        expect("1234567890").to end_with(rest) # the first part may be in the IO's buffer, or lost with the read
         expect(rest).to end_with("67890")
       end
     end
 
-    it "while it writes leaves a beginning of its bytes, whole and in order" do
+    it "while it writes has written a whole beginning of its bytes, in order" do
       data = pattern(16_000_000) # beyond what a socket holds
       [-> { pipe }, -> { unix_pair.reverse }, -> { tcp_pair.reverse }].each do |make|
         received = reactor do |task|
@@ -91,7 +91,7 @@ RSpec.describe "An Async task that is stopped" do
 
     it "while it connects leaves a socket that can be closed" do
       reactor do
-        # Nobody accepts, so that the third connection stays half open.
+        # Nobody accepts, so the third connection stays half open.
         server = closing(Socket.new(:INET, :STREAM))
         server.bind(Addrinfo.tcp("127.0.0.1", 0))
         server.listen(1)
@@ -99,7 +99,7 @@ RSpec.describe "An Async task that is stopped" do
         connecting = sockets.map do |socket|
           Async::Task.current.async(finished: false) { socket.connect(server.local_address) }
         end
-        # Without an expectation in between: RSpec loads files of its own at the first one, and others run meanwhile.
+        # No expectation in between: the first one makes RSpec load files, and other tasks would run meanwhile.
         waiting = connecting.select(&:running?)
         waiting.each(&:stop)
         expect(waiting).not_to be_empty
@@ -109,7 +109,7 @@ RSpec.describe "An Async task that is stopped" do
       end
     end
 
-    it "while it waits for a child process leaves the child to the next who waits" do
+    it "while it waits for a child process leaves the child to the next waiter" do
       skip "io-event 1.22's EPoll does not watch a pidfd whose number it has watched before" if selector == :io_event
       reactor do
         reader, writer = pipe
@@ -121,7 +121,7 @@ RSpec.describe "An Async task that is stopped" do
       end
     end
 
-    it "while it waits for a thread, a queue, a mutex or another task leaves these as they were" do
+    it "while it waits for a thread, a queue, a mutex or another task leaves these unchanged" do
       reactor do |task|
         gate = Thread::Queue.new
         thread = Thread.new { gate.pop }
@@ -139,7 +139,7 @@ RSpec.describe "An Async task that is stopped" do
       end
     end
 
-    it "while it waits in IO.select does not keep others from what they wait for" do
+    it "while it waits in IO.select does not hide events from later waiters" do
       reactor do
         reader, writer = pipe
         other, = pipe
@@ -149,7 +149,7 @@ RSpec.describe "An Async task that is stopped" do
       end
     end
 
-    it "takes the tasks it made with it" do
+    it "also stops the tasks that it has started" do
       waiting = 0
       ended = []
       reactor do |task|
@@ -171,7 +171,7 @@ RSpec.describe "An Async task that is stopped" do
       expect(ended).to contain_exactly(0, 1, 2)
     end
 
-    it "by itself goes no further" do
+    it "by itself does not go on after the stop" do
       log = []
       reactor do |task|
         itself = task.async do |inner|
@@ -187,7 +187,7 @@ RSpec.describe "An Async task that is stopped" do
       expect(log).to eq(%i[before ensured])
     end
 
-    it "before its first turn comes, or after its end, is no trouble" do
+    it "before its first turn or after its end does no harm" do
       reactor do |task|
         ended = task.async { :value }
         ended.stop
@@ -198,7 +198,7 @@ RSpec.describe "An Async task that is stopped" do
       end
     end
 
-    it "by others that the same event wakes, which it stops as well, ends once, and so do they" do
+    it "by another task that the same event wakes ends once, and so do all of them" do
       ended = []
       reactor do |task|
         reader, writer = pipe
@@ -217,7 +217,7 @@ RSpec.describe "An Async task that is stopped" do
       expect(ended).to contain_exactly(0, 1, 2, 3, 4)
     end
 
-    it "1,000 times in turn with one that is served leaves no watch on the descriptor" do
+    it "1,000 times, with reads in between, leaves no watch on the descriptor" do
       reactor do |task|
         near, far = unix_pair
         1_000.times do |index|
@@ -229,7 +229,7 @@ RSpec.describe "An Async task that is stopped" do
       end
     end
 
-    it "keeps the descriptor's number free for another IO, whose events are its own" do
+    it "frees the descriptor's number for another IO, which gets only its own events" do
       reactor do |task|
         100.times do
           reader, writer = IO.pipe
@@ -245,7 +245,7 @@ RSpec.describe "An Async task that is stopped" do
       end
     end
 
-    it "in the course of the reactor's own end, with 500 tasks that wait for all kinds of things" do
+    it "by the end of the reactor ends, with 500 tasks that wait for all kinds of things" do
       ended = 0
       reactor do |task|
         near, = unix_pair

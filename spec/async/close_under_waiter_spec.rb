@@ -2,9 +2,9 @@
 
 require_relative "async_helper"
 
-# The promises of our own scheduler (spec/uring_io/close_under_waiter_spec.rb), for Async's tasks on our selectors.
-RSpec.describe "An IO that an Async task waits on, and that is closed," do
-  # The outcomes of a task that waits, and of whoever closes, as they come.
+# Our scheduler's promises (spec/uring_io/close_under_waiter_spec.rb), for tasks of Async on our selectors.
+RSpec.describe "An IO that an Async task waits on while somebody closes it" do
+  # The outcomes of the waiting task and of the closer, in order.
   def closed_under(task, ours, wait, by: :itself, way: :close.to_proc)
     log = []
     task.async { log << outcome_of { wait.call(ours) } }
@@ -32,10 +32,10 @@ RSpec.describe "An IO that an Async task waits on, and that is closed," do
     be_an_instance_of(IOError).and have_attributes(message: /closed/)
   end
 
-  # Memory as IO's read buffer has, where that was.
+  # Strings of the size of an IO's read buffer, which take its place in memory once Ruby has freed it.
   def canaries = Array.new(100) { "v" * 8191 }
 
-  # The pair that takes the number next; the one that has it comes first.
+  # A pair of which one IO gets the number. That one comes first.
   def taking(number)
     pair = unix_pair
     pair = unix_pair until pair.any? { |io| io.fileno == number }
@@ -61,10 +61,10 @@ RSpec.describe "An IO that an Async task waits on, and that is closed," do
   closers = %i[itself task thread]
 
   each_reactor do |name|
-    next if name == AsyncPrograms::IO_EVENT # Ruby tells nobody of it before 4.0
+    next if name == AsyncPrograms::IO_EVENT # before 4.0, Ruby tells no scheduler about a close
 
     waits.each do |wait_name, (places, wait)|
-      it "raises IOError in #{wait_name}, whoever closes" do
+      it "raises IOError in #{wait_name}, whoever closes it" do
         reactor do |task|
           places.product(closers).each do |place, by|
             ours, = public_send(place)
@@ -74,7 +74,7 @@ RSpec.describe "An IO that an Async task waits on, and that is closed," do
       end
     end
 
-    it "lets nobody write into the buffer that Ruby has freed, and the peer be told at once" do
+    it "keeps everybody from writing into the freed read buffer, and its peer sees the close at once" do
       reactor do |task|
         %i[unix_pair pipe].product(closers, %i[gets getc each_line]).each do |place, by, read|
           ours, peer = public_send(place)
@@ -87,7 +87,7 @@ RSpec.describe "An IO that an Async task waits on, and that is closed," do
       end
     end
 
-    it "leaves to the next IO with the number what is sent there" do
+    it "leaves new data to the next IO with its number" do
       reactor do |task|
         closers.each do |by|
           ours, = unix_pair
@@ -105,7 +105,7 @@ RSpec.describe "An IO that an Async task waits on, and that is closed," do
       end
     end
 
-    it "a file, reads nothing into freed memory, nor from the next file" do
+    it "as a file reads nothing into freed memory, and nothing from the next file" do
       contents = %w[A B].to_h { |letter| [letter, file_with(letter * 2_000_000)] }
       contents.each_value { |path| File.open(path, &:fsync) }
       outcomes = []
@@ -125,7 +125,7 @@ RSpec.describe "An IO that an Async task waits on, and that is closed," do
       expect(strings).to all(eq("v" * 8191))
     end
 
-    it "tells the next IO with the number nothing of the file that a copy keeps, after a wait that timed out" do
+    it "reports no event of the file that a copy keeps open to the next IO with its number, after a timed-out wait" do
       reactor do
         ours, peer = unix_pair
         closing(ours.dup)
@@ -142,7 +142,7 @@ RSpec.describe "An IO that an Async task waits on, and that is closed," do
 
     { "another IO" => ->(io, other, _) { io.reopen(other) }, "a path" => ->(io, _, path) { io.reopen(path) } }
       .each do |what, reopen|
-      it "or reopened as #{what}, ends the wait, and is read anew then" do
+      it "or reopens it as #{what} ends the wait, and then reads from the new file" do
         path = file_with("new\n")
         reactor do |task|
           %i[gets readpartial wait_readable].product(closers).each do |read, by|
@@ -158,7 +158,7 @@ RSpec.describe "An IO that an Async task waits on, and that is closed," do
       end
     end
 
-    it "by a trap handler, ends the wait" do
+    it "in a trap handler ends the wait" do
       ours, = unix_pair
       usual = trap("USR2") { ours.close }
       log = reactor { |task| closed_under(task, ours, reads[:gets], way: ->(_) { Process.kill("USR2", Process.pid) }) }

@@ -12,8 +12,8 @@ RSpec.describe "examples/async_http.rb" do
     [RbConfig.ruby, "-W1", "-I#{root}/lib", "#{root}/examples/async_http.rb"]
   end
 
-  # Until the program has nothing to do. Ruby 3.3 raises Interrupt wherever it happens to be, also in the middle of what
-  # Async does to end a task; from 3.4 on it waits until Async asks for it.
+  # Waits until the program is idle. Ruby 3.3 raises Interrupt wherever the program is, even while Async ends a task.
+  # From Ruby 3.4 on, Interrupt waits until Async asks for it.
   def at_rest(program)
     looks = 0
     eventually { (looks = File.read("/proc/#{program.pid}/stat")[/\) (.)/, 1] == "S" ? looks + 1 : 0) == 50 }
@@ -27,7 +27,7 @@ RSpec.describe "examples/async_http.rb" do
       expect(status).to be_success
     end
 
-    it "serves others until a signal comes" do
+    it "serves other clients until a signal comes" do
       %w[INT TERM].each do |signal|
         IO.popen({ "URING_IO_BACKEND" => backend.to_s }, [*command, "--serve"]) do |program|
           url = program.gets[%r{http://\S+}]
@@ -36,7 +36,7 @@ RSpec.describe "examples/async_http.rb" do
           Process.kill(signal, program.pid)
           expect(program.read).to eq("Ended by a signal\n")
         ensure
-          # After a failure above nobody must wait for the program.
+          # After a failure above, the program must not keep the example waiting.
           Process.kill(:KILL, program.pid)
         end
         expect($?).to be_success
@@ -44,13 +44,13 @@ RSpec.describe "examples/async_http.rb" do
     end
   end
 
-  it "tells how it is used" do
+  it "prints its usage" do
     output, status = Open3.capture2e(*command, "--help")
     expect(output).to include("Usage: ", "--port", "--clients", "--requests", "--serve")
     expect(status).to be_success
   end
 
-  it "says in a sentence what is wrong with a backend" do
+  it "reports a wrong backend in one sentence" do
     output, status = Open3.capture2e({ "URING_IO_BACKEND" => "devpoll" }, *command)
     expect(output).to start_with("async_http: ").and include("devpoll")
     expect(output.lines.size).to eq(1)

@@ -23,7 +23,7 @@ RSpec.describe "File#flock in tasks of Async" do
       expect(File.read(path)).to eq("50")
     end
 
-    it "ends by a timeout of the task, and by its stop" do
+    it "ends by a timeout of the task, and when somebody stops the task" do
       path = file_with("")
       reactor do |task|
         holder = closing(File.open(path))

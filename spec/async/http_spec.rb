@@ -11,7 +11,7 @@ rescue LoadError => error
   raise unless error.path == "async/http"
 end
 
-# io-stream wants what openssl has from 3.3 on, while Ruby 3.3 comes with 3.2.
+# io-stream needs methods of openssl 3.3 and newer, but Ruby 3.3 comes with openssl 3.2.
 %i[timeout wait_readable wait_writable local_address remote_address].each do |name|
   next if OpenSSL::SSL::SSLSocket.method_defined?(name)
 
@@ -20,7 +20,7 @@ end
 
 # A server of async-http that runs in a task.
 Serving = Struct.new(:task, :bound, :endpoint) do
-  # Connections that nobody has accepted are reset.
+  # Stops the server. The kernel resets connections that nobody has accepted.
   def stop
     task.stop
     task.wait
@@ -48,7 +48,7 @@ RSpec.describe "async-http" do
 
   before { skip "the gem async-http is not installed" unless defined?(Async::HTTP) }
 
-  # Of each: the scheme, and the version as the client asks for it.
+  # For each protocol, the scheme, and the version that the client asks for.
   protocols = { "HTTP/1" => %w[http http/1.1], "HTTP/2" => %w[http h2],
                 "HTTP/1 over TLS" => %w[https http/1.1], "HTTP/2 over TLS" => %w[https h2] }
 
@@ -83,7 +83,7 @@ RSpec.describe "async-http" do
 
   def endpoint(scheme, version, port)
     options = { ssl_context: client_context(version) } if scheme == "https"
-    # Without TLS nothing tells the client which version the server speaks.
+    # Without TLS, nothing tells the client the server's version.
     options ||= { protocol: Async::HTTP::Protocol.const_get(version == "h2" ? :HTTP2 : :HTTP11) }
     Async::HTTP::Endpoint.parse("#{scheme}://localhost:#{port}", IO::Endpoint.tcp("127.0.0.1", port), **options)
   end
@@ -97,7 +97,7 @@ RSpec.describe "async-http" do
 
   each_reactor do
     protocols.each do |title, (scheme, version)|
-      it "serves 20 clients with 2,000 requests over #{title}, every byte of body and answer checked", limit: 90 do
+      it "serves 20 clients with 2,000 requests over #{title}, with every byte right", limit: 90 do
         right = 0
         reactor do |task|
           serving(echo, scheme, version) do |serving|
@@ -144,7 +144,7 @@ RSpec.describe "async-http" do
         expect(received == data).to be(true)
       end
 
-      it "answers 50 requests over #{title} that all wait for each other" do
+      it "answers 50 requests over #{title} that wait for each other" do
         present = 0
         gate = Async::Condition.new
         app = lambda do |request|
@@ -163,7 +163,7 @@ RSpec.describe "async-http" do
       end
     end
 
-    it "waits for a client that sends its request byte by byte, while others are served" do
+    it "waits for a client that sends its request byte by byte, and serves other clients meanwhile" do
       request = "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbytes"
       others = 0
       answer = reactor do |task|
@@ -194,7 +194,7 @@ RSpec.describe "async-http" do
         socket.setsockopt(Socket::Option.linger(true, 0))
         socket.close
       } }.each do |way, vanish|
-      it "goes on when a client #{way} its connection amid its head, its body, the answer, or before that" do
+      it "goes on when a client #{way} its connection before or in the middle of its head, its body or the answer" do
         asked = 0
         app = lambda do |request|
           asked += 1
@@ -226,7 +226,7 @@ RSpec.describe "async-http" do
       end
     end
 
-    it "stopped under load has each request that it took answered in full" do
+    it "answers in full every request that it has taken when it stops under load" do
       taken = []
       answered = []
       refused = 0
@@ -260,7 +260,7 @@ RSpec.describe "async-http" do
       expect(answered).to match_array(taken)
     end
 
-    it "gives a request up when its time is over, and takes the next one" do
+    it "ends a request at its timeout, and takes the next one" do
       reactor do |task|
         gate = Thread::Queue.new
         app = lambda do |request|

@@ -5,7 +5,7 @@ require "json"
 require "uring_io/command_line"
 
 RSpec.describe "The fibers of a program on Async" do
-  it "appear: those that wait for an IO by our selector, and those that Async itself keeps" do
+  it "appear: those that wait for an IO through our selector, and those that Async itself keeps" do
     folder = File.dirname(free_path)
     script = <<~RUBY
       require "async"

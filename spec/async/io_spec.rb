@@ -96,7 +96,7 @@ RSpec.describe "IO in Async tasks:" do
       expect(answers).to eq(Array.new(100) { |index| "CLIENT #{index}\n" })
     end
 
-    it "10 tasks that wait for one descriptor are all woken, readers and writers each by their own event" do
+    it "10 tasks that wait for one descriptor all wake, readers and writers each by their own events" do
       woken = []
       reactor do |task|
         near, far = unix_pair
@@ -112,7 +112,7 @@ RSpec.describe "IO in Async tasks:" do
       expect(woken.tally).to eq({ reader: 5, writer: 5 })
     end
 
-    it "the end of a peer wakes who reads, and a reset is its error" do
+    it "the end of the peer's data wakes a reader, and a reset raises its error" do
       reactor do |task|
         near, far = tcp_pair
         reading = task.async { near.read }
@@ -152,7 +152,7 @@ RSpec.describe "IO in Async tasks:" do
       end
     end
 
-    it "datagrams, recvmsg and sockets with flags" do
+    it "datagrams, recvmsg and flags of sockets work" do
       reactor do |task|
         first = closing(UDPSocket.new)
         first.bind("127.0.0.1", 0)
@@ -187,7 +187,7 @@ RSpec.describe "IO in Async tasks:" do
       end
     end
 
-    it "IO.select tells which are ready, or nil when its time is over" do
+    it "IO.select returns the ready IOs, or nil at its timeout" do
       reactor do |task|
         reader, writer = pipe
         other, = pipe
@@ -197,7 +197,7 @@ RSpec.describe "IO in Async tasks:" do
       end
     end
 
-    it "closing an IO that nobody waits for any longer frees its descriptor for others" do
+    it "closing an IO after the last wait frees its descriptor for other IOs" do
       reactor do
         200.times do |index|
           near, far = UNIXSocket.pair
@@ -209,7 +209,7 @@ RSpec.describe "IO in Async tasks:" do
       end
     end
 
-    it "an IO closed by a task while another waits for it gives that one IOError" do
+    it "an IO that one task closes while another waits for it raises IOError in the latter" do
       skip "Ruby tells a scheduler from 4.0 on" if RUBY_VERSION < "4.0" && selector == AsyncPrograms::IO_EVENT
       reactor do |task|
         reader, = pipe
@@ -219,7 +219,7 @@ RSpec.describe "IO in Async tasks:" do
       end
     end
 
-    it "host names are resolved, while other tasks go on" do
+    it "host names resolve while other tasks go on" do
       reactor do |task|
         ticks = 0
         ticking = task.async { loop { ticks += 1 if sleep(0.001) } }
@@ -257,7 +257,7 @@ RSpec.describe "Child processes of Async tasks:" do
       end
     end
 
-    it "20 are waited for at the same time, each by its own task" do
+    it "20 tasks wait for a child each at the same time" do
       statuses = reactor do |task|
         reader, writer = pipe
         tasks = Array.new(20) do |index|
@@ -274,7 +274,7 @@ RSpec.describe "Child processes of Async tasks:" do
       expect(statuses).to eq(Array.new(20) { |index| index })
     end
 
-    it "one that has ended before, and one that a signal ends" do
+    it "one may have ended before the wait, or end by a signal" do
       reactor do
         reader, writer = IO.pipe
         pid = Process.spawn("exit 4", out: writer)
@@ -289,7 +289,7 @@ RSpec.describe "Child processes of Async tasks:" do
       end
     end
 
-    it "any of them, all of them, a group, and none" do
+    it "a task can wait for any of them, for all of them, for a group, and for none" do
       result = async_child(<<~RUBY)
         Sync do |task|
           pids = Array.new(2) { |index| spawn("exit \#{index}") }
@@ -314,7 +314,7 @@ RSpec.describe "Child processes of Async tasks:" do
       expect(result.stdout).to eq("true\n[[0, 0], [1, 1], [2, 2]]\n[]\ntrue\nnil\nErrno::ECHILD\n")
     end
 
-    it "other tasks go on meanwhile" do
+    it "other tasks go on during a wait" do
       reactor do |task|
         ticks = 0
         ticking = task.async { loop { ticks += 1 if sleep(0.001) } }
@@ -327,7 +327,7 @@ RSpec.describe "Child processes of Async tasks:" do
       end
     end
 
-    it "a child by fork has no reactor of its parent's, and may have its own; the parent's goes on" do
+    it "a forked child has no reactor and may make its own, and the parent's reactor goes on" do
       result = async_child(<<~RUBY)
         Sync do |task|
           reader, writer = IO.pipe

@@ -4,9 +4,9 @@ require "net/http"
 require "uring_io/profile"
 require_relative "../support/profiles"
 
-# Programs on Async, async-http and Puma: what the profiler says of each, seen from outside and counted inside.
+# Checks the profiler's findings about programs on Async, async-http and Puma, sampled from outside and counted inside.
 RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
-  # A server that answers every client after a tenth of a second.
+  # A server that answers every line after 0.1 seconds.
   def answering
     server = TCPServer.new("127.0.0.1", 0)
     thread = Thread.new do
@@ -20,7 +20,7 @@ RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
     server&.close
   end
 
-  # Runs a server until the block, which is given the path of its socket, has returned.
+  # Runs a server while the block runs. The block gets the path of the server's socket.
   def profiled_server(script, port)
     Dir.mktmpdir do |folder|
       path = File.join(folder, "server.sock")
@@ -34,7 +34,7 @@ RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
     end
   end
 
-  # So many requests at the same time, and two seconds without any.
+  # Sends this number of requests at the same time, and then none for two seconds.
   def ask(path, number)
     answers = Array.new(number) do
       Thread.new do
@@ -49,14 +49,14 @@ RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
     sleep(2)
   end
 
-  # The waits of the fibers of all processes, in seconds, by kind and peer.
+  # The seconds that all fibers have waited, by kind and peer.
   def fibers(found)
     waits = agents(found).flat_map { |agent| agent[:fibers][:waits] }
     waits.group_by { |wait| wait.values_at(:kind, :peer) }
          .transform_values { |group| group.sum { |wait| wait[:seconds] } }
   end
 
-  it "tells the waits of tasks by peer, and that they overlap" do
+  it "lists the waits of tasks by peer, and shows that they overlap" do
     answering do |port|
       found = recorded(<<~RUBY, port, limit: 60)
         require "async"
@@ -81,7 +81,7 @@ RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
     end
   end
 
-  it "tells a server of async-http from whom it waits for, and its idle time from both" do
+  it "distinguishes async-http's clients from the peer that it waits for, and its idle time from both" do
     answering do |port|
       found = profiled_server(<<~RUBY, port) { |path| ask(path, 8) }
         require "async"
@@ -108,7 +108,7 @@ RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
     end
   end
 
-  it "follows the workers of Puma, and names whom its threads wait for" do
+  it "follows the workers of Puma, and names the peers of its threads" do
     skip "the gem puma is not installed" if Gem::Specification.find_all_by_name("puma").empty?
     answering do |port|
       found = profiled_server(<<~RUBY, port) { |path| ask(path, 12) }

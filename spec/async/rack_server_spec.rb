@@ -5,7 +5,7 @@ require_relative "../support/redis"
 require_relative "../../bench/web/app"
 require "net/http"
 
-# The server that bench/falcon measures, as a program of its own: Falcon, or async-http's server in its place.
+# Runs the server that bench/falcon measures, as a program of its own: Falcon, or else async-http's own server.
 RSpec.describe "A Rack app on Async's server" do
   before do
     missing = %w[async-http protocol-rack rack].find { |name| Gem::Specification.find_all_by_name(name).empty? }
@@ -33,7 +33,7 @@ RSpec.describe "A Rack app on Async's server" do
     "#{verb} #{path} HTTP/1.1\r\nHost: spec\r\n#{headers}\r\n#{body}"
   end
 
-  # The head of the next answer without what differs, and its body.
+  # The status, the length and the body of the next answer.
   def answer(socket, body: true)
     head = socket.gets("\r\n\r\n").to_s
     size = head[/^content-length: (\d+)/i, 1].to_i
@@ -55,7 +55,7 @@ RSpec.describe "A Rack app on Async's server" do
           socket.write(request("/none"))
           expect(answer(socket)).to eq([404, 13, "nothing here\n"])
         end
-        # All at once, answered in order.
+        # Sends three requests at once. The answers come in order.
         socket.write(%w[json sleep hello].map { |route| request("/#{route}") }.join)
         expect(Array.new(3) { answer(socket).last }).to eq(%w[json sleep hello].map { |route| WebApp.body(route) })
         socket.write(request("/hello", headers: "Connection: close\r\n"))
@@ -84,7 +84,7 @@ RSpec.describe "A Rack app on Async's server" do
       expect(result).to have_attributes(stdout: "", stderr: "", status: be_success)
     end
 
-    it "asks Redis for 40 clients at once over 16 connections" do
+    it "makes Redis calls for 40 clients at once over 16 connections" do
       skip RedisServer.missing if RedisServer.missing
       redis = RedisServer.new
       RedisClient.new(path: redis.path).tap { |client| client.call("SET", WebApp::REDIS_KEY, "greeting") }.close
@@ -101,7 +101,7 @@ RSpec.describe "A Rack app on Async's server" do
     end
 
     %w[INT TERM].each do |signal|
-      it "told to end by #{signal} answers the 20 requests it works on, in full, and ends idle connections" do
+      it "at #{signal} answers its 20 requests in full, and ends idle connections" do
         config = free_path("config.ru")
         File.write(config, <<~RUBY)
           run lambda { |env|

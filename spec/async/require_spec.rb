@@ -19,14 +19,14 @@ RSpec.describe "require \"uring_io/async\"" do
     result.stdout
   end
 
-  it "makes ours the default, before and after `require \"async\"`, and without that for io-event" do
+  it "makes our selector the default, before and after `require \"async\"`, and for io-event alone" do
     expect(written_by('require "uring_io/async"', 'require "async"', "show")).to eq(own)
     expect(written_by('require "async"', 'require "uring_io/async"', "show")).to eq(own)
     alone = "print IO::Event::Selector.new(Fiber.current).class, \"\n\""
     expect(written_by('require "uring_io/async"', alone)).to eq(own)
   end
 
-  it "is what it takes: a program without it has io-event's own selector" do
+  it "is necessary: a program without it uses io-event's own selector" do
     expect(written_by('require "async"', "show")).to eq(io_event)
   end
 
@@ -39,13 +39,13 @@ RSpec.describe "require \"uring_io/async\"" do
     expect(written_by('require "async"', others)).to eq(own + io_event)
   end
 
-  it "holds for threads, and for children by fork" do
+  it "works for threads and forked children" do
     lines = ['require "async"', 'require "uring_io/async"', "Thread.new { show }.join",
              "Process.wait(fork { show })", "Sync { Process.wait(fork { Thread.new { show }.join }) }"]
     expect(written_by(*lines)).to eq(own * 3)
   end
 
-  it "does not leak into programs that it starts: neither by the environment nor otherwise" do
+  it "does not affect programs that the program starts, by the environment or otherwise" do
     lines = ['require "uring_io/async"', 'require "async"', 'p ENV["IO_EVENT_SELECTOR"], ENV["RUBYOPT"]',
              "script = %q(require \"async\"; Sync { print Fiber.scheduler.instance_variable_get(:@selector).class })",
              "Sync { system(RbConfig.ruby, \"-e\", script) }"]
@@ -60,14 +60,14 @@ RSpec.describe "require \"uring_io/async\"" do
     end
   end
 
-  it "yields to IO_EVENT_SELECTOR, by which ours can be named too" do
+  it "gives way to IO_EVENT_SELECTOR, which can also name our selector" do
     lines = ['require "uring_io/async"', 'require "async"', "show"]
     expect(written_by(*lines, env: { "IO_EVENT_SELECTOR" => "EPoll" })).to eq(io_event)
     expect(written_by(*lines, env: { "IO_EVENT_SELECTOR" => "Select" })).to eq("IO::Event::Selector::Select\n")
     expect(written_by(*lines, env: { "IO_EVENT_SELECTOR" => "UringIO" })).to eq(own)
   end
 
-  it "has selectors watched for wrong use with URING_IO_CHECKED=1, also within io-event's own debugging" do
+  it "wraps selectors in checks with URING_IO_CHECKED=1, also within io-event's own debugging" do
     lines = ['require "uring_io/async"', 'require "async"', "show", "Sync { |task| task.async { sleep(0.001) }.wait }"]
     checked = "UringIO::Selector::Checked\n"
     expect(written_by(*lines, env: { "URING_IO_CHECKED" => "1" })).to eq(checked)
@@ -76,7 +76,7 @@ RSpec.describe "require \"uring_io/async\"" do
       .to eq("IO::Event::Debug::Selector\n")
   end
 
-  it "falls back where io_uring is forbidden, and raises where the program names it" do
+  it "falls back when io_uring is forbidden, and raises when the program names it" do
     skip Seccomp.missing if Seccomp.missing
     lines = [Seccomp.denying_io_uring(Errno::EPERM::Errno), 'require "uring_io/async"', 'require "async"',
              "Sync { print Fiber.scheduler.instance_variable_get(:@selector).backend, \"\n\" }"]
@@ -86,13 +86,13 @@ RSpec.describe "require \"uring_io/async\"" do
     expect(failing.status.exitstatus).to eq(1)
   end
 
-  it "raises LoadError without io-event, which says how to get it" do
+  it "raises LoadError without io-event, and says how to install it" do
     lines = ["begin", 'require "uring_io/async"', "rescue LoadError => error", "print error.message", "end"]
     said = written_by(*lines, env: { "RUBYOPT" => "--disable-gems" })
     expect(said).to include("needs io-event 1.21 or newer").and include("gem install async").and include("Gemfile")
   end
 
-  it "raises UringIO::Error for one that is too old, before it loads that" do
+  it "raises UringIO::Error for an io-event that is too old, before loading it" do
     Dir.mktmpdir("uring_io-io-event") do |folder|
       FileUtils.mkdir_p(File.join(folder, "io/event"))
       version = "class IO\n  module Event\n    VERSION = \"1.9.30\"\n  end\nend\n"
@@ -105,7 +105,7 @@ RSpec.describe "require \"uring_io/async\"" do
     end
   end
 
-  it "passes on what io-event itself fails to load" do
+  it "passes on io-event's own LoadError" do
     Dir.mktmpdir("uring_io-io-event") do |folder|
       FileUtils.mkdir_p(File.join(folder, "io"))
       File.write(File.join(folder, "io/event.rb"), "require \"no/such/part\"\n")
@@ -116,7 +116,7 @@ RSpec.describe "require \"uring_io/async\"" do
   end
 
   { "Forked" => "processes", "Threaded" => "threads" }.each do |kind, what|
-    it "holds for the #{what} of async-container, as Falcon starts them" do
+    it "works for the #{what} of async-container, which Falcon uses" do
       skip "the gem async-container is not installed" if Gem::Specification.find_all_by_name("async-container").empty?
       lines = ['require "uring_io/async"', 'require "async"', 'require "async/container"',
                "container = Async::Container::#{kind}.new",

@@ -9,7 +9,7 @@ require "async/promise"
 
 RSpec.describe "Async tasks" do
   each_reactor do
-    it "run when they are made, take turns with their maker first come first served, and end with a value each" do
+    it "run at once when they start, take turns with their maker in order, and end with a value each" do
       order = []
       values = reactor do |task|
         tasks = Array.new(3) do |index|
@@ -37,7 +37,7 @@ RSpec.describe "Async tasks" do
       expect(monotonic - start).to be >= 0.06
     end
 
-    it "hand their exception to whom waits for them, and the others go on" do
+    it "pass their exception to the waiting task, and the other tasks go on" do
       finished = false
       reactor do |task|
         failing = task.async(finished: false) do
@@ -52,7 +52,7 @@ RSpec.describe "Async tasks" do
       expect(finished).to be(true)
     end
 
-    it "wait for 1,000 others, each in a fiber of its own, made by tasks of tasks" do
+    it "wait for 1,000 other tasks, each in a fiber of its own, which tasks of tasks have started" do
       sum = 0
       reactor do |task|
         10.times do |tens|
@@ -77,7 +77,7 @@ RSpec.describe "Async tasks" do
       expect(ended).to eq(%i[task transient])
     end
 
-    it "are served in turn although one of them never waits but yields" do
+    it "take turns even with one that only yields and never waits" do
       rounds = 0
       reactor do |task|
         busy = task.async do |inner|
@@ -95,7 +95,7 @@ RSpec.describe "Async tasks" do
       expect(rounds).to be > 5
     end
 
-    it "in a barrier are waited for together, in the order in which they end" do
+    it "in a barrier are awaited together, in the order in which they end" do
       order = []
       reactor do
         barrier = Async::Barrier.new
@@ -106,7 +106,7 @@ RSpec.describe "Async tasks" do
       expect(order).to eq([0.01, 0.02, 0.03])
     end
 
-    it "in a barrier are stopped together" do
+    it "in a barrier stop together" do
       ended = 0
       reactor do
         barrier = Async::Barrier.new
@@ -123,7 +123,7 @@ RSpec.describe "Async tasks" do
       end
     end
 
-    it "never get a semaphore more often than it allows, and each gets it in the end" do
+    it "hold a semaphore at most as often as it allows, and each gets it in the end" do
       inside = most = done = 0
       reactor do
         semaphore = Async::Semaphore.new(3)
@@ -140,7 +140,7 @@ RSpec.describe "Async tasks" do
       expect([most, inside, done]).to eq([3, 0, 30])
     end
 
-    it "hand 500 items through a limited queue in order, its producer never ahead by more than the limit" do
+    it "pass 500 items through a limited queue in order, and the producer is never ahead by more than the limit" do
       taken = []
       ahead = 0
       reactor do |task|
@@ -171,7 +171,7 @@ RSpec.describe "Async tasks" do
       expect(taken).to eq({ 0 => "a", 1 => "b", 2 => "c", 3 => "d", 4 => "e" })
     end
 
-    it "that wait for a queue for some time only go on without an item" do
+    it "that wait for a queue with a timeout go on without an item" do
       reactor do
         queue = Async::Queue.new
         start = monotonic
@@ -180,7 +180,7 @@ RSpec.describe "Async tasks" do
       end
     end
 
-    it "that wait for a condition or a notification are all woken, once, with its value" do
+    it "that wait for a condition or a notification all wake, once, with its value" do
       [Async::Condition, Async::Notification].each do |kind|
         woken = []
         reactor do |task|
@@ -195,7 +195,7 @@ RSpec.describe "Async tasks" do
       end
     end
 
-    it "wait for a promise that a thread keeps" do
+    it "wait for a promise that a thread resolves" do
       value = reactor do
         promise = Async::Promise.new
         thread = Thread.new { promise.resolve(:kept) }
@@ -258,7 +258,7 @@ RSpec.describe "Async timeouts" do
       end
     end
 
-    it "leave alone what is ready in time, and what comes after it" do
+    it "do not end operations that finish in time, nor later ones" do
       reactor do |task|
         reader, writer = pipe
         writer.write("x")
@@ -267,7 +267,7 @@ RSpec.describe "Async timeouts" do
       end
     end
 
-    it "nest: whichever is over first ends its own block" do
+    it "nest: the one that passes first ends its own block" do
       reactor do |task|
         inner = raised do
           task.with_timeout(1) { task.with_timeout(0.01, KeyError, "inner") { sleep } }
@@ -287,7 +287,7 @@ RSpec.describe "Async timeouts" do
       end
     end
 
-    it "that all end in the same moment end all of 200 reads" do
+    it "that all pass at the same moment end all of 200 reads" do
       ended = 0
       reactor do |task|
         pairs = Array.new(50) { unix_pair }
@@ -302,7 +302,7 @@ RSpec.describe "Async timeouts" do
       expect(ended).to eq(200)
     end
 
-    it "by Timeout.timeout are Timeout::Error, without a thread" do
+    it "from Timeout.timeout raise Timeout::Error, without a thread" do
       threads = Thread.list.size + 1
       reactor do
         during = nil
@@ -311,7 +311,7 @@ RSpec.describe "Async timeouts" do
       end
     end
 
-    it "of an IO raise IO::TimeoutError, and its later bytes are there" do
+    it "of an IO raise IO::TimeoutError, and later bytes still arrive" do
       reactor do
         near, far = unix_pair
         near.timeout = 0.01
@@ -334,7 +334,7 @@ RSpec.describe "Async timeouts" do
       end
     end
 
-    it "armed and cancelled 5,000 times leave none behind that fires" do
+    it "that are cancelled 5,000 times leave none behind that fires" do
       reactor do |task|
         near, far = unix_pair
         5_000.times do

@@ -35,7 +35,7 @@ RSpec.describe "Threads with an Async reactor each" do
       expect(sum).to eq(2_000)
     end
 
-    it "are woken by plain threads: queue, condition variable, pipe, and the end of a thread" do
+    it "wake by plain threads: through a queue, a condition variable, a pipe and the end of a thread" do
       reactor do |task|
         queue = Thread::Queue.new
         reader, writer = pipe
@@ -62,7 +62,7 @@ RSpec.describe "Threads with an Async reactor each" do
       end
     end
 
-    it "wait idle without using the processor" do
+    it "wait without using the processor" do
       used = reactor do |task|
         reader, = pipe
         task.async { reader.readpartial(1) }.tap do |reading|
@@ -75,7 +75,7 @@ RSpec.describe "Threads with an Async reactor each" do
       expect(used).to be < 0.05
     end
 
-    it "end when they are killed, and run the tasks' ensure blocks" do
+    it "end when somebody kills them, and run the tasks' ensure blocks" do
       ended = Thread::Queue.new
       started = Thread::Queue.new
       thread = Thread.new do
@@ -96,7 +96,7 @@ RSpec.describe "Threads with an Async reactor each" do
       expect(ended.size).to eq(3)
     end
 
-    it "get what is raised in them, wherever they wait" do
+    it "raise an exception of Thread#raise, wherever they wait" do
       started = Thread::Queue.new
       thread = Thread.new do
         Thread.current.report_on_exception = false
@@ -183,7 +183,7 @@ RSpec.describe "Signals for a program on Async" do
       expect(result.status.termsig).to eq(Signal.list["TERM"])
     end
 
-    it "a trap handler runs at once although the reactor waits, and may wake a task" do
+    it "a trap handler runs at once even while the reactor waits, and may wake a task" do
       result = async_child(<<~RUBY) do |program|
         Sync do |task|
           signals = Thread::Queue.new
