@@ -9,13 +9,13 @@ RSpec.describe "The contract of NIO::Monitor" do
     let!(:sockets) { unix_pair }
     let(:monitor) { selector.register(sockets.first, :r) }
 
-    it "has the IO, the selector and a value of its user's" do
+    it "has the IO, the selector and a value of the user" do
       expect([monitor.io, monitor.selector, monitor.value]).to eq([sockets.first, selector, nil])
       monitor.value = :mine
       expect(monitor.value).to eq(:mine)
     end
 
-    it "has interests that can be set, added and removed, also several times, and to none" do
+    it "has interests that the program can set, add and remove, also repeatedly, and down to none" do
       expect(monitor.interests).to eq(:r)
       %i[w rw r].each { |interests| expect((monitor.interests = interests) && monitor.interests).to eq(interests) }
       expect(%i[r w rw].map { |interest| monitor.add_interest(interest) }).to eq(%i[r rw rw])
@@ -26,7 +26,7 @@ RSpec.describe "The contract of NIO::Monitor" do
       expect([monitor.interests, selector.empty?]).to eq([nil, false])
     end
 
-    it "refuses what is no interest" do
+    it "refuses invalid interests" do
       [-> { monitor.interests = :x }, -> { monitor.add_interest(:x) }, -> { monitor.remove_interest(:x) }]
         .each { |call| expect(&call).to raise_error(ArgumentError, /invalid interest type :x/) }
       [-> { monitor.interests = "r" }, -> { monitor.add_interest(nil) }, -> { monitor.remove_interest(1) }]
@@ -34,7 +34,7 @@ RSpec.describe "The contract of NIO::Monitor" do
       expect(monitor.interests).to eq(:r)
     end
 
-    it "is reported for what it is interested in, which may change while it is waited for" do
+    it "is reported only for its interests, which may change while a program waits" do
       expect(monitor.interests && selector.select(0)).to be_nil
       monitor.add_interest(:w)
       expect(selector.select(1)).to eq([monitor])
@@ -48,7 +48,7 @@ RSpec.describe "The contract of NIO::Monitor" do
       expect(monitor.readiness).to eq(:rw)
     end
 
-    it "keeps its readiness until it is reported again, and when it and the IO are closed" do
+    it "keeps its readiness until the next report, even when it and the IO are closed" do
       expect([monitor.readiness, monitor.readable?, monitor.writable?, monitor.writeable?]).to eq([nil, *[false] * 3])
       sockets.last << "x"
       selector.select(1)
@@ -64,7 +64,7 @@ RSpec.describe "The contract of NIO::Monitor" do
       expect(monitor).to be_readable
     end
 
-    it "closed is deregistered, and no longer takes an interest" do
+    it "is no longer registered after close, and refuses interests" do
       2.times { expect(monitor.close).to be_nil }
       expect([monitor.closed?, monitor.selector, selector.registered?(sockets.first)]).to eq([true, nil, false])
       [-> { monitor.interests = :w }, -> { monitor.add_interest(:w) }, -> { monitor.remove_interest(:r) }]
@@ -75,7 +75,7 @@ RSpec.describe "The contract of NIO::Monitor" do
       expect(selector.select(0)).to be_nil
     end
 
-    it "closed by itself alone stays registered, and silent" do
+    it "stays registered after close(false), but is never reported" do
       sockets.last << "x"
       monitor.close(false)
       expect([monitor.closed?, selector.registered?(sockets.first)]).to eq([true, true])

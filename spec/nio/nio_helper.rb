@@ -2,8 +2,8 @@
 
 require "uring_io/nio/selector"
 
-# The contract of NIO::Selector is specified once, for our selector on each backend. Where nio4r is installed its own
-# one runs the same examples: an example that it fails is either wrong, or says what nio4r does otherwise.
+# Specifies the contract of NIO::Selector once, for our selector on each backend. Where nio4r is installed, its own
+# selector runs the same examples. An example that it fails is either wrong, or says where nio4r differs.
 module NIOSelectors
   NIO4R = begin
     require "nio"
@@ -25,7 +25,7 @@ module NIOSelectors
     end
   end
 
-  # As each_nio_selector, for what is ours only.
+  # Like each_nio_selector, but for our selector only.
   def each_own_nio_selector(**metadata, &)
     each_backend(**metadata) do |backend|
       let(:selector) { UringIO::NIO::Selector.new(backend:) }
@@ -35,12 +35,12 @@ module NIOSelectors
 
   # For use within examples.
   module Helpers
-    # A thread in the selector's select, and asleep there. It ends with the example.
+    # A thread that sleeps in the selector's select. It ends with the example.
     def selecting_thread(&)
       in_background { selector.select(&) }.tap { |thread| until_asleep(thread) }
     end
 
-    # For a select that shall not yield.
+    # A block for a select that must not yield.
     def yielding_nothing(*) = raise("yielded")
 
     # A connected socket that is registered and armed, and its peer.
@@ -51,7 +51,7 @@ module NIOSelectors
       [monitor, ours, peer]
     end
 
-    # Seconds that this thread has computed.
+    # The seconds of processor time that this thread uses for the block.
     def processor_time
       stress = GC.stress
       GC.stress = false
@@ -62,7 +62,7 @@ module NIOSelectors
       GC.stress = stress
     end
 
-    # The result of select after a wakeup: nio4r takes an early wakeup for the end of the time.
+    # The result of select after a wakeup. nio4r treats an early wakeup as the end of the timeout.
     def be_woken
       eq([]).or be_nil
     end

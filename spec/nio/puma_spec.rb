@@ -3,9 +3,9 @@
 require_relative "nio_helper"
 require "json"
 
-# The programs of the examples.
+# The programs that the examples run.
 module PumaPrograms
-  # For the server to serve.
+  # The app of the server.
   APP = <<~'RUBY'
     run lambda { |env|
       body = case env["PATH_INFO"]
@@ -29,14 +29,14 @@ module PumaPrograms
   RUBY
 end
 
-# Puma as a program of its own, whose config requires uring_io/nio.
+# Runs Puma as a program of its own, whose config requires uring_io/nio.
 RSpec.describe "Puma on uring_io/nio" do
   before do
     missing = %w[puma nio4r rack].find { |name| Gem::Specification.find_all_by_name(name).empty? }
     skip "the gem #{missing} is not installed" if missing
   end
 
-  # Runs Puma with these lines in its config for the length of the block, which gets the program and a port.
+  # Runs Puma with these lines in its config while the block runs. The block gets the program and a port.
   def serving(*lines, workers: 1)
     app = free_path("config.ru")
     File.write(app, PumaPrograms::APP)
@@ -55,8 +55,8 @@ RSpec.describe "Puma on uring_io/nio" do
     end
   end
 
-  # Sends a signal while each worker works on something, which it finishes. (A Puma that stops at once hangs at times,
-  # on nio4r's own selector, too: in IO#close of its pipe, which the signal's handler has just written to.)
+  # Sends a signal while each worker has a request, which it finishes. (A Puma that stops at once sometimes hangs, on
+  # nio4r's own selector as well: in IO#close of its pipe, to which the signal's handler has just written.)
   def signal_at_work(name, puma, port, workers = 1)
     sockets = []
     busy = []
@@ -94,13 +94,13 @@ RSpec.describe "Puma on uring_io/nio" do
 
   def stats(port) = JSON.parse(ask(connect(port), "/stats"))
 
-  # Waits until Puma has handed so many connections to its reactor, as far as it tells.
+  # Waits until Puma reports that its reactor has had this many connections, if it reports that number at all.
   def until_in_reactor(port, count)
     nil until stats(port).fetch("reactor_max", count) >= count
   end
 
   each_backend do |backend|
-    it "answers many connections that stay open, and ends them when it stops, having done its work" do
+    it "answers many open connections, and ends them when it stops, after finishing its work" do
       result = serving do |_, port|
         expect(ask(connect(port), "/reactor")).to end_with(" UringIO::NIO::Selector #{backend}")
         sockets = Array.new(16) { connect(port) }
@@ -115,7 +115,7 @@ RSpec.describe "Puma on uring_io/nio" do
       expect(@idle.map(&:read).uniq).to eq([""])
     end
 
-    it "takes slow requests, and ends those that do not come" do
+    it "serves slow requests, and ends connections whose request does not come" do
       result = serving("first_data_timeout 3") do |_, port|
         heads = ["GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\nHost: spec\r\nContent-Length: 2\r\n\r\n1"]
         never = heads.map { |head| connect(port).tap { |socket| socket.write(head) } }
@@ -138,7 +138,7 @@ RSpec.describe "Puma on uring_io/nio" do
       expect(result).to have_attributes(stderr: "", status: be_success)
     end
 
-    it "has it in each worker of a cluster, also in those that come later" do
+    it "uses our selector in each worker of a cluster, including later workers" do
       result = serving("workers 2", "worker_check_interval 1", workers: 2) do |puma, port|
         seen = {}
         workers = lambda do
@@ -146,7 +146,7 @@ RSpec.describe "Puma on uring_io/nio" do
           seen[pid.to_i] = selector if pid
           seen.size
         rescue SystemCallError
-          seen.size # of the one that was killed
+          seen.size # of the killed worker
         end
         nil until workers.call == 2
         Process.kill("KILL", seen.keys.first)
@@ -162,7 +162,7 @@ RSpec.describe "Puma on uring_io/nio" do
   end
 
   each_backend(only: [:io_uring]) do
-    it "has it again after a restart, at the same port" do
+    it "uses our selector again after a restart, on the same port" do
       result = serving do |puma, port|
         idle = connect(port)
         expect(ask(idle, "/")).to eq("/ 0")
@@ -176,7 +176,7 @@ RSpec.describe "Puma on uring_io/nio" do
 
     { "epoll" => "NIO::Selector epoll", "uring_io" => "UringIO::NIO::Selector io_uring",
       "auto" => "UringIO::NIO::Selector io_uring" }.each do |name, selector|
-      it "has #{selector} with io_selector_backend :#{name}" do
+      it "uses #{selector} with io_selector_backend :#{name}" do
         result = serving("io_selector_backend :#{name}") do |_, port|
           expect(ask(connect(port), "/reactor")).to end_with(" #{selector}")
         end

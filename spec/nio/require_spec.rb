@@ -7,7 +7,7 @@ RSpec.describe "require \"uring_io/nio\"" do
   own = "UringIO::NIO::Selector\n"
   nio4r = "NIO::Selector\n"
 
-  # The output of a program of these lines; it must write nothing to its standard error.
+  # The output of a program of these lines. The program must write nothing to standard error.
   def written_by(*lines, env: {})
     result = child(["def show(selector = NIO::Selector.new) = puts(selector.class)", *lines].join("\n"), env:)
     expect(result.stderr).to eq("")
@@ -19,14 +19,14 @@ RSpec.describe "require \"uring_io/nio\"" do
     skip "nio4r is not installed" if Gem::Specification.find_all_by_name("nio4r").empty?
   end
 
-  it "makes ours the default, before and after `require \"nio\"`, and is what that takes" do
+  it "makes our selector the default, before and after `require \"nio\"`" do
     needs_nio4r
     expect(written_by('require "uring_io/nio"', 'require "nio"', "show")).to eq(own)
     expect(written_by('require "nio"', "show", 'require "uring_io/nio"', "show")).to eq(nio4r + own)
     expect(written_by('require "uring_io/nio"', "show NIO::Selector.new(nil)")).to eq(own)
   end
 
-  it "leaves nio4r's own ones to who asks for them, and its subclasses what they are" do
+  it "leaves nio4r's own selectors to programs that name them, and leaves its subclasses alone" do
     needs_nio4r
     lines = ['require "uring_io/nio"', "show NIO::Selector.new(:epoll)", "Kind = Class.new(NIO::Selector)",
              "show Kind.new", "begin", "NIO::Selector.new(:none)", "rescue ArgumentError => error",
@@ -34,7 +34,7 @@ RSpec.describe "require \"uring_io/nio\"" do
     expect(written_by(*lines)).to eq("#{nio4r}Kind\nunsupported backend: :none\n")
   end
 
-  it "adds ours to the backends by a name of its own" do
+  it "adds our selector to the backends under a name of its own" do
     needs_nio4r
     names = "NIO::Selector.backends"
     lines = ['require "nio"', "usual = #{names}", 'require "uring_io/nio"', "p #{names} - usual", "p usual - #{names}",
@@ -42,7 +42,7 @@ RSpec.describe "require \"uring_io/nio\"" do
     expect(written_by(*lines)).to eq("[:uring_io]\n[]\ntrue\n#{own}")
   end
 
-  it "holds for threads, and for children by fork" do
+  it "works for threads and forked children" do
     needs_nio4r
     lines = ['require "uring_io/nio"', "Thread.new { show }.join", "Process.wait(fork { show })"]
     expect(written_by(*lines)).to eq(own * 2)
@@ -56,7 +56,7 @@ RSpec.describe "require \"uring_io/nio\"" do
     end
   end
 
-  it "falls back where io_uring is forbidden, and raises where the program names it" do
+  it "falls back when io_uring is forbidden, and raises when the program names it" do
     needs_nio4r
     skip Seccomp.missing if Seccomp.missing
     lines = [Seccomp.denying_io_uring(Errno::EPERM::Errno), 'require "uring_io/nio"', "puts NIO::Selector.new.backend"]
@@ -66,13 +66,13 @@ RSpec.describe "require \"uring_io/nio\"" do
     expect(failing.status.exitstatus).to eq(1)
   end
 
-  it "raises LoadError without nio4r, which says how to get it" do
+  it "raises LoadError without nio4r, and says how to install it" do
     lines = ["begin", 'require "uring_io/nio"', "rescue LoadError => error", "print error.message", "end"]
     said = written_by(*lines, env: { "RUBYOPT" => "--disable-gems" })
     expect(said).to include("needs nio4r").and include("gem install puma").and include("Gemfile")
   end
 
-  it "passes on what nio4r itself fails to load" do
+  it "passes on nio4r's own LoadError" do
     Dir.mktmpdir("uring_io-nio4r") do |folder|
       File.write(File.join(folder, "nio.rb"), "require \"no/such/part\"\n")
       lines = ["$LOAD_PATH.unshift(#{folder.dump})", "begin", 'require "uring_io/nio"', "rescue LoadError => error",

@@ -10,7 +10,7 @@ RSpec.describe "The contract of NIO::Selector" do
 
   each_nio_selector do
     describe "registering" do
-      it "makes a monitor of the IO, which stays registered until it is deregistered" do
+      it "returns a monitor of the IO, which stays registered until the program deregisters it" do
         expect(selector).to be_empty
         reader, = pipe
         monitor = selector.register(reader, :r)
@@ -21,7 +21,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(selector.deregister(reader)).to be_nil
       end
 
-      it "refuses the same IO twice, what is no interest, what is no IO, and closed IOs" do
+      it "refuses an IO that is already registered, invalid interests, objects that are no IO, and closed IOs" do
         reader, writer = pipe
         selector.register(reader, :r)
         expect { selector.register(reader, :r) }.to raise_error(ArgumentError, /already registered/)
@@ -33,7 +33,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(selector.registered?(writer)).to be(false)
       end
 
-      it "takes what converts to an IO, and knows it by that" do
+      it "takes an object that converts to an IO, and finds it under that object" do
         reader, writer = pipe
         wrapper = Struct.new(:to_io).new(reader)
         monitor = selector.register(wrapper, :r)
@@ -43,7 +43,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(selector.deregister(wrapper)).to be(monitor)
       end
 
-      it "can be done again after deregistering" do
+      it "works again after deregistering" do
         reader, writer = pipe
         2.times do |round|
           monitor = selector.register(reader, :r)
@@ -56,7 +56,7 @@ RSpec.describe "The contract of NIO::Selector" do
     end
 
     describe "#select" do
-      it "returns the monitors that are ready, and with a block yields them and returns their number" do
+      it "returns the ready monitors, or yields them to a block and returns their number" do
         quiet = selector.register(pipe.first, :r)
         ready = Array.new(3) do
           reader, writer = pipe
@@ -71,7 +71,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(quiet.readiness).to be_nil
       end
 
-      it "reports what is ready each time, until it is not, and then again" do
+      it "reports an IO each time while it is ready, and again when it is ready later" do
         monitor, ours, peer = armed
         2.times do
           peer << "x"
@@ -90,7 +90,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(selector.select(1)).to eq([monitor])
       end
 
-      it "tells input from output" do
+      it "distinguishes input from room to write" do
         ours, peer = unix_pair
         monitor = selector.register(ours, :rw)
         expect(selector.select(1)).to eq([monitor])
@@ -103,14 +103,14 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(monitor.readiness).to eq(:r)
       end
 
-      it "tells readers of the end of the input" do
+      it "reports the end of the input to readers" do
         monitor, _, peer = armed
         peer.close
         2.times { expect(selector.select(1)).to eq([monitor]) }
         expect(monitor).to be_readable
       end
 
-      it "tells writers that nobody reads any longer" do
+      it "reports to writers that nobody reads any longer" do
         reader, writer = pipe
         fill(writer)
         monitor = selector.register(writer, :w)
@@ -120,7 +120,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(monitor).to be_writable
       end
 
-      it "tells writers nothing when their peer has only sent all it had to send" do
+      it "reports nothing to writers when their peer has only stopped sending" do
         ours, peer = tcp_pair
         fill(ours)
         monitor = selector.register(ours, :w)
@@ -128,18 +128,18 @@ RSpec.describe "The contract of NIO::Selector" do
         peer.close_write
         expect(processor_time { expect(selector.select(0.2)).to be_nil }).to be < 0.02
         in_background { peer.read_nonblock(1 << 16, exception: false) until monitor.writable? }
-        # nio4r may come back with nothing before the time is over.
+        # nio4r may return early with an empty result.
         found = selector.select(1) until found
         expect(found).to eq([monitor])
       end
 
-      it "reports regular files always" do
+      it "always reports regular files" do
         monitor = selector.register(closing(File.open(__FILE__)), :r)
         2.times { expect(selector.select(1)).to eq([monitor]) }
       end
 
-      it "returns nil when the time is over, with and without a block, and not before" do
-        # nio4r reckons from when it last looked at the clock, which may be any time ago on a busy machine.
+      it "returns nil when the timeout has passed, with and without a block, and not earlier" do
+        # nio4r counts from its last look at the clock, which may be long ago on a busy machine.
         least = selector.is_a?(UringIO::NIO::Selector) ? 0.02 : 0
         selector.register(pipe.first, :r)
         [0.02, Rational(1, 50)].each do |timeout|
@@ -151,13 +151,13 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(selector.select(0, &method(:yielding_nothing))).to be_nil
       end
 
-      it "refuses times that are negative or none" do
+      it "refuses negative or invalid timeouts" do
         expect { selector.select(-1) }.to raise_error(ArgumentError)
         ["1", true].each { |wrong| expect { selector.select(wrong) }.to raise_error(TypeError) }
         expect(selector.select(0)).to be_nil
       end
 
-      it "lets other threads run, and takes what they do" do
+      it "lets other threads run, and sees their input" do
         monitor, _, peer = armed
         thread = selecting_thread
         peer << "x"
@@ -179,7 +179,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(selector.select(0)).to be_nil
       end
 
-      it "is for any thread, one after the other" do
+      it "works in any thread, one after the other" do
         monitor, ours, peer = armed
         peer << "x"
         3.times { expect(in_thread { selector.select(1) }).to eq([monitor]) }
@@ -188,7 +188,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(in_thread { selector.select(0) }).to be_nil
       end
 
-      it "can be interrupted by an exception, and goes on being of use" do
+      it "can be interrupted by an exception, and works afterwards" do
         monitor, _, peer = armed
         thread = in_background do
           selector.select
@@ -222,7 +222,7 @@ RSpec.describe "The contract of NIO::Selector" do
 
       before { pairs.each { |_, peer| peer << "x" } }
 
-      it "may deregister the IO, and others, which are not yielded then" do
+      it "may deregister the IO and others, which are then not yielded" do
         seen = []
         expect(selector.select(1) do |monitor|
           seen << monitor
@@ -245,7 +245,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(selector.select(0)).to be_nil
       end
 
-      it "may register others, for the next time" do
+      it "may register other IOs, for the next select" do
         reader, writer = pipe
         writer << "x"
         added = nil
@@ -260,7 +260,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(selector.select(1)).to match_array(monitors)
       end
 
-      it "may break and raise; what was not yielded comes again" do
+      it "may break or raise; the next select reports the monitors that were not yielded" do
         expect(monitors).to include(selector.select(1) { |monitor| break monitor if monitor })
         expect { selector.select(1) { |monitor| raise IndexError if monitor } }.to raise_error(IndexError)
         expect(selector.select(1).uniq).to match_array(monitors)
@@ -269,7 +269,7 @@ RSpec.describe "The contract of NIO::Selector" do
     end
 
     describe "#wakeup" do
-      it "ends the select that waits" do
+      it "ends a waiting select" do
         thread = selecting_thread
         expect(selector.wakeup).to be_nil
         expect(thread.value).to eq([])
@@ -278,13 +278,13 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(thread.value).to eq(0)
       end
 
-      it "before a select ends that, and no other, however often it was called" do
+      it "before a select ends only that select, however often it was called" do
         3.times { selector.wakeup }
         expect(selector.select).to be_woken
         expect(selector.select(0.02)).to be_nil
       end
 
-      it "does not hide what is ready" do
+      it "does not hide ready IOs" do
         monitor, _, peer = armed
         peer << "x"
         selector.wakeup
@@ -306,7 +306,7 @@ RSpec.describe "The contract of NIO::Selector" do
         thread.join
       end
 
-      it "can be called in a trap handler" do
+      it "works in a trap handler" do
         usual = trap("USR2") { selector.wakeup }
         thread = selecting_thread
         Process.kill("USR2", Process.pid)
@@ -317,7 +317,7 @@ RSpec.describe "The contract of NIO::Selector" do
     end
 
     describe "closed IOs" do
-      it "closed behind Ruby's back are reported once: their use tells why" do
+      it "are reported once when their descriptor was closed behind Ruby's back: using them raises the error" do
         selector.select(0)
         reader, = pipe
         IO.for_fd(reader.fileno).close
@@ -327,7 +327,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect { reader.read_nonblock(1) }.to raise_error(Errno::EBADF)
       end
 
-      it "say nothing, can be deregistered, and take nobody's place who gets their number" do
+      it "are never reported, can be deregistered, and do not disturb a new IO with their number" do
         monitor, ours, = armed
         number = ours.fileno
         ours.close
@@ -342,7 +342,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(monitor).to be_closed
       end
 
-      it "are waited for as what they were reopened as", nio4r: "goes on with the former file, or none" do
+      it "are watched as the new file after reopen", nio4r: "goes on with the former file, or none" do
         reader, former_writer = pipe
         other, writer = pipe
         monitor = selector.register(reader, :r)
@@ -356,7 +356,7 @@ RSpec.describe "The contract of NIO::Selector" do
 
       { "both halves of a socket were closed by themselves" => false,
         "others have their numbers by then" => true }.each do |how, reused|
-        it "say nothing when #{how}, while or before they were armed", nio4r: "watches whoever has the number" do
+        it "are never reported when #{how}, while or before they were armed", nio4r: "watches whoever has the number" do
           sockets = Array.new(2) { tcp_pair.first }
           selector.register(sockets.first, :r)
           selector.select(0)
@@ -374,7 +374,7 @@ RSpec.describe "The contract of NIO::Selector" do
 
       { "another thread" => ->(ours) { Thread.new { ours.close }.join }, "the same" => :close.to_proc }
         .each do |who, close|
-        it "are closed for their peers, too, when #{who} closes them" do
+        it "also close for their peers when #{who} thread closes them" do
           ours, peer = tcp_pair
           selector.register(ours, :r)
           selector.select(0)
@@ -384,7 +384,7 @@ RSpec.describe "The contract of NIO::Selector" do
         end
       end
 
-      it "are closed for their peers, too, when select waits for them" do
+      it "also close for their peers while select waits for them" do
         ours, peer = tcp_pair
         selector.register(ours, :r)
         thread = selecting_thread
@@ -396,7 +396,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(selector.deregister(ours)).to be_closed
       end
 
-      it "are closed for their peers, too, once deregistered" do
+      it "also close for their peers once deregistered" do
         [-> { selector.deregister(_1) }, ->(io) { in_thread { selector.deregister(io) } }].each do |deregister|
           ours, peer = tcp_pair
           selector.register(ours, :r)
@@ -410,7 +410,7 @@ RSpec.describe "The contract of NIO::Selector" do
     end
 
     describe "other threads" do
-      it "register, deregister and close monitors when the running select has returned" do
+      it "register, deregister and close monitors after the running select has returned" do
         monitor, ours, = armed
         reader, writer = pipe
         writer << "x"
@@ -437,7 +437,7 @@ RSpec.describe "The contract of NIO::Selector" do
     end
 
     describe "closing" do
-      it "leaves nothing to be done but to deregister" do
+      it "leaves only deregistering possible" do
         monitor, ours, = armed
         other = selector.register(pipe.first, :r)
         2.times { expect(selector.close).to be_nil }
@@ -452,7 +452,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect([monitor.closed?, other.closed?, selector.empty?]).to eq([true, true, true])
       end
 
-      it "can be done while others select", nio4r: "waits until they have returned" do
+      it "may happen while other threads are in select", nio4r: "waits until they have returned" do
         threads = Array.new(2) { in_background { selector.select } }
         threads.each { |thread| until_asleep(thread) }
         expect(selector.close).to be_nil
@@ -460,7 +460,7 @@ RSpec.describe "The contract of NIO::Selector" do
         expect(outcomes.map(&:to_s)).to contain_exactly("[]", "selector is closed")
       end
 
-      it "can be done in the block of #select" do
+      it "may happen in the block of #select" do
         _, _, peer = armed
         peer << "x"
         expect(selector.select(1) { selector.close }).to eq(1)
@@ -474,7 +474,7 @@ RSpec.describe "The contract of NIO::Selector" do
       expect(selector.backend).to eq(backend)
     end
 
-    it "serves descriptors over 1023, which only select refuses" do
+    it "serves descriptors above 1023, which only select refuses" do
       soft, = Process.getrlimit(:NOFILE)
       skip "only #{soft} descriptors may be open" if soft < 1200
 
@@ -490,7 +490,7 @@ RSpec.describe "The contract of NIO::Selector" do
       end
     end
 
-    it "goes on waiting when a signal comes that is no wakeup" do
+    it "goes on waiting after a signal that is no wakeup" do
       usual = trap("USR2") { nil }
       _, _, peer = armed
       main = Thread.current
@@ -505,7 +505,7 @@ RSpec.describe "The contract of NIO::Selector" do
       trap("USR2", usual)
     end
 
-    it "closed by a trap handler while it waits, raises" do
+    it "raises when a trap handler closes it while it waits" do
       usual = trap("USR2") { raised { selector.close } }
       main = Thread.current
       armed
@@ -519,7 +519,7 @@ RSpec.describe "The contract of NIO::Selector" do
       trap("USR2", usual)
     end
 
-    it "is of use after an exception from outside, wherever that comes" do
+    it "works after an exception from outside, wherever that comes" do
       _, ours, peer = armed
       other, = unix_pair
       interrupted = -1
@@ -535,7 +535,7 @@ RSpec.describe "The contract of NIO::Selector" do
         interrupted += 1
       end
 
-      # Finalizers would run between these lines, and be raised into.
+      # Finalizers would run between these lines, and get the exception.
       GC.start
       GC.disable
       (2..).each do |number|
@@ -558,7 +558,7 @@ RSpec.describe "The contract of NIO::Selector" do
       GC.enable
     end
 
-    it "is a child's own, which neither hears of its parent's nor disturbs it" do
+    it "works in a forked child separately: the child gets none of the parent's wakeups, and does not disturb it" do
       monitor, ours, peer = armed
       reader, writer = pipe
       thread = selecting_thread
@@ -582,7 +582,7 @@ RSpec.describe "The contract of NIO::Selector" do
       expect(selector.select(1)).to eq([monitor])
     end
 
-    it "forgotten while armed is collected, with what it had open" do
+    it "closes its descriptors when a program drops it while armed" do
       open = -> { Dir.children("/proc/self/fd").size }
       forget = lambda do
         20.times { UringIO::NIO::Selector.new(backend:).tap { |own| own.register($stdout, :r) && own.select(0) } }
