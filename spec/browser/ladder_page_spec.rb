@@ -3,9 +3,9 @@
 require "uring_io/ladder"
 require_relative "../support/browser"
 
-# The page of the ladder in a real browser: `rake spec:browser`.
+# Opens the ladder's page in a real browser: `rake spec:browser`.
 RSpec.describe "The page of the ladder", limit: 60, skip: Browser.missing do
-  it "loads nothing, has a lane and a point in the curves for each rung, and fits a phone" do
+  it "loads nothing, shows a lane and a point in the curves for each rung, and fits a phone" do
     rungs = %i[threads select poll epoll]
     path = free_path("ladder.html")
     File.write(path, UringIO::Ladder.climb(rungs:, connections: [10, 20], seconds: 0.05).html)

@@ -2,7 +2,7 @@
 
 require_relative "../support/browser"
 
-# The page of a trace in a real browser: `rake spec:browser`.
+# Opens the page of a trace in a real browser: `rake spec:browser`.
 RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
   around do |example|
     Browser.run { |browser| (@browser = browser) && example.run }
@@ -12,7 +12,7 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
 
   let(:backend) { Backends::CHOSEN.first }
 
-  # What a program with this text in a scheduler did, as an open page.
+  # Opens the page of the trace in the browser, and returns the file's path.
   def page_of(trace)
     path = free_path("page.html")
     trace.write(path)
@@ -34,7 +34,7 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
 
   def focus(id) = browser.evaluate("document.getElementById('#{id}').focus()")
 
-  # A server and clients in one scheduler.
+  # A server and clients in one scheduler, which exchange lines.
   def exchange(clients, rounds: 3)
     server = tcp_server
     clients.times do
@@ -58,7 +58,7 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
     server.local_address.inspect_sockaddr
   end
 
-  # The part of the picture's own dots in this place that have the colour of the style sheet.
+  # The number of dots in the canvas that have this colour of the style sheet.
   def dots(color)
     browser.evaluate(<<~JS)
       (() => {
@@ -83,14 +83,14 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
       page_of(@trace)
     end
 
-    it "loads nothing, has a lane for each fiber, and draws them" do
+    it "loads nothing, and draws a lane for each fiber" do
       expect(Integer(canvas("lanes"))).to eq(@trace.engines.first.fibers.size)
       expect(%w[computing socket asleep system].map { |color| dots(color) }).to all(be > 50)
       expect(text("h1")).to start_with("Trace of ")
       expect(browser.evaluate("document.querySelectorAll('tbody tr').length")).to be_between(3, 15)
     end
 
-    it "zooms and moves by keyboard, and says so" do
+    it "zooms and moves by keyboard, and shows the visible range and the keys" do
       whole = seen
       focus("canvas")
       browser.press("+")
@@ -106,7 +106,7 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
       expect(browser.complaints).to eq([])
     end
 
-    it "zooms by the wheel once it was clicked into, and is scrolled past before" do
+    it "zooms by the wheel only after a click into the canvas; before that the wheel scrolls the page" do
       whole = seen
       x, y = browser.evaluate("(() => { const box = document.getElementById('canvas'); box.scrollIntoView(); " \
                               "const it = box.getBoundingClientRect(); return [it.x + 400, it.y + 60]; })()")
@@ -121,8 +121,8 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
       expect(seen[1] - seen[0]).to be < (whole[1] - whole[0]) * 0.8
     end
 
-    it "tells of each event in turn by keyboard" do
-      # The first of the clients.
+    it "describes one event after the other by keyboard" do
+      # The search finds the first client.
       focus("search")
       browser.type("read #{peer}")
       focus("canvas")
@@ -151,7 +151,7 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
       expect(Integer(canvas("lanes"))).to eq(1)
     end
 
-    it "leads from a sentence to its place" do
+    it "shows the place in the picture that belongs to a sentence" do
       browser.click("tbody tr:nth-child(2) button")
       from, to = browser.evaluate("(() => { const row = document.querySelector('tbody tr:nth-child(2)').dataset; " \
                                   "return [Number(row.from), Number(row.to)]; })()")
@@ -160,7 +160,7 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
       expect(text("#details")).to match(/\Afiber \d+ .*runs for/)
     end
 
-    it "is drawn in dark, fits into 400 dots, and shows the whole on paper" do
+    it "has a dark mode, fits into 400 dots, and prints the whole picture" do
       browser.viewport(400, 800)
       browser.media(scheme: "dark")
       browser.drawn
@@ -174,7 +174,7 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
     end
   end
 
-  # A server with a hundred connections, each of which has a request by the time that another fiber has computed.
+  # A server with a hundred connections. Each has a request while another fiber computes.
   def busy_server
     server = tcp_server
     clients = Array.new(100) { closing(server.local_address.connect) }
@@ -191,7 +191,7 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
     clients.each { |client| expect(client.gets).to eq("hello\n") }
   end
 
-  it "names first the fiber that computes for 200 ms while a hundred have requests to answer" do
+  it "first names the fiber that computes for 200 ms while a hundred others have requests to answer" do
     trace = UringIO.trace { scheduled { busy_server } }
     page_of(trace)
     first = text(".verdict p")
@@ -213,8 +213,8 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
     expect(times.sort[times.size / 2]).to be < 50
   end
 
-  it "shows as text whatever a program names" do
-    # A folder that is named <, and a socket in it.
+  it "escapes names of a program" do
+    # A folder whose name ends with <, and a socket in it.
     path = File.join("#{free_path}<", "script><script>alert(1)<!--<b>'\" \u2028.")
     FileUtils.mkdir_p(File.dirname(path))
     server = closing(UNIXServer.new(path))

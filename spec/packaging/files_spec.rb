@@ -2,7 +2,7 @@
 
 require "rubygems"
 
-# The files in the gems. `rake spec:packaging` runs this, and bin/packages --check installs them.
+# Checks the files of the gem. `rake spec:packaging` runs this, and bin/packages --check installs the gem.
 RSpec.describe "the files of the gem" do
   let(:root) { File.expand_path("../..", __dir__) }
   let(:files) { Dir.chdir(root) { Gem::Specification.load("uring_io.gemspec").files } }
@@ -19,7 +19,7 @@ RSpec.describe "the files of the gem" do
     expect(files).to match_array(expected)
   end
 
-  it "come with the addresses of what is in the repository when it is named" do
+  it "come with the repository's addresses when the repository is known" do
     script = 'puts Gem::Specification.load("uring_io.gemspec").metadata'
     named, unnamed = ["https://example.org/x/uring_io", nil].map do |repository|
       IO.popen([{ "URING_IO_REPOSITORY" => repository }, RbConfig.ruby, "-e", script, { chdir: root }], &:read)
@@ -30,11 +30,11 @@ RSpec.describe "the files of the gem" do
     expect(unnamed).not_to include("source_code_uri")
   end
 
-  it "have nothing of development in them" do
+  it "include nothing that only developers need" do
     expect(files.grep(%r{(\A|/)(spec|soak|bench|target|tmp|pkg|tests|fuzz|bin|\.ci)/})).to be_empty
   end
 
-  it "include each member of the Cargo workspace, without which none compiles" do
+  it "include every member of the Cargo workspace, because none compiles without the others" do
     members = File.read("#{root}/Cargo.toml")[/^members = \[(.*?)\]/m, 1].scan(/"(.*?)"/).flatten
     expect(files).to include(*members.map { |member| "#{member}/Cargo.toml" })
   end

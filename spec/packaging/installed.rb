@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
-# Installs a gem as a user does, without a network, into a folder that goes away, and fetches with it over loopback.
-# Takes the path of the gem. A program of its own, as a machine without compilers has no RSpec either.
+# Installs a gem as a user does, without a network, into a temporary folder, and fetches a page with it over loopback.
+# The argument is the path of the gem. This is a program of its own because a machine without compilers has no RSpec
+# either.
 
 require "fileutils"
 require "rbconfig"
@@ -27,16 +28,16 @@ FETCH = <<~'RUBY'
   puts "fetched on #{backend}, #{$LOADED_FEATURES.grep(%r{/uring_io\.so\z}).first}"
 RUBY
 
-# Compiled where a user's would be.
+# Compile where a user's machine would.
 ENV.delete("CARGO_TARGET_DIR")
 gem = File.expand_path(ARGV.fetch(0))
 Dir.mktmpdir do |home|
-  # By the environment and not --install-dir, for which the system's rb_sys would not count.
+  # Set GEM_HOME instead of --install-dir, with which RubyGems would not count the system's rb_sys.
   ENV.update("GEM_PATH" => Gem.path.join(File::PATH_SEPARATOR), "GEM_HOME" => home)
   system("gem", "install", "--local", "--no-document", "--bindir", "#{home}/bin", gem, exception: true)
   Dir.chdir(home) do
     doctor = IO.popen([RbConfig.ruby, "#{home}/bin/uring_io", "doctor"], &:read)
-    # Status 1 says that another backend is used, which is no fault of the gem.
+    # Status 1 says that another backend is in use, which is no fault of the gem.
     abort "uring_io doctor failed: #{$?}\n#{doctor}" unless [0, 1].include?($?.exitstatus)
     puts doctor.lines.first(3)
     system(RbConfig.ruby, "-rsocket", "-rnet/http", "-e", FETCH, exception: true)

@@ -8,13 +8,13 @@ RSpec.describe "A release" do
     [status.success?, output.lines.grep(/\Arelease: /).join.chomp]
   end
 
-  it "is refused for a tag that is not the version's" do
+  it "fails for a tag that differs from the version" do
     version = Gem::Specification.load("uring_io.gemspec").version
     expect(rake("release:check[v99.0.0]"))
       .to eq([false, "release: the tag is \"v99.0.0\", and lib/uring_io/version.rb says v#{version}"])
   end
 
-  it "is refused where the changelog has no heading for it" do
+  it "fails when the changelog has no heading for the version" do
     version = Gem::Specification.load("uring_io.gemspec").version
     skip "this version is in the changelog" if File.read("CHANGELOG.md").include?("## #{version} ")
     expect(rake("release:check[v#{version}]").last)

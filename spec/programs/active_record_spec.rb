@@ -15,10 +15,10 @@ RSpec.describe "ActiveRecord on PostgreSQL, with isolation_level :fiber," do
 
   after { ActiveSupport::IsolatedExecutionState.isolation_level = @isolation }
 
-  # The block's pool has so many connections.
+  # Yields a connection pool with this many connections.
   def pool(size)
     parameters = @postgresql.parameters
-    # The thread that reaps connections would outlive the examples.
+    # Without a reaper: its thread would outlive the examples.
     ActiveRecord::Base.establish_connection(adapter: "postgresql", pool: size, reaping_frequency: nil,
                                             host: parameters[:host], database: parameters[:dbname],
                                             username: parameters[:user])
@@ -28,7 +28,7 @@ RSpec.describe "ActiveRecord on PostgreSQL, with isolation_level :fiber," do
   end
 
   each_backend(**(missing ? { skip: missing } : {})) do
-    it "twenty fibers take turns at five connections, and get their own answers" do
+    it "twenty fibers share five connections, and each gets its own answers" do
       answers = []
       most = 0
       scheduled do

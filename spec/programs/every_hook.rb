@@ -1,12 +1,13 @@
 # frozen_string_literal: true
 
-# Works with everything that has a hook, in three threads and four children, while the garbage collector runs at every
-# allocation by turns. It goes on until Ctrl-C, which it takes as a program at a terminal does: children and all.
+# Uses everything that has a hook, in three threads and four children, while at times the garbage collector runs at
+# every allocation. It goes on until Ctrl-C, which ends it and its children as at a terminal.
 #
 #   ruby -Ilib spec/programs/every_hook.rb BACKEND SECONDS
 #
-# The main thread is one of the three, as it is the one that gets signals. Its scheduler alone counts the calls of its
-# hooks: the other two work as in any program. Each step of work checks what it did to the last byte. Written are:
+# The main thread is one of the three, because it gets the signals. Only its scheduler counts the calls of its hooks:
+# the other two threads work as in any program. Each step of work checks its results to the last byte. The program
+# prints:
 #
 #   ready                    when every step of every thread has been done
 #   worked                   SECONDS later
@@ -17,7 +18,7 @@
 #   never called: none       hooks that this Ruby has and that were not called
 #   stuck: none              steps that were begun and did not end for long
 #
-# A step that fails says so on standard error.
+# A step that fails reports that on standard error.
 
 require "uring_io"
 require "socket"
@@ -36,14 +37,14 @@ PATIENCE = 5
 
 def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
-# Fails unless both are the same; long Strings are not shown.
+# Fails unless both are equal. Shortens long Strings in the message.
 def same!(actual, expected, what)
   return if actual == expected
 
   raise "#{what}: #{actual.inspect[0, 200]} instead of #{expected.inspect[0, 200]}"
 end
 
-# The exception of that class that the block raises.
+# The exception of this class that the block raises.
 def raised!(expected)
   yield
 rescue expected => error
@@ -52,10 +53,10 @@ else
   raise "no #{expected}"
 end
 
-# Bytes that are never the same twice, often more than what a pipe holds.
+# Random bytes, often more than a pipe holds.
 def bytes(most = 100_000) = Random.bytes(rand(1..most))
 
-# Does what Ctrl-C may disturb: it ends children at the same time, maybe before this process knows of it.
+# Runs a step that Ctrl-C may disturb: Ctrl-C ends the children at the same time, maybe before this process gets it.
 def patiently
   yield
 rescue StandardError
@@ -63,10 +64,10 @@ rescue StandardError
   raise
 end
 
-# The block in a fiber, beside the step that goes on.
+# Runs the block in a fiber beside the current step.
 def beside(&) = Fiber.schedule { patiently(&) }
 
-# Steps that fibers of one thread repeat, and how often each was done.
+# The steps that the fibers of one thread repeat, with the number of their repetitions.
 class Rounds
   PAUSE = 0.02
 
@@ -77,7 +78,7 @@ class Rounds
     @began = {}
   end
 
-  # Does the block again and again in a fiber.
+  # Repeats the block in a fiber.
   def repeat(step, &)
     @counts[step] = 0
     Fiber.schedule do
@@ -97,13 +98,13 @@ class Rounds
   def to_s = counts.map { |step, count| "#{step} #{count}" }.join(" ")
 end
 
-# A scheduler that is extended by this counts what Ruby calls.
+# Extends a scheduler so that it counts the hooks that Ruby calls.
 module CountedHooks
   COUNTS = Hooks::CALLED.to_h { |hook| [hook, 0] }
 
   Hooks::CALLED.each do |hook|
     define_method(hook) do |*arguments, **options, &block|
-      COUNTS[hook] += 1 # without a Mutex: unblock is called in trap handlers
+      COUNTS[hook] += 1 # without a Mutex: trap handlers call unblock
       super(*arguments, **options, &block)
     end
   end
@@ -113,8 +114,8 @@ module CountedHooks
   def self.to_s = COUNTS.map { |hook, count| "#{hook} #{count}" }.join(" ")
 end
 
-# Has the garbage collector run at every allocation of the process for a short time, and everything move that can, then
-# leaves it alone for a while. In a thread without scheduler, so that the turns are short whatever fibers do.
+# Makes the garbage collector run at every allocation of the process for a short time, then compacts the heap, and rests
+# for a while. It runs in a thread without a scheduler, so that its turns are short whatever the fibers do.
 class Collector
   STRESSED = 0.3
 
@@ -139,7 +140,7 @@ end
 PLAIN = bytes(30_000)
 DEFLATED = Zlib::Deflate.deflate(PLAIN)
 
-# The steps of work of each thread. Named after each: what it has Ruby call, besides fiber and kernel_sleep.
+# The steps of each thread's work. The comment of a step lists the hooks that it uses, besides fiber and kernel_sleep.
 class Work
   def initialize(children, inboxes, number)
     @children = children
@@ -225,7 +226,7 @@ class Work
     same!(queue.pop(timeout: STUCK), :from_a_thread, "pop with a timeout")
   end
 
-  # block, and unblock by another thread: the next one answers.
+  # block, and unblock by another thread: the next thread answers.
   def ask
     number = rand(1_000_000)
     answers = Thread::Queue.new
@@ -238,7 +239,7 @@ class Work
     answers << (number + 1)
   end
 
-  # block, unblock. Two fibers take turns; a third is too late for one.
+  # block, unblock. Two fibers take turns, and a last wait times out.
   def conditions
     turns = []
     beside do
@@ -275,7 +276,7 @@ class Work
     writer&.close
   end
 
-  # process_wait, io_read. For any child only within a group, as other threads wait for theirs.
+  # process_wait, io_read. It waits for any child only within a group, because other threads have children, too.
   def processes
     status = rand(256)
     system("exit #{status}")
@@ -292,8 +293,8 @@ class Work
     same!(Addrinfo.getaddrinfo("localhost", nil, :INET, :STREAM).map(&:ip_address).uniq, ["127.0.0.1"], "localhost")
   end
 
-  # blocking_operation_wait, where the scheduler has it. Zlib only inflates: Ctrl-C or Thread#kill that comes while it
-  # deflates is lost in the DataError that its ensure raises.
+  # blocking_operation_wait, where the scheduler has it. Zlib only inflates here: while it deflates, its ensure raises
+  # DataError, which would hide Ctrl-C or Thread#kill.
   def blocking
     same!(Zlib::Inflate.inflate(DEFLATED), PLAIN, "Zlib")
     reader, writer = IO.pipe
@@ -320,7 +321,7 @@ class Work
     ios&.each(&:close)
   end
 
-  # Hooks in a fiber that is not the scheduler's own.
+  # Hooks in an Enumerator's fiber, which the scheduler has not started.
   def enumerator
     reader, writer = IO.pipe
     lines = reader.each_line(chomp: true)
@@ -334,15 +335,15 @@ class Work
     reader&.close
   end
 
-  # block; and in a thread of its own everything from set_scheduler to scheduler_close
+  # block; and, in a thread of its own, everything from set_scheduler to scheduler_close
   def threads
     thread = Thread.new { UringIO.run(backend: BACKEND) { Fiber.schedule { sleep(0.005) } && :value } }
     thread.join(0.001)
     same!(thread.value, :value, "Thread#value")
   end
 
-  # unblock by a trap handler; yield, which Ruby calls when a signal comes while the whole thread waits, as it does for
-  # a lock of a file. Only the main thread gets signals.
+  # unblock by a trap handler; and yield, which Ruby calls when a signal comes while the whole thread waits, here for a
+  # file lock. Only the main thread gets signals.
   def signals
     Process.kill(:USR1, Process.pid)
     same!(SIGNALS.pop, :usr1, "signal")
@@ -359,7 +360,7 @@ class Work
     same!(SIGNALS.pop, :usr1, "signal during flock")
   end
 
-  # Asks each child to answer, which tells how often it has waited for its own children.
+  # Asks each child for an answer, which includes how often the child has waited for its own children.
   def children
     @children.each do |child|
       text = bytes(20_000).unpack1("H*")
@@ -376,7 +377,7 @@ class Work
   def steps
     all = %i[tcp pipe file select queue ask answer conditions sleeping timeouts processes names blocking enumerator
              threads children]
-    all << :closing if RUBY_VERSION >= "4.0" # before, what reads goes on for ever
+    all << :closing if RUBY_VERSION >= "4.0" # before 4.0, a close does not end reads
     all << :signals if Thread.current == Thread.main
     all
   end
@@ -392,7 +393,7 @@ class Work
   end
 end
 
-# A forked process with a scheduler of its own: answers whoever connects, and waits for children that it has.
+# A forked process with a scheduler of its own. It answers its clients, and waits for children of its own.
 class Child
   attr_reader :port
   attr_accessor :waits
@@ -405,7 +406,7 @@ class Child
     server.close
   end
 
-  # Waits for its end, and tells of it.
+  # Waits for the end of the process, and returns a report.
   def end
     status = Process.wait2(@pid).last
     "#{waits} #{status.signaled? ? "signal #{status.termsig}" : "status #{status.exitstatus}"}"
@@ -416,7 +417,7 @@ class Child
   def run(server)
     rounds = Rounds.new
     UringIO.run(backend: BACKEND) do
-      Collector.new(3) # seldom, or there is not much left of the machine for the parent
+      Collector.new(3) # seldom, to leave enough of the machine to the parent
       rounds.repeat(:waits) { wait_for_any }
       loop do
         connection = server.accept

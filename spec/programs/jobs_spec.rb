@@ -4,14 +4,14 @@ require "json"
 require_relative "../support/postgresql"
 require_relative "jobs/token_server"
 
-# Jobs in fibers, as Solid Queue's fiber workers perform them: many slow streams, few connections to the database.
+# Performs jobs in fibers, as Solid Queue's fiber workers do: many slow streams, and few connections to the database.
 RSpec.describe "examples/job_worker.rb" do
   missing = PostgreSQL.missing
   before(:context) { @postgresql = PostgreSQL.new unless missing }
   after(:context) { @postgresql&.stop }
 
-  # Runs the example, and says at the end what it leaves behind: its pool, its connections to the server of tokens, and
-  # how many of those to the database are still in a transaction.
+  # Runs the example, and prints in the end what it leaves behind: its pool, its connections to the token server, and
+  # the number of its database connections that are still in a transaction.
   let(:script) do
     <<~RUBY
       at_exit do
@@ -97,7 +97,7 @@ RSpec.describe "examples/job_worker.rb" do
   end
 
   each_backend(only: %i[io_uring epoll], **(missing ? { skip: missing } : {})) do
-    it "writes 200 streams over two pools of 5, and of what is cancelled what had come", limit: 120 do
+    it "writes 200 streams over two pools of 5, and the received part of cancelled ones", limit: 120 do
       kinds = Array.new(200) { |index| %i[time raise kill term][index % 13] || :whole }
       ids = (1..200).group_by { |id| kinds[id - 1] }
       with_jobs do
@@ -110,7 +110,7 @@ RSpec.describe "examples/job_worker.rb" do
             cancel(ids[:raise], "raise")
             cancel(ids[:kill], "kill")
             eventually { statuses(ids.values_at(:whole, :time, :raise, :kill).flatten).keys.sort == %w[cancelled done] }
-            # While the workers are alive: nothing but the client closes these connections.
+            # While the workers are alive, only the client can close these connections.
             eventually { server.open.sort == ids[:term] }
             programs.each { |program| program.signal(:TERM) }
             programs.map(&:finish)
@@ -128,7 +128,7 @@ RSpec.describe "examples/job_worker.rb" do
       end
     end
 
-    it "ends its running jobs at the first SIGTERM and takes no others, and cancels them at the second one",
+    it "finishes its running jobs at the first SIGTERM, takes no others, and cancels them at the second SIGTERM",
        limit: 60 do
       held = [*1..10]
       endless = [*11..20]
@@ -157,7 +157,7 @@ RSpec.describe "examples/job_worker.rb" do
       end
     end
 
-    it "says why a job has failed, keeps what had come, closes the stream, and goes on", limit: 60 do
+    it "records why a job failed, keeps its received part, closes its stream, and goes on", limit: 60 do
       with_jobs do
         with_server(0) do |server|
           @database.exec("ALTER TABLE jobs ADD CONSTRAINT refused CHECK (id <> 4 OR text NOT LIKE '%4:3%')")
@@ -181,7 +181,8 @@ RSpec.describe "examples/job_worker.rb" do
   end
 end
 
-# Those that need a database; spec/docs_spec.rb runs the others, and leaves these out, as no gem has that name.
+# Runs the examples that need a database. spec/docs_spec.rb runs the others, and skips these because no gem has that
+# name.
 RSpec.describe "The examples of docs/jobs.md" do
   missing = PostgreSQL.missing
   before(:context) { @postgresql = PostgreSQL.new unless missing }
@@ -193,9 +194,9 @@ RSpec.describe "The examples of docs/jobs.md" do
 
   each_backend(only: %i[io_uring epoll], **(missing ? { skip: missing } : {})) do |backend|
     examples.each.with_index(1) do |(code, output), number|
-      it "number #{number} with a database does what the page says", limit: 60 do
+      it "number #{number} with a database prints the output on the page", limit: 60 do
         parameters = @postgresql.parameters
-        # Each begins with an empty schema.
+        # Each example begins with an empty schema.
         PG.connect(parameters).tap { |database| database.exec("CREATE SCHEMA #{backend}_#{number}") }.close
         env = { "PGHOST" => parameters[:host], "PGUSER" => parameters[:user], "PGDATABASE" => parameters[:dbname],
                 "PGOPTIONS" => "-c search_path=#{backend}_#{number}", "URING_IO_BACKEND" => backend.to_s }

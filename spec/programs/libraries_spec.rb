@@ -6,12 +6,12 @@ require_relative "../support/libraries/servers"
 
 Libraries.load_rows
 
-# Runs each row of the table of docs/libraries.md in a process of its own, and fails when the page says otherwise than
-# what was seen.
+# Runs each row of the table of docs/libraries.md in a process of its own, and fails when the findings differ from the
+# page.
 RSpec.describe "The libraries of docs/libraries.md, used by 20 fibers at once," do
   told = Libraries::Page.rows
-  # Fibers that should meet have this long to do so. Fibers that should not meet would do so at once, so the example
-  # gives up soon.
+  # Fibers that should meet have this many seconds to do so. Fibers that should not meet would do so at once, so the
+  # example gives up soon.
   bounds = { "yes" => 20, "no" => 0.5, Libraries::Page::NEITHER => 0.5 }
 
   before(:context) { @servers = Libraries::Servers.new }
@@ -23,7 +23,7 @@ RSpec.describe "The libraries of docs/libraries.md, used by 20 fibers at once," 
     Gem::Specification.find_all_by_name(row.gem).map(&:version).max&.to_s
   end
 
-  # The findings of the process of a row.
+  # The findings of a row's process.
   def run_row(row, backend, bound, env: {})
     script = <<~RUBY
       require "#{File.expand_path('../support/libraries/work', __dir__)}"
@@ -56,7 +56,7 @@ RSpec.describe "The libraries of docs/libraries.md, used by 20 fibers at once," 
     expect(page).to be_version(version), "docs/libraries.md:#{page.line} tells of #{page.tried}, here is #{version}"
   end
 
-  it "are those that the suite runs" do
+  it "are the libraries that the suite runs" do
     expect(told.keys).to match_array(Libraries.rows.keys)
   end
 
@@ -75,7 +75,7 @@ RSpec.describe "The libraries of docs/libraries.md, used by 20 fibers at once," 
     end
   end
 
-  # Otherwise the fault would be ours.
+  # If they were right there, the fault would be ours.
   describe "when they are not right," do
     Libraries.rows.each_value do |row|
       page = told[row.name]

@@ -3,7 +3,7 @@
 require_relative "../support/postgresql"
 require_relative "../support/rails_program"
 
-# To Rails the fibers of UringIO.run are executions of their own, with the state that they inherit.
+# For Rails, the fibers of UringIO.run are separate executions, with the state that they inherit.
 RSpec.describe "In Rails, fibers of UringIO.run" do
   include RailsProgram
 
@@ -24,7 +24,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
   end
 
   each_backend(only: %i[io_uring epoll], **(missing ? { skip: missing } : {})) do
-    it "give all connections back, whatever they end by: two hundred of them to a pool of five" do
+    it "give all connections back however they end: two hundred of them to a pool of five" do
       said = program(<<~RUBY)
         run = 0
         complete = 0
@@ -55,7 +55,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
           puts "\#{name}: \#{run} run, \#{complete} complete, \#{right} right, \#{left}"
         end
       RUBY
-      # Those of the caller and of the block are executions, too.
+      # Plus one execution each for the caller and for the block.
       none = { busy: 0, dead: 0, waiting: 0 }
       expect(said.lines(chomp: true)).to eq(
         { query: 200, lease: 200, raise: 0, timeout: 0, kill: 0, again: 200 }.map do |name, right|
@@ -64,7 +64,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       )
     end
 
-    it "do not see the caller's transaction, nor use its connection" do
+    it "neither see the caller's transaction nor use its connection" do
       said = program(<<~RUBY)
         query("CREATE TABLE IF NOT EXISTS things (id serial)")
         query("DELETE FROM things")
@@ -91,7 +91,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said).to eq("#{fibers}1 in the transaction\n3 connections\n")
     end
 
-    it "begin with a copy of what the fiber that schedules them has, when they inherit it" do
+    it "begin with a copy of the state of the scheduling fiber when they inherit it" do
       said = program(<<~RUBY)
         class Switches
           thread_mattr_accessor :name
@@ -112,7 +112,8 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
           logger.push_tags(name)
           ActiveSupport::ExecutionContext.set(job: name)
         end
-        # A zone's file is read once: a fiber that reads it from a disk would wait, and the others go on before it.
+        # Rails reads a zone's file only once. A fiber that reads it from a disk would wait, and others would run before
+        # it.
         %w[Tokyo Hawaii Paris].each { |name| Time.find_zone!(name).now }
         Program.executor.wrap do
           change.call("caller", "Tokyo", :de)
@@ -150,7 +151,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       )
     end
 
-    it "begin with nothing of it otherwise, and leave nothing behind" do
+    it "begin without the caller's state otherwise, and leave nothing behind" do
       said = program(<<~RUBY)
         Program.executor.wrap do
           Current.user = "caller"
@@ -166,7 +167,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said).to eq(%([nil, "UTC"]\n[nil, "UTC"]\n["caller", "Tokyo"]\n))
     end
 
-    it "are no executions outside of one, where they may live long, and inherit all the same" do
+    it "are no executions outside of one, where they may live long, but still inherit" do
       said = program(<<~RUBY)
         runs = 0
         Program.executor.to_run { runs += 1 }
@@ -201,7 +202,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said).to eq("in a fiber\nexit\nended\n0\n")
     end
 
-    it "take the arguments that Fiber.schedule gives" do
+    it "take the arguments of Fiber.schedule" do
       said = program(<<~RUBY)
         Program.executor.wrap do
           UringIO.run(backend:) do |scheduler|
@@ -217,7 +218,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said).to eq("[1, 2]\n3\na block is needed to run\n")
     end
 
-    it "say what they cannot inherit" do
+    it "raise for a kind of state that they cannot inherit" do
       said = program(<<~RUBY)
         begin
           UringIO.run(backend:, inherit: :everything) { raise "runs" }
@@ -228,7 +229,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said).to eq("inherit: must be :execution_state or nil, and is :everything\n")
     end
 
-    it "are refused where Rails lets one execution run at a time" do
+    it "are refused when Rails lets only one execution run at a time" do
       configure = "config.active_support.isolation_level = :fiber\nconfig.allow_concurrency = false"
       said = program(<<~RUBY, configure:)
         UringIO.run(backend:) { puts "outside" }
@@ -241,8 +242,9 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said).to match(/\Aoutside\nconfig.allow_concurrency is false: .* Take the line out/)
     end
 
-    # Rails counts an interlock's shares by thread, and a fiber that waits for a connection lends out all of them.
-    it "leave Rails free to reload classes between requests, when they wait for connections" do
+    # Rails counts an interlock's shares by thread, and a fiber that waits for a connection gives up all of them
+    # meanwhile.
+    it "let Rails reload classes between requests, even while they wait for connections" do
       configure = <<~RUBY
         config.active_support.isolation_level = :fiber
         config.enable_reloading = true
@@ -297,7 +299,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said.lines(chomp: true)).to eq(Array.new(4) { |i| "200 #{{ (i + 1) => 6 }}" })
     end
 
-    it "serve the requests of Puma's threads, each with what its request knows" do
+    it "serve the requests of Puma's threads, each with the state of its request" do
       before = "require \"action_controller/railtie\""
       said = program(<<~RUBY, before:, boot: false)
         require "puma"
@@ -330,7 +332,7 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said.lines(chomp: true)).to eq([*right, "[0, 0]"])
     end
 
-    it "take turns at the one connection of a test that is rolled back" do
+    it "share the one connection of a test that is rolled back" do
       said = program(<<~RUBY)
         query("CREATE TABLE IF NOT EXISTS tested (id int)")
         Program.executor.wrap do
@@ -347,8 +349,8 @@ RSpec.describe "In Rails, fibers of UringIO.run" do
       expect(said).to eq("20\n1\n0\n")
     end
 
-    # A Timeout that passes at the moment when a connection comes must not take the connection's wakeup along.
-    it "do not let a pool of five starve when they are hasty" do
+    # When a Timeout passes just as a connection becomes free, it must not swallow the wakeup for that connection.
+    it "do not starve a pool of five with short timeouts" do
       said = program(<<~RUBY)
         outcomes = Hash.new(0)
         4.times do

@@ -13,7 +13,7 @@ require_relative "rails_examples/hardships"
 missing = RailsApp.missing
 
 RSpec.describe "A Rails app", **(missing ? { skip: missing } : {}) do
-  # Outside of examples the watchdog still counts the last one's time.
+  # Outside of examples, the watchdog would still apply the last example's time limit.
   def self.boot(&)
     before(:context) do
       Watchdog.outside.expect_end_within(180, "the start of a Rails app")
@@ -50,7 +50,7 @@ RSpec.describe "A Rails app", **(missing ? { skip: missing } : {}) do
       include_examples "a Rails app in hardship"
     end
 
-    # Puma's reactor has no part in reloading.
+    # Puma's reactor plays no part in reloading.
     next if kind.environment["REACTOR"]
 
     describe "in development on #{kind.title}", **(skipped ? { skip: skipped } : {}) do

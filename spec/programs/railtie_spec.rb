@@ -2,7 +2,7 @@
 
 require_relative "../support/rails_program"
 
-# When a scheduler is refused.
+# Shows when the gem refuses to make a scheduler.
 RSpec.describe "A Rails program" do
   include RailsProgram
 
@@ -36,7 +36,7 @@ RSpec.describe "A Rails program" do
         expect(said).to eq("#{error * 3}nil\n")
       end
 
-      it "gets its scheduler when it says that no fiber uses ActiveRecord" do
+      it "gets a scheduler when its config says that no fiber uses ActiveRecord" do
         said = rails(<<~RUBY, configure: "config.uring_io.check_isolation = false")
           #{attempt}
           attempt { UringIO.run(backend:) { sleep(0) } }
@@ -44,7 +44,7 @@ RSpec.describe "A Rails program" do
         expect(said).to eq("made\n")
       end
 
-      it "may say so later as well" do
+      it "may set that config later as well" do
         said = rails(<<~RUBY, configure:)
           #{attempt}
           Program.config.uring_io.check_isolation = false
@@ -55,7 +55,7 @@ RSpec.describe "A Rails program" do
     end
 
     context "with ActiveRecord and isolation_level :fiber," do
-      it "has schedulers in every thread" do
+      it "gets schedulers in every thread" do
         said = rails(<<~RUBY)
           #{attempt}
           Thread.new { attempt { UringIO.run(backend:) { sleep(0) } } }.join
@@ -64,7 +64,7 @@ RSpec.describe "A Rails program" do
         expect(said).to eq("made\nmade\n")
       end
 
-      it "reads in an initializer that Rails sets the level later" do
+      it "learns in an initializer that Rails sets the level later" do
         said = rails(<<~RUBY, boot: false)
           #{attempt}
           Program.initializer("early") do |app|
@@ -78,7 +78,7 @@ RSpec.describe "A Rails program" do
       end
     end
 
-    it "without ActiveRecord has schedulers with any level" do
+    it "without ActiveRecord gets schedulers at any level" do
       said = child(<<~RUBY, backend, env: { "RUBYOPT" => "-rrails" }, limit: 60)
         require "active_support/isolated_execution_state"
         UringIO.run(backend: ARGV[0].to_sym) { puts ActiveSupport::IsolatedExecutionState.isolation_level }
@@ -86,12 +86,12 @@ RSpec.describe "A Rails program" do
       expect(said.stdout).to eq("thread\n")
     end
 
-    # Rails 7.0 has no method that tells where the state is kept.
+    # Rails 7.0 has no method that returns the place of the state.
     {
       "that has loaded nothing but Rails' state" => "",
       "on Rails 7.0" => "ActiveSupport::IsolatedExecutionState.private_class_method :context"
     }.each do |which, older|
-      it "#{which} has fibers inherit the state" do
+      it "#{which} lets fibers inherit the state" do
         said = child(<<~RUBY, backend, limit: 60)
           require "active_support/isolated_execution_state"
           require "uring_io/rails"
@@ -106,7 +106,7 @@ RSpec.describe "A Rails program" do
       end
     end
 
-    it "that loads the gem before Rails asks for its part by name" do
+    it "may load the gem before Rails, and the gem's Rails part later" do
       said = child(<<~RUBY, backend, limit: 60)
         require "active_record"
         backend = ARGV[0].to_sym

@@ -3,7 +3,7 @@
 require "json"
 require_relative "../support/postgresql"
 
-# bench/rails/run does what bench/README.md says; its numbers are nobody's business here.
+# Checks that bench/rails/run does what bench/README.md says, and ignores the numbers that it measures.
 RSpec.describe "bench/rails/run" do
   before do
     skip "for the process that runs on io_uring and epoll" unless Backends::CHOSEN == %i[io_uring epoll]

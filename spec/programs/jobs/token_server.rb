@@ -3,12 +3,12 @@
 require "json"
 require "socket"
 
-# Streams tokens by HTTP as language models do: server-sent events in chunks, one token in each, and a pause before the
-# next. It serves in blocking threads, without anything of this gem.
+# Streams tokens over HTTP as language models do: server-sent events in chunks, with one token each and a pause before
+# the next. It serves in blocking threads, and uses nothing of this gem.
 #
-# GET /whole/ID   its text; the last token only when so many of these streams have begun, so that they must overlap
+# GET /whole/ID   its text. The last token comes only after enough of these streams have begun, so they must overlap.
 # GET /endless/ID the text again and again, until the client closes the connection
-# GET /broken/ID  a few tokens, and the end of the connection
+# GET /broken/ID  a few tokens, and then the end of the connection
 class TokenServer
   WORDS = ["plain", "with space ", "größer ", "漢字", "\u{1F9F5}", "\n\n", "\"quoted\" "].freeze
   HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -16,7 +16,7 @@ class TokenServer
   def self.tokens(id) = Array.new(6 + (id % 4)) { |index| "#{id}:#{index} #{WORDS[(id + index) % WORDS.size]}" }
   def self.text(id) = tokens(id).join
 
-  # Whether a client that was cut off has read this: so many whole tokens of the endless stream.
+  # Whether this is what a cut-off client has read: some number of whole tokens of the endless stream.
   def self.cut_off?(id, text)
     read = +""
     tokens(id).cycle { |token| read.size < text.size ? read << token : break }
@@ -38,11 +38,11 @@ class TokenServer
 
   def url(kind, id) = "http://127.0.0.1:#{@listener.local_address.ip_port}/#{kind}/#{id}"
 
-  # Of the streams that have been asked for, and of those whose connection the client has not closed yet.
+  # The ids of all streams that clients have asked for, and of those whose connection is still open.
   def begun = @mutex.synchronize { @begun.dup }
   def open = @mutex.synchronize { @open.dup }
 
-  # Lets whole streams end, however few have begun.
+  # Lets whole streams end, even if too few have begun.
   def release
     @mutex.synchronize do
       @together = 0

@@ -2,7 +2,7 @@
 
 require "tmpdir"
 
-# Libraries that use no server: +inside+ counts the fibers that are in the library at one time.
+# Libraries that need no server. +inside+ counts the fibers that are in the library at the same time.
 
 Libraries.row "Timeout", gem: nil do
   require "timeout"
@@ -30,17 +30,17 @@ Libraries.row "Logger", gem: nil do
   lines = Array.new(Libraries::FIBERS) { |index| Array.new(10) { |number| "#{index}-#{number} #{'x' * 10_000}" } }
   written = Thread.new { everybody_inside && reader.readlines(chomp: true) }
 
-  # The pipe is full soon, and nobody reads before all fibers have begun to write.
+  # The pipe is soon full, and nobody reads before all fibers have begun to write.
   each_fiber { |index| inside { lines[index].each { |line| logger.info(line) } } }
   writer.close
   same(lines.flatten.sort, written.value.sort)
 end
 
-# Opens FIFOs by the block, each of them for reading.
+# Opens FIFOs for reading, each by a call of the block.
 open_fifos = lambda do |work, &open|
   Dir.mktmpdir do |folder|
     paths = Array.new(Libraries::FIBERS) { |index| File.join(folder, index.to_s).tap { |path| File.mkfifo(path) } }
-    # To open a FIFO is to wait for its other end.
+    # Opening a FIFO waits for its other end.
     writers = Thread.new { work.everybody_inside && paths.each { |path| File.write(path, path) } }
     work.each_fiber do |index|
       file = work.inside { open.call(paths[index]) }

@@ -40,7 +40,7 @@ Libraries.row "redis, one client for all", gem: "redis", server: :redis do
   each_fiber do |index|
     echoes(index) { |word| inside { redis.echo(word) } }
   end
-  # All have come to the client's lock, though the server answers the first one late.
+  # All fibers have come to the client's lock, even though the server answers the first one late.
   same(Libraries::FIBERS, most)
 end
 

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Asks by the block while it holds the connection, unless two fibers have the same one at that time. The failure would
-# then differ from run to run: other fibers' rows, a standstill, a crash of libpq.
+# Calls the block for a query, unless two fibers hold the same connection at that time. The failure would then differ
+# from run to run: rows of other fibers, a standstill, or a crash of libpq.
 held = Hash.new(0).compare_by_identity
 ask_alone = lambda do |connection, &ask|
   held[connection] += 1
@@ -35,7 +35,7 @@ Libraries.row "sequel, without it", gem: "sequel", server: :postgresql do
   instance_exec(false, &sequel)
 end
 
-# ActiveRecord with a pool of five.
+# ActiveRecord with a pool of five connections.
 active_record = proc do |isolation|
   require "active_record"
   ActiveSupport::IsolatedExecutionState.isolation_level = isolation

@@ -2,7 +2,7 @@
 
 require "tmpdir"
 
-# Yields a connection that has locked a database with a table, and the path of that database.
+# Yields a connection that holds the lock of a database with one table, and the path of that database.
 locked = lambda do |&use|
   require "sqlite3"
   Dir.mktmpdir do |folder|
@@ -39,7 +39,7 @@ Libraries.row "sqlite3, `busy_timeout=`", gem: "sqlite3" do
       inside { database.execute("INSERT INTO words VALUES (?)", ["word-#{index}"]) }
       same("an SQLite3::BusyException", "nothing")
     rescue SQLite3::BusyException
-      nil # the lock is kept all the time
+      nil # the connection keeps its lock all the time
     ensure
       database&.close
     end

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Libraries that start threads or processes of their own, which fibers wait for.
+# Libraries that start threads or processes of their own, for which fibers wait.
 
 get = ->(server, word) { Net::HTTP.get(URI("#{server[:url]}/#{word}")) }
 

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Serves the Rails app of the current folder in one process on Async: by Falcon, or by async-http's own server. It takes
-# connections from the socket that is descriptor 3. At SIGTERM it answers the requests that it has, and ends.
+# Serves the Rails app of the current folder in one process on Async, by Falcon or by async-http's own server. It
+# accepts on the socket of descriptor 3. At SIGTERM it answers its open requests, and ends.
 #
 #   bundle exec ruby serve.rb falcon|async-http uring_io|io_event
 

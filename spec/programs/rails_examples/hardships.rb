@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# Clients that are rude, and processes that end while they are asked.
+# Rude clients, and processes that end during requests.
 RSpec.shared_examples "a Rails app in hardship" do
   def in_time(&) = Timeout.timeout(15) { eventually(&) }
 
-  it "answers the good clients while others leave without a word, and keeps no connection of either", limit: 60 do
+  it "answers well-behaved clients while others disconnect rudely, and keeps no connection of either", limit: 60 do
     total = app.balances.sum
     wrong = []
     RudeClients.at(@server.port) do
@@ -20,7 +20,7 @@ RSpec.shared_examples "a Rails app in hardship" do
       end.each(&:join)
     end
     expect(wrong).to eq([])
-    # Everything that was given up is given back.
+    # The app has given back everything that rude clients held.
     expect(client.get_all(Array.new(16) { |number| "/slow?number=#{number}&seconds=0.05" }).map(&:body))
       .to eq(Array.new(16, &:to_s))
     in_time { @server.connections.zero? }
@@ -28,7 +28,7 @@ RSpec.shared_examples "a Rails app in hardship" do
     expect(app.idle_in_transaction).to eq(0)
   end
 
-  it "loses no request when a new process takes over and the old one ends, with its streams at their end", limit: 60 do
+  it "loses no request when a new process takes over and the old one ends after its streams", limit: 60 do
     gate = app.gate
     asking = Array.new(4) { |n| RailsClient::Asking.new(client, "/slow?number=#{n}&seconds=0.02", n.to_s) }
     streams = %w[/live /body /live /body].map { |path| client.stream("#{path}?gate=#{gate}") }

@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
-# Answers that come in parts, and Action Cable.
+# Responses in parts, and Action Cable.
 RSpec.shared_examples "the streams of a Rails app" do
   %w[/live /body].each do |path|
-    it "#{path} gives the first line at once and the rest when there is more, to each of 6 clients" do
+    it "sends the first line of #{path} at once, and the rest when there is more, to each of 6 clients" do
       results = [client, stock].map do |server|
         gate = app.gate
         streams = Array.new(6) { server.stream("#{path}?gate=#{gate}") }
@@ -17,7 +17,7 @@ RSpec.shared_examples "the streams of a Rails app" do
     end
   end
 
-  it "has Action Cable on PostgreSQL tell everybody in a room what anybody says, also when one has gone" do
+  it "sends every message of a room to everybody in it by Action Cable on PostgreSQL, even after one has gone" do
     heard = [client, stock].map do |server|
       clients = Array.new(6) { CableClient.new(server.port, "one") }
       other = CableClient.new(server.port, "other")

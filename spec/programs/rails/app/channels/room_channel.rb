@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Everybody in the room hears everything that anybody says there.
+# Sends every message in a room to everybody in that room.
 class RoomChannel < ApplicationCable::Channel
   def subscribed
     stream_from "room #{params[:room]}"

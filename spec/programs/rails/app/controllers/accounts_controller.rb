@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Three queries and a view.
+# Makes three queries and renders a view.
 class AccountsController < ApplicationController
   def index
     @accounts = Account.order(:id)

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Five a minute for each key, counted in the cache that `rails new` chooses: files.
+# Allows five requests a minute for each key, counted in the default cache of `rails new`: files.
 class LimitsController < ApplicationController
   rate_limit to: 5, within: 1.minute, by: -> { params[:key] }
 

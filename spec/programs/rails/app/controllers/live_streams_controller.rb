@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Rails' own way to stream: the action runs in a thread of its own.
+# Streams in Rails' own way: the action runs in a thread of its own.
 class LiveStreamsController < ApplicationController
   include ActionController::Live
 

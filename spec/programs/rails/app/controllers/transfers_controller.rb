@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# A transaction of three statements, which others see all or none of.
+# Runs a transaction of three statements. Others see all of it or nothing.
 class TransfersController < ApplicationController
   skip_forgery_protection
 
-  # Moves an amount, slowly; with `failing` it raises when the first account has paid.
+  # Moves an amount slowly. With `failing` it raises after the first account has paid.
   def create
     from, to = params.values_at(:from, :to)
     amount = Integer(params.fetch(:amount, "1"))

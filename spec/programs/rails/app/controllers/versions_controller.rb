@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Its files change while it is asked (rails_examples/reloading.rb).
+# The spec changes this file during requests (rails_examples/reloading.rb).
 class VersionsController < ApplicationController
   NUMBER = 0
 

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# An owner and a balance.
+# Has a name and a balance.
 class Account < ApplicationRecord
   validates :balance, numericality: { greater_than_or_equal_to: 0 }
 end

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Changes while it is asked (rails_examples/reloading.rb).
+# The spec changes this file during requests (rails_examples/reloading.rb).
 class Version
   NUMBER = 0
 end

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# Rack's way to stream: the server asks the body for its parts. It is an endpoint of its own because a controller's body
-# is read whole, for its ETag.
+# Streams in Rack's way: the server calls each on the body. It is an endpoint of its own, because Rails reads a
+# controller's body whole for its ETag.
 class BodyStream
   def self.call(env)
     gate = Rack::Request.new(env).params["gate"]

@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
-# Lines of a stream. After the first one it waits until the client has opened its gate, a file: so the client knows
-# that the first has come by itself.
+# The lines of a stream. After the first line it waits until the client has opened its gate, a file. So the client knows
+# that the first line came by itself.
 class GatedLines
-  # A client that forgets the gate gets the rest after so many seconds.
+  # Without an opened gate, the client gets the rest after this many seconds.
   LONGEST = 10
 
   def initialize(gate)

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Ten accounts, with what they have in common: a hundred each.
+# Makes ten accounts with a balance of a hundred each.
 class CreateAccounts < ActiveRecord::Migration[7.0]
   def change
     create_table :accounts do |table|
