@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# One example group for each backend of this system. A backend that this machine does not have is a skip with the
-# reason that UringIO.support gives.
+# Makes one example group for each backend of this system. Skips the backends that this machine lacks, with the reason
+# that UringIO.support gives.
 module Backends
   ALL = UringIO.support.backends.values.reject { |backend| backend.reason == :platform }.map(&:name).freeze
   CHOSEN = (ENV["URING_IO_SPEC_BACKENDS"] || ALL.join(",")).split(",").map { |name| name.strip.to_sym }.freeze
@@ -10,7 +10,7 @@ module Backends
   raise ArgumentError, "URING_IO_SPEC_BACKENDS: there is no #{unknown.join(', ')}" if unknown.any?
 
   class << self
-    # Why a backend cannot be used here; nil when it can.
+    # The reason why a backend cannot be used here, or nil when it can.
     def missing(backend)
       found = UringIO.support.backends.fetch(backend)
       return if found.available?

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# A result file of the benchmarks with plausible numbers in it, none of them measured.
+# A benchmark's result file with plausible numbers, none of them measured.
 module BenchResults
   TARGETS = {
     "threads" => 0.8, "select" => 0.7, "poll" => 0.75, "epoll" => 1.15, "io_uring" => 1.45, "sqpoll" => 1.5,
@@ -29,7 +29,7 @@ module BenchResults
       }
     end
 
-    # One workload with the rates of each target, and no more.
+    # Only one workload, with the rates of each target.
     def small(name: "http", unit: "requests", **rates)
       results = rates.map { |target, list| cell(name, target, list, nil) }
       { "machine" => {}, "runs" => 3, "seconds" => 1, "baseline" => "async", "targets" => [],

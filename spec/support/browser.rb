@@ -5,20 +5,20 @@ require "json"
 require "tmpdir"
 require "fileutils"
 
-# Drives a real Chromium without a window by the protocol of its developer tools over two pipes: JSON messages, each
-# with a NUL at its end. It cannot reach any other machine. Every wait has an end.
+# Drives a real, headless Chromium by the protocol of its developer tools: JSON messages over two pipes, each with a NUL
+# at its end. The browser cannot reach any other machine. Every wait has a time limit.
 class Browser
   NAMES = %w[chromium chromium-browser google-chrome].freeze
-  # Without what a browser does besides showing a page.
+  # Turns off everything that a browser does besides showing a page.
   OPTIONS = %w[--headless --remote-debugging-pipe --disable-gpu --disable-dev-shm-usage --disable-extensions
                --disable-background-networking --disable-component-update --disable-sync --no-first-run
                --no-default-browser-check --hide-scrollbars].freeze
-  # Not even by name.
+  # Resolves no names either.
   NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND"
-  # Seconds for an answer, and for the end.
+  # The seconds to wait for an answer, and for the browser's end.
   PATIENCE = 20
   ENDING = 5
-  # The numbers that the protocol needs for keys that are no letters.
+  # The numbers that the protocol needs for keys other than letters.
   KEYS = { "Enter" => 13, "Escape" => 27, "Tab" => 9, "ArrowLeft" => 37, "ArrowUp" => 38, "ArrowRight" => 39,
            "ArrowDown" => 40 }.freeze
 
@@ -36,7 +36,7 @@ class Browser
       "no Chromium is installed: run `bin/sandbox --suite browser rake spec:browser`" unless executable
     end
 
-    # A browser for the time of the block.
+    # Runs a browser while the block runs.
     def run(**)
       browser = new(**)
       yield browser
@@ -47,7 +47,7 @@ class Browser
 
   # @return [Array<String>] errors and warnings of the page's console, and exceptions that nobody rescued
   attr_reader :complaints
-  # @return [Array<String>] addresses that were asked for, the page's own among them
+  # @return [Array<String>] all addresses that the page has requested, its own among them
   attr_reader :requests
 
   def initialize(width: 1280, height: 900)
@@ -67,7 +67,7 @@ class Browser
     raise
   end
 
-  # Shows a file, and returns once it has loaded and was drawn.
+  # Shows a file. Returns when the browser has loaded and drawn it.
   def open(path)
     complaints.clear
     requests.clear
@@ -80,8 +80,8 @@ class Browser
     drawn
   end
 
-  # @param script [String] an expression; of a promise what it comes to
-  # @return [Object] what JSON has for it
+  # @param script [String] an expression. For a promise, waits for its value.
+  # @return [Object] the value, by way of JSON
   def evaluate(script)
     found = call("Runtime.evaluate", expression: script, returnByValue: true, awaitPromise: true)
     problem = found["exceptionDetails"]
@@ -90,12 +90,12 @@ class Browser
     found.dig("result", "value")
   end
 
-  # Returns once what was changed is drawn.
+  # Returns when the browser has drawn all changes.
   def drawn
     evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
   end
 
-  # @param key [String] as KeyboardEvent#key has it
+  # @param key [String] the key's name in KeyboardEvent#key
   def press(key, shift: false)
     details = { key:, windowsVirtualKeyCode: KEYS.fetch(key, key.ord), modifiers: shift ? 8 : 0 }
     details[:text] = key if key.size == 1
@@ -104,13 +104,13 @@ class Browser
     drawn
   end
 
-  # Writes into what has the focus.
+  # Types into the focused element.
   def type(text)
     call("Input.insertText", text:)
     drawn
   end
 
-  # @param selector [String] of the first such element, which is clicked in its middle
+  # @param selector [String] clicks the middle of the first element that it matches
   def click(selector)
     x, y = evaluate(<<~JS)
       (() => {
@@ -141,7 +141,7 @@ class Browser
     drawn
   end
 
-  # Writes a picture of the whole page, or of the window alone.
+  # Writes a picture of the whole page, or only of the window.
   def screenshot(path, whole: true)
     data = call("Page.captureScreenshot", format: "png", captureBeyondViewport: whole).fetch("data")
     File.binwrite(path, data.unpack1("m"))
@@ -150,7 +150,7 @@ class Browser
   def close
     call("Browser.close") if @session
   rescue Failure
-    # It is ended below.
+    # finish ends it.
   ensure
     finish
   end
@@ -160,9 +160,9 @@ class Browser
   def start
     commands, @out = IO.pipe
     @in, answers = IO.pipe
-    # Ruby's pipes do not block, which the browser takes for their end.
+    # Ruby's pipes have O_NONBLOCK, and the browser would treat EAGAIN as their end.
     [commands, answers].each { |io| io.nonblock = false }
-    # A browser as root has no sandbox.
+    # As root, the browser needs --no-sandbox.
     options = [*OPTIONS, NO_NETWORK, "--user-data-dir=#{@folder}", *("--no-sandbox" if Process.uid.zero?)]
     log = File.join(@folder, "log")
     @pid = spawn({ "HOME" => @folder }, self.class.executable, *options, "about:blank",
@@ -187,7 +187,7 @@ class Browser
     raise Failure, "the browser has ended: #{said}"
   end
 
-  # The next message, whichever it is.
+  # The next message of any kind.
   def read(deadline = now + PATIENCE)
     until (stop = @buffer.index("\0"))
       raise Failure, "no answer within #{PATIENCE} seconds: #{said}" unless @in.wait_readable([deadline - now, 0].max)
@@ -232,7 +232,7 @@ class Browser
     FileUtils.rm_rf(@folder)
   end
 
-  # With the processes that it has started.
+  # Kills the browser and the processes that it has started.
   def kill
     Process.kill(:KILL, -@pid)
   rescue Errno::ESRCH

@@ -4,13 +4,13 @@ require "json"
 require "socket"
 require "websocket/driver"
 
-# A browser's side of Action Cable, in blocking calls.
+# The browser's side of Action Cable, in blocking calls.
 class CableClient
   LIMIT = 15
 
   attr_reader :url
 
-  # Is in the room when it is made.
+  # Returns once the client is in the room.
   def initialize(port, room)
     @url = "ws://127.0.0.1:#{port}/cable"
     @socket = TCPSocket.new("127.0.0.1", port)
@@ -26,13 +26,13 @@ class CableClient
     command(command: "message", identifier: @identifier, data: JSON.generate(action: "speak", text:))
   end
 
-  # The next message that somebody has said.
+  # The next message of somebody in the room.
   def hear = wait_for { |message| message["identifier"] && message["message"] }.fetch("message")
 
-  # For the driver.
+  # The WebSocket driver calls this.
   def write(bytes) = @socket.write(bytes)
 
-  # Without a word, and with what is on its way thrown away.
+  # Closes the connection with a reset, without a goodbye. The kernel drops the bytes in transit.
   def reset
     @socket.setsockopt(:SOCKET, :LINGER, [1, 0].pack("ii"))
     @socket.close
@@ -56,7 +56,7 @@ class CableClient
 
   def command(**command) = @driver.text(JSON.generate(command))
 
-  # Others, such as pings, are dropped.
+  # Drops other messages, such as pings.
   def wait_for
     loop do
       while (message = @heard.shift)

@@ -2,9 +2,9 @@
 
 require "openssl"
 
-# Certificates of the examples' own.
+# Makes certificates for examples.
 module Certificates
-  # A key, and a certificate for the host +name+ that it has signed itself.
+  # A key, and a self-signed certificate for the host +name+.
   def self_signed(name)
     key = OpenSSL::PKey::EC.generate("prime256v1")
     certificate = OpenSSL::X509::Certificate.new

@@ -4,7 +4,7 @@ require "rbconfig"
 require "tempfile"
 require_relative "watchdog"
 
-# A Ruby script in a process of its own, with a time limit.
+# Runs a Ruby script in a process of its own, with a time limit.
 class ChildProgram
   LIMIT = 15
   LIB = File.expand_path("../../lib", __dir__)
@@ -22,7 +22,7 @@ class ChildProgram
 
   attr_reader :pid
 
-  # @param command [Array<String>] what Ruby is run by
+  # @param command [Array<String>] a command that runs Ruby, such as strace
   def initialize(script, *arguments, env: {}, limit: LIMIT, command: [])
     @deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + Watchdog.patience(limit)
     @stderr = Tempfile.new("uring_io-spec-stderr")
@@ -30,14 +30,14 @@ class ChildProgram
     @script.write("require \"uring_io\"\n$stdout.sync = true\n", script)
     @script.close
     @stdout, writer = IO.pipe
-    # A signal handler that the runner set would be inherited as "ignored" only: the child starts afresh.
+    # The child starts afresh: exec(2) resets the runner's signal handlers, and only ignored signals stay ignored.
     @pid = Process.spawn(env, *command, RbConfig.ruby, "-W1", "-I", LIB, @script.path, *arguments.map(&:to_s),
                          in: File::NULL, out: writer, err: @stderr.path, pgroup: true)
     writer.close
     @read = +""
   end
 
-  # The next line of standard output; fails when none comes in time.
+  # The next line of standard output. Fails when none comes in time.
   def gets
     until @read.include?("\n")
       chunk = read_some or raise "the program ended without another line\n#{finish}"
@@ -50,7 +50,7 @@ class ChildProgram
     Process.kill(name, @pid)
   end
 
-  # Waits for the end; kills the program when its time is over.
+  # Waits for the program's end. Kills it when its time is over.
   def finish
     output = @read
     while (chunk = read_some)
@@ -60,10 +60,10 @@ class ChildProgram
     Result.new(output, File.read(@stderr.path), @status)
   end
 
-  # Ends the program and removes its files. Repeatable.
+  # Ends the program and removes its files. May be called again.
   def stop
     kill_group
-    # Time for what was killed to go, also when there is none left.
+    # Leaves the killed processes some time to end, even when the deadline has passed.
     @deadline = [@deadline, Process.clock_gettime(Process::CLOCK_MONOTONIC) + Watchdog.patience(5)].max
     wait
     @stdout.close
@@ -84,14 +84,14 @@ class ChildProgram
     nil
   end
 
-  # The program and what it started.
+  # Kills the program and the processes that it has started.
   def kill_group
     Process.kill(:KILL, -@pid)
   rescue Errno::ESRCH
     nil
   end
 
-  # Standard output may end before the program does.
+  # A program may close its standard output before it ends.
   def wait
     return if @status
 
@@ -109,7 +109,7 @@ end
 
 # Children for one example.
 module ChildPrograms
-  # Runs a script to its end: stdout, stderr and status.
+  # Runs a script to its end. Returns its stdout, stderr and status.
   def child(script, *, **, &)
     ChildProgram.run(script, *, **, &)
   end

@@ -1,18 +1,18 @@
 # frozen_string_literal: true
 
-# Examples while the garbage collector is at its worst, for the references that it does not know of. URING_IO_SPEC_GC is
+# Runs examples with the garbage collector at its worst, to find references that it does not know. URING_IO_SPEC_GC is
 #
 # stress:: it runs at every allocation of an example's body, through the whole heap
-# minor:: it does so through what is new in the heap, which is some sixty times as fast
-# compact:: every collection moves what it can, and all objects move between examples
+# minor:: it does the same, but only through new objects, which is about sixty times as fast
+# compact:: every collection moves all objects that it can, and all objects move between examples
 #
-# The first two last URING_IO_SPEC_GC_SECONDS of each example, so that those which allocate much come to their end, too.
+# The first two last for URING_IO_SPEC_GC_SECONDS of each example, so that examples with many allocations end, too.
 module Collector
   # The values of GC.stress.
   STRESS = { "stress" => true, "minor" => 1 }.freeze
   MODE = ENV.fetch("URING_IO_SPEC_GC", nil)
   SECONDS = Float(ENV.fetch("URING_IO_SPEC_GC_SECONDS", "1"))
-  # It takes long to see that no reference to where an object was is left.
+  # Checking that no reference to an object's old place is left takes long, so do it only now and then.
   VERIFY_EVERY = 100
 
   unless [nil, "compact", *STRESS.keys].include?(MODE)
@@ -47,7 +47,7 @@ end
 
 RSpec.configure do |config|
   if Collector::STRESS.key?(Collector::MODE)
-    # These fail when a fiber takes longer to come to its wait than another waits.
+    # These fail when a fiber is slower to reach its wait than another fiber's wait lasts.
     config.filter_run_excluding hurried: true
     config.before { Collector.stress }
     config.prepend_after { Collector.relax }

@@ -2,11 +2,11 @@
 
 require_relative "hooks"
 
-# A scheduler that notes which hooks Ruby calls, with their arguments, and forwards them.
+# A scheduler that records the hooks that Ruby calls, with their arguments, and passes the calls on.
 class HookRecorder < UringIO::Scheduler
   Call = Struct.new(:hook, :arguments, :result)
 
-  # Those that the scheduler has on this Ruby. A recorder that had more would change what Ruby does.
+  # The hooks that the scheduler has on this Ruby. With more hooks the recorder would change what Ruby does.
   HOOKS = [*Hooks::SINCE.keys, :close].select { |hook| UringIO::Scheduler.method_defined?(hook) }.freeze
 
   def self.recording(*hooks)
@@ -25,7 +25,7 @@ class HookRecorder < UringIO::Scheduler
 
   def initialize(**)
     super
-    # This one the scheduler has only when it is given workers.
+    # The scheduler has this hook only when it is made with workers.
     extend self.class.recording(:blocking_operation_wait) if respond_to?(:blocking_operation_wait)
   end
 
@@ -33,7 +33,7 @@ class HookRecorder < UringIO::Scheduler
     @calls ||= []
   end
 
-  # Names of the hooks called so far.
+  # The names of the hooks called so far.
   def hooks
     calls.map(&:hook)
   end
@@ -45,7 +45,7 @@ end
 
 # Runs code under a HookRecorder.
 module HookRecording
-  # Calls of Ruby to hooks while the block runs in a fiber.
+  # The recorder of the hooks that Ruby calls while the block runs in a fiber.
   def recorded(**options, &block)
     scheduler = nil
     make = -> { scheduler = HookRecorder.new(backend:, **options) }

@@ -1,16 +1,17 @@
 # frozen_string_literal: true
 
-# Skips, on io_uring, what the kernel of this machine lacks: it "...", needs: :ftruncate, or needs(:pipe) inside of one.
-# The probe answers, not the release: distributions take later parts of io_uring into older kernels.
+# On io_uring, skips examples that need more than this kernel has: it "...", needs: :ftruncate, or needs(:pipe) inside
+# of an example. It asks the probe, not the release, because distributions backport later parts of io_uring.
 module KernelNeeds
-  # Abilities that the probe does not report, by the operation that came with them.
+  # Abilities that the probe does not report. Each stands with the operation that came in the same release.
   COMPANIONS = {
     direct_descriptors: :socket, registered_buffers: :socket, accept_each: :socket, recv_each: :send_zc,
     poll_each: :linkat, read_each: :read_multishot, setsockopt: :waitid, install: :fixed_fd_install
   }.freeze
 
   class << self
-    # Why an example cannot run here; nil when the kernel has all of these operations, features and setup flags.
+    # The reason why an example cannot run here, or nil when the kernel has all these operations, features and setup
+    # flags.
     def missing(*names)
       name = names.flatten.find { |one| !has?(one) } or return
 
@@ -38,6 +39,6 @@ end
 
 RSpec.configure do |config|
   config.include KernelNeeds
-  # A String names a gem: docs_spec.rb asks for those itself.
+  # A String names a gem: docs_spec.rb checks for gems itself.
   config.before { |example| needs(*Array(example.metadata[:needs]).grep(Symbol)) }
 end

@@ -2,8 +2,8 @@
 
 require "stringio"
 
-# An example group fails when it leaves anything behind: open descriptors, threads, child processes, a scheduler. An
-# example fails when it writes to $stderr without expecting that: the death of a fiber or thread shows there.
+# An example group fails when it leaves open descriptors, threads, child processes or a scheduler behind. An example
+# fails when it writes to $stderr unexpectedly, because the death of a fiber or thread shows there.
 module Leaks
   State = Struct.new(:descriptors, :threads, :children) do
     def self.now
@@ -14,7 +14,7 @@ module Leaks
       Dir.children("/proc/self/fd").to_h do |fd|
         [fd, File.readlink("/proc/self/fd/#{fd}")]
       rescue Errno::ENOENT
-        [fd, nil] # the directory's own
+        [fd, nil] # the descriptor of this directory itself
       end.compact
     end
 
@@ -26,7 +26,7 @@ module Leaks
     end
 
     def beyond(other)
-      # A descriptor's number says nothing: it may be closed and opened again meanwhile.
+      # Compares the targets, not the numbers: a number may be closed and reused meanwhile.
       surplus = descriptors.values.tally
       other.descriptors.each_value { |target| surplus[target] -= 1 if surplus[target] }
       names = surplus.select { |target, count| count.positive? && !harmless?(target) }.keys
@@ -36,15 +36,15 @@ module Leaks
 
     private
 
-    # Files that libraries open once and keep.
+    # Files that libraries open once and keep open.
     def harmless?(target)
       target.match?(%r{\A/(proc|usr|var/lib/gems|etc)/})
     end
   end
 
   class << self
-    # Descriptors of forgotten objects are closed by the garbage collector, which may see an
-    # object on the stack for some time after its last use.
+    # The garbage collector closes the descriptors of dropped objects. It may still see an object on the stack for some
+    # time after its last use.
     def since(before)
       left = {}
       5.times do

@@ -4,14 +4,14 @@ require "etc"
 require "fileutils"
 require "tmpdir"
 
-# A real MariaDB server that listens on a UNIX socket in a directory of its own and asks for no password. It dies with
-# this process in any case (prctl(2), PR_SET_PDEATHSIG, by setpriv).
+# A real MariaDB server on a UNIX socket in a directory of its own, without a password. It dies with this process in any
+# case (prctl(2), PR_SET_PDEATHSIG, by setpriv).
 class MariaDB
   SETTINGS = { "innodb-buffer-pool-size": "8M", "innodb-log-file-size": "4M", "innodb-flush-log-at-trx-commit": "0",
                "max-connections": "60" }.freeze
 
   class << self
-    # Why there is none here; nil when there is.
+    # The reason why there is no MariaDB here, or nil when there is one.
     def missing
       %w[mariadbd setpriv].each { |name| return "#{name} is not installed" unless executable(name) }
       nil
@@ -47,7 +47,7 @@ class MariaDB
 
   private
 
-  # The server tells its standard error when it is ready. Without tables of grants it needs no installation.
+  # The server reports on standard error that it is ready. Without grant tables it needs no installation.
   def start
     options = SETTINGS.map { |name, value| "--#{name}=#{value}" }
     @output, writer = IO.pipe

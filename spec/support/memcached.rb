@@ -5,11 +5,11 @@ require "fileutils"
 require "socket"
 require "tmpdir"
 
-# A real memcached that listens on a UNIX socket in a directory of its own. It dies with this process in any case
-# (prctl(2), PR_SET_PDEATHSIG, by setpriv).
+# A real memcached on a UNIX socket in a directory of its own. It dies with this process in any case (prctl(2),
+# PR_SET_PDEATHSIG, by setpriv).
 class Memcached
   class << self
-    # Why there is none here; nil when there is.
+    # The reason why there is no memcached here, or nil when there is one.
     def missing
       %w[memcached setpriv].each { |name| return "#{name} is not installed" unless executable(name) }
       nil
@@ -43,7 +43,7 @@ class Memcached
 
   private
 
-  # The server says nothing when it is ready.
+  # The server does not report when it is ready.
   def start
     @pid = Process.spawn(Memcached.executable("setpriv"), "--pdeathsig", "KILL", Memcached.executable("memcached"),
                          "-s", @path, "-u", Etc.getpwuid.name, "-m", "16", "-t", "1",

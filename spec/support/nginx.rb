@@ -5,26 +5,26 @@ require "net/http"
 require "socket"
 require "tmpdir"
 
-# A real nginx on loopback, started at its first use and stopped with the suite. It dies with this
-# process in any case (prctl(2), PR_SET_PDEATHSIG, by setpriv).
+# A real nginx on loopback. It starts at its first use and stops with the suite. It dies with this process in any case
+# (prctl(2), PR_SET_PDEATHSIG, by setpriv).
 class Nginx
   BODY_SIZES = [0, 1, 100, 10_240, 300_000].freeze
 
   class << self
-    # The running server. Main thread only: the kernel takes the end of the thread that started it for
-    # the end of the program.
+    # The running server. Only the main thread may call this: the kernel treats the end of the thread that started nginx
+    # as the end of the program.
     def instance
       raise ThreadError, "nginx is to be started by the main thread" unless Thread.current == Thread.main
 
       @instance ||= new
     end
 
-    # Process id of the running server, if there is one.
+    # The process id of the running server, if there is one.
     def pid
       @instance&.pid
     end
 
-    # Why there is none here; nil when there is.
+    # The reason why there is no nginx here, or nil when there is one.
     def missing
       "nginx is not installed" unless executable("nginx")
     end
@@ -49,7 +49,7 @@ class Nginx
     start
   end
 
-  # The bytes that are served at /size.
+  # The bytes that nginx serves at /size.
   def body(size)
     Random.new(size).bytes(size)
   end
@@ -62,7 +62,7 @@ class Nginx
 
   private
 
-  # nginx cannot take port 0: a port is looked for, and another one when somebody was faster.
+  # nginx cannot take port 0. So this finds a free port, and another one if somebody else was faster.
   def start
     5.times do
       @port = free_port
@@ -84,7 +84,7 @@ class Nginx
     server&.close
   end
 
-  # There is nothing to wait on: nginx says nowhere that it listens.
+  # Polls: nginx reports nowhere that it listens.
   def answers?
     500.times do
       TCPSocket.new("127.0.0.1", @port).close

@@ -4,18 +4,18 @@ require "etc"
 require "fileutils"
 require "tmpdir"
 
-# A real PostgreSQL server that listens on a UNIX socket in a directory of its own. It dies with
-# this process in any case (prctl(2), PR_SET_PDEATHSIG, by setpriv).
+# A real PostgreSQL server on a UNIX socket in a directory of its own. It dies with this process in any case (prctl(2),
+# PR_SET_PDEATHSIG, by setpriv).
 class PostgreSQL
   SETTINGS = { fsync: "off", full_page_writes: "off", synchronous_commit: "off", listen_addresses: "",
                autovacuum: "off", max_connections: "40", shared_buffers: "16MB", dynamic_shared_memory_type: "mmap",
                log_destination: "stderr", logging_collector: "off", log_min_messages: "log",
                log_min_error_statement: "panic", lc_messages: "C" }.freeze
-  # Refuses to run as root.
+  # PostgreSQL refuses to run as root, so it runs as this user.
   USER = "postgres"
 
   class << self
-    # Why there is none here; nil when there is.
+    # The reason why there is no PostgreSQL here, or nil when there is one.
     def missing
       require "pg"
       return "PostgreSQL's server is not installed" unless executable("postgres") && executable("initdb")
@@ -59,7 +59,7 @@ class PostgreSQL
     { host: @directory, dbname: "postgres", user: USER, connect_timeout: 10 }
   end
 
-  # Immediate shutdown: the processes that serve connections end as well.
+  # Shuts down immediately, together with the processes that serve connections.
   def stop
     if @pid
       Process.kill(:QUIT, @pid)
@@ -78,7 +78,7 @@ class PostgreSQL
     raise "initdb: #{output}" unless $?.success?
   end
 
-  # The server tells its standard error when it is ready.
+  # The server reports on standard error that it is ready.
   def start
     options = SETTINGS.merge(unix_socket_directories: @directory).flat_map { |name, value| ["-c", "#{name}=#{value}"] }
     @log, writer = IO.pipe

@@ -3,7 +3,7 @@
 require "json"
 require "rbconfig"
 
-# For examples about `uring_io profile`: it runs in a process of its own.
+# Helpers for examples about `uring_io profile`, which run it in a process of its own.
 module Profiles
   EXECUTABLE = File.expand_path("../../exe/uring_io", __dir__)
 
@@ -12,7 +12,7 @@ module Profiles
     child("exec(RbConfig.ruby, \"-W1\", #{executable.dump}, \"profile\", *ARGV)", *arguments, **, &)
   end
 
-  # The profile of a Ruby with this script.
+  # The profile of a Ruby that runs this script.
   def recorded(script, *arguments, options: [], limit: 50, **)
     command = [RbConfig.ruby, "-I", ChildProgram::LIB, "-e", script, *arguments]
     result = profile("--json", *options, "--", *command, limit:, **)
@@ -20,26 +20,26 @@ module Profiles
     JSON.parse(result.stdout, symbolize_names: true)
   end
 
-  # Seconds of all rows of a kind, whose peers match the pattern.
+  # The seconds of all rows of a kind whose peers match the pattern.
   def seconds(found, kind, peer = nil)
     rows = found[:shares][:rows].select { |row| row[:kind] == kind && (peer.nil? || row[:peer]&.match?(peer)) }
     rows.sum { |row| row[:seconds] }
   end
 
-  # Seconds in which nothing kept the program from what it wanted to do.
+  # The seconds in which the program did not have to wait for a processor.
   def undisturbed(found) = found[:shares][:total] - seconds(found, "runnable")
 
   def expect_mostly(found, kind, peer = nil)
     expect(seconds(found, kind, peer)).to be > undisturbed(found) / 2, JSON.pretty_generate(found[:shares])
   end
 
-  # The verdict as on a machine with nothing else to do.
+  # The verdict as it would be on an otherwise idle machine.
   def undisturbed_verdict(found)
     processes = found[:processes].map { |process| process.merge(runnable: 0.0) }
     UringIO::Profile.new(found.merge(processes:)).verdict
   end
 
-  # The counts from inside of the processes.
+  # The counts that the agents took inside of the processes.
   def agents(found) = found[:processes].filter_map { |process| process[:agent] }
 
   def expect_sums(found)

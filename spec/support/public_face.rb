@@ -8,7 +8,7 @@ require "uring_io/profile"
 require "uring_io/rails"
 require "uring_io/selector/checked"
 
-# The public part of the loaded gem: the modules below UringIO that a constant leads to, and their members.
+# The public part of the loaded gem: the modules below UringIO that have a public constant, and their members.
 module PublicFace
   class << self
     # @return [Array<Module>]
@@ -24,23 +24,23 @@ module PublicFace
       found
     end
 
-    # @return [Array<Symbol>] those of the module itself
+    # @return [Array<Symbol>] the constants of the module itself
     def constants(mod)
       mod.constants(false)
     end
 
-    # @return [Hash{Symbol => UnboundMethod, Method}] by name, of instances
+    # @return [Hash{Symbol => UnboundMethod, Method}] the public instance methods by name
     def instance_methods(mod)
       names = mod.public_instance_methods(false)
       names << :initialize if mod.private_instance_methods(false).include?(:initialize)
       names.to_h { |name| [name, mod.instance_method(name)] }
     end
 
-    # @return [Hash{Symbol => Method}] by name, of the module itself; without those that Data and Struct make
+    # @return [Hash{Symbol => Method}] the module's own singleton methods by name, without those of Data and Struct
     def singleton_methods(mod)
       names = mod.singleton_class.public_instance_methods(false)
       names -= %i[new [] members inspect keyword_init?] if mod.is_a?(Class) && (mod < Data || mod < Struct)
-      # A class without allocate has it undefined, and with a constructor in Rust defined.
+      # A class without allocate has undefined it. A class with a constructor in Rust has defined it.
       names.delete(:allocate)
       names.to_h { |name| [name, mod.method(name)] }
     end

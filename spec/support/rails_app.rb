@@ -6,20 +6,20 @@ require "rbconfig"
 require "tmpdir"
 require_relative "postgresql"
 
-# A Rails app as `rails new` makes it, in a directory of its own, with the files of spec/programs/rails added, and with
-# databases for development and production in a PostgreSQL of its own.
+# A Rails app, made by `rails new` in a directory of its own, with the files of spec/programs/rails. Its databases for
+# development and production are in a PostgreSQL of its own.
 class RailsApp
   FILES = File.expand_path("../programs/rails", __dir__)
   PROJECT = File.expand_path("../..", __dir__)
   GENERATE = %w[--skip-bundle --skip-git --skip-javascript --skip-asset-pipeline --skip-test
                 --database=postgresql].freeze
-  # Gems that the generated Gemfile lacks; the first is the project.
+  # Gems that the generated Gemfile lacks. The first one is this project.
   GEMS = %w[uring_io async-http protocol-rack falcon].freeze
-  # How long a program may take that makes a part of the app.
+  # The time limit in seconds of each program that makes a part of the app.
   LIMIT = 60
 
   class << self
-    # Why there can be none here; nil when there can.
+    # The reason why there can be no app here, or nil when there can be one.
     def missing
       gem = %w[rails pg puma async-http protocol-rack].find { |name| !installed?(name) }
       return "the gem #{gem} is not installed" if gem
@@ -47,7 +47,7 @@ class RailsApp
     raise
   end
 
-  # For the app's own programs. The generated database.yml names neither a host nor a user for development.
+  # The environment of the app's programs. The generated database.yml names neither a host nor a user for development.
   def environment
     parameters = @postgresql.parameters
     { "PGHOST" => parameters[:host], "PGUSER" => parameters[:user], "PGDATABASE" => nil,
@@ -70,7 +70,7 @@ class RailsApp
     @large_file ||= Random.new(1).bytes(1_000_000)
   end
 
-  # The name of a gate that is closed (app/streams/gated_lines.rb).
+  # The name of a new, closed gate (app/streams/gated_lines.rb).
   def gate
     @gates = (@gates || 0) + 1
     "gate-#{@gates}"
@@ -78,21 +78,21 @@ class RailsApp
 
   def open_gate(gate) = FileUtils.touch(File.join(@path, "tmp", gate))
 
-  # The controller and the model say another number, which comes back.
+  # Changes the number in the controller and in the model, and returns the new number.
   def change_version
     number = @version += 1
     %w[controllers/versions_controller.rb models/version.rb].each do |name|
       file = File.join(@path, "app", name)
       text = File.read(file).sub(/NUMBER = \d+/, "NUMBER = #{number}")
       write_later("#{file}.new", text)
-      # A reader gets either the old or the new text.
+      # With rename(2), a reader gets either the old text or the new one.
       File.rename("#{file}.new", file)
     end
     number
   end
 
-  # Writes a file with another time than the one before. Rails takes a file for new by its time, which the kernel tells
-  # in ticks of some milliseconds.
+  # Writes a file with another time than before. Rails recognizes a new file by its time, and the kernel's file times
+  # advance in ticks of some milliseconds.
   def write_later(path, text)
     loop do
       File.write(path, text)
@@ -102,7 +102,7 @@ class RailsApp
   end
   private :write_later
 
-  # Holds the lock that /locked waits for during the block, which gets to know how many wait for it.
+  # Holds the lock of /locked while the block runs. Yields a lambda that returns how many sessions wait for it.
   def locking
     connection = PG.connect(**@postgresql.parameters, dbname: "app_production")
     connection.exec("SELECT pg_advisory_lock(1)")
@@ -111,10 +111,10 @@ class RailsApp
     connection&.close
   end
 
-  # How many sessions a server's process has.
+  # The number of sessions of a server's process.
   def sessions(name) = query("SELECT FROM pg_stat_activity WHERE application_name = '#{name}'").size
 
-  # How many sessions of the app are within a transaction that nobody goes on with.
+  # The number of the app's sessions that are idle within a transaction.
   def idle_in_transaction
     query("SELECT FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'").size
   end
@@ -131,7 +131,7 @@ class RailsApp
     FileUtils.cp_r("#{FILES}/.", @path)
     %w[storage public].each { |folder| File.binwrite(File.join(@path, folder, "large.bin"), large_file) }
     change("Gemfile") do |text|
-      # Those that only ease development.
+      # Leaves out gems that only help developers.
       text = text.lines.reject { |line| (name = line[/^ *gem "(.+?)"/, 1]) && !self.class.installed?(name) }.join
       text + GEMS.filter_map { |name| gem_line(name) }.join
     end
@@ -144,7 +144,7 @@ class RailsApp
     "gem #{name.dump}, require: false\n" if self.class.installed?(name)
   end
 
-  # Follows the guides about fibers, Puma's reactor and Action Cable.
+  # Follows the guides on fibers, Puma's reactor and Action Cable.
   def configure
     change("config/application.rb") do |text|
       isolation = "    config.active_support.isolation_level = ENV.fetch(\"ISOLATION\", \"thread\").to_sym\n"

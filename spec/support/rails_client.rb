@@ -3,15 +3,15 @@
 require "net/http"
 require "socket"
 
-# Asks a server of a Rails app, as a proxy does that has taken TLS off.
+# Sends requests to a Rails server, as a proxy does that terminates TLS.
 class RailsClient
-  # Headers about the server, the connection, or this very answer.
+  # Headers about the server, the connection, or this one answer.
   OWN = %w[date server connection keep-alive transfer-encoding content-length x-request-id x-runtime set-cookie
            server-timing].freeze
   HEADERS = { "X-Forwarded-Proto" => "https", "Accept-Encoding" => "identity" }.freeze
-  # Another one each time, in every page with a layout.
+  # Every page with a layout has a different token each time.
   TOKEN = /(?<=<meta name="csrf-token" content=")[^"]+/
-  # Longer than the examples' own limits, which tell more.
+  # Longer than the limits of the examples, whose failures say more.
   LIMIT = 100
   Answer = Struct.new(:status, :headers, :body)
 
@@ -21,30 +21,30 @@ class RailsClient
     @port = port
   end
 
-  # The headers have the names of HTTP.
+  # The header names are those of HTTP.
   def get(path, headers = {}) = connected { |http| answer(http.get(path, HEADERS.merge(headers))) }
 
   def post(path, data = "") = connected { |http| answer(http.post(path, data, HEADERS)) }
 
-  # The answers to all of the paths, asked for at once.
+  # The answers to all the paths, requested at once.
   def get_all(paths) = paths.map { |path| Thread.new { get(path) } }.map(&:value)
 
   def post_all(paths) = paths.map { |path| Thread.new { post(path) } }.map(&:value)
 
-  # An answer that is read while it comes.
+  # An answer that the client reads while it arrives.
   def stream(path) = Stream.new(@port, path)
 
   def connected(&)
     Net::HTTP.start("127.0.0.1", @port, nil, nil, open_timeout: LIMIT, read_timeout: LIMIT, max_retries: 0, &)
   end
 
-  # Sends requests again and again in a thread, each on a connection of its own. When the server closes the connection
-  # before a word of its answer, it has not taken the request. The client sends it once more, as browsers and proxies
-  # do.
+  # Sends requests again and again in a thread, each on a connection of its own. If the server closes the connection
+  # before the first byte of its answer, it has not taken the request, so the client sends it once more, as browsers and
+  # proxies do.
   class Asking
     attr_reader :answered, :wrong
 
-    # The body is right when it is `right`.
+    # A body is right when it equals `right`.
     def initialize(client, path, right)
       @client = client
       @answered = 0

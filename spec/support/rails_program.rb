@@ -2,9 +2,9 @@
 
 require_relative "child_program"
 
-# Programs on Rails: a small application in a directory of its own, in a process of its own.
+# Runs programs on Rails: a small application in a directory of its own, in a process of its own.
 module RailsProgram
-  # @param rest [String] what the program does once the application is booted
+  # @param rest [String] the code that runs after the application's boot
   # @param configure [String] code in the class of the application
   # @param before [String] code before that class
   # @param boot [Boolean] whether Rails boots before the rest
@@ -40,7 +40,7 @@ module RailsProgram
     "postgresql:///#{parameters[:dbname]}?host=#{parameters[:host]}&user=#{parameters[:user]}&pool=#{pool}"
   end
 
-  # Examples have +rails+: the output of such a program. Rails comes before the gem, as where Bundler loads both.
+  # Gives examples +rails+: the output of such a program. Rails loads before the gem, as with Bundler.
   def rails(rest, env: {}, **)
     result = child(RailsProgram.script(rest, **), backend, env: { "RUBYOPT" => "-rrails", **env }, limit: 60)
     expect(result.stderr).to eq("")

@@ -2,16 +2,16 @@
 
 require "socket"
 
-# A Rails app on a server, in a process of its own. The listening socket is the spec's: connections wait in it while a
-# server starts, and while one takes over from another.
+# A Rails app on a server, in a process of its own. The spec owns the listening socket: connections wait in it while a
+# server starts, and while one server replaces another.
 class RailsServer
   LIMIT = 30
   # The kernel's numbers of ESTABLISHED and CLOSE_WAIT.
   CONNECTED = %w[01 08].freeze
 
-  # A way to serve the app: a name for the example, and the arguments and environment of the program.
+  # A way to serve the app: a title for the example, and the program's arguments and environment.
   Kind = Struct.new(:title, :program, :environment) do
-    # Why it cannot run here; nil when it can.
+    # The reason why this way cannot run here, or nil when it can.
     def missing
       "the gem falcon is not installed" if program[0] == "falcon" && !RailsApp.installed?("falcon")
     end
@@ -27,7 +27,7 @@ class RailsServer
 
   STOCK = Kind.new("stock Puma", %w[puma], {})
 
-  # Stock Puma, and what has our selectors, on the chosen backends.
+  # Stock Puma, and the servers that use our selectors, on the chosen backends.
   def self.kinds
     [STOCK] + Backends::CHOSEN.flat_map do |backend|
       env = { "URING_IO_BACKEND" => backend.to_s }
@@ -50,7 +50,8 @@ class RailsServer
     start
   end
 
-  # A further process that serves the same socket. As systemd hands one over, it is descriptor 3.
+  # Starts another process that serves the same socket. The process gets the socket as descriptor 3, as systemd passes
+  # one.
   def start
     name = "#{@port}-#{@starts += 1}"
     env = { "RAILS_ENV" => @environment, "LISTEN_FDS" => "1", "PGAPPNAME" => name }
@@ -59,11 +60,11 @@ class RailsServer
                              @app.environment.merge(kind.environment, env), @app.path, @listener)
   end
 
-  # The process that serves longest.
+  # The oldest process.
   def program = @programs.first
 
-  # Ends the process that serves longest, as whoever deploys the app does. The block has the time from when the process
-  # takes no more connections.
+  # Ends the oldest process, as a deployment does. The block runs from the time when the process takes no more
+  # connections.
   def terminate
     program = @programs.shift
     program.end_by_term
@@ -73,7 +74,7 @@ class RailsServer
     program&.kill
   end
 
-  # How many connections of clients the processes have open.
+  # The number of client connections that the processes have open.
   def connections
     local = format(":%04X", @port)
     File.foreach("/proc/net/tcp").count do |line|
@@ -87,12 +88,12 @@ class RailsServer
     @listener.close
   end
 
-  # A process, whose log says when it serves.
+  # A process. Its log says when it is ready.
   class Program
     READY = /^(Serving on|Use Ctrl-C to stop)/
     ENDING = /^(Ending|- Gracefully stopping)/
 
-    # For PostgreSQL, and of the log.
+    # The name of its sessions in PostgreSQL, and of its log.
     attr_reader :name
 
     def initialize(name, command, environment, folder, listener)
@@ -124,7 +125,7 @@ class RailsServer
       !status.nil?
     end
 
-    # How it ended; nil before it has.
+    # Its exit status, or nil while it runs.
     def status
       @status ||= Process.wait2(@pid, Process::WNOHANG)&.last
     end

@@ -3,13 +3,13 @@
 require "fileutils"
 require "tmpdir"
 
-# A real Redis server that listens on a UNIX socket in a directory of its own. It dies with this
-# process in any case (prctl(2), PR_SET_PDEATHSIG, by setpriv).
+# A real Redis server on a UNIX socket in a directory of its own. It dies with this process in any case (prctl(2),
+# PR_SET_PDEATHSIG, by setpriv).
 class RedisServer
   SETTINGS = { port: 0, save: "", appendonly: "no", daemonize: "no", databases: 1 }.freeze
 
   class << self
-    # Why there is none here; nil when there is.
+    # The reason why there is no Redis here, or nil when there is one.
     def missing
       require "redis-client"
       require "redis"
@@ -48,7 +48,7 @@ class RedisServer
 
   private
 
-  # The server tells its standard output when it is ready.
+  # The server reports on standard output that it is ready.
   def start
     options = SETTINGS.merge(unixsocket: @path, dir: @directory).flat_map { |name, value| ["--#{name}", value.to_s] }
     @output, writer = IO.pipe

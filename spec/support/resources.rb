@@ -4,9 +4,9 @@ require "fileutils"
 require "socket"
 require "tmpdir"
 
-# Pipes, sockets and files for one example: closed and removed when it ends, whatever happened.
+# Pipes, sockets and files for one example. They are closed and removed after it in any case.
 module Resources
-  # Hands back what it is given, to be closed after the example.
+  # Returns the IO, and closes it after the example.
   def closing(io)
     opened << io
     io
@@ -32,7 +32,7 @@ module Resources
     server.close
   end
 
-  # A path that is free, in a directory of the example's own.
+  # An unused path, in a directory of the example's own.
   def free_path(name = "file")
     @directory ||= Dir.mktmpdir("uring_io-spec")
     @names = (@names || 0) + 1
@@ -43,12 +43,12 @@ module Resources
     free_path.tap { |path| File.binwrite(path, content) }
   end
 
-  # Bytes that differ from one place to the next, so that a mix-up shows.
+  # Random bytes, so that an example notices misplaced ones.
   def pattern(size, seed = 0)
     Random.new(seed).bytes(size)
   end
 
-  # Fills a pipe or socket until a write would wait; the bytes written.
+  # Fills a pipe or socket until a write would wait. Returns the number of bytes.
   def fill(io)
     written = 0
     chunk = "x" * 65_536
@@ -60,7 +60,7 @@ module Resources
     end
   end
 
-  # Takes what there is from a socket, without a hook.
+  # Takes the available bytes from a socket, without a hook.
   def drain(socket)
     nil until socket.recv_nonblock(65_536, exception: false) == :wait_readable
   end
@@ -69,7 +69,7 @@ module Resources
     opened.each do |io|
       io.close
     rescue SystemCallError, IOError
-      # Closing flushes, and the other end may be gone.
+      # Closing flushes, and the other end may have gone.
     end
     opened.clear
     FileUtils.remove_entry(@directory) if @directory

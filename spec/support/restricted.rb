@@ -2,8 +2,8 @@
 
 require "uring_io"
 
-# Has every scheduler and selector of this process made with restrict: true. Required by spec_helper.rb where
-# URING_IO_SPEC_RESTRICT=1 is set, and by programs of specs.
+# Makes every scheduler and selector of this process with restrict: true. spec_helper.rb requires it when
+# URING_IO_SPEC_RESTRICT=1 is set, and so do programs of specs.
 module Restricted
   def initialize(*arguments, **options)
     super(*arguments, restrict: true, **options)

@@ -2,7 +2,7 @@
 
 require "timeout"
 
-# Calls of UringIO::Ring, and ways to end them.
+# Calls of UringIO::Ring, and ways to interrupt them.
 module Rings
   ENDINGS_IN_FIBERS = %i[timeout fiber_interrupt fiber_raise fiber_kill].freeze
   ENDINGS_ELSEWHERE = %i[timeout thread_raise].freeze
@@ -20,19 +20,19 @@ module Rings
     scheduled { with_ring(**options, &) }
   end
 
-  # The exception of the block when one comes while it waits.
+  # The block's exception when something interrupts it while it waits.
   def ended(&)
     ended_by(Fiber.current_scheduler ? :timeout : :thread_raise, &)
   end
 
-  # The names of the ways in which that can happen here, see ended_by.
+  # The names of the possible interruptions here: see ended_by.
   def endings
     return ENDINGS_IN_FIBERS if Fiber.current_scheduler
 
     ENDINGS_ELSEWHERE
   end
 
-  # The exception of the block when something ends it in this way while it waits; nil for a killed fiber.
+  # The block's exception after this interruption while it waits, or nil for a killed fiber.
   def ended_by(way, &block)
     case way
     when :timeout then raised { Timeout.timeout(0.02, IndexError, &block) }
@@ -45,7 +45,7 @@ module Rings
     end
   end
 
-  # That the two blocks raise the same Errno.
+  # Expects the two blocks to raise the same Errno.
   def expect_same_errno(ours, rubys)
     errors = [raised(&ours), raised(&rubys)]
     expect(errors).to all(be_a(SystemCallError))
@@ -57,7 +57,7 @@ module Rings
     IO::Buffer.new(bytes.bytesize).tap { |buffer| buffer.set_string(bytes) }
   end
 
-  # How many descriptors this process has.
+  # The number of this process's open descriptors.
   def descriptors
     Dir.children("/proc/self/fd").size
   end
@@ -78,7 +78,7 @@ module Rings
     raised(&).tap { other.join }
   end
 
-  # Runs a block in a fiber until it parks, and ends that: what the block raised.
+  # Runs the block in a fiber until it parks, interrupts the fiber, and returns the block's exception.
   def in_ended_fiber(block)
     error = nil
     fiber = Fiber.schedule { error = raised(&block) }
@@ -90,6 +90,6 @@ end
 
 RSpec.configure do |config|
   config.include Rings
-  # Its thread goes on for good: it is not the first example's to use it.
+  # Starts Timeout's thread, which never ends, before the first example that uses it.
   config.before(:suite) { Timeout.timeout(60) { nil } }
 end

@@ -2,11 +2,11 @@
 
 require "socket"
 
-# Clients that leave without a word, in every way that a server meets.
+# Clients that disconnect in every rude way that a server meets.
 class RudeClients
   WAYS = %i[connect_and_reset half_a_request half_a_body leave_a_query leave_a_transaction leave_an_answer].freeze
 
-  # Four go through all ways six times, during the block and until they have done so.
+  # Four clients go through all ways six times, while the block runs and until they are done.
   def self.at(port)
     client = new(port)
     threads = Array.new(4) { Thread.new { 6.times { WAYS.each { |way| client.public_send(way) } } } }
@@ -44,7 +44,7 @@ class RudeClients
 
   private
 
-  # A server that resets the connection itself is as good.
+  # A server may also reset the connection itself.
   def connected
     socket = TCPSocket.new("127.0.0.1", @port)
     socket.timeout = 15
@@ -55,7 +55,7 @@ class RudeClients
     socket&.close
   end
 
-  # While the app works on it.
+  # Disconnects while the app works on the request.
   def leave
     connected do |socket|
       yield socket
@@ -68,7 +68,7 @@ class RudeClients
     socket.write("#{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-Proto: https\r\nContent-Length: 0\r\n\r\n")
   end
 
-  # The kernel drops the bytes on their way, and the peer gets an RST.
+  # Closes the connection with an RST. The kernel drops the bytes in transit.
   def reset(socket)
     socket.setsockopt(:SOCKET, :LINGER, [1, 0].pack("ii"))
     socket.close

@@ -1,14 +1,14 @@
 # frozen_string_literal: true
 
-# Running code under a scheduler.
+# Runs code under a scheduler.
 module Scheduling
-  # Runs the block in a fiber of a new scheduler of this example's backend, in a thread of its own,
-  # and returns the block's value or raises its exception once every fiber has ended.
+  # Runs the block in a fiber of a new scheduler of this example's backend, in a thread of its own. Returns the block's
+  # value or raises its exception once every fiber has ended.
   def scheduled(**options, &block)
     ending_fibers_on_failure(block) { |body| UringIO.run(backend:, **options, &body) }
   end
 
-  # As scheduled, with a scheduler made by the caller, by Fiber.set_scheduler alone.
+  # Like scheduled, but with a scheduler that the caller makes and Fiber.set_scheduler sets.
   def scheduled_by(make, &block)
     ending_fibers_on_failure(block) do |body|
       scheduler = make.call
@@ -29,12 +29,12 @@ module Scheduling
     end
   end
 
-  # The block's value or exception, from a thread that has ended when this returns.
+  # The block's value or exception, from a thread that has ended when this method returns.
   def in_thread
     thread = Thread.new do
       yield
     rescue Exception # rubocop:disable Lint/RescueException
-      # Raised again below; what fibers die of is still reported.
+      # Do not report what thread.value raises below. Ruby still reports exceptions that end fibers.
       Thread.current.report_on_exception = false
       raise
     end
@@ -51,7 +51,7 @@ module Scheduling
   end
   private :joined
 
-  # The exception of the block; nil when it raises nothing.
+  # The block's exception, or nil when it raises none.
   def raised
     yield
     nil
@@ -61,7 +61,7 @@ module Scheduling
     error
   end
 
-  # A failure must not wait for fibers that it leaves parked: SystemExit does not.
+  # After a failure, raises SystemExit: that does not wait for parked fibers.
   def ending_fibers_on_failure(block)
     failure = nil
     body = lambda do |scheduler|
@@ -84,12 +84,12 @@ module Scheduling
     Process.clock_gettime(Process::CLOCK_MONOTONIC)
   end
 
-  # Lets every fiber that can run go until it parks. For proving that something does not happen.
+  # Lets every ready fiber run until it parks. For examples that prove that something does not happen.
   def let_others_run(rounds = 3)
     rounds.times { sleep(0) }
   end
 
-  # Goes on when the block is true: for what the kernel or another thread brings about.
+  # Waits until the block is true, for something that the kernel or another thread does.
   def eventually
     sleep(0.001) until yield
   end

@@ -2,8 +2,8 @@
 
 require "etc"
 
-# Script lines that make the kernel refuse io_uring's three calls, as container runtimes do, or to accept. They go
-# into a child program: a filter cannot be taken back.
+# Lines of a script that make the kernel refuse io_uring's three calls, as container runtimes do, or accept4(2). They
+# run in a child program, because a process cannot remove a filter.
 module Seccomp
   ARCHITECTURES = { "x86_64" => 0xC000003E, "aarch64" => 0xC00000B7 }.freeze
   # The numbers of io_uring's three calls, on every architecture: setup, enter, register.
@@ -11,7 +11,7 @@ module Seccomp
   ACCEPT4 = { "x86_64" => 288, "aarch64" => 242 }.freeze
 
   class << self
-    # Why it cannot be done here; nil when it can.
+    # The reason why filters do not work here, or nil when they do.
     def missing
       machine = Etc.uname[:machine]
       return "no seccomp filter is written for #{machine}" unless ARCHITECTURES.key?(machine)
@@ -22,15 +22,15 @@ module Seccomp
       "fiddle is not installed"
     end
 
-    # @param errno [Integer] what the calls fail with
-    # @param calls [Range] which of them do
-    # @param operation [Integer, nil] their second argument, when only calls with that one are to fail
+    # @param errno [Integer] the errno of the denied calls
+    # @param calls [Range] the numbers of the denied calls
+    # @param operation [Integer, nil] the second argument, if only calls with that argument shall fail
     def denying_io_uring(errno, calls = CALLS, operation: nil)
       denying(errno, calls, operation && [24, operation])
     end
 
-    # @param errno [Integer] what accept4(2) fails with
-    # @param descriptor [String] an expression of the script: the number of the only socket that is concerned
+    # @param errno [Integer] the errno of accept4(2)
+    # @param descriptor [String] an expression in the script for the number of the only affected socket
     def denying_accept(errno, descriptor)
       number = ACCEPT4.fetch(Etc.uname[:machine])
       denying(errno, number..number, [16, descriptor])
@@ -38,7 +38,7 @@ module Seccomp
 
     private
 
-    # @param argument [Array, nil] where an argument of the call is (struct seccomp_data), and what it must be
+    # @param argument [Array, nil] the offset of an argument in struct seccomp_data, and its required value
     def denying(errno, calls, argument)
       architecture = ARCHITECTURES.fetch(Etc.uname[:machine])
       place, value = argument

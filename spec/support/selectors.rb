@@ -2,13 +2,13 @@
 
 require "fcntl"
 
-# The contract of IO::Event::Selector is specified once, for each of our selectors. Where the io-event gem is
-# installed, its own selectors run the same examples: an example that they fail is either wrong, or says what
-# they do otherwise.
+# Specifies the contract of IO::Event::Selector once, for each of our selectors. Where the io-event gem is installed,
+# its own selectors run the same examples, as controls. An example that they fail is either wrong, or says where they
+# differ.
 module Selectors
   OWN = { io_uring: :URing, epoll: :EPoll, kqueue: :KQueue, poll: :Poll, select: :Select }.freeze
 
-  # Ours needs no control in each of several processes that share the backends.
+  # When several processes share the backends, only one of them needs the controls.
   CONTROLS = begin
     if Backends::CHOSEN.include?(:epoll)
       require "io/event"
@@ -22,9 +22,9 @@ module Selectors
 
   # Declares the block's examples once per selector. Within them +selector_class+ is its class.
   #
-  # The example's metadata says where io-event's selectors differ, as a String for both or by the selector's
-  # name: <tt>io_event: { EPoll: "..." }</tt> expects a failure, <tt>io_event_hangs:</tt> leaves the example out,
-  # also when it fails at times only.
+  # The example's metadata says where io-event's selectors differ, as a String for both or by the selector's name.
+  # <tt>io_event: { EPoll: "..." }</tt> expects a failure. <tt>io_event_hangs:</tt> leaves the example out, also when it
+  # fails only at times.
   def each_selector(**metadata, &)
     each_own_selector(**metadata, &)
     CONTROLS.each do |name|
@@ -35,7 +35,7 @@ module Selectors
     end
   end
 
-  # As each_selector, without the controls: for what is ours only.
+  # Like each_selector, but without the controls: for what only our selectors have.
   def each_own_selector(**metadata, &)
     (Backends::CHOSEN & OWN.keys).each do |backend|
       reason = Backends.missing(backend)
@@ -47,13 +47,13 @@ module Selectors
     end
   end
 
-  # The difference of io-event in this example; nil when there is none.
+  # How io-event's selector differs in this example, or nil when it does not.
   def self.deviation(metadata, key)
     said = metadata[key]
     said.is_a?(Hash) ? said[metadata[:control]] : said
   end
 
-  # A fiber that was started, and what came of it.
+  # A started fiber, and its outcome.
   class Task
     attr_reader :fiber, :error
 
@@ -67,7 +67,7 @@ module Selectors
       end
     end
 
-    # Runs it until it parks. On the loop fiber only: it is where control goes when a fiber ends.
+    # Runs the fiber until it parks. Call this only on the loop fiber: Ruby goes there when the fiber ends.
     def start
       @fiber.transfer
       self
@@ -77,7 +77,7 @@ module Selectors
       !!@done
     end
 
-    # The value of the block; raises the exception of the block.
+    # The block's value. Raises the block's exception.
     def value
       raise @error if @error
       raise "it goes on waiting" unless @done
@@ -88,8 +88,8 @@ module Selectors
 
   # For use within examples.
   module Helpers
-    # Examples leave fibers behind that wait for ever. Each keeps its stack mapped until it is collected, and the
-    # more is mapped the longer a fork takes, for all the examples that follow.
+    # Examples leave fibers behind that wait for ever. Each keeps its stack mapped until Ruby collects it. The more
+    # memory is mapped, the longer each fork of later examples takes.
     COLLECT_EVERY = 25
 
     def self.collect_at_times
@@ -97,7 +97,7 @@ module Selectors
       GC.start if (@examples % COLLECT_EVERY).zero?
     end
 
-    # The block's value, from a thread of its own, on whose fiber a new selector loops.
+    # The block's value, from a thread of its own whose fiber is the loop fiber of a new selector.
     def selecting(**options)
       Helpers.collect_at_times
       in_thread do
@@ -117,40 +117,40 @@ module Selectors
       Task.new(&).start
     end
 
-    # The block's value, from a fiber that the selector serves until it has ended.
+    # The block's value, from a fiber. The selector serves that fiber until it has ended.
     def served(selector, &)
       finished(selector, started(&))
     end
 
-    # The value of a task that the selector serves until it has ended.
+    # The task's value. The selector serves the task until it has ended.
     def finished(selector, task)
       run_until(selector) { task.done? }
       task.value
     end
 
-    # Lets the selector wait and serve until the block is true.
+    # Runs the selector until the block is true.
     def run_until(selector)
       selector.select(nil) until yield
     end
 
-    # Lets everything run that can. For proving that something does not happen.
+    # Runs everything that is ready. For examples that prove that something does not happen.
     def run_what_can(selector, rounds = 4)
       rounds.times { selector.select(0) }
     end
 
-    # A fiber that parks in the selector without waiting for anything; it collects in +seen+ what it is given.
+    # A fiber that parks in the selector without waiting for an event. +seen+ collects the values that it gets.
     def parked(selector, seen = [])
       fiber = Fiber.new { loop { seen << selector.transfer } }
       fiber.transfer
       fiber
     end
 
-    # io_wait by the current fiber.
+    # Calls io_wait for the current fiber.
     def wait_for(selector, io, events)
       selector.io_wait(Fiber.current, io, events)
     end
 
-    # io_read and io_write by the current fiber.
+    # Call io_read and io_write for the current fiber.
     def read_into(selector, io, buffer, length, offset = 0)
       selector.io_read(Fiber.current, io, buffer, *range(length, offset))
     end
@@ -159,22 +159,22 @@ module Selectors
       selector.io_write(Fiber.current, io, buffer, *range(length, offset))
     end
 
-    # Whether the descriptor says O_NONBLOCK.
+    # Whether the descriptor has O_NONBLOCK.
     def nonblocking?(io)
       (io.fcntl(Fcntl::F_GETFL) & File::NONBLOCK).positive?
     end
 
-    # A pipe as other programs make them. Ruby's say O_NONBLOCK.
+    # A pipe as other programs make them. Ruby's own pipes have O_NONBLOCK.
     def blocking_pipe
       pipe.each { |io| io.fcntl(Fcntl::F_SETFL, io.fcntl(Fcntl::F_GETFL) & ~File::NONBLOCK) }
     end
 
-    # The two numbers after the buffer, as this Ruby passes them.
+    # The two numbers after the buffer, in this Ruby's order.
     def range(length, offset = 0)
       Contract::OFFSET_FIRST ? [offset, length] : [length, offset]
     end
 
-    # A program of its own about one selector's class, which it has as SELECTOR. It has Contract::OFFSET_FIRST, too.
+    # Runs a program of its own about one selector class, which it gets as SELECTOR. It also gets OFFSET_FIRST.
     def program(script, &)
       load = "require \"io/event\" if ARGV[0].start_with?(\"IO::\")"
       child(<<~RUBY, selector_class.name, &)
@@ -185,13 +185,12 @@ module Selectors
       RUBY
     end
 
-    # Waits until the thread sleeps, which one that runs a selector seldom does but in its wait.
+    # Waits until the thread sleeps. A thread that runs a selector seldom sleeps outside of its wait.
     def until_asleep(thread)
       Thread.pass until thread.stop?
     end
 
-    # Runs the block in another thread, which ends with the example whatever happens. The block gets the thread
-    # that calls this.
+    # Runs the block in another thread, which ends with the example in any case. The block gets the calling thread.
     def in_background
       caller = Thread.current
       thread = Thread.new do
@@ -202,7 +201,7 @@ module Selectors
       thread
     end
 
-    # Runs the block while another thread calls +again+ over and over, at least when this one sleeps.
+    # Runs the block while another thread calls +again+ over and over, at least whenever this thread sleeps.
     def while_calling(again)
       done = false
       thread = in_background do

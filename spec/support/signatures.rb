@@ -1,22 +1,22 @@
 # frozen_string_literal: true
 
-# The signatures of the files in sig/, by the name of the module. Needs the gem rbs.
+# The signatures in sig/, by the name of the module. Needs the gem rbs.
 class Signatures
   FOLDER = File.expand_path("../../sig", __dir__)
 
-  # Constants are names; methods, of instances and of the module itself, are lists of overloads
+  # The names of the constants. For the methods of instances and of the module itself, the lists of overloads
   # (RBS::Types::Function) by name.
   Face = Struct.new(:constants, :instance, :singleton)
 
   # How a method may be called.
   # @!attribute positionals
-  #   @return [Range<Integer>] how many; endless for any number
+  #   @return [Range<Integer>] their number; endless for any number
   # @!attribute required
-  #   @return [Array<Symbol>] keywords, sorted
+  #   @return [Array<Symbol>] the required keywords, sorted
   # @!attribute keywords
-  #   @return [Array<Symbol>] all of them, sorted
+  #   @return [Array<Symbol>] all keywords, sorted
   # @!attribute open
-  #   @return [Boolean] whether any other keywords are taken
+  #   @return [Boolean] whether it takes any other keywords
   Shape = Struct.new(:positionals, :required, :keywords, :open)
 
   # @return [Shape] of one or more overloads
@@ -53,7 +53,7 @@ class Signatures
     when RBS::AST::Declarations::Class, RBS::AST::Declarations::Module
       @faces[outer].constants |= [name.to_sym] if outer
       inner = [outer, name].compact.join("::")
-      @faces[inner] # also when nothing is in it
+      @faces[inner] # even when the module is empty
       declaration.members.each { |member| take_member(member, inner) }
     end
   end

@@ -6,13 +6,13 @@ require "socket"
 require "tmpdir"
 
 # A real OpenSSH server on a port of 127.0.0.1 that the kernel chooses, with keys of its own, for the user of this
-# process. sshd(8) cannot choose a port, so this process accepts, and hands each connection to an `sshd -i`.
+# process. sshd(8) cannot let the kernel choose, so this process accepts, and passes each connection to an `sshd -i`.
 class SSHD
-  # sshd insists on this folder when it runs as root.
+  # As root, sshd insists on this folder.
   SEPARATION = "/run/sshd"
 
   class << self
-    # Why there is none here; nil when there is.
+    # The reason why there is no sshd here, or nil when there is one.
     def missing
       %w[sshd ssh-keygen setpriv].each { |name| return "#{name} is not installed" unless executable(name) }
       return if !Process.euid.zero? || File.directory?(SEPARATION) || File.writable?(File.dirname(SEPARATION))

@@ -3,17 +3,17 @@
 require "open3"
 require "tempfile"
 
-# Counts system calls with strace(1), which may not be there or not be allowed.
+# Counts system calls with strace(1), which may be missing or forbidden.
 module SystemCalls
-  # A program makes this call before and after the part that counts, and nowhere else.
+  # A program makes this call before and after the counted part, and nowhere else.
   MARKER = "getpriority"
-  # Ruby asks for memory when it needs it, names it (3.4 up), and looks at the clock when it collects garbage.
+  # Ruby calls these when it needs memory, names it (from 3.4 on), or looks at the clock for a garbage collection.
   MEMORY = %w[brk mmap munmap madvise mprotect mremap prctl clock_gettime].freeze
-  # Takes system calls in emulated machines only.
+  # A system call only in emulated machines.
   CLOCK = %w[clock_gettime].freeze
 
   class << self
-    # Why they cannot be counted here; nil when they can.
+    # The reason why counting does not work here, or nil when it does.
     def missing
       return @missing if defined?(@missing)
 
@@ -23,13 +23,13 @@ module SystemCalls
       @missing = "strace is not installed"
     end
 
-    # Runs a script as ChildProgram does. Its result, and the names of the system calls between the markers, of all
-    # its threads, in their order.
+    # Runs a script as ChildProgram does. Returns its result, and the names of the system calls of all its threads
+    # between the markers, in order.
     def between_markers(script, *arguments, **)
       Tempfile.create("uring_io-spec-strace") do |trace|
         command = ["strace", "-f", "-o", trace.path]
         result = ChildProgram.run(script, *arguments, command:, **)
-        # Each line begins with the thread's number; the second line of a call says "<... read resumed>".
+        # Each line begins with the thread's number. The second line of an interrupted call says "<... read resumed>".
         names = trace.each_line.filter_map { |line| line[/\A\d+ +(\w+)\(/, 1] }
         first, last = names.each_index.select { |index| names[index] == MARKER }
         raise "no two #{MARKER} in the trace\n#{result}" unless last

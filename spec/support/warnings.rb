@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Warnings about this project's own files fail the run; those of other gems are dropped.
+# Warnings about this project's own files fail the run. Warnings of other gems are dropped.
 module OwnWarnings
   ROOT = File.expand_path("../..", __dir__)
 
@@ -11,7 +11,7 @@ module OwnWarnings
   end
 
   def warn(message, category: nil, **)
-    return if category == :experimental # IO::Buffer is: the hooks need it
+    return if category == :experimental # IO::Buffer is experimental, and the hooks need it
 
     path = message[/\A(.+?):\d+: warning/, 1]
     return super if path.nil?

@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
-# Bounds the time of an example. One that hangs fails with the backtraces of all threads and
-# fibers; when it cannot even be interrupted, they are printed and the run ends. Native code that
-# keeps all Ruby threads from running is ended from outside, by a shell that expects a line at the
-# beginning of each example: SIGABRT has Ruby print where it was.
+# Limits the time of an example. An example that hangs fails with the backtraces of all threads and fibers. When it
+# cannot even be interrupted, the watchdog prints them and ends the run. Native code may keep all Ruby threads from
+# running. For that case a shell outside expects a line at the beginning of each example, and otherwise sends SIGABRT,
+# which makes Ruby print where it was.
 class Watchdog
   USUAL = 20
   LIMIT = Integer(ENV.fetch("URING_IO_SPEC_LIMIT", USUAL))
-  # On a slow machine, where LIMIT is longer, all other limits are as well.
+  # On a slow machine LIMIT is longer, and all other limits grow in proportion.
   SLOWNESS = [1, LIMIT.fdiv(USUAL)].max
   GRACE = 10
 
@@ -50,10 +50,10 @@ class Watchdog
     attr_accessor :outside
   end
 
-  # Not a StandardError: what an example rescues must not hide it.
+  # Not a StandardError, so that an example's rescue cannot hide it.
   class Expired < Exception; end # rubocop:disable Lint/InheritException
 
-  # A limit that an example sets for itself, as long as this machine needs it.
+  # A limit that an example sets itself, extended for a slow machine.
   def self.patience(seconds)
     seconds * SLOWNESS
   end
@@ -102,13 +102,13 @@ class Watchdog
   private
 
   def give_up(title)
-    # $stderr is the example's.
+    # $stderr belongs to the example.
     STDERR.write("#{title} cannot be interrupted:\n#{Watchdog.backtraces}\n") # rubocop:disable Style/GlobalStdStream
     exit!(70)
   end
 end
 
-# For waits within an example that end it.
+# For time limits of waits within an example.
 module Patience
   def patience(seconds)
     Watchdog.patience(seconds)
@@ -120,7 +120,7 @@ RSpec.configure do |config|
   config.before(:suite) { Watchdog.outside = Watchdog::Outside.new }
   config.after(:suite) { Watchdog.outside.stop }
 
-  # Longer limits: it "...", limit: seconds.
+  # An example sets a longer limit with: it "...", limit: seconds.
   config.around do |example|
     own = example.metadata[:limit]
     limit = own ? Watchdog.patience(own) : Watchdog::LIMIT

@@ -3,9 +3,9 @@
 module Layers
   # Finds circles of imports.
   #
-  # It looks at each folder by itself. An import counts in the innermost folder that has both modules, as an import
+  # It checks each folder by itself. An import counts in the innermost folder that contains both modules, as an import
   # between the two entries of that folder: if engine/calls imports memory/held, then engine imports memory. This finds
-  # each circle between files and each circle between folders.
+  # every circle between files and every circle between folders.
   #
   # Imports between a module and its own children do not count (engine/mod.rs and engine/calls.rs). Rust cuts one type
   # into files in this way: the children use the struct of their parent, and the parent calls their functions and has
@@ -13,7 +13,7 @@ module Layers
   # parent gets a floor of its own below it.
   class Circles
     # @param imports [Array<Import>]
-    # @param folders [Boolean] false looks at files only, as if all were in one folder
+    # @param folders [Boolean] with false, treats all files as if they were in one folder
     def initialize(imports, folders: true)
       @by_folder = folders
       # { folder => { module there => { other module there => import } } }

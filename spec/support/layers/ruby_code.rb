@@ -9,10 +9,10 @@ module Layers
     # A constant as the file writes it, the modules that Ruby searches for it (`["UringIO::Ring", "UringIO"]`), and its
     # line.
     Use = Data.define(:name, :nesting, :line)
-    # A change of a class or module: its name as for Use, the method or keyword that changes it, and the line.
+    # A change of a class or module: its name as in Use, the method or keyword that changes it, and the line.
     Change = Data.define(:name, :nesting, :what, :line)
 
-    # Methods of a class or module that change it.
+    # Methods that change a class or module.
     CHANGES = %i[prepend include extend refine class_eval class_exec module_eval module_exec instance_eval instance_exec
                  define_method define_singleton_method alias_method remove_method undef_method attr_reader attr_writer
                  attr_accessor const_set remove_const class_variable_set instance_variable_set private public protected
@@ -87,7 +87,7 @@ module Layers
       visit_children(node, nesting)
     end
 
-    # X of `X` and `X.singleton_class`.
+    # The constant X in `X` and in `X.singleton_class`.
     def class_of(receiver)
       receiver = receiver.receiver while receiver.is_a?(Prism::CallNode) && receiver.name == :singleton_class
       receiver

@@ -11,7 +11,7 @@ module Layers
   # Where several files open a class (async.rb adds to Selector), the constant belongs to the file of the same name.
   # Constants that no file defines are native, Ruby's or of other gems: they are no imports.
   class RubyLibrary
-    # A change of a class or module that is not ours, in words.
+    # A change of a class or module that is not ours, and a description of it.
     Change = Data.define(:file, :line, :what)
 
     # @param folder [String] lib
@@ -28,7 +28,7 @@ module Layers
       @known = [*@homes.keys, *native.map { |name| "#{namespace}::#{name}" }, namespace]
     end
 
-    # @return [Hash{String => Array<String>}] the file of each
+    # @return [Hash{String => Array<String>}] the file of each name
     def files
       @codes.keys.to_h { |name| [name, [file_of(name)]] }
     end
@@ -41,7 +41,7 @@ module Layers
       end
     end
 
-    # @return [Array<Change>] of classes and modules of others
+    # @return [Array<Change>] changes of other people's classes and modules
     def changes
       @codes.flat_map do |name, code|
         code.changes.reject { |change| own?(change) }.map do |change|
@@ -84,8 +84,8 @@ module Layers
       end
     end
 
-    # The full name of the constant that Ruby would find. Where we do not know it, the innermost module of ours around
-    # it; nil for Ruby's own constants and those of other gems.
+    # The full name of the constant that Ruby would find. If we do not know that constant, the innermost module of ours
+    # around its use. nil for Ruby's own constants and those of other gems.
     def resolve(use)
       parts = use.name.delete_prefix("::").split("::")
       around = use.name.start_with?("::") ? [nil] : [*use.nesting, nil]

@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
 module Layers
-  # The code of one Rust file, as far as imports need it. Comments, strings and tests are replaced by spaces, so that
-  # every other character keeps its line.
+  # The code of one Rust file, as far as imports need it. Spaces replace comments, strings and tests, so that every
+  # other character keeps its line.
   class RustCode
     # Block comments nest.
     COMMENT = %r{//[^\n]*|(?<block>/\*(?:[^*/]|\*(?!/)|/(?!\*)|\g<block>)*\*/)}
@@ -12,7 +12,7 @@ module Layers
     BRACES = /(?<braces>\{(?:[^{}]|\g<braces>)*\})/
     ATTRIBUTES = /(?:#\[[^\]]*\]\s*)*/
     VISIBILITY = /(?:pub(?:\([^)]*\))?\s+)?/
-    # An item that is compiled for tests only. A test may look at everything that it tests.
+    # An item that rustc compiles only for tests. A test may use everything that it tests.
     TEST = /#\[cfg\(test\)\]\s*#{ATTRIBUTES}[^;{]*(?:;|#{BRACES})/
     MODULE = /(?<attributes>#{ATTRIBUTES})(?<!\w)#{VISIBILITY}mod\s+(?<name>\w+)\s*;/
     INLINE = /\bmod\s+(?<name>\w+)\s*#{BRACES}/
@@ -38,7 +38,7 @@ module Layers
       end
     end
 
-    # The paths of all `use`, with their groups taken apart.
+    # The paths of all `use` declarations, with their groups split up.
     def uses
       @uses ||= @text.to_enum(:scan, USE).flat_map do
         found = $~

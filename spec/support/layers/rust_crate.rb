@@ -104,7 +104,7 @@ module Layers
       follow(from, name, rest, seen) || from
     end
 
-    # The module that a name comes from when `from` has it by `use`.
+    # The module that defines a name which `from` gets by `use`.
     def follow(from, name, rest, seen)
       return if seen.include?([from, name])
 

@@ -1,13 +1,13 @@
 # frozen_string_literal: true
 
 module Libraries
-  # Proves without a clock that so many wait at the same time: it holds each of them until all are there. When one does
-  # not come in time, because the others keep it from coming, the gate breaks and lets everybody pass from then on.
+  # Proves without a clock that a number of parties wait at the same time: it holds each one until all are there. When
+  # one does not come in time, because others keep it from coming, the gate breaks and from then on lets everybody pass.
   class Gate
-    # A request with such a word meets the others, each word once.
+    # A request with such a word waits for the others, once per word.
     WORD = /#{GATHER}-\d+/
 
-    # The most that have waited at one time.
+    # The largest number of parties that have waited at the same time.
     attr_reader :most
 
     def initialize(parties, bound)
@@ -20,7 +20,7 @@ module Libraries
       @broken = false
     end
 
-    # For threads of the servers.
+    # Threads of the servers call this.
     def pass(word)
       @lock.synchronize do
         arrive unless @broken || @passed[word]

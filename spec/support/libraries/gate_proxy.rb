@@ -3,7 +3,7 @@
 require_relative "threaded_server"
 
 module Libraries
-  # Stands before a real server that listens on a UNIX socket, and holds at the gate what a client sends with a word of
+  # Stands in front of a real server on a UNIX socket, and holds a client's data at the gate when it contains a word of
   # the gate.
   class GateProxy < ThreadedServer
     def initialize(gate, path)
@@ -36,7 +36,7 @@ module Libraries
     def pass_end_on(to)
       to.close_write
     rescue SystemCallError, IOError
-      nil # that end is gone as well
+      nil # the other end has gone as well
     end
   end
 end

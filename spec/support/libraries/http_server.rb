@@ -5,7 +5,7 @@ require_relative "../certificates"
 require_relative "threaded_server"
 
 module Libraries
-  # Answers with the body of the request, or with the last part of its path when it has none.
+  # Answers with the body of the request, or, without a body, with the last part of its path.
   class HTTPServer < ThreadedServer
     def address
       { url: "http://127.0.0.1:#{port}" }
@@ -17,7 +17,7 @@ module Libraries
       nil while answer(client)
     end
 
-    # Whether the connection stays.
+    # Returns whether the connection stays open.
     def answer(client)
       head = client.gets("\r\n\r\n") or return false
       client.write("HTTP/1.1 100 Continue\r\n\r\n") if head.match?(/^expect: *100-continue/i)

@@ -3,7 +3,7 @@
 require_relative "threaded_server"
 
 module Libraries
-  # Takes mail by SMTP (RFC 5321), and answers each message with its subject.
+  # Accepts mail by SMTP (RFC 5321), and answers each message with its subject.
   class MailServer < ThreadedServer
     private
 

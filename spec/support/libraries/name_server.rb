@@ -4,7 +4,7 @@ require "resolv"
 require "socket"
 
 module Libraries
-  # Answers questions of DNS with a text that is the first label of the name.
+  # Answers DNS questions with a text: the first label of the name.
   class NameServer
     def initialize(gate)
       @gate = gate

@@ -3,9 +3,9 @@
 require "drb"
 
 module Libraries
-  # An object that others call by DRb.
+  # An object that clients call by DRb.
   class ObjectServer
-    # Answers with the words of the request.
+    # Returns the word of the call.
     Front = Struct.new(:gate) do
       def echo(word)
         gate.call.pass(word) if word.match?(Gate::WORD)

@@ -8,17 +8,17 @@ module Libraries
 
     NEITHER = "–"
 
-    # Cells of a row: its name, the beginning of the version, and "yes" or "no" twice. A row that is not right says
-    # nothing about overlap.
+    # The cells of a row: its name, the beginning of the version, and "yes" or "no" twice. A row that is not right has
+    # no finding about overlap.
     Told = Struct.new(:name, :tried, :right, :overlaps, :line) do
-      # The page gives as much of a version as matters: "1" or "0.5".
+      # The page gives only the significant part of a version: "1" or "0.5".
       def version?(version)
         version == tried || version.start_with?("#{tried}.")
       end
     end
 
     class << self
-      # By name. Raises for a table that cannot be read.
+      # The rows by name. Raises for a table that it cannot read.
       def rows
         lines = File.readlines(PATH, chomp: true).map { |line| line.start_with?("| ") ? cells(line) : nil }
         first = lines.index(HEAD) or raise "#{PATH} has no table with the cells #{HEAD.join(', ')}"

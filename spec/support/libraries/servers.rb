@@ -15,9 +15,9 @@ require_relative "object_server"
 require_relative "web_socket_server"
 
 module Libraries
-  # The servers that rows use. Each is started at its first use, with the gate before it or inside of it.
+  # The servers that rows use. Each starts at its first use, with the gate in front of it or inside of it.
   class Servers
-    # Servers of the suite's own.
+    # The suite's own servers.
     OWN = { http: HTTPServer, https: HTTPSServer, mail: MailServer, names: NameServer,
             objects: ObjectServer, web_sockets: WebSocketServer }.freeze
     REAL = { mariadb: MariaDB, memcached: Memcached, postgresql: PostgreSQL, redis: RedisServer, ssh: SSHD }.freeze
@@ -25,21 +25,21 @@ module Libraries
     Started = Struct.new(:address, :parts)
 
     class << self
-      # Why there is no such server here; nil when there is.
+      # The reason why there is no such server here, or nil when there is one.
       def missing(name)
         kind = OWN.merge(REAL)[name]
         kind.missing if kind.respond_to?(:missing)
       end
     end
 
-    # The gate of the present example.
+    # The gate of the current example.
     attr_accessor :gate
 
     def initialize
       @started = {}
     end
 
-    # The variables that a process needs to reach the server.
+    # What a process needs to know to reach the server.
     def address(name)
       return {} unless name
 
@@ -79,7 +79,7 @@ module Libraries
       behind_the_gate(RedisServer.new, &:path)
     end
 
-    # Commands ask the HTTP server, as a gate would not understand what is encrypted.
+    # The commands run over ssh ask the HTTP server, because a gate cannot read encrypted data.
     def ssh
       server = SSHD.new
       Started.new(server.parameters.merge(address(:http)), [server])

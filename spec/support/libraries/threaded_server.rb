@@ -3,11 +3,11 @@
 require "socket"
 
 module Libraries
-  # A TCP server in the suite's own process, with a thread for each connection. Subclasses have +serve(client)+.
+  # A TCP server in the suite's own process, with a thread for each connection. Subclasses define +serve(client)+.
   class ThreadedServer
     attr_reader :port
 
-    # +gate+ returns the present gate.
+    # +gate+ is a lambda that returns the current gate.
     def initialize(gate)
       @gate = gate
       @server = TCPServer.new("127.0.0.1", 0)
@@ -40,12 +40,12 @@ module Libraries
     def serve_and_close(client)
       serve(client)
     rescue SystemCallError, IOError
-      nil # the client is gone
+      nil # the client has gone
     ensure
       client.close
     end
 
-    # Waits for the others if the text has a word that asks for it.
+    # Waits for the other parties if the text contains a word of the gate.
     def meet(text)
       word = text[Gate::WORD]
       @gate.call.pass(word) if word

@@ -3,9 +3,9 @@
 require_relative "threaded_server"
 
 module Libraries
-  # Sends back what comes by WebSocket.
+  # Echoes WebSocket messages.
   class WebSocketServer < ThreadedServer
-    # The driver writes to it.
+    # The WebSocket driver writes to this object.
     Connection = Struct.new(:io) do
       def write(bytes) = io.write(bytes)
     end

@@ -4,12 +4,12 @@ require "json"
 require_relative "../libraries"
 
 module Libraries
-  # The work of a row, in a process of its own.
+  # The work of a row, which runs in a process of its own.
   class Work
-    # How often each fiber asks without meeting the others, after the request that meets them.
+    # The number of requests that each fiber makes without meeting the others, after the one that meets them.
     REQUESTS = 4
 
-    # How twenty blocks run at once. The table is about our scheduler; the others are for comparing.
+    # Ways to run twenty blocks at once. The table is about our scheduler; the others are for comparison.
     RUNNERS = {
       "uring_io" => lambda do |backend, &block|
         UringIO.run(backend:) { FIBERS.times { |index| Fiber.schedule { block.call(index) } } }
@@ -21,9 +21,9 @@ module Libraries
       "threads" => ->(_, &block) { Array.new(FIBERS) { |index| Thread.new { block.call(index) } }.each(&:join) }
     }.freeze
 
-    # +server+ is what the server told about how to reach it.
+    # +server+ is the server's address, which depends on the kind of server.
     attr_reader :backend, :server
-    # The most fibers that were in a block of +inside+ at one time.
+    # The largest number of fibers that were in a block of +inside+ at the same time.
     attr_reader :most
 
     def initialize(backend, server, bound)
@@ -35,7 +35,7 @@ module Libraries
       @count = Thread::Mutex.new
     end
 
-    # Runs the block twenty times at once, with the number of the fiber. Keeps what it raises.
+    # Runs the block twenty times at once, with the number of the fiber. Records its exceptions.
     def each_fiber
       RUNNERS.fetch(ENV.fetch(ON, "uring_io")).call(@backend) do |index|
         yield index
@@ -44,7 +44,7 @@ module Libraries
       end
     end
 
-    # The block asks the library for a word, and gets that same word if the library is right.
+    # The block sends a word through the library, and must get the same word back.
     def echoes(index)
       words = ["#{GATHER}-#{index}"] + Array.new(REQUESTS) { |number| "plain-#{index}-#{number}" }
       words.each { |word| same(word, yield(word)) }
@@ -54,7 +54,7 @@ module Libraries
       @wrong << "expected #{expected.inspect}, got #{got.inspect}" unless expected == got
     end
 
-    # For what has no server with a gate: how many fibers are in such a block at one time.
+    # For libraries without a gate in their server: counts the fibers that are in such a block at the same time.
     def inside
       @count.synchronize { @most = [@most, @inside += 1].max }
       yield
@@ -62,13 +62,13 @@ module Libraries
       @count.synchronize { @inside -= 1 }
     end
 
-    # How many fibers are in a block of +inside+.
+    # The number of fibers that are in a block of +inside+ now.
     def present
       @count.synchronize { @inside }
     end
 
-    # For a thread that makes the fibers go on: returns true when all of them are in a block of +inside+, or when they
-    # do not come in time because one keeps the others from coming.
+    # For a thread that lets the fibers go on. Returns true when all of them are in a block of +inside+, or when they do
+    # not come in time because one fiber keeps the others from coming.
     def everybody_inside
       (@bound / 0.005).ceil.times { present == FIBERS ? break : sleep(0.005) }
       true
@@ -79,7 +79,7 @@ module Libraries
     end
   end
 
-  # The arguments of the process: backend, row, the server's address, and how long the fibers have to meet.
+  # The arguments of the process: backend, row, the server's address, and the seconds that the fibers have to meet.
   def self.main(backend, name, server, bound)
     load_rows
     work = Work.new(backend.to_sym, JSON.parse(server, symbolize_names: true), Float(bound))
