@@ -14,7 +14,7 @@ RSpec.describe Bench::Report do
         .gsub("&lt;", "<").gsub("&gt;", ">").gsub("&quot;", '"').gsub("&#39;", "'").gsub("&amp;", "&")
   end
 
-  # The rows of the table: workload, target, and the text of the cells.
+  # The rows of the table: workload, target, and the texts of the cells.
   def rows_of(html)
     html.scan(%r{<tbody id="numbers-.*?</tbody>}m).flat_map do |body|
       group, *rows = body.scan(%r{<tr>.*?</tr>}m)
@@ -30,7 +30,7 @@ RSpec.describe Bench::Report do
 
   def text(hash) = text_of(described_class.new(hash).html)
 
-  # The text of a section, by the id of its element.
+  # The texts of a section, found by the id of its element.
   def said(hash, section)
     html = described_class.new(hash).html[%r{<section id="#{section}".*?</section>}m]
     html.scan(%r{<li>(.*?)</li>}m).flatten.map { |item| text_of(item) }
@@ -42,13 +42,13 @@ RSpec.describe Bench::Report do
     expect(page).to include("default-src 'none'")
     expect(page[%r{<style>.*?</style>}m]).not_to match(/url\(|@import/)
     expect(page).not_to include("sourceMappingURL")
-    # The scripts mention only the homes of the library, in comments.
+    # The scripts mention only the library's homepages, in comments.
     homes = ["https://www.chartjs.org", "https://github.com/kurkle/color#readme"]
     expect(page.scan(%r{https?://[\w./#-]+})).to match_array(homes)
     expect(page).to include("The MIT License (MIT)", "Chart.js Contributors", "Jukka Kurkela")
   end
 
-  it "has the library as it was published" do
+  it "contains the library exactly as published" do
     folder = File.expand_path("../bench/report/vendor", __dir__)
     noted = File.read(File.join(folder, "LICENSE.md"))[/\b\h{64}\b/]
     expect(Digest::SHA256.file(File.join(folder, "chart.umd.min.js")).hexdigest).to eq(noted)
@@ -62,7 +62,7 @@ RSpec.describe Bench::Report do
     expect(rows_of(page).map { |row| row.first(3) }).to eq(expected)
   end
 
-  it "shows all that was measured of a result" do
+  it "shows all measured figures of a result" do
     hash = BenchResults.small("async" => [1234.4, 1000, 2_000_000])
     hash["results"].first.merge!("ratio" => 0.5, "p50_us" => 12.34, "p99_us" => 456.7, "syscalls_per_op" => 0.021,
                                  "cpu_s_per_mop" => 3.14159, "peak_kb" => 20_480, "kb_per_connection" => 9.9,
@@ -98,7 +98,7 @@ RSpec.describe Bench::Report do
     )
   end
 
-  it "draws the rates themselves where the baseline has none" do
+  it "draws the rates themselves when the baseline has none" do
     hash = BenchResults.small("epoll" => [80, 100, 120])
     bar = drawing_of(described_class.new(hash).html)["bars"].first
     expect(bar).to include("relative" => false, "unit" => "requests a second",
@@ -121,14 +121,14 @@ RSpec.describe Bench::Report do
     expect(said(hash, "shows")).to include("Of 1 workload io_uring is, against async, slower on 1 (file-warm).")
   end
 
-  it "does not call it no help that another one on io_uring is faster" do
+  it "does not list a workload as no help when another target on io_uring is faster" do
     hash = BenchResults.small("async" => [9, 10, 11], "io_uring" => [19, 20, 21], "uringmachine" => [29, 30, 31])
     expect(text(hash)).to include("Nothing of the kind is in these numbers.",
                                   "io_uring is 2.00 of async: 20.0 against 10.0 requests a second.",
                                   "The highest median is that of uringmachine: 30.0 requests a second.")
   end
 
-  it "sees no difference where the runs overlap" do
+  it "reports no difference when the runs overlap" do
     hash = BenchResults.small("async" => [90, 100, 106], "io_uring" => [105, 110, 120])
     expect(said(hash, "no-help")).to eq(["On http the spread of the runs is larger than the difference between " \
                                          "io_uring and async: no difference to speak of."])
@@ -144,7 +144,7 @@ RSpec.describe Bench::Report do
     expect(text(apart)).not_to include("larger than the difference")
   end
 
-  it "does not conclude from one run" do
+  it "draws no conclusion from one run" do
     hash = BenchResults.small("async" => [100], "io_uring" => [200])
     expect(text(hash)).to include("200 against 100 requests a second, but one run cannot tell.",
                                   "run too few times to tell on 1 (http)", "Some were run once only")
@@ -153,7 +153,7 @@ RSpec.describe Bench::Report do
                                           "one run cannot tell."])
   end
 
-  it "writes numbers with as many digits as say something" do
+  it "writes numbers with only the significant digits" do
     numbers = [0, 0.00123, 0.0456, 0.91, 1, 12.34, 123.4, 1_234_567.8, -0.5, nil]
     expect(numbers.map { |number| Bench::Numbers.number(number) }).to eq(
       ["0", "0.0012", "0.046", "0.91", "1.00", "12.3", "123", "1,234,568", "-0.50", nil]
@@ -163,7 +163,7 @@ RSpec.describe Bench::Report do
     )
   end
 
-  it "says what io_uring costs more" do
+  it "says what costs more with io_uring" do
     hash = BenchResults.small("async" => [9, 10, 11], "io_uring" => [19, 20, 21])
     hash["results"].zip([100, 150]) { |result, kilobytes| result["peak_kb"] = kilobytes }
     expect(said(hash, "no-help")).to eq(
@@ -171,19 +171,19 @@ RSpec.describe Bench::Report do
     )
   end
 
-  it "warns of runs that are far apart" do
+  it "warns about runs that are far apart" do
     hash = BenchResults.small("async" => [100, 120, 150], "io_uring" => [200, 210, 220])
     expect(said(hash, "made")).to eq(["On http the fastest run is far from the slowest: async (1.50 times)."])
   end
 
-  it "says how the numbers were made and on what" do
+  it "says how and on which machine the numbers were made" do
     results["command"] = "bench/run --runs 5"
     expect(text(results)).to include("Each median is that of 5 runs of 3 seconds",
                                      "The command was bench/run --runs 5 .", "6.12.57+deb13-amd64",
                                      "AMD EPYC 9354P", "uringmachine 0.23.1", "15,990 MB")
   end
 
-  it "escapes whatever it is given" do
+  it "escapes all texts of the results" do
     evil = %(</script><script>alert(1)</script><img src=x onerror="alert(2)">'&<!--)
     hash = BenchResults.all
     poison = lambda do |value|
@@ -204,24 +204,24 @@ RSpec.describe Bench::Report do
     expect(drawing_of(html)["bars"].first["workload"]).to eq("echo-1#{evil}")
   end
 
-  it "takes symbols for keys, and results that the lists do not name" do
+  it "accepts symbols as keys, and results that are in none of the lists" do
     hash = { results: [{ workload: "new", target: "newer", rates: [1, 2, 3], median: 2, min: 1, max: 3 }] }
     expect(rows_of(described_class.new(hash).html).map { |row| row.first(3) }).to eq([%w[new newer 2.00]])
   end
 
-  it "makes a page of no results and of rates of zero" do
+  it "makes a page without results, or with rates of zero" do
     expect(text("results" => [])).to include("io_uring has no result here.")
     zero = BenchResults.small("async" => [0, 0, 0], "io_uring" => [1, 2, 3])
     expect(rows_of(described_class.new(zero).html).size).to eq(2)
   end
 
-  it "refuses what is no result file, and says what it needs" do
+  it "refuses other files than result files, and says what it needs" do
     [[], {}, { "results" => 1 }].each do |wrong|
       expect { described_class.new(wrong) }.to raise_error(ArgumentError, /no "results" in it/)
     end
   end
 
-  it "is a program that turns one file into another" do
+  it "works as a program that turns a result file into a page" do
     program = File.expand_path("../bench/report.rb", __dir__)
     Dir.mktmpdir do |folder|
       input = File.join(folder, "in.json")

@@ -3,7 +3,7 @@
 require "json"
 require_relative "../bench/measurement"
 
-# These examples do not look at the measured figures. They need one process, so the one with epoll runs them.
+# These examples ignore the measured figures. One process is enough for them, so the one with epoll runs them.
 RSpec.describe "bench" do
   let(:run) { File.expand_path("../bench/run.rb", __dir__) }
   let(:file) { File.join(Dir.mktmpdir, "figures.json") }
@@ -35,14 +35,15 @@ RSpec.describe "bench" do
                                              cpu_s_per_mop: be_positive, peak_kb: be_positive, ratio: nil))
   end
 
-  it "tells which rows have become slower and faster, by more than their spread", limit: 120 do
+  it "reports the rows that have become slower or faster by more than their spread", limit: 120 do
     figures = lambda do |rates|
       { "machine" => { "ruby" => "ruby 3.3.8" }, "results" => rates.map do |target, (min, median, max)|
         { "workload" => "queue", "target" => target, "min" => min, "median" => median, "max" => max,
           "cpu_s_per_mop" => 1.0 }
       end }
     end
-    # Rates that no machine reaches, and rates that any does; a row that overlaps, and one that the run leaves out.
+    # Rates that no machine reaches, rates that any machine reaches, a row that overlaps, and one that the run leaves
+    # out.
     before = { "epoll" => [1e12, 1e12, 1e12], "threads" => [1, 1, 1], "poll" => [0, 1e12, 1e13], "async" => [1, 1, 1] }
     File.write(file, JSON.generate(figures[before]))
     result = bench("queue", "--with", "threads,epoll,poll", "--runs", 1, "--seconds", 0.05, "--compare", file,
@@ -56,21 +57,21 @@ RSpec.describe "bench" do
     expect(faster).to match(/\A  queue threads .* -> /)
   end
 
-  it "refuses a file to compare with that has no figures", limit: 120 do
+  it "refuses to compare with a file that has no figures", limit: 120 do
     File.write(file, "[]")
     result = bench("queue", "--compare", file)
     expect(result.status.exitstatus).to eq(64)
     expect(result.stderr).to start_with("bin/bench: --compare: #{file} is not a file that --json wrote")
   end
 
-  it "has a row with the reason for what cannot be run", limit: 120 do
+  it "prints a row with the reason for a target that cannot run", limit: 120 do
     result = bench("idle", "--with", "threads", "--runs", 1, "--seconds", 0.05, "--json", file)
     expect(result.status).to be_success, result.stderr
     expect(result.stdout).to match(/^idle +threads .*threads stop at 2,000 connections$/)
     expect(JSON.parse(File.read(file))["results"].first).to include("rates" => [], "note" => /stop at 2,000/)
   end
 
-  it "names the workloads and the targets, and why one cannot run", limit: 120 do
+  it "lists the workloads and the targets, and why a target cannot run", limit: 120 do
     result = bench("--list", env: { "PATH" => "/nowhere" })
     expect(result.status).to be_success, result.stderr
     expect(result.stdout).to match(/^echo-1 +TCP echo.*^idle .*^threads +Ruby's threads$/m)
@@ -78,27 +79,27 @@ RSpec.describe "bench" do
     expect(result.stdout).not_to include("per second")
   end
 
-  it "refuses a name that it does not know", limit: 120 do
+  it "refuses unknown names", limit: 120 do
     result = bench("ecco")
     expect(result.status.exitstatus).to eq(64)
     expect(result.stderr).to start_with("bin/bench: there is no workload ecco; there are echo-1, ")
   end
 
-  it "notes a program that fails, with its last words" do
+  it "records a program that fails, with its last message" do
     expect(measure("ruby", "-e", "warn 'beware'; raise 'no luck'"))
       .to have_attributes(failed: true, note: /failed: .*no luck \(RuntimeError\)/)
   end
 
-  it "ends a program that hangs, and what it has started" do
+  it "ends a program that hangs, with the processes that it has started" do
     File.mkfifo(file)
-    # There is an end when nobody has it open any more.
+    # The read ends when no process has the FIFO open any longer.
     reader = Thread.new { File.read(file) }
     outcome = measure("sh", "-c", "sleep 1000 >#{file} & wait", limit: 1)
     expect(outcome).to have_attributes(failed: true, figures: nil, note: "hung: ended after 1 s")
     expect(reader.join(10)&.value).to eq("")
   end
 
-  it "leaves out a program that says what it misses" do
+  it "leaves out a program that says what it lacks" do
     outcome = measure("echo", '{"missing":"a server"}')
     expect(outcome).to have_attributes(failed: false, figures: nil, note: "a server")
   end

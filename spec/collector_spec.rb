@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A part of the suite while the garbage collector is at its worst (support/collector.rb). It is long, so it is for the
-# process that has the two backends it runs on.
+# Runs a part of the suite with the garbage collector at its worst (support/collector.rb). That takes long, so only the
+# process that has these two backends does it.
 RSpec.describe "specs under the garbage collector" do
   files = %w[
     ring/batch ring/chain ring/streams ring/vectors_and_buffers

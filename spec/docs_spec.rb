@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-# Runs the Ruby examples of README.md, docs/ and the other pages, each as a program of its own, and compares what they
-# print and how many system calls they make with what the pages say: in a block of text after the example, and in a line
-# "System calls: 3" (or "at most 3"). A line "Seconds: 3.0" says how long the example takes; a busy machine may need
-# three times as long, and half a second. An example that begins with "```ruby only=io_uring" is for that backend alone,
-# one with "needs=async,io-event" for where these gems are installed; one that needs rails is in a request of a program
-# on Rails. The examples in the comments of lib/ only have to run.
+# Runs the Ruby examples of README.md, docs/ and the other pages, each as a program of its own. Compares their output
+# with the block of text after the example, and the number of their system calls with a line "System calls: 3" (or "at
+# most 3"). A line "Seconds: 3.0" says how long the example takes; a busy machine may take three times as long plus half
+# a second. An example that begins with "```ruby only=io_uring" runs on that backend alone. One with
+# "needs=async,io-event" runs where these gems are installed, and one that needs rails runs in a request of a program on
+# Rails. The examples in the comments of lib/ only have to run.
 RSpec.describe "The examples" do
   root = File.expand_path("..", __dir__)
   example_class = Struct.new(:line, :code, :only, :needs, :output, :at_most, :calls, :seconds)
@@ -30,8 +30,8 @@ RSpec.describe "The examples" do
     examples
   end
 
-  # Sets up the files and servers that the pages mention, and makes the ring do everything that it does once. The first
-  # argument is the backend, which programs that name none get as well.
+  # Sets up the files and servers that the pages mention, and makes the ring do its first-time work. The first argument
+  # is the backend, which also applies to programs that name none.
   let(:before) do
     <<~RUBY
       require "socket"
@@ -65,9 +65,9 @@ RSpec.describe "The examples" do
 
   let(:after) { "Process.getpriority(Process::PRIO_PROCESS, 0)\n" }
 
-  # For examples with +urls+: a server that answers when it was asked for all three of them, or half a second has passed
-  # without another request, and tells each how many others there were. An example may have a local variable of its own
-  # that is named +pages+, so the server's has a name that no example has.
+  # For examples with +urls+: a server that answers when it has all three requests, or when half a second has passed
+  # without another one. Each answer says how many others there were. An example may have a local variable named
+  # +pages+, so the server's variable has a name that no example uses.
   let(:pages) do
     <<~RUBY
       require "socket"
@@ -88,7 +88,7 @@ RSpec.describe "The examples" do
     RUBY
   end
 
-  # For those that say how many seconds they take: a server of ten pages, each of which takes it 0.3 s.
+  # For examples that say how many seconds they take: a server of ten pages, each of which takes 0.3 s.
   let(:slow_pages) do
     <<~RUBY
       slow_server = TCPServer.new("127.0.0.1", 0)
@@ -109,7 +109,7 @@ RSpec.describe "The examples" do
 
   let(:stop_watch) { "puts Process.clock_gettime(Process::CLOCK_MONOTONIC) - started\n" }
 
-  # For examples that need Rails: a program that is booted, with a database of its own.
+  # For examples that need Rails: a booted program with a database of its own.
   let(:rails) do
     <<~RUBY
       require "logger"
@@ -128,7 +128,7 @@ RSpec.describe "The examples" do
     RUBY
   end
 
-  # Names that comments take for granted.
+  # Names that the comments take for granted.
   let(:names) do
     <<~RUBY
       require "net/http"
@@ -160,7 +160,7 @@ RSpec.describe "The examples" do
     child(script, backend, env: { "URING_IO_BACKEND" => backend.to_s }, limit: 30)
   end
 
-  # The fewest system calls in some tries: a busy machine makes a wait come back early.
+  # The smallest number of system calls in several tries: on a busy machine a wait may return early.
   def calls_of(example)
     tries_max = 5
     calls = []
@@ -172,7 +172,7 @@ RSpec.describe "The examples" do
     calls.min_by(&:size)
   end
 
-  # Those of docs/ that tell how it is made, and not how it is used, have none.
+  # These pages of docs/ are about the project's development, and have no examples.
   without_examples = %w[README.md architecture.md development.md words.md reliability.md debugging.md performance.md]
                      .map { |name| File.join(root, "docs", name) }
   need_none = %w[CHANGELOG.md CONTRIBUTING.md SECURITY.md].map { |name| File.join(root, name) }
@@ -188,7 +188,7 @@ RSpec.describe "The examples" do
       examples.each do |example|
         next unless [nil, backend].include?(example.only)
 
-        it "do what #{name} says, line #{example.line}", needs: example.needs do
+        it "do what #{name} says in line #{example.line}", needs: example.needs do
           skip_without(*example.needs)
           result = run(program(example))
           expect(result.stderr.lines.grep_v(/this machine has/)).to eq([])
@@ -200,7 +200,7 @@ RSpec.describe "The examples" do
 
         next unless example.calls && backend == :io_uring
 
-        it "make as many system calls as #{name} says, line #{example.line}" do
+        it "make as many system calls as #{name} says in line #{example.line}" do
           skip SystemCalls.missing if SystemCalls.missing
           calls = calls_of(example)
           number = example.at_most ? be <= example.calls : eq(example.calls)
@@ -210,7 +210,7 @@ RSpec.describe "The examples" do
     end
   end
 
-  # Lines of a comment that are indented below an empty one, except comments within these.
+  # Matches lines of a comment that are indented below an empty one, except comments within these.
   indented = /^ *#\n( *#   [^\s#].*\n(?: *#   .*\n)*)/
   comments = Dir[File.join(root, "lib/**/*.rb")].flat_map do |path|
     File.read(path).enum_for(:scan, indented).map do
@@ -222,7 +222,7 @@ RSpec.describe "The examples" do
 
   each_backend(only: %i[io_uring epoll], limit: 60) do
     comments.each do |name, line, code|
-      it "run that #{name} has, line #{line}" do
+      it "run as #{name} shows them in line #{line}" do
         skip_without("io-event") if code.include?("uring_io/async")
         skip_without("nio4r") if code.include?('"uring_io/nio"')
         result = run("#{pages}#{before}#{names}#{code}")

@@ -3,9 +3,9 @@
 require_relative "support/layers/ruby_library"
 require_relative "support/layers/rust_crate"
 
-# Which file may import which other one. docs/development.md and docs/architecture.md draw the layers; these examples
-# check that the sources keep to them. They only read files, so nothing has to be compiled:
-# `rspec -O /dev/null spec/layers_spec.rb`.
+# Checks which file may import which other one. docs/development.md and docs/architecture.md draw the layers, and these
+# examples check that the sources keep to them. They only read files, so they need nothing compiled: `rspec -O /dev/null
+# spec/layers_spec.rb`.
 #
 # Each exception is a line with its reason. An exception that is no longer needed fails, so the lists only shrink.
 RSpec.describe "The layers" do
@@ -28,7 +28,7 @@ RSpec.describe "The layers" do
     floor["words", %w[token address clock error hosts]]
   ]
 
-  # The only modules that may name a backend. Nothing else knows which backend runs.
+  # The only modules that may name a backend. No other module knows which backend runs.
   backends = { "uring" => %w[backend support ladder], "readiness" => %w[backend support] }
 
   binding_floors = [
@@ -41,7 +41,7 @@ RSpec.describe "The layers" do
     floor["CRuby's own ways", %w[ruby]]
   ]
 
-  # Modules with a driver outside of any engine.
+  # Modules that use a driver without an engine.
   drivers_of_their_own = {
     "classes/poller" => "rests on a driver without an engine, as it has no fibers",
     "classes/unused" => "keeps the driver of a scheduler until the first use makes an engine",
@@ -72,7 +72,7 @@ RSpec.describe "The layers" do
     "ext/uring_io/src/classes/ring/call.rs" => "a list: a constructor for each operation, and their names"
   }
 
-  # Constants that are defined in Rust.
+  # Constants that Rust defines.
   native = %w[Close CloseHalf Ladder Poller Ring Scheduler Selector Trace]
 
   core = Layers::RustCrate.new(File.join(root, "crates/uring_io_core/src"))
@@ -83,7 +83,7 @@ RSpec.describe "The layers" do
                                 floors: core_floors),
     "binding" => Layers::House.new(folder: "ext/uring_io/src", modules: binding.files, imports: binding.imports,
                                    floors: binding_floors),
-    # The files of core_ext belong to several layers: their folder may be in a circle.
+    # The files of core_ext belong to several layers, so their folder may be in a circle.
     "library" => Layers::House.new(folder: "lib", modules: library.files, imports: library.imports, folders: false,
                                    floors: library_floors)
   }
@@ -106,11 +106,11 @@ RSpec.describe "The layers" do
         expect_none(house.upward)
       end
 
-      it "have no circle" do
+      it "have no circles" do
         expect_none(house.circles)
       end
 
-      it "have no exception that is not needed" do
+      it "have no exceptions that are not needed" do
         expect_none(house.unneeded)
       end
     end
@@ -122,7 +122,7 @@ RSpec.describe "The layers" do
     end
   end
 
-  it "let only the choice of a backend, the trials and the ladder name one" do
+  it "let only the choice of a backend, the trials and the ladder name a backend" do
     found = core.imports.filter_map do |import|
       backend, known_to = backends.find { |name, _| import.to == name || import.to.start_with?("#{name}/") }
       next if backend.nil? || [backend, *known_to].include?(import.from.split("/").first)
@@ -139,14 +139,14 @@ RSpec.describe "The layers" do
     end
     uses = uses.reject { |name, _, _| name == "engine" || name.start_with?("engine/") }
 
-    it "reach for it in the engine only" do
+    it "use it only in the engine" do
       found = uses.reject { |name, _, _| drivers_of_their_own.key?(name) }
       expect_none(found.map do |_, file, line|
         "ext/uring_io/src/#{file}:#{line} reaches for the driver of an engine: give the engine a method for it"
       end)
     end
 
-    it "have no exception that is not needed" do
+    it "have no exceptions that are not needed" do
       expect_needed(drivers_of_their_own, uses.map(&:first), "reaches for no driver")
     end
   end
@@ -154,7 +154,7 @@ RSpec.describe "The layers" do
   describe "of the library, with the classes of Ruby and other gems" do
     changes = library.changes.reject { |change| change.file.start_with?(core_ext) }
 
-    it "change them in core_ext only" do
+    it "change them only in core_ext" do
       found = changes.reject { |change| changes_elsewhere.key?(change.file) }
       expect_none(found.map do |change|
         "lib/#{change.file}:#{change.line} (#{change.what}) changes a class that is not ours: move the change to a " \
@@ -162,7 +162,7 @@ RSpec.describe "The layers" do
       end)
     end
 
-    it "have no exception that is not needed" do
+    it "have no exceptions that are not needed" do
       expect_needed(changes_elsewhere, changes.map(&:file), "changes no class of Ruby or another gem")
     end
   end
@@ -173,13 +173,13 @@ RSpec.describe "The layers" do
     end
     long = lengths.select { |_, lines| lines > lines_max }
 
-    it "have #{lines_max} lines at most" do
+    it "have at most #{lines_max} lines" do
       expect_none(long.except(*long_files.keys).map do |file, lines|
         "#{file} has #{lines} lines, #{lines - lines_max} too many: cut it by concern, or list it with the reason"
       end)
     end
 
-    it "have no exception that is not needed" do
+    it "have no exceptions that are not needed" do
       expect_needed(long_files, long.keys, "has no more than #{lines_max} lines")
     end
   end

@@ -2,15 +2,15 @@
 
 require_relative "support/public_face"
 
-# The code has everything that the pages name. `rake lint` checks their links (rakelib/prose.rb).
+# Checks that the code has everything that the pages name. `rake lint` checks their links (rakelib/prose.rb).
 RSpec.describe "The pages" do
   root = File.expand_path("..", __dir__)
-  # Without what is in fences, where nothing is a name.
+  # Without fenced code, where nothing counts as a name.
   text_of = ->(path) { File.read(path).gsub(/^```.*?^```$/m, "") }
 
   modules = PublicFace.modules
   short = modules.map { |mod| mod.name.split("::").last }.uniq
-  # UringIO::Ring, UringIO.run, UringIO::Ring#stat, and Ring#stat for short.
+  # Matches UringIO::Ring, UringIO.run, UringIO::Ring#stat, and the short form Ring#stat.
   ruby = /\A(?:UringIO(?:::[A-Z]\w*)*|(?:#{short.join('|')})(?=#))(?:[.#][a-z_]\w*[?!]?)?(?!\w)/
   elsewhere = Hooks::LACKING.map { |hook| "UringIO::Scheduler##{hook}" }
 
@@ -37,13 +37,13 @@ RSpec.describe "The pages" do
     text = text_of.call(path)
     spans = text.scan(/`([^`]+)`/).flatten
 
-    it "name what the code has: #{name}" do
+    it "name only what the code has: #{name}" do
       expect(spans.filter_map { |span| span[ruby] }.reject { |found| named.call(found) }).to eq([])
       functions = spans.grep(rust)
       expect(functions.reject { |span| rust_text.match?(/\bfn #{span[rust, 1]}\b|\b#{span[rust, 1]}: /) }).to eq([])
     end
 
-    it "name files that are there: #{name}" do
+    it "name only files that exist: #{name}" do
       parts = spans.grep(%r{\A[\w/]+\.rs\z})
       expect(parts.reject { |span| sources.any? { |source| source.end_with?("/#{span}") } }).to eq([])
       files = spans.grep(%r{\A[\w./-]+\z}).grep(folders).grep_v(made)
@@ -65,7 +65,7 @@ RSpec.describe "The pages" do
       expect(words).to eq(words.map(&:sort))
     end
 
-    it "names types that the code has" do
+    it "names only types that the code has" do
       expect(unknown).to eq([])
     end
   end

@@ -5,7 +5,7 @@ require_relative "../rakelib/prose"
 
 # Only reads files: `rspec -O /dev/null spec/prose_spec.rb` needs nothing compiled.
 RSpec.describe "The check of the pages and comments" do
-  # The faults of a page or program, with an index and words beside it.
+  # The faults of a page or program, next to an index and a list of words.
   def faults(text, name: "README.md", index: "# The pages\n")
     Dir.mktmpdir do |root|
       Dir.mkdir(File.join(root, "docs"))
@@ -31,13 +31,13 @@ RSpec.describe "The check of the pages and comments" do
     expect(faults("# Title\n\n| #{'word ' * 25} |\n#{'a' * 130}\n")).to eq([])
   end
 
-  it "wants one title, at the beginning" do
+  it "wants exactly one title, at the beginning" do
     expect(faults("# Title\n\n# Another\n")).to contain_exactly(start_with("README.md:1: 2 titles"))
     expect(faults("## Section\n")).to contain_exactly(start_with("README.md:1: 0 titles"))
     expect(faults("# Title\n\n```sh\n# a comment\n```\n")).to eq([])
   end
 
-  it "finds links to files and headings that are not there" do
+  it "finds links to missing files and headings" do
     found = faults("# A title\n\n[here](docs/words.md#not-these), [self](#a-title), [web](https://example.org/x)\n\n" \
                    "[gone](docs/gone.md)\n[lost](docs/words.md#lost)\n<img src=\"docs/none.svg\">\n")
     expect(found).to eq(["README.md:5: docs/gone.md leads nowhere", "README.md:6: docs/words.md#lost leads nowhere",
@@ -49,7 +49,7 @@ RSpec.describe "The check of the pages and comments" do
     expect(faults("# Title\n", name: "docs/page.md", index: "# The pages\n\n[page](page.md)\n")).to eq([])
   end
 
-  it "finds the words that docs/words.md replaces, and not in code" do
+  it "finds the words that docs/words.md replaces, except in code" do
     expect(faults("# Title\n\nTwo syscalls on an fd, `fd` or\n\n```c\nint fd;\n```\n"))
       .to contain_exactly('README.md:3: "syscalls": write "system call" (docs/words.md)',
                           'README.md:3: "fd": write "descriptor" (docs/words.md)')
@@ -70,7 +70,7 @@ RSpec.describe "The check of the pages and comments" do
     end
   end
 
-  it "lets good sentences, questions and headings be" do
+  it "accepts good sentences, questions and headings" do
     expect(faults(<<~TEXT)).to eq([])
       # What it is
 
@@ -83,13 +83,13 @@ RSpec.describe "The check of the pages and comments" do
     TEXT
   end
 
-  it "finds sentences in the comments of lib/, and nothing in its code" do
+  it "finds sentences in the comments of lib/, but nothing in its code" do
     text = "# It waits.\n  # What is queued is\n  # kept.\nputs \"What is queued is kept.\"\n"
     expect(faults(text, name: "lib/ring.rb"))
       .to contain_exactly(start_with('lib/ring.rb:2: "What is queued is kept."'))
   end
 
-  it "has nothing to say of the pages and comments that are here" do
+  it "finds nothing in the pages and comments of the repository" do
     expect(Prose.new(File.expand_path("..", __dir__)).faults).to eq([])
   end
 end

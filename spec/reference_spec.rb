@@ -3,7 +3,7 @@
 require "stringio"
 require_relative "support/public_face"
 
-# Compares what YARD reads in lib/ with what is loaded: the reference that `rake doc` makes.
+# Compares the reference that `rake doc` makes, as YARD reads it in lib/, with the loaded code.
 RSpec.describe "The reference" do
   begin
     require "yard"
@@ -32,7 +32,7 @@ RSpec.describe "The reference" do
     !object.nil? && !object.docstring.blank?(false)
   end
 
-  # Where a method that has no text of its own inherits one from.
+  # Whether the method has a text of its own, or inherits one.
   def described?(mod, separator, name)
     mod.ancestors.any? { |ancestor| documented?("#{ancestor}#{separator}#{name}") }
   end
@@ -44,11 +44,11 @@ RSpec.describe "The reference" do
     type.method_defined?(method.name) || type.private_method_defined?(method.name)
   end
 
-  it "is made without warnings" do
+  it "has no warnings" do
     expect(@complaints.string).to eq("")
   end
 
-  it "describes nothing that is not there" do
+  it "describes no method that does not exist" do
     methods = YARD::Registry.all(:method).select { |method| method.visibility == :public }
     methods.select! { |method| PublicFace.modules.any? { |mod| mod.name == method.namespace.path } }
     expect(methods.size).to be > 150
@@ -57,7 +57,7 @@ RSpec.describe "The reference" do
 
   PublicFace.modules.each do |mod|
     describe "of #{mod}" do
-      it "says what it is" do
+      it "describes the module itself" do
         expect(documented?(mod.name)).to be(true)
       end
 

@@ -1,12 +1,12 @@
 # frozen_string_literal: true
 
-# The short form of bin/soak. It is long for a suite, so it is for the process that has the two backends it runs on.
+# Runs the short form of bin/soak. It is long for a suite, so only the process that has these two backends runs it.
 RSpec.describe "soak" do
   let(:run) { File.expand_path("../soak/run.rb", __dir__) }
-  # Of a case, or less where the cases together would take more than there is. They run on both backends at once.
+  # The seconds of a case, or fewer when all cases together would take too long. They run on both backends at once.
   let(:seconds) { [5.0, 40.0 / Dir.glob(File.expand_path("../soak/cases/*.rb", __dir__)).size].min }
 
-  it "finds nothing wrong in a short time", limit: 240 do
+  it "finds no fault in a short time", limit: 240 do
     skip "for the process that runs on io_uring and epoll" unless Backends::CHOSEN == %i[io_uring epoll]
     skip Backends.missing(:io_uring) if Backends.missing(:io_uring)
 

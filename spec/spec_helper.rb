@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 # Runs each example under a watchdog, in random order, and checks that it leaves nothing behind. Examples about
-# schedulers run once on every backend. support/ has the parts that examples share.
+# schedulers run once on every backend. Examples share the files of support/.
 #
 # URING_IO_SPEC_BACKENDS=io_uring,epoll restricts the backends. URING_IO_SPEC_LIMIT=5 makes examples that hang fail
 # after that many seconds; more than 20 makes all limits longer, for slow machines. URING_IO_SPEC_RESTRICT=1 makes

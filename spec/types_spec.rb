@@ -5,7 +5,8 @@ require "rbconfig"
 require_relative "support/public_face"
 require_relative "support/signatures"
 
-# Compares the signatures in sig/ with what is loaded. The gem rbs comes with Ruby where nobody has left it out.
+# Compares the signatures in sig/ with the loaded code. The gem rbs is a bundled gem of Ruby, unless somebody has left
+# it out.
 RSpec.describe "The signatures in sig/" do
   missing = begin
     require "rbs"
@@ -63,7 +64,7 @@ RSpec.describe "The signatures in sig/" do
           expect(invented - elsewhere.fetch(mod.name, [])).to eq([])
         end
 
-        it "have what the #{kind} methods take" do
+        it "declare the arguments that the #{kind} methods take" do
           face[kind].each do |name, overloads|
             method = method_of.call(mod, kind, name) or next
             takes = shape_of.call(method)
@@ -80,7 +81,7 @@ RSpec.describe "The signatures in sig/" do
     end
   end
 
-  # Those in Rust that count their arguments themselves tell Ruby nothing.
+  # Methods in Rust that count their arguments themselves tell Ruby nothing about them.
   describe "of methods in Rust" do
     too_many_or_few = lambda do |overloads|
       count = Signatures.shape(overloads).positionals
@@ -88,7 +89,7 @@ RSpec.describe "The signatures in sig/" do
     end
 
     [UringIO::Scheduler, UringIO::Selector].each do |type|
-      it "say how many arguments those of #{type} take" do
+      it "declare how many arguments the methods of #{type} take" do
         object = type == UringIO::Selector ? type.new(Fiber.current, backend: :poll) : type.new(backend: :poll)
         native = PublicFace.instance_methods(type).select { |_, method| method.parameters == [[:rest]] }
         native.except(:initialize, :fiber).each_key do |name|
@@ -103,7 +104,7 @@ RSpec.describe "The signatures in sig/" do
     end
 
     { UringIO::Scheduler => [], UringIO::Selector => [Fiber.current], UringIO::Ring => [] }.each do |type, arguments|
-      it "say which keywords #{type}.new takes" do
+      it "declare which keywords #{type}.new takes" do
         keywords = Signatures.shape(faces.fetch(type.name).instance.fetch(:initialize)).keywords
         keywords.each do |name|
           expect { type.new(*arguments, backend: :poll, name => Object.new, no_such: 1) }

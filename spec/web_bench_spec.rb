@@ -3,8 +3,8 @@
 require "json"
 require_relative "support/redis"
 
-# The scripts that compare web servers do what they say; their numbers are nobody's business here. Each takes seconds,
-# so they are for the process that has the two backends they run on.
+# Checks that the scripts which compare web servers do what they say, and ignores their numbers. Each takes seconds, so
+# only the process that has these two backends runs them.
 RSpec.describe "bench" do
   before do
     skip "for the process that runs on io_uring and epoll" unless Backends::CHOSEN == %i[io_uring epoll]
@@ -21,7 +21,7 @@ RSpec.describe "bench" do
     child("exec(RbConfig.ruby, *ARGV)", script, *, limit: 60, **, &)
   end
 
-  # What one round of a script comes to: how it ended, and its file.
+  # Runs one round of a script. Returns the script's result, and the content of its file.
   def round(name, *routes)
     file = free_path("results.json")
     result = bench(name, "--rounds", 1, "--seconds", 1, "--connections", 2, "--json", file, *routes)
@@ -39,7 +39,7 @@ RSpec.describe "bench" do
   def names_of_children(pid)
     File.read("/proc/#{pid}/task/#{pid}/children").split.map { |child| File.read("/proc/#{child}/comm").chomp }
   rescue Errno::ENOENT, Errno::ESRCH
-    [] # one of them has just gone
+    [] # one of the children has just gone
   end
 
   it "puma measures Puma on its own reactor's selector and on ours, with five threads and with one", limit: 90 do
@@ -73,7 +73,7 @@ RSpec.describe "bench" do
     expect(result.stdout).to include("async-http's server stands in for Falcon, which is not installed\n")
   end
 
-  it "leaves no process behind when it is ended", limit: 90 do
+  it "leaves no process behind when somebody interrupts it", limit: 90 do
     skip_without("puma", "rack")
     pid = nil
     result = bench("puma", "--rounds", 1, "--seconds", 20, "--connections", 2, "hello", "redis") do |program|
@@ -86,7 +86,7 @@ RSpec.describe "bench" do
     expect { Process.kill(0, -pid) }.to raise_error(Errno::ESRCH)
   end
 
-  it "says in a sentence what is wrong with an option or a route" do
+  it "reports a wrong option or route in one sentence" do
     { %w[--rounds 0] => /whole numbers from 1 on$/, %w[--connections 1,x] => /whole numbers from 1 on$/,
       %w[--seconds 0.5] => /0\.5$/, %w[nowhere] => /no route nowhere/, %w[--json /none/file] => %r{/none/file$} }
       .each do |arguments, message|
@@ -97,7 +97,7 @@ RSpec.describe "bench" do
     end
   end
 
-  it "ends with 1, and says why in the cell, when a server answers wrongly, or not at all", limit: 90 do
+  it "exits 1, and gives the reason in the cell, when a server answers wrongly or not at all", limit: 90 do
     server = free_path("server.rb")
     File.write(server, <<~'RUBY')
       require "socket"
