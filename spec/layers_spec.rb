@@ -139,7 +139,7 @@ RSpec.describe "The layers" do
     end
     uses = uses.reject { |name, _, _| name == "engine" || name.start_with?("engine/") }
 
-    it "use it only in the engine" do
+    it "use that driver only in the engine" do
       found = uses.reject { |name, _, _| drivers_of_their_own.key?(name) }
       expect_none(found.map do |_, file, line|
         "ext/uring_io/src/#{file}:#{line} reaches for the driver of an engine: give the engine a method for it"

@@ -245,7 +245,7 @@ RSpec.describe "An Async task that is stopped" do
       end
     end
 
-    it "by the end of the reactor ends, with 500 tasks that wait for all kinds of things" do
+    it "by the end of the reactor ends its wait, whatever it waits for: 500 tasks" do
       ended = 0
       reactor do |task|
         near, = unix_pair

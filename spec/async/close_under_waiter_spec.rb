@@ -3,7 +3,7 @@
 require_relative "async_helper"
 
 # Our scheduler's promises (spec/uring_io/close_under_waiter_spec.rb), for tasks of Async on our selectors.
-RSpec.describe "An IO that an Async task waits on while somebody closes it" do
+RSpec.describe "An IO that an Async task waits on and somebody closes" do
   # The outcomes of the waiting task and of the closer, in order.
   def closed_under(task, ours, wait, by: :itself, way: :close.to_proc)
     log = []
@@ -74,7 +74,7 @@ RSpec.describe "An IO that an Async task waits on while somebody closes it" do
       end
     end
 
-    it "keeps everybody from writing into the freed read buffer, and its peer sees the close at once" do
+    it "writes nothing into its freed read buffer, and its peer sees the close at once" do
       reactor do |task|
         %i[unix_pair pipe].product(closers, %i[gets getc each_line]).each do |place, by, read|
           ours, peer = public_send(place)
@@ -142,7 +142,7 @@ RSpec.describe "An IO that an Async task waits on while somebody closes it" do
 
     { "another IO" => ->(io, other, _) { io.reopen(other) }, "a path" => ->(io, _, path) { io.reopen(path) } }
       .each do |what, reopen|
-      it "or reopens it as #{what} ends the wait, and then reads from the new file" do
+      it "or reopens as #{what} ends the wait, and then reads from the new file" do
         path = file_with("new\n")
         reactor do |task|
           %i[gets readpartial wait_readable].product(closers).each do |read, by|

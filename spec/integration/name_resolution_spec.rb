@@ -20,7 +20,7 @@ RSpec.describe "Name resolution under the scheduler" do
       error = system_call.call("unshare", [Fiddle::TYPE_INT], new_mounts)
       puts("skip: unshare(CLONE_NEWNS): \#{SystemCallError.new(error).message}") || exit if error
       error = mount.call("none", "/", private_recursive)
-      # In a chroot / is no mount point; what was private before is so still.
+      # In a chroot, / is no mount point, so this fails. Mounts that were private before stay private.
       if error && File.read("/proc/self/mountinfo").include?(" shared:")
         puts("skip: mounts are shared and cannot be made private: \#{SystemCallError.new(error).message}") || exit
       end

@@ -13,7 +13,7 @@ RSpec.describe UringIO, "in Ractors" do
   def ractors(backend, count, source, after: "")
     child(<<~RUBY, backend, limit: 60)
       require "timeout"
-      Warning[:experimental] = false # Ractor is
+      Warning[:experimental] = false # Ractor is experimental
       ractors = Array.new(#{count}) do |number|
         Ractor.new(ARGV[0].to_sym, number) do |backend, number|
           #{source}
@@ -68,7 +68,7 @@ RSpec.describe UringIO, "in Ractors" do
       expect_values(ractors(backend, 1, scheduler), { 20 => 3, 1 => 21 })
     end
 
-    it "runs these in several Ractors at once, each on a scheduler of its own", skip: several do
+    it "runs all of that in several Ractors at once, each on a scheduler of its own", skip: several do
       expect_values(ractors(backend, 3, scheduler), *([{ 20 => 3, 1 => 21 }] * 3))
     end
 
@@ -95,7 +95,7 @@ RSpec.describe UringIO, "in Ractors" do
         found << ring.chain { |steps| steps.read(steps.open("/dev/zero"), 2) }.last
         own = IO::Buffer.new(4)
         found << File.open(File::NULL, "w") { |null| ring.write(null, own) }
-        own.resize(8) # it is not locked any more
+        own.resize(8) # it is no longer locked
         ring.close
         selector = UringIO::Selector.new(Fiber.current, backend:)
         input, output = IO.pipe

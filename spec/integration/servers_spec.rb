@@ -115,7 +115,7 @@ RSpec.describe "A program on one thread, with" do
         fork do
           # The other ends are in a process of its own, because the limit of open files is per process.
           server.close
-          # In parts: beyond the backlog a UNIX socket's connect fails, and Ruby takes it for made.
+          # In parts: beyond the backlog a UNIX socket's connect fails, but Ruby treats it as connected.
           sockets = Array.new(connections / 1000) do
             part = Array.new(1000) { UNIXSocket.new(path) }
             reader.read(1)

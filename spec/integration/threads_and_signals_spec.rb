@@ -185,7 +185,7 @@ RSpec.describe "Threads, signals and exits of programs that run under schedulers
             Fiber.schedule do
               wait.call
             rescue StandardError => error
-              notes << [name, error.class] # nobody's business
+              notes << [name, error.class] # the fiber must not get the exception
             ensure
               notes << name
             end

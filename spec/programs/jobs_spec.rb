@@ -25,7 +25,7 @@ RSpec.describe "examples/job_worker.rb" do
                 "AND pid <> pg_backend_pid() AND state <> 'idle'"
         database = PG.connect
         in_transaction = nil
-        1000.times do # a connection that was thrown away takes a moment to go
+        1000.times do # a dropped connection takes a moment to end
           in_transaction = database.exec(query).getvalue(0, 0).to_i
           break if in_transaction.zero?
           sleep(0.005)
@@ -81,7 +81,7 @@ RSpec.describe "examples/job_worker.rb" do
   end
 
   def statuses(ids)
-    sleep(0.02) # asked for again and again, while the workers need the processors
+    sleep(0.02) # examples poll this, and the workers need the processors
     query = "SELECT status, count(*) FROM jobs WHERE id = ANY ($1) GROUP BY status"
     @database.exec_params(query, ["{#{ids.join(',')}}"]).values.to_h.transform_values(&:to_i)
   end

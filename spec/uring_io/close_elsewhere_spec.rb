@@ -2,8 +2,7 @@
 
 require "socket"
 
-# IOs that a program closes while nobody waits on them at that moment, or while a thread waits; or that the closing code
-# must close without a wait.
+# IOs that a program closes while no fiber waits on them, while a thread waits on them, or in code that cannot wait.
 RSpec.describe "An IO that is closed elsewhere" do
   # An IO with something to read, which has the number of a closed IO.
   def taking(number)

@@ -211,7 +211,7 @@ RSpec.describe "An IO that is closed while somebody waits on it" do
 
     %i[unix_pair pipe].each do |place|
       closers.each do |by|
-        it "keeps everybody from writing into the freed read buffer of a #{place}, closed by #{by}" do
+        it "writes nothing into its freed read buffer, for a #{place} closed by #{by}" do
           scheduled do
             %i[gets getc each_line readline].each do |name|
               ours, peer = public_send(place)

@@ -95,7 +95,7 @@ RSpec.describe UringIO::Scheduler, "short of something" do
           client = TCPSocket.new("127.0.0.1", server.local_address.ip_port)
           ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
           before = open.call
-          # The ring of the kernel accepts without a system call.
+          # io_uring accepts without accept4(2), which the filter denies.
           ways = [-> { server.accept }, -> { server.accept_nonblock }]
           ways << -> { ring.accept(server) } unless ARGV[0] == "io_uring"
           ways.each do |way|

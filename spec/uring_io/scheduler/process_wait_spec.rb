@@ -36,7 +36,7 @@ RSpec.describe UringIO::Scheduler, "#process_wait" do
       expect(order).to eq([1, 2, 0])
     end
 
-    it "waits for any child with pid -1, while others run" do
+    it "waits for any child with pid -1, while other fibers run" do
       order = []
       scheduled do
         reader, writer = pipe
