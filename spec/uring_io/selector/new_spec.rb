@@ -39,7 +39,7 @@ RSpec.describe "UringIO::Selector.new" do
       end
     end
 
-    it "takes the size of the ring, which backends without a ring ignore" do
+    it "takes and checks the size of a ring, also on backends without a ring" do
       [1, 8, 4096].each { |entries| expect(backend_of(selector_class, entries:)).to eq(backend) }
       [0, -1, 2**31].each do |wrong|
         expect { backend_of(selector_class, entries: wrong) }.to raise_error(ArgumentError, /entries/)
