@@ -69,7 +69,8 @@ RSpec.describe UringIO::Scheduler, "#fibers_waiting" do
     it "lists the longest waits first, with their durations" do
       waits = scheduled do |scheduler|
         first = Fiber.schedule { sleep }
-        sleep(0.02)
+        # On a slow machine the time may be over before the thread waits for it.
+        sleep(0.02) until scheduler.stats[:waiting_seconds].positive?
         later = Fiber.schedule { sleep }
         found = scheduler.fibers_waiting
         [first, later].each(&:kill)
