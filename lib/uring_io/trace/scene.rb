@@ -4,7 +4,8 @@ require_relative "order"
 
 module UringIO
   class Trace
-    # The data of a page and of a picture: the engines of a trace, and the time that they share.
+    # What a page or picture of a trace draws: one Reading for each scheduler, selector or ring, and the time from the
+    # first record of all to the last.
     class Scene
       # @return [Array<Reading>]
       attr_reader :readings

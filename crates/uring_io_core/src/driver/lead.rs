@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::posix;
 
-/// The limits of a lead: a number of times, and the time since the first one. The first `FEW` times are always free. Up
-/// to `OFTEN` times the limit is long, so that fibers which a program starts together begin together. Time counts as
-/// well as the number, because anything may run in between: a server's loop runs a whole request at each start of a
-/// fiber.
+/// So many times a party may go on first in any case.
 const FEW: usize = 8;
+/// After that it may do so for this time. The limit is a time because anything may run in between: a server's loop runs
+/// a whole request each time it starts a fiber. It is long so that fibers which a program starts together also begin
+/// together.
 const MOST: Duration = Duration::from_millis(5);
-const MOST_WHEN_OFTEN: Duration = Duration::from_micros(200);
+/// After this many times the limit is short.
 const OFTEN: usize = 64;
+const MOST_WHEN_OFTEN: Duration = Duration::from_micros(200);
 
 /// When a party first went on before the others, and how often it has done so.
 #[derive(Clone, Copy)]

@@ -62,7 +62,8 @@ pub enum Turn {
     Idle(Option<Duration>),
 }
 
-/// Operations, timers and wakeups of one thread. `P` is what the owner keeps with each party.
+/// The operations, timers and wakeups of one thread. `P` is the data that the user of the driver keeps for each party:
+/// an engine keeps the fiber.
 pub struct Driver<P> {
     kind: BackendKind,
     /// The number of entries that the options ask for: the ring may have more.

@@ -402,8 +402,8 @@ pub(super) fn linked_entry(
                 .flags(types::TimeoutFlags::ETIME_SUCCESS)
                 .build()
         }
-        // A direct descriptor must not be close-on-exec: it is not in the process's table of descriptors, which exec
-        // keeps.
+        // The kernel refuses `O_CLOEXEC` for a direct descriptor. It needs none: a program that exec(2) starts does not
+        // get the ring's table.
         (
             Call::Open {
                 directory,
