@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "fcntl"
+require "io/nonblock"
 
 RSpec.describe UringIO::Ring do
   each_backend do |_backend|
@@ -27,6 +28,24 @@ RSpec.describe UringIO::Ring do
     end
 
     describe "#splice and #tee" do
+      it "end when another fiber cancels the calls on one of their descriptors" do
+        scheduled do
+          with_ring do |ring|
+            reader, = pipe
+            _, writer = pipe
+            # Without io_uring these two answer EAGAIN for pipes with O_NONBLOCK.
+            [reader, writer].each { |io| io.nonblock = false }
+            [reader, writer].product(%i[splice tee]).each do |descriptor, name|
+              error = nil
+              fiber = Fiber.schedule { error = raised { ring.public_send(name, reader, writer, 1) } }
+              eventually { ring.cancel(descriptor) == 1 || !fiber.alive? }
+              eventually { !fiber.alive? }
+              expect(error).to be_a(Errno::ECANCELED)
+            end
+          end
+        end
+      end
+
       it "move bytes between pipes, files and sockets" do
         everywhere do |ring|
           file = closing(File.open(file_with("0123456789")))

@@ -114,8 +114,18 @@ impl Call {
         }
     }
 
-    /// The descriptor that it works on, if it may have to wait for that:
-    /// [`Driver::cancel_on`](crate::Driver::cancel_on) looks for it.
+    /// Whether it works on this descriptor and may have to wait for it or for another one:
+    /// [`Driver::cancel_on`](crate::Driver::cancel_on) then ends it.
+    pub fn may_wait_with(&self, fd: RawFd) -> bool {
+        match self {
+            Self::Splice { from, to, .. } | Self::Tee { from, to, .. } => {
+                [*from, *to].contains(&fd)
+            }
+            _ => self.waits_on() == Some(fd),
+        }
+    }
+
+    /// The descriptor that it works on, if it has only one and may have to wait for that.
     pub fn waits_on(&self) -> Option<RawFd> {
         match self.uses() {
             Uses::Waits(fd, _) | Uses::Moves(fd, ..) => Some(fd),

@@ -39,7 +39,7 @@ impl<P> Slot<P> {
     /// Whether the call is on this descriptor of the process, or the call that the operation stands in for.
     fn is_on(&self, fd: RawFd) -> bool {
         let call = self.call.as_ref().filter(|_| !self.link.direct);
-        self.stands_for == Some(fd) || call.is_some_and(|call| call.waits_on() == Some(fd))
+        self.stands_for == Some(fd) || call.is_some_and(|call| call.may_wait_with(fd))
     }
 
     /// Whether the party will wait again when it has taken its wakeup.
