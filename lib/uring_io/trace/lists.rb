@@ -178,7 +178,7 @@ module UringIO
           "#{because(found)}#{"; it had #{Words.request(found.what)}" unless found.what.purpose == 'turn'}."
       end
 
-      def name(fiber) = Words.fiber(fiber).sub(/\Af/, "F")
+      def name(fiber) = Words.fiber(fiber).sub(/\A./, &:upcase)
     end
     private_constant :Lists
   end

@@ -9,7 +9,10 @@ module UringIO
     class Reading
       # A fiber. +number+ counts the fibers in the order in which they appear, and +name+ says where the block is.
       # +collections+ are the collections of garbage while the fiber ran.
-      Fiber = Struct.new(:number, :name, :runs, :waits, :marks, :stack, :since, :collections)
+      Fiber = Struct.new(:number, :name, :runs, :waits, :marks, :stack, :since, :collections) do
+        # Whether it stands for all code that runs while no record says that a fiber does.
+        def outside? = name.equal?(OUTSIDE)
+      end
       # A fiber waited from +from+ to +to+ for +operations+. If there are none, +purpose+ says for what it waited. At
       # +woken+ something woke the fiber. +open+ says that the wait had not ended.
       Wait = Struct.new(:from, :to, :purpose, :operations, :woken, :open, :depth)
@@ -24,7 +27,10 @@ module UringIO
       FORMAT = "QQQllSSC"
       EVENTS = %i[none started ended parked parked_for left part submitted done completed woken raised entered
                   looked collected].freeze
-      private_constant :SIZE, :FORMAT, :EVENTS
+      OUTSIDE = "the loop (or a fiber that it resumed itself)"
+      # Nanoseconds. The loop's own work between two fibers takes less.
+      SHORT = 50_000
+      private_constant :SIZE, :FORMAT, :EVENTS, :OUTSIDE, :SHORT
 
       # @return [Symbol]
       attr_reader :backend
@@ -39,9 +45,11 @@ module UringIO
       # @return [Array<Array(Integer, Integer)>] from when to when the thread collected garbage
       attr_reader :collections
 
-      def initialize(backend, gone, names, records)
+      # @param loops [Boolean] whether fibers give control to a loop, which may also run fibers without a record
+      def initialize(backend, gone, names, records, loops)
         @backend = backend
         @gone = gone
+        @loops = loops
         @names = Peers.names(names)
         @fibers = []
         @enters = []
@@ -94,14 +102,27 @@ module UringIO
 
       # Only one fiber runs at a time. So the fiber that ran before has given control away, even if no record says so.
       def run(fiber)
-        pause(@current) if @current && @current != fiber
+        pause(@current) if @current&.since && @current != fiber
+        outside_ran(@at)
+        @unknown_since = nil
         @current = fiber
         fiber.since = @at
       end
 
+      # When no record says that this fiber runs, then something without records has resumed it.
       def pause(fiber, at = @at)
-        fiber.runs << [fiber.since, at] if fiber.since && at > fiber.since
+        since = fiber.since || (@unknown_since if @loops)
+        fiber.runs << [since, at] if since && at > since
         fiber.since = nil
+        @unknown_since = at
+      end
+
+      # Whoever runs while no record says that a fiber does: the loop, or fibers that the loop resumes by itself.
+      def outside_ran(at)
+        return unless @loops && @unknown_since && at - @unknown_since >= SHORT
+
+        @outside ||= Fiber.new(nil, OUTSIDE, [], [], [], [], nil, [])
+        @outside.runs << [@unknown_since, at]
       end
 
       def started(party, name)
@@ -177,6 +198,8 @@ module UringIO
         @enters << @entered
         # During a call that waits, no fiber runs. This one has given control away, even if no record says so.
         pause(@current, [@entered.from, @current.since].max) if waits && @current&.since
+        outside_ran(@entered.from)
+        @unknown_since = @at unless @current&.since
       end
 
       def collected(length)
@@ -189,12 +212,16 @@ module UringIO
       def finish
         @at = @last
         @fibers.each do |fiber|
-          pause(fiber)
+          pause(fiber) if fiber.since
           fiber.stack.dup.each do |wait|
             wait.open = true
             leave(fiber, wait)
           end
         end
+        return unless @outside
+
+        @outside.number = @fibers.size + 1
+        @fibers << @outside
       end
     end
   end

@@ -36,12 +36,15 @@ module UringIO
         # @param fiber [Reading::Fiber]
         # @return [String] where the fiber's block is; "main" for the main flow, which has no block
         def place(fiber)
+          return "the loop" if fiber.outside?
           return File.basename(fiber.name) unless fiber.name.empty?
 
           fiber.waits.any? { |wait| wait.purpose == "run" } ? "main" : ""
         end
 
         def fiber(fiber)
+          return fiber.name if fiber.outside?
+
           place = place(fiber)
           place.empty? ? "fiber #{fiber.number}" : "fiber #{fiber.number} (#{place})"
         end

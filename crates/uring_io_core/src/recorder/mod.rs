@@ -312,6 +312,11 @@ impl Log {
         (records, self.gone, &self.names)
     }
 
+    /// Whether a party that parks gives control to a loop in Ruby.
+    pub fn loops(&self) -> bool {
+        self.loops
+    }
+
     /// When the log was made: logs are sorted by it.
     pub fn since(&self) -> u64 {
         self.since

@@ -18,8 +18,9 @@ fn begin(ruby: &Ruby, most: usize) -> Result<bool, Error> {
 fn end(ruby: &Ruby) -> Result<RArray, Error> {
     let found = ruby.ary_new();
     for (backend, mut log) in Registry::of(ruby).end_recording(ruby)? {
+        let loops = log.loops();
         let (records, gone, names) = log.take();
-        found.push(row(ruby, backend, &records, gone, names)?)?;
+        found.push(row(ruby, backend, &records, gone, names, loops)?)?;
     }
     Ok(found)
 }
@@ -32,23 +33,28 @@ pub fn recorded(ruby: &Ruby, engine: Option<&Engine>) -> Result<Option<RArray>, 
     // This makes a copy first: making Ruby objects may collect garbage, and the engine records that.
     let recorded = engine.recorded();
     recorded
-        .map(|(records, gone, names)| row(ruby, engine.backend(), &records, gone, &names))
+        .map(|(records, gone, names, loops)| {
+            row(ruby, engine.backend(), &records, gone, &names, loops)
+        })
         .transpose()
 }
 
-/// A row: the backend, the number of records that are gone, the names and the records.
+/// A row: the backend, the number of records that are gone, the names, the records, and whether the engine is that of a
+/// loop, which is then among the code that runs.
 fn row(
     ruby: &Ruby,
     backend: BackendKind,
     records: &[Record],
     gone: u64,
     names: &[String],
+    loops: bool,
 ) -> Result<RArray, Error> {
     let row = ruby.ary_new();
     row.push(ruby.to_symbol(backend.name()))?;
     row.push(gone)?;
     row.push(ruby.ary_from_iter(names.iter().map(|name| ruby.str_new(name))))?;
     row.push(ruby.str_from_slice(&packed(records)))?;
+    row.push(loops)?;
     Ok(row)
 }
 

@@ -8,7 +8,7 @@ use super::party::{Party, Purpose};
 use super::Engine;
 
 /// A copy of a log.
-pub type Recorded = (Vec<Record>, u64, Vec<String>);
+pub type Recorded = (Vec<Record>, u64, Vec<String>, bool);
 
 impl Engine {
     /// Whether the engine records.
@@ -62,8 +62,9 @@ impl Engine {
     /// record.
     pub fn recorded(&self) -> Option<Recorded> {
         let copy = |log: &mut Log| {
+            let loops = log.loops();
             let (records, gone, names) = log.take();
-            (records, gone, names.to_vec())
+            (records, gone, names.to_vec(), loops)
         };
         self.driver.with_log(copy)
     }
