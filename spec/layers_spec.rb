@@ -25,7 +25,7 @@ RSpec.describe "The layers" do
     floor["system calls", %w[posix platform]],
     floor["results, and what a descriptor is", %w[completion descriptor], apart: true],
     floor["operations", %w[operation ring_options stats backend_kind], apart: true],
-    floor["words", %w[token address clock error hosts]]
+    floor["words", %w[token address clock error first_use hosts]]
   ]
 
   # The only modules that may name a backend. No other module knows which backend runs.

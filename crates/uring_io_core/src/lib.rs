@@ -30,7 +30,7 @@
 //! platform                                what differs
 //! completion │ descriptor
 //! operation │ ring_options │ stats │ backend_kind
-//! token address clock error hosts
+//! token address clock error first_use hosts
 //! ```
 //!
 //! A bar separates files that do not import each other.
@@ -51,6 +51,7 @@ mod completion;
 mod descriptor;
 mod driver;
 mod error;
+mod first_use;
 mod hosts;
 mod in_flight;
 pub mod ladder;

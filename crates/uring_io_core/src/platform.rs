@@ -3,12 +3,12 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::clock::timespec;
 use crate::descriptor::{mode_of, owned};
 use crate::error::{or_errno, Error, Result};
+use crate::first_use::FirstUse;
 use crate::operation::{Direction, Interest};
 
 /// Numbers and types that not every system has.
@@ -260,12 +260,10 @@ pub(crate) mod epoll {
 
 /// Whether [`ticks`] counts evenly, and alike on all processors: if so, the kernel takes its own clock from it.
 pub(crate) fn has_ticks() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
+    static HAS: FirstUse = FirstUse::new();
     const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
-    *HAS.get_or_init(|| {
-        cfg!(target_arch = "x86_64")
-            && std::fs::read_to_string(SOURCE).is_ok_and(|source| source.trim() == "tsc")
-    })
+    let is_tsc = || std::fs::read_to_string(SOURCE).is_ok_and(|source| source.trim() == "tsc");
+    cfg!(target_arch = "x86_64") && HAS.get(|| is_tsc().into()) != 0
 }
 
 /// The processor's counter. Reading it takes less than half of the time that reading the clock takes.

@@ -3,12 +3,12 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Once, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::clock::seconds;
 use crate::error::{last_errno, or_errno, Error, Result};
+use crate::first_use::FirstUse;
 use crate::operation::{Children, Direction, Interest, LentBuffer, Target, Transfer};
 use crate::platform::{self, numbers::FileStatus};
 
@@ -181,14 +181,8 @@ fn nowait(fd: RawFd, direction: Direction, buffer: LentBuffer, offset: i64) -> i
 /// Does the same as [`transfer_now`] on a descriptor of unknown kind. For a pipe this saves asking for the kind. `None`
 /// when the caller must find out the kind first. A regular file may answer `-EAGAIN`, too.
 pub fn transfer_unasked(fd: RawFd, direction: Direction, buffer: LentBuffer) -> Option<i32> {
-    static PIPES_CAN: OnceLock<bool> = OnceLock::new();
-    // Not get_or_init, which waits for another thread that computes the value. A forked child may lack that thread.
-    let can = PIPES_CAN.get().copied().unwrap_or_else(|| {
-        let can = platform::pipes_can_nowait();
-        let _ = PIPES_CAN.set(can);
-        can
-    });
-    if !can {
+    static PIPES_CAN: FirstUse = FirstUse::new();
+    if PIPES_CAN.get(|| platform::pipes_can_nowait().into()) == 0 {
         return None;
     }
     let result = nowait(fd, direction, buffer, -1);
@@ -340,21 +334,25 @@ pub(crate) fn monotonic() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// The number of forks between the first process that called this and the present one. Operations in flight belong to
-/// one process and not to its children, so objects remember this number and compare it with the present one.
+/// A number that grows with each fork between the first process that called this and the present one. Operations in
+/// flight belong to one process and not to its children, so objects remember this number and compare it with the
+/// present one.
 pub fn forks() -> u32 {
     static FORKS: AtomicU32 = AtomicU32::new(0);
-    static COUNTING: Once = Once::new();
+    static COUNTING: AtomicBool = AtomicBool::new(false);
 
     extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
 
-    COUNTING.call_once(|| {
+    // Threads that come here first at the same time may all register the handler, which then counts each fork several
+    // times. Letting them wait for each other would be worse: a child of a fork in between would wait for ever.
+    if !COUNTING.load(Ordering::Acquire) {
         // SAFETY: the handler only adds to an atomic, which a forked child may do, and stays valid as long as the
         // library is loaded. The call fails only without memory; then forks go uncounted.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+        COUNTING.store(true, Ordering::Release);
+    }
     FORKS.load(Ordering::Relaxed)
 }
 
@@ -371,25 +369,28 @@ pub(crate) fn block_signals() {
 /// A signal that the process does not use. Its only effect is to end a thread's wait in the kernel (`EINTR`). None when
 /// every candidate is in use.
 fn interrupting_signal() -> Option<i32> {
-    static SIGNAL: OnceLock<Option<i32>> = OnceLock::new();
+    // 0 when every candidate is in use: no signal has this number.
+    static SIGNAL: FirstUse = FirstUse::new();
 
     extern "C" fn nothing(_: i32) {}
+    let handler = nothing as extern "C" fn(i32) as usize;
 
-    *SIGNAL.get_or_init(|| {
-        platform::spare_signals().find(|signal| {
-            // SAFETY: all zeros are a valid action: the default one, without flags and without blocked signals.
-            let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };
-            // SAFETY: the call writes the signal's action to a local.
-            let asked = unsafe { libc::sigaction(*signal, std::ptr::null(), &mut action) };
-            if asked < 0 || action.sa_sigaction != libc::SIG_DFL {
-                return false;
-            }
-            action.sa_flags = 0; // Without SA_RESTART, which would restart the interrupted call.
-            action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
-            // SAFETY: the handler does nothing, and stays valid as long as the library is loaded.
-            unsafe { libc::sigaction(*signal, &action, std::ptr::null_mut()) == 0 }
-        })
-    })
+    let take = |signal: &i32| {
+        // SAFETY: all zeros are a valid action: the default one, without flags and without blocked signals.
+        let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };
+        // SAFETY: the call writes the signal's action to a local.
+        let asked = unsafe { libc::sigaction(*signal, std::ptr::null(), &mut action) };
+        // Another thread may have just installed our handler.
+        if asked < 0 || ![libc::SIG_DFL, handler].contains(&action.sa_sigaction) {
+            return false;
+        }
+        action.sa_flags = 0; // Without SA_RESTART, which would restart the interrupted call.
+        action.sa_sigaction = handler;
+        // SAFETY: the handler does nothing, and stays valid as long as the library is loaded.
+        unsafe { libc::sigaction(*signal, &action, std::ptr::null_mut()) == 0 }
+    };
+    let signal = SIGNAL.get(|| platform::spare_signals().find(take).unwrap_or(0) as u64);
+    (signal != 0).then_some(signal as i32)
 }
 
 /// The calling thread, for [`interrupt`]. From now on, [`interrupt`] can end its waits.

@@ -3,8 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::clock::milliseconds;
 use crate::descriptor::owned;
@@ -74,9 +73,13 @@ pub(crate) fn restore_errno(errno: i32) {
 
 /// A monotonic clock in whole milliseconds: some systems have no coarse one.
 pub(crate) fn coarse() -> Duration {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let since = START.get_or_init(Instant::now).elapsed();
-    Duration::from_millis(since.as_millis() as u64)
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call writes to a local. Every system has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::from_millis(time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000)
 }
 
 /// Signals that programs seldom use, and that a process without a handler ignores.

@@ -9,10 +9,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::first_use::FirstUse;
 use crate::platform;
 use crate::posix;
 
@@ -81,9 +81,9 @@ pub fn note_close(fd: RawFd) {
 
 /// Nanoseconds since the first log was made.
 fn now() -> u64 {
-    static EPOCH: OnceLock<u64> = OnceLock::new();
+    static EPOCH: FirstUse = FirstUse::new();
     let now = posix::monotonic();
-    now.saturating_sub(*EPOCH.get_or_init(|| now))
+    now.saturating_sub(EPOCH.get(|| now))
 }
 
 /// The clock and the processor's counter at the same time.
