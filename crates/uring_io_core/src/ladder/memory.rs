@@ -12,10 +12,11 @@ pub(super) fn in_use() -> Growth {
     trim();
     let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let process = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let known = |text, name| bytes(text, name).unwrap_or(0);
     Growth {
-        process: bytes(&process, "Rss:"),
-        kernel_stacks: bytes(&machine, "KernelStack:"),
-        kernel_objects: bytes(&machine, "Slab:"),
+        process: known(&process, "Rss:"),
+        kernel_stacks: known(&machine, "KernelStack:"),
+        kernel_objects: known(&machine, "Slab:"),
     }
 }
 
@@ -32,24 +33,25 @@ pub(super) fn growth(before: Growth, after: Growth) -> Growth {
 /// less. None where /proc does not tell.
 pub(super) fn free() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok()?;
-    let machine = bytes(&machine, "MemAvailable:") as u64;
     let number = |name: &str| -> Option<u64> {
         let text = fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok()?;
         text.trim().parse().ok()
     };
     let group = number("max").zip(number("current"));
     let group = group.map(|(max, current)| max.saturating_sub(current));
+    least(&machine, group)
+}
+
+fn least(machine: &str, group: Option<u64>) -> Option<u64> {
+    let machine = u64::try_from(bytes(machine, "MemAvailable:")?).ok()?;
     Some(machine.min(group.unwrap_or(u64::MAX)))
 }
 
 /// The number in the line that begins with `name`, in bytes: /proc gives kilobytes.
-fn bytes(text: &str, name: &str) -> i64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number
-        .and_then(|number| number.parse::<i64>().ok())
-        .unwrap_or(0)
-        * 1024
+fn bytes(text: &str, name: &str) -> Option<i64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let number: i64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(number * 1024)
 }
 
 /// The kernel thread that polls the submission queue of a ring.
@@ -87,5 +89,23 @@ impl KernelThread {
         let text = fs::read_to_string(&self.0).ok()?;
         let number = text.split_whitespace().next()?.parse().ok()?;
         Some(Duration::from_nanos(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_free_memory_is_that_of_the_machine_or_of_the_group_whichever_is_less() {
+        let machine = "MemTotal: 16 kB\nMemAvailable:       8 kB\n";
+        let found = [None, Some(4096), Some(1 << 20)].map(|group| least(machine, group));
+        assert_eq!(found, [Some(8192), Some(4096), Some(8192)]);
+    }
+
+    #[test]
+    fn the_free_memory_is_unknown_when_the_kernel_does_not_tell_that_of_the_machine() {
+        let texts = ["", "MemTotal: 16 kB\n", "MemAvailable: many kB\n"];
+        assert_eq!(texts.map(|text| least(text, Some(4096))), [None; 3]);
     }
 }
