@@ -6,7 +6,7 @@
 //! until one of the two files changes. We keep it for a second at most, because the order of the addresses depends on
 //! the network.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -37,7 +37,10 @@ struct Answer {
 pub(crate) struct Hosts {
     hosts: PathBuf,
     switch: PathBuf,
+    /// The files behind `names` and `answers`.
     source: Option<Source>,
+    /// The names that the resolver is sure to find in /etc/hosts.
+    names: HashSet<Vec<u8>>,
     answers: HashMap<Vec<u8>, Answer>,
 }
 
@@ -51,6 +54,7 @@ impl Hosts {
             hosts: hosts.as_ref().to_owned(),
             switch: switch.as_ref().to_owned(),
             source: None,
+            names: HashSet::new(),
             answers: HashMap::new(),
         }
     }
@@ -71,12 +75,20 @@ impl Hosts {
 
     /// Keeps an answer of the resolver. The caller has taken `source` before it asked the resolver.
     pub(crate) fn keep(&mut self, name: &[u8], addresses: &[String], source: Source) {
-        if !self.lists(name) || self.source() != source {
-            return;
-        }
-        if self.source.as_ref() != Some(&source) || self.answers.len() >= MOST {
+        if self.source.as_ref() != Some(&source) {
+            let names = self.listed();
+            if self.source() != source {
+                return;
+            }
+            self.names = names;
             self.answers.clear();
             self.source = Some(source);
+        }
+        if !self.names.contains(name) {
+            return;
+        }
+        if self.answers.len() >= MOST {
+            self.answers.clear();
         }
         let answer = Answer {
             addresses: addresses.to_vec(),
@@ -85,10 +97,13 @@ impl Hosts {
         self.answers.insert(name.to_vec(), answer);
     }
 
-    /// Whether the resolver is sure to find the name in the file. In doubt we ask the resolver each time.
-    fn lists(&self, name: &[u8]) -> bool {
+    /// Reads the names that the resolver is sure to find in the file. In doubt we ask the resolver each time: glibc also
+    /// finds LOCALHOST where the file has localhost, but musl does not (lookup_name.c, name_from_hosts).
+    fn listed(&self) -> HashSet<Vec<u8>> {
         let first = !SWITCHED || fs::read(&self.switch).is_ok_and(|text| files_first(&text));
-        first && fs::read(&self.hosts).is_ok_and(|text| lines(&text).any(|line| gives(line, name)))
+        let text = first.then(|| fs::read(&self.hosts).unwrap_or_default());
+        let text = text.unwrap_or_default();
+        lines(&text).flat_map(names).map(<[u8]>::to_vec).collect()
     }
 }
 
@@ -109,12 +124,12 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|word| !word.is_empty())
 }
 
-/// Whether a line of /etc/hosts gives the name an address.
-fn gives(line: &[u8], name: &[u8]) -> bool {
+/// The names that a line of /etc/hosts gives an address.
+fn names(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut words = words(line);
     let address = words.next().and_then(|word| std::str::from_utf8(word).ok());
-    address.is_some_and(|text| text.parse::<IpAddr>().is_ok())
-        && words.any(|word| word.eq_ignore_ascii_case(name))
+    let is_address = address.is_some_and(|text| text.parse::<IpAddr>().is_ok());
+    words.filter(move |_| is_address)
 }
 
 /// Whether nsswitch.conf(5) asks /etc/hosts before anything else, and stops when the file has the name.
@@ -186,7 +201,7 @@ mod tests {
             "",
         ];
         let kept = kept.map(|name| keep(&mut hosts, name));
-        assert_eq!(kept, [true, true, true, false, false, false, false, false]);
+        assert_eq!(kept, [true, false, true, false, false, false, false, false]);
         assert_eq!(
             hosts.answer(b"localhost"),
             Some(&["127.0.0.1".to_owned()][..])
@@ -208,6 +223,17 @@ mod tests {
             assert!(keep(&mut hosts, "localhost"));
             assert_eq!(hosts.answer(b"ip6.test"), None);
         }
+    }
+
+    #[test]
+    fn the_file_is_read_again_only_after_a_change() {
+        let folder = Folder::new("read");
+        let mut hosts = folder.hosts();
+        assert!(keep(&mut hosts, "localhost"));
+        hosts.names = HashSet::from([b"of.this.test".to_vec()]);
+        assert!(keep(&mut hosts, "of.this.test") && !keep(&mut hosts, "ip6.test"));
+        fs::write(folder.0.join("hosts"), "127.0.0.1 ip6.test").unwrap();
+        assert!(keep(&mut hosts, "ip6.test") && !keep(&mut hosts, "of.this.test"));
     }
 
     #[test]
