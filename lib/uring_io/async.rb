@@ -20,7 +20,6 @@
 require "uring_io"
 
 module UringIO
-  # See selector.rb.
   class Selector
     # The oldest io-event that works with our selectors, as far as we know. Async 2.46 needs it too.
     IO_EVENT_NEEDED = "1.21"

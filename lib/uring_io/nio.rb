@@ -15,7 +15,6 @@ require "uring_io"
 require_relative "nio/selector"
 
 module UringIO
-  # See nio/selector.rb.
   module NIO
     begin
       require "nio"

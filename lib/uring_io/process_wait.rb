@@ -1,6 +1,5 @@
 # frozen_string_literal: true
 
-# Child processes.
 module UringIO
   # Waits for child processes, in classes that have the methods +wait_for_child+ and +block_for_child+.
   # @api private

@@ -1,6 +1,5 @@
 # frozen_string_literal: true
 
-# The backends and operations that this machine has.
 module UringIO
   # The backends and operations that this machine has, and the backend that a program gets: see UringIO.support.
   #

@@ -3,7 +3,6 @@
 require_relative "trace/reading"
 require_relative "trace/snapshot"
 
-# See run.rb.
 module UringIO
   # A record of what the fibers of this process did, and when. UringIO.trace makes one.
   class Trace

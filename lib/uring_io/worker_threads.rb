@@ -1,6 +1,5 @@
 # frozen_string_literal: true
 
-# Worker threads.
 module UringIO
   # Ruby threads for blocking work that has no hook of its own: opening files, Zlib, IO.copy_stream. They start when
   # work comes, and end when the pool closes.

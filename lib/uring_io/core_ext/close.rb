@@ -1,10 +1,11 @@
 # frozen_string_literal: true
 
-# No operation outlives its IO. Ruby 3.3 and 3.4 do not tell a scheduler about a close, and Ruby 4.0 does so for some
-# operations only. So the methods that close a descriptor, or give it another file, first end the operations of
-# schedulers, selectors and rings on it, and wait until these are over. Fibers that wait for them get IOError, as
-# threads do (ext/uring_io/src/classes/close.rs).
 module UringIO
+  # No operation outlives its IO. Ruby 3.3 and 3.4 do not tell a scheduler about a close, and Ruby 4.0 does so for some
+  # operations only. So the methods that close a descriptor, or give it another file, first end the operations of
+  # schedulers, selectors and rings on it, and wait until these are over. Fibers that wait for them get IOError, as
+  # threads do (ext/uring_io/src/classes/close.rs).
+
   # @!parse
   #   # Prepended to IO, before IO#close and IO#reopen.
   #   # @api private

@@ -1,9 +1,8 @@
 # frozen_string_literal: true
 
-# File#flock waits in flock(2) and blocks the whole thread. If another fiber of the thread holds the lock, that fiber
-# can then never run again to release it.
 module UringIO
-  # Lets other fibers run while a fiber waits for a lock.
+  # Lets other fibers run while a fiber waits for a lock. File#flock waits in flock(2) and blocks the whole thread. If
+  # another fiber of the thread holds the lock, that fiber can then never run again to release it.
   #
   # It tries to get the lock again and again. A thread in flock(2) would get the lock sooner, but every waiting fiber
   # would need one. A thread could also get the lock after its fiber has left. It would have to release the lock then,

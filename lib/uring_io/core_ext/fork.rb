@@ -1,6 +1,5 @@
 # frozen_string_literal: true
 
-# Forked children.
 module UringIO
   # Takes the inherited scheduler off the thread of a forked child. The scheduler counts as closed there, because its
   # ring or epoll set and its parked fibers belong to the parent. Ruby 4.0 does this by itself (process.c,

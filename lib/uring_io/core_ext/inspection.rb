@@ -3,7 +3,6 @@
 require_relative "../inspection"
 
 module UringIO
-  # See inspection.rb.
   module Inspection
     # Gives a forked child a socket of its own: the thread that answers at its parent's socket is not in the child.
     module InForks

@@ -1,11 +1,11 @@
 # frozen_string_literal: true
 
-require_relative "../selector/checked"
-
 # io-event makes its selectors with the object that IO::Event::Selector.default returns. async.rb requires this file
 # once io-event is loaded.
+
+require_relative "../selector/checked"
+
 module UringIO
-  # See selector.rb.
   class Selector
     # The object that io-event makes selectors with.
     # @api private

@@ -1,11 +1,9 @@
 # frozen_string_literal: true
 
-# NIO::Selector.backends lists the backends of nio4r, and NIO::Selector.new makes a selector. nio.rb requires this file
-# once nio4r and our selector are loaded.
 module UringIO
-  # See nio/selector.rb.
   module NIO
-    # Prepended, so that it comes before nio4r's own choice.
+    # NIO::Selector.backends lists the backends of nio4r, and NIO::Selector.new makes a selector. This is prepended, so
+    # that it comes before nio4r's own choice. nio.rb requires this file once nio4r and our selector are loaded.
     module Choice
       # The name of our selector among the backends. nio4r has a backend of its own called :io_uring.
       NAME = :uring_io

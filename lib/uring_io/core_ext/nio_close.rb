@@ -1,13 +1,11 @@
 # frozen_string_literal: true
 
-# A selector for nio4r's users watches descriptors. On io_uring an armed watch keeps the file open, so after a close the
-# peer would not see the end of the connection. So closing an IO ends its watches first. For an IO without watches that
-# costs one look at an instance variable. Only nio/watch.rb, which makes the watches, requires this file.
 module UringIO
-  # See nio/selector.rb.
   module NIO
     # Prepended to IO, before its methods that close a descriptor or give it another file. Each selector that watches
-    # the IO lets go of its file first.
+    # the IO lets go of its file first: on io_uring an armed watch keeps the file open, and after the close the peer
+    # would not see the end of the connection. For an IO without watches that costs one look at an instance variable.
+    # Only nio/watch.rb, which makes the watches, requires this file.
     # @api private
     module Close
       # Like IO#close.

@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
-# Ruby 3.3 and 3.4 crash when a non-blocking fiber calls IO#pwrite while another thread runs. They look for the hook,
-# and make its IO::Buffer, without the GVL (io.c, internal_pwrite_func), even when the scheduler has no such hook.
 module UringIO
-  # Calls IO#pwrite as a blocking fiber does: there Ruby does not look for the hook.
+  # Calls IO#pwrite as a blocking fiber does: there Ruby does not look for the hook. Ruby 3.3 and 3.4 crash when a
+  # non-blocking fiber calls IO#pwrite while another thread runs. They look for the hook, and make its IO::Buffer,
+  # without the GVL (io.c, internal_pwrite_func), even when the scheduler has no such hook.
   # @api private
   module Pwrite
     # Like IO#pwrite.

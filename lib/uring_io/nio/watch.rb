@@ -3,7 +3,6 @@
 require_relative "../core_ext/nio_close"
 
 module UringIO
-  # See nio/selector.rb.
   module NIO
     # A poll of a monitor's descriptor, which the selector arms again after each event. Callers need the selector's
     # lock, but any thread may change the interest, end the watch, and call the methods that say so.

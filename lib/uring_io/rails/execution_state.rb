@@ -1,7 +1,6 @@
 # frozen_string_literal: true
 
 module UringIO
-  # See railtie.rb.
   module Rails
     # With `UringIO.run(inherit: :execution_state)` each fiber begins with a copy of the state that Rails keeps for the
     # fiber that schedules it. It is a copy because fibers run at the same time: a fiber that sets its time zone must

@@ -1,7 +1,6 @@
 # frozen_string_literal: true
 
 module UringIO
-  # See railtie.rb.
   module Rails
     # Scheduler.new raises when its fibers would share a database connection.
     #

@@ -4,7 +4,6 @@ require_relative "isolation"
 require_relative "scheduler"
 
 module UringIO
-  # See railtie.rb.
   module Rails
     # Prepended to UringIO's own methods: it makes the scheduler of UringIO.run in a Rails program.
     module Run

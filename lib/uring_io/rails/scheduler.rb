@@ -3,7 +3,6 @@
 require_relative "execution_state"
 
 module UringIO
-  # See railtie.rb.
   module Rails
     # The scheduler of UringIO.run inside of a request or job. Each fiber is an execution of Rails' executor. So it
     # gives its database connection back when it ends, even by an exception. It begins with the state that it inherits.

@@ -18,7 +18,7 @@ module UringIO
     #   end
     Child = Data.define(:pid, :uid, :event, :status)
 
-    # Constants of waitid(2) and its siginfo.
+    # A child process as waitid(2) reports it.
     class Child
       # The kinds of id for waitid(2).
       KINDS = { all: 0, pid: 1, pgid: 2, pidfd: 3 }.freeze

@@ -1,7 +1,6 @@
 # frozen_string_literal: true
 
 module UringIO
-  # See trace.rb.
   class Trace
     # The trace of one scheduler, selector or ring while a recording goes on.
     module Snapshot
