@@ -33,7 +33,8 @@ module UringIO
       # Measures. This process is the server, and makes plain system calls without the GVL. An exception from outside,
       # such as Ctrl-C, ends the measuring.
       # @param rungs [Array<Symbol>] of {RUNGS}
-      # @param connections [Array<Integer>] one or more numbers of connections
+      # @param connections [Array<Integer>] one or more numbers of connections. The ladder begins with the fewest, and
+      #   measures each number once.
       # @param seconds [Numeric] about how long to measure each part
       # @yieldparam rung [Symbol] the next one to measure
       # @yieldparam count [Integer] its number of connections
@@ -44,7 +45,7 @@ module UringIO
       def climb(rungs: RUNGS, connections: CONNECTIONS, seconds: SECONDS)
         check(rungs, connections, seconds)
         begun = now
-        parts = connections.product(rungs)
+        parts = connections.uniq.sort.product(rungs)
         runs = parts.each_with_index.map do |(count, rung), index|
           yield rung, count, index, parts.size if block_given?
           { rung:, wanted: count, **measure(rung, count, seconds) }

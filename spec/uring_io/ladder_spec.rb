@@ -151,6 +151,13 @@ RSpec.describe "The ladder" do
     expect(parts).to eq([[:poll, 1, 0, 4], [:epoll, 1, 1, 4], [:poll, 2, 2, 4], [:epoll, 2, 3, 4]])
   end
 
+  it "begins with the fewest connections, and measures each number once" do
+    ladder = climb(%i[poll], [900, 3, 900, 40])
+    expect(ladder.to_h[:runs].map { |run| run[:wanted] }).to eq([3, 40, 900])
+    expect(ladder.to_s).to match(/^connections +3 +40 +900$/)
+    expect(ladder.html).to match(/ 3 connections.* 900 connections/m)
+  end
+
   it "refuses wrong arguments with clear messages" do
     { { rungs: [] } => /rungs: is empty/, { rungs: [:kqueue] } => /rungs: there is no :kqueue; there are threads, /,
       { connections: [] } => /connections: is empty/, { connections: [0] } => /connections: 0 is not from 1 to 60000/,

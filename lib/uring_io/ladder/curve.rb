@@ -28,7 +28,7 @@ module UringIO
         @title = title
         @unit = unit
         @series = reading.rungs.to_h { |rung| [rung.name, reading.points(rung.name, &)] }.reject { |_, it| it.empty? }
-        @counts = reading.connections.uniq.sort
+        @counts = reading.connections
         figures = @series.values.flatten(1).map(&:last)
         least, most = figures.minmax.map { |figure| Math.log10(figure) } if figures.any?
         @low = (least || 0).floor

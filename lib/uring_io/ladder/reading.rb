@@ -68,11 +68,11 @@ module UringIO
       # @return [Array<Rung>] the rungs of this recording, from the lowest
       def rungs = Texts::RUNGS.select { |rung| runs.key?(rung.name) }
 
-      # @return [Array<Integer>]
+      # @return [Array<Integer>] from the fewest
       def connections = runs.values.first.map(&:wanted)
 
-      # The run whose exchange the page shows: the first one, which has the fewest connections if the numbers ascend.
-      # With a polling thread it is the run with the fastest exchange, because the others show waits for a processor.
+      # The run whose exchange the page shows: the one with the fewest connections. With a polling thread it is the run
+      # with the fastest exchange, because the others show waits for a processor.
       def shown(rung)
         measured = runs.fetch(rung).select(&:measured?)
         rung == :sqpoll ? measured.min_by { |run| run.exchange[:answered] } : measured.first
@@ -92,8 +92,8 @@ module UringIO
         found.select { |_, figure| figure&.positive? }
       end
 
-      # By which factor a figure grows from the first number of connections to the last. Nil when there are fewer than
-      # two figures.
+      # By which factor a figure grows from the fewest connections to the most. Nil when there are fewer than two
+      # figures.
       def growth(rung, &)
         return unless runs.key?(rung)
 

@@ -44,8 +44,8 @@ module UringIO
         "#{rung.name}: not measured with #{wanted} connections. The limit is #{words}#{error}#{most}."
       end
 
-      # For each rung that sleeps until a request comes: by which factor its processor time grows from the first number
-      # of connections to the last.
+      # For each rung that sleeps until a request comes: by which factor its processor time grows from the fewest
+      # connections to the most.
       def growths
         found = @reading.rungs.to_h { |rung| [rung.name, @reading.growth(rung.name, &:cpu)] }
         found.compact.except(:sqpoll)
@@ -59,7 +59,7 @@ module UringIO
           most = @reading.points(name, &:cpu).last.first
           "#{Texts.figure(times)} times the processor time with #{name} (#{Texts.count(most)} connections)"
         end
-        "Idle connections cost time with #{list(found.keys)}: against #{Texts.count(@reading.connections.min)} " \
+        "Idle connections cost time with #{list(found.keys)}: against #{Texts.count(@reading.connections.first)} " \
           "connections, an exchange takes #{list(words)}."
       end
 
@@ -72,7 +72,7 @@ module UringIO
       end
 
       def alike
-        few = @reading.connections.min
+        few = @reading.connections.first
         least, most = times_with(few).except(:sqpoll).values.minmax
         return if least.nil? || least == most || most > ALIKE * least
 
