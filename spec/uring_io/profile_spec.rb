@@ -137,6 +137,29 @@ RSpec.describe UringIO::Profile, :profiles, limit: 60 do
     end
   end
 
+  it "passes signals on after the last sample, too" do
+    script = "trap(:TERM) { exit 7 }; puts :ready; $stdout.flush; sleep"
+    result = profile("--seconds", 0.02, "--", RbConfig.ruby, "-e", script) do |program|
+      expect(program.gets).to eq("ready\n")
+      program.signal("TERM")
+    end
+    expect(result.status.exitstatus).to eq(7)
+  end
+
+  it "sends no signal to the pid of a command that it has reaped" do
+    result = child(<<~RUBY)
+      require "uring_io/profile"
+      UringIO::Profile.const_get(:Launch).new(["true"], seconds: nil, rate: 100, out: $stderr) do |launch|
+        Thread.pass until launch.send(:ended?)
+        sent = 0
+        counting = TracePoint.new(:c_call) { |call| sent += 1 if call.method_id == :kill }
+        counting.enable { Process.kill(:USR1, Process.pid) }
+        puts sent
+      end
+    RUBY
+    expect([result.stdout, result.stderr]).to eq(["1\n", ""])
+  end
+
   it "writes a page that loads nothing, and a trace in which every event that begins also ends" do
     Dir.mktmpdir do |folder|
       page = File.join(folder, "page.html")

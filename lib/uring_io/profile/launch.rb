@@ -8,7 +8,9 @@ module UringIO
     # Starts a command and profiles it. The command gets the terminal's signals itself; this class passes others on.
     class Launch
       PASSED_ON = %w[HUP TERM USR1 USR2].freeze
-      private_constant :PASSED_ON
+      # Seconds between two looks whether the command has ended, after the sampling.
+      LOOK = 0.02
+      private_constant :PASSED_ON, :LOOK
 
       # @return [Profile]
       attr_reader :profile
@@ -25,15 +27,15 @@ module UringIO
       # @param inside [Boolean] whether an agent counts inside of the Rubies that the command starts
       def initialize(command, seconds:, rate:, out:, inside: true)
         Recording.check(seconds, rate)
-        @ended = nil
+        @kept = []
         agents = new_agents if inside
         passing_signals_on do
           # This form of spawn never uses a shell, so no word of the command is split.
-          @pid = Process.spawn(agents&.environment || {}, [command.first, command.first], *command.drop(1), out:)
-          pass_on(@early) if @early
-          @profile = Profile.new(Recording.of_pid(@pid, seconds:, rate:, agents:, ended: method(:ended?)))
+          pid = Process.spawn(agents&.environment || {}, [command.first, command.first], *command.drop(1), out:)
+          pass_to(pid)
+          @profile = Profile.new(Recording.of_pid(pid, seconds:, rate:, agents:, ended: method(:ended?)))
           yield self if block_given?
-          @ended ||= Process.wait2(@pid).last
+          sleep(LOOK) until ended?
         end
         @left = agents ? agents.alive : []
         @status = @ended.exitstatus || (128 + @ended.termsig)
@@ -50,8 +52,16 @@ module UringIO
         nil
       end
 
+      # Reaps the command if it has ended. From then on another process may have its pid, and must not get its signals.
+      # A trap may run as soon as the kernel has reaped the command, before we know it.
       def ended?
-        @ended ||= Process.wait2(@pid, Process::WNOHANG)&.last
+        return true if @ended
+
+        pid = @pid
+        @pid = nil
+        @ended = Process.wait2(pid, Process::WNOHANG)&.last
+        pass_to(pid) unless @ended
+        !@ended.nil?
       end
 
       # A terminal sends INT and QUIT to the command as well. Without a terminal only this process gets them.
@@ -71,12 +81,14 @@ module UringIO
         false
       end
 
-      def pass_on(signal)
-        return @early = signal unless @pid
+      # From now on the command gets the signals, and first those that came while nobody knew its pid.
+      def pass_to(pid)
+        @pid = pid
+        pass_on(@kept.shift) while @kept.any?
+      end
 
-        Process.kill(signal, @pid)
-      rescue Errno::ESRCH
-        # The command has just ended.
+      def pass_on(signal)
+        @pid ? Process.kill(signal, @pid) : @kept << signal
       end
     end
   end
