@@ -41,21 +41,29 @@ module Bench
     private
 
     def trace(summary, seconds, least)
-      input, output = IO.pipe
-      tracer = Process.spawn("strace", "-f", "-c", "-U", "calls,name", "-o", summary, "-p", @pid.to_s, err: output)
-      output.close
-      return unless input.wait_readable(ATTACH_SECONDS) && input.readpartial(4096).include?("attached")
+      IO.pipe do |input, output|
+        tracer = Process.spawn("strace", "-f", "-c", "-U", "calls,name", "-o", summary, "-p", @pid.to_s, err: output)
+        output.close
+        next unless input.wait_readable(ATTACH_SECONDS) && input.readpartial(4096).include?("attached")
 
-      # strace may print more, and must not block at a full pipe.
-      Thread.new { input.read }
+        # strace may print more, and must not block at a full pipe.
+        reading = Thread.new { input.read }
+        count(seconds, least)
+      rescue EOFError
+        nil
+      ensure
+        stop(tracer)
+        reading&.join
+      end
+    end
+
+    # Returns how many operations the program makes within these seconds, and within PATIENCE_SECONDS more while they
+    # are too few.
+    def count(seconds, least)
       before = operations
       sleep(seconds)
       (PATIENCE_SECONDS * 10).times { operations - before < least && sleep(0.1) }
       operations - before
-    rescue EOFError
-      nil
-    ensure
-      stop(tracer)
     end
 
     # SIGINT makes strace write its summary.

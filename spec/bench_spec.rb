@@ -99,6 +99,17 @@ RSpec.describe "bench" do
     expect(reader.join(10)&.value).to eq("")
   end
 
+  it "leaves no descriptor open when strace cannot attach", skip: Bench::SystemCalls.missing do
+    gone = Process.spawn("true")
+    Process.wait(gone)
+    open = Dir.children("/proc/self/fd")
+    GC.disable
+    expect(Bench::SystemCalls.new(gone, file).per_operation(0)).to eq([nil, "strace did not attach"])
+    expect(Dir.children("/proc/self/fd")).to match_array(open)
+  ensure
+    GC.enable
+  end
+
   it "leaves out a program that says what it lacks" do
     outcome = measure("echo", '{"missing":"a server"}')
     expect(outcome).to have_attributes(failed: false, figures: nil, note: "a server")
