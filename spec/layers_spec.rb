@@ -50,8 +50,8 @@ RSpec.describe "The layers" do
 
   library_floors = [
     floor["parts with a require of their own",
-          %w[async command_line doctor ladder nio profile rails selector/checked core_ext/io_event core_ext/nio4r
-             core_ext/nio_close]],
+          %w[async command_line doctor inspection/command ladder nio profile rails selector/checked core_ext/io_event
+             core_ext/nio4r core_ext/nio_close]],
     floor["the library", [""]],
     floor["changes of Ruby's own classes", %w[core_ext]],
     floor["what Rails needs", %w[rails/railtie rails/run rails/scheduler rails/execution_state rails/isolation]],
