@@ -5,9 +5,11 @@
 # the sentences.
 class Prose
   PAGES = "{*.md,bench/*.md,docs/**/*.md}"
-  COMMENTS = "lib/**/*.rb"
-  # Files with comments that this does not check yet.
-  NOT_YET = %r{\Alib/uring_io/(?:trace/|ladder)}
+  # Files with comments, and the pattern of a line that is a comment. `\#{` begins a line of a heredoc.
+  COMMENTS = {
+    "{bench,bin,examples,lib,rakelib,soak,spec}/**/*.{rb,rake}" => /^\s*#(?!\{)\s?(.*)/,
+    "{crates,ext}/**/*.rs" => %r{^\s*//[/!]?\s?(.*)}
+  }.freeze
   INDEX = "docs/README.md"
   WORDS = "docs/words.md"
   WIDTH_MAX = 120
@@ -65,18 +67,20 @@ class Prose
     end
   end
 
-  # The comments of a Ruby file. All its other lines are empty here, so that each comment keeps its line number.
+  # The comments of a program. All its other lines are empty here, so that each comment keeps its line number.
   class Comments < Page
-    def initialize(root, name)
-      super
-      @text = lines.map { |line| "#{line[/^\s*#\s?(.*)/, 1]}\n" }.join
+    def initialize(root, name, pattern)
+      super(root, name)
+      @text = lines.map { |line| "#{line[pattern, 1]}\n" }.join
     end
   end
 
   def initialize(root)
     @root = root
     @pages = Dir.glob(PAGES, base: root).sort.to_h { |name| [name, Page.new(root, name)] }
-    @comments = Dir.glob(COMMENTS, base: root).sort.grep_v(NOT_YET).map { |name| Comments.new(root, name) }
+    @comments = COMMENTS.flat_map do |files, pattern|
+      Dir.glob(files, base: root).sort.map { |name| Comments.new(root, name, pattern) }
+    end
   end
 
   # @return [Array<String>] "FILE:LINE: the fault, and what to do"

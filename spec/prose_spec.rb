@@ -83,10 +83,19 @@ RSpec.describe "The check of the pages and comments" do
     TEXT
   end
 
-  it "finds sentences in the comments of lib/, but nothing in its code" do
+  it "finds sentences in the comments of Ruby, but nothing in its code" do
     text = "# It waits.\n  # What is queued is\n  # kept.\nputs \"What is queued is kept.\"\n"
-    expect(faults(text, name: "lib/ring.rb"))
-      .to contain_exactly(start_with('lib/ring.rb:2: "What is queued is kept."'))
+    %w[lib/ring.rb spec/uring_io/ring_spec.rb bench/ring.rb rakelib/ring.rake].each do |name|
+      expect(faults(text, name:)).to contain_exactly(start_with("#{name}:2: \"What is queued is kept.\""))
+    end
+  end
+
+  it "finds sentences in the comments of Rust, but nothing in its code" do
+    %w[// /// //!].each do |mark|
+      text = "let it = \"Who waits is woken.\";\n  #{mark} It waits.\n  #{mark} Who waits is\n  #{mark} woken.\n"
+      expect(faults(text, name: "crates/core/src/ring.rs"))
+        .to contain_exactly(start_with('crates/core/src/ring.rs:3: "Who waits is woken."'))
+    end
   end
 
   it "finds nothing in the pages and comments of the repository" do

@@ -25,7 +25,7 @@ module NIOSelectors
     end
   end
 
-  # Like each_nio_selector, but for our selector only.
+  # Like each_nio_selector, with our selector only.
   def each_own_nio_selector(**metadata, &)
     each_backend(**metadata) do |backend|
       let(:selector) { UringIO::NIO::Selector.new(backend:) }

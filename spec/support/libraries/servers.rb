@@ -39,7 +39,7 @@ module Libraries
       @started = {}
     end
 
-    # What a process needs to know to reach the server.
+    # Returns how a process reaches the server.
     def address(name)
       return {} unless name
 

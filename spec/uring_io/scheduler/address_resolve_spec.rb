@@ -30,7 +30,7 @@ RSpec.describe UringIO::Scheduler, "#address_resolve" do
     end
 
     describe "raises what Ruby raises without a scheduler" do
-      # What that Ruby code prints before and in UringIO.run, which must be the same.
+      # Returns what that Ruby code prints before UringIO.run, and expects the same within it.
       define_method(:raised_for) do |name, command: [], before: ""|
         result = child(<<~RUBY, backend, name, command:)
           require "socket"

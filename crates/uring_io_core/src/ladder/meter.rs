@@ -15,7 +15,7 @@ pub(super) const RECORDED: u8 = 1;
 pub(super) const TURNS: u8 = 2;
 /// Requests that come all at once.
 pub(super) const TOGETHER: u8 = 3;
-/// The end: the server counts no more.
+/// The end: the server no longer counts.
 pub(super) const OVER: u8 = 4;
 
 const PHASES: usize = 5;

@@ -38,7 +38,7 @@ impl Waiting {
             Attempt::Transfer(transfer) => posix::transfer_now(transfer),
             Attempt::Call(call) => {
                 let result = call.attempt();
-                // Such a descriptor may be ready all the time. Whoever made the call knows how to wait for it.
+                // Such a descriptor may be ready all the time. The maker of the call knows how to wait for it.
                 if result == -libc::EAGAIN && call.may_wait_in_vain() {
                     return Some(result);
                 }

@@ -29,7 +29,7 @@ pub struct Log {
     gone: u64,
     names: Vec<String>,
     numbers: HashMap<String, u16>,
-    /// What each descriptor is.
+    /// The descriptors as last looked up, by their numbers.
     descriptors: Vec<Known>,
     /// The numbers of the names of calls.
     calls: Vec<(&'static str, u16)>,

@@ -54,7 +54,7 @@ pub struct Record {
     pub name: u16,
     /// The number of the name that describes the descriptor.
     pub about: u16,
-    /// What happened.
+    /// The kind of the event.
     pub event: Event,
 }
 
