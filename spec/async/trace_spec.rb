@@ -22,7 +22,8 @@ RSpec.describe "A trace of an Async reactor" do
       end
       found = trace.engines.flat_map(&:fibers).find(&:outside?)
       expect(found.runs.map { |from, to| to - from }.max).to be > 50_000_000
-      expect(trace.html).to match(/<p>The loop \(or a fiber that it resumed itself\) ran for [^<]* without a pause: 1 other/)
+      sentence = /<p>The loop \(or a fiber that it resumed itself\) ran for [^<]* without a pause: 1 other/
+      expect(trace.html).to match(sentence)
     end
 
     it "gives a run to the fiber that then waits for an IO, although Async itself had resumed it" do
