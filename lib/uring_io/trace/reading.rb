@@ -117,7 +117,7 @@ module UringIO
         @unknown_since = at
       end
 
-      # Whoever runs while no record says that a fiber does: the loop, or fibers that the loop resumes by itself.
+      # While no record says that a fiber runs, the loop does, or a fiber that the loop has resumed by itself.
       def outside_ran(at)
         return unless @loops && @unknown_since && at - @unknown_since >= SHORT
 

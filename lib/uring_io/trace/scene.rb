@@ -4,8 +4,8 @@ require_relative "order"
 
 module UringIO
   class Trace
-    # What a page or picture of a trace draws: one Reading for each scheduler, selector or ring, and the time from the
-    # first record of all to the last.
+    # The contents of a page or picture: one Reading for each scheduler, selector or ring, and the time from the first
+    # record of all to the last.
     class Scene
       # @return [Array<Reading>]
       attr_reader :readings
