@@ -79,6 +79,9 @@ impl Backend {
         call: &mut Call,
         counts: &Counts,
     ) -> Result<StartedCall> {
+        if call.settle_waitall(false) {
+            counts.direct_calls.add(1);
+        }
         match self {
             Self::Uring(ring) => ring.start_call(token, call, counts),
             Self::Readiness(readiness) => {
@@ -101,7 +104,17 @@ impl Backend {
     }
 
     /// Adds a call to the chain that [`start_chain`](Self::start_chain) starts.
-    pub fn link(&mut self, token: Token, call: &mut Call, link: Link, last: bool) -> Result<()> {
+    pub fn link(
+        &mut self,
+        token: Token,
+        call: &mut Call,
+        link: Link,
+        last: bool,
+        counts: &Counts,
+    ) -> Result<()> {
+        if call.settle_waitall(link.direct) {
+            counts.direct_calls.add(1);
+        }
         match self {
             Self::Uring(ring) => ring.link(token, call, link, last),
             Self::Readiness(_) => Err(Error::without_ring("a chain in the kernel")),

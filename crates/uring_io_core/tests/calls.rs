@@ -5,7 +5,7 @@ mod parties;
 use std::ffi::CString;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -634,6 +634,44 @@ fn what_must_not_wait_fails_in_place_of_that() {
             done: 0,
         };
         assert_eq!(result(&driver, recv), -libc::EAGAIN);
+    });
+}
+
+#[test]
+fn what_must_not_wait_for_the_rest_counts_what_it_has_moved() {
+    const FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_DONTWAIT;
+    each_backend(|driver| {
+        let (mut receiver, mut sender) = sockets();
+        sender.write_all(b"ab").unwrap();
+        let recv = || Call::recv(receiver.as_raw_fd(), Memory::Owned(vec![0; 4]), FLAGS);
+        assert_eq!(result(&driver, recv()), 2);
+        assert_eq!(result(&driver, recv()), -libc::EAGAIN);
+        let large = Memory::Owned(vec![0; 10_000_000]);
+        let sent = result(&driver, Call::send(sender.as_raw_fd(), large, FLAGS));
+        sender.shutdown(Shutdown::Write).unwrap();
+        let mut received = Vec::new();
+        receiver.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), usize::try_from(sent).unwrap());
+    });
+}
+
+#[test]
+fn peeks_and_messages_are_not_filled_up() {
+    each_backend(|driver| {
+        let received = |fd, flags| {
+            let memory = Memory::Owned(vec![0; 4]);
+            result(&driver, Call::recv(fd, memory, flags | libc::MSG_WAITALL))
+        };
+        let (stream, mut peer) = sockets();
+        peer.write_all(b"ab").unwrap();
+        assert_eq!(received(stream.as_raw_fd(), libc::MSG_PEEK), 2);
+        let (datagrams, peer) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        for message in [b"ab", b"cd"] {
+            peer.send(message).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(received(datagrams.as_raw_fd(), 0), 2);
+        }
     });
 }
 

@@ -80,7 +80,8 @@ module UringIO
 
       # recv(2).
       # @param into [Integer, IO::Buffer] as for #read
-      # @param flags [Integer] of recv(2); Socket::MSG_WAITALL waits for the full length on io_uring only
+      # @param flags [Integer] of recv(2). With Socket::MSG_WAITALL it waits for the full length, unless it peeks
+      #   (Socket::MSG_PEEK) or the socket has datagrams or other messages
       # @return [String, Integer, nil] as for #read
       def recv(io, into, flags = 0, timeout: nil)
         run(Call.recv(descriptor(io), room(into), flags), timeout:)
@@ -88,7 +89,8 @@ module UringIO
 
       # send(2). When the peer has gone, it raises Errno::EPIPE, without a signal.
       # @param data [String, IO::Buffer]
-      # @return [Integer] bytes sent, which may be fewer; with Socket::MSG_WAITALL all of them on io_uring (Linux 5.19)
+      # @return [Integer] bytes sent, which may be fewer; with Socket::MSG_WAITALL all of them (io_uring: Linux
+      #   5.19)
       def send(io, data, flags = 0, timeout: nil)
         run(Call.send(descriptor(io), bytes(data), flags), timeout:)
       end
@@ -105,7 +107,8 @@ module UringIO
         run(Call.public_send(make, descriptor(io), bytes(data), flags), timeout:)
       end
 
-      # recvmsg(2), like BasicSocket#recvmsg. It closes descriptors that the message carries, unless scm_rights is true.
+      # recvmsg(2), like BasicSocket#recvmsg. It takes what there is, also with Socket::MSG_WAITALL. It closes
+      # descriptors that the message carries, unless scm_rights is true.
       # @param length [Integer] the most bytes of data
       # @param controllen [Integer] the most bytes of ancillary data
       # @param scm_rights [Boolean] whether to keep the descriptors: AncillaryData#unix_rights returns them as IOs

@@ -99,6 +99,93 @@ RSpec.describe UringIO::Ring do
       end
     end
 
+    it "waits for all bytes with MSG_WAITALL" do
+      scheduled do
+        with_ring do |ring|
+          receiver, sender = tcp_pair
+          got = nil
+          Fiber.schedule { got = ring.recv(receiver, 4, Socket::MSG_WAITALL) }
+          ring.send(sender, "ab")
+          # Long enough for a turn, in which half of the bytes arrive.
+          sleep(0.002)
+          expect(got).to be_nil
+          ring.send(sender, "cd")
+          eventually { got }
+          expect(got).to eq("abcd")
+        end
+      end
+    end
+
+    it "sends all bytes with MSG_WAITALL" do
+      everywhere do |ring|
+        receiver, sender = unix_pair
+        reader = Thread.new { receiver.read }
+        expect(ring.send(sender, "x" * 1_000_000, Socket::MSG_WAITALL)).to eq(1_000_000)
+        sender.close
+        expect(reader.value.bytesize).to eq(1_000_000)
+      end
+    end
+
+    it "does not wait for the rest with MSG_WAITALL and MSG_DONTWAIT, and tells how many bytes it has moved" do
+      flags = Socket::MSG_WAITALL | Socket::MSG_DONTWAIT
+      everywhere do |ring|
+        [unix_pair, tcp_pair].each do |receiver, sender|
+          ring.send(sender, "ab")
+          expect(ring.recv(receiver, 4, flags)).to eq("ab")
+          expect(raised { ring.recv(receiver, 4, flags) }).to be_a(Errno::EAGAIN)
+        end
+        receiver, sender = unix_pair
+        sent = ring.send(sender, "x" * 10_000_000, flags)
+        expect(raised { ring.send(sender, "x", flags) }).to be_a(Errno::EAGAIN)
+        sender.close
+        expect(receiver.read.bytesize).to eq(sent)
+      end
+    end
+
+    it "peeks at bytes once with MSG_WAITALL and MSG_PEEK, also in a chain" do
+      flags = Socket::MSG_WAITALL | Socket::MSG_PEEK
+      everywhere do |ring|
+        [unix_pair, tcp_pair].each do |receiver, sender|
+          ring.send(sender, "ab")
+          expect(ring.recv(receiver, 4, flags)).to eq("ab")
+          expect(ring.chain { |c| [c.recv(receiver, 4, flags), c.nop] }).to eq(["ab", nil])
+          expect(ring.recv(receiver, 4)).to eq("ab")
+        end
+      end
+    end
+
+    it "keeps messages apart with MSG_WAITALL" do
+      everywhere do |ring|
+        %i[DGRAM SEQPACKET].each do |type|
+          receiver, sender = UNIXSocket.pair(type).each { |io| closing(io) }
+          %w[ab cd ef gh].each { |data| expect(ring.send(sender, data, Socket::MSG_WAITALL)).to eq(2) }
+          expect(ring.recv(receiver, 4, Socket::MSG_WAITALL)).to eq("ab")
+          expect(ring.chain { |c| [c.recv(receiver, 4, Socket::MSG_WAITALL), c.nop] }).to eq(["cd", nil])
+          expect(ring.batch { |b| b.recv(receiver, 4, Socket::MSG_WAITALL) }).to eq(["ef"])
+          expect(ring.recv(receiver, 4)).to eq("gh")
+        end
+      end
+    end
+
+    it "takes what there is by recvmsg, also with MSG_WAITALL and in a chain" do
+      everywhere do |ring|
+        receiver, sender = unix_pair
+        [0, 64].product([0, Socket::MSG_PEEK]).each do |controllen, peek|
+          flags = peek | Socket::MSG_WAITALL
+          ring.send(sender, "ab")
+          expect(ring.recvmsg(receiver, 4, flags, controllen:)[0]).to eq("ab")
+          drain(receiver)
+          ring.send(sender, "cd")
+          message, nothing = ring.chain do |c|
+            c.recvmsg(receiver, 4, flags, controllen:)
+            c.nop
+          end
+          expect([message[0], nothing]).to eq(["cd", nil])
+          drain(receiver)
+        end
+      end
+    end
+
     it "waits in a fiber while other fibers run" do
       order = []
       scheduled do
@@ -299,26 +386,6 @@ RSpec.describe UringIO::Ring do
         other.setsockopt(Socket::Option.linger(true, 0))
         other.close
         expect(raised { ring.recv(one, 1) }).to be_a(Errno::ECONNRESET)
-      end
-    end
-  end
-
-  # The other backends ask for the available bytes without waiting, which overrides the flag.
-  each_backend(only: [:io_uring]) do
-    it "waits for all bytes with MSG_WAITALL" do
-      scheduled do
-        with_ring do |ring|
-          receiver, sender = tcp_pair
-          got = nil
-          Fiber.schedule { got = ring.recv(receiver, 4, Socket::MSG_WAITALL) }
-          ring.send(sender, "ab")
-          # Long enough for a turn, in which half of the bytes arrive.
-          sleep(0.002)
-          expect(got).to be_nil
-          ring.send(sender, "cd")
-          eventually { got }
-          expect(got).to eq("abcd")
-        end
       end
     end
   end

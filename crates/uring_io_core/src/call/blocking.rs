@@ -230,11 +230,11 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             done,
         } => {
             let buffer = memory.lend();
-            let flags = *flags | libc::MSG_DONTWAIT;
-            whole(flags, done, buffer.length(), |done| {
+            let step_flags = *flags | libc::MSG_DONTWAIT;
+            whole(*flags, done, buffer.length(), |done| {
                 let (address, left) = (buffer.address().wrapping_add(done), buffer.length() - done);
                 // SAFETY: the rest of memory that belongs to the call, or is lent to it.
-                or_errno(unsafe { libc::recv(*fd, address.cast(), left, flags) as i32 })
+                or_errno(unsafe { libc::recv(*fd, address.cast(), left, step_flags) as i32 })
             })
         }
         Call::Send {
@@ -245,11 +245,11 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
             ..
         } => {
             let buffer = memory.lend();
-            let flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            whole(flags, done, buffer.length(), |done| {
+            let step_flags = *flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            whole(*flags, done, buffer.length(), |done| {
                 let (address, left) = (buffer.address().wrapping_add(done), buffer.length() - done);
                 // SAFETY: as above; send(2) only reads from it.
-                or_errno(unsafe { libc::send(*fd, address.cast(), left, flags) as i32 })
+                or_errno(unsafe { libc::send(*fd, address.cast(), left, step_flags) as i32 })
             })
         }
         Call::Accept { fd, flags } => {
@@ -273,11 +273,13 @@ fn now(call: &mut Call, attempt: Attempt) -> i32 {
 }
 
 /// Makes one step of a transfer. With `MSG_WAITALL` it makes steps until all bytes are transferred, the input ends,
-/// or the next step would have to wait. `done` counts the bytes of all attempts.
+/// or the next step would have to wait. If the caller has passed `MSG_DONTWAIT`, too, one step has moved all that
+/// moves without waiting. `done` counts the bytes of all attempts.
 fn whole(flags: i32, done: &mut usize, length: usize, step: impl Fn(usize) -> i32) -> i32 {
+    let goes_on = flags & (libc::MSG_WAITALL | libc::MSG_DONTWAIT) == libc::MSG_WAITALL;
     loop {
         let moved = step(*done);
-        if flags & libc::MSG_WAITALL == 0 {
+        if !goes_on {
             return moved;
         }
         match moved {

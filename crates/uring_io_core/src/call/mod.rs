@@ -11,6 +11,7 @@ mod facts;
 pub(crate) mod opening;
 #[cfg_attr(not(target_os = "linux"), path = "../elsewhere/call_platform.rs")]
 pub(crate) mod platform;
+mod waitall;
 mod waits;
 
 use std::ffi::CString;

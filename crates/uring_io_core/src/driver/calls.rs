@@ -166,7 +166,7 @@ impl<P> Driver<P> {
             }
             refused |= parks.in_flight.is_ended(token);
             if let Some(call) = parks.in_flight.keep_linked(token, call, link) {
-                backend.link(token, call, link, number == last)?;
+                backend.link(token, call, link, number == last, &self.counts)?;
             }
         }
         if refused {
