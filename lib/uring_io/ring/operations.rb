@@ -34,7 +34,7 @@ module UringIO
       # @param into [Integer, IO::Buffer] the most bytes to read, or a buffer to fill from its beginning
       # @param offset [Integer, nil] position in the file; nil for the descriptor's own, which the call moves. Pipes and
       #   sockets have no positions: io_uring ignores the offset, the other backends raise Errno::ESPIPE
-      # @return [String, nil] in binary, nil at the end; with a buffer the number of bytes, 0 at the end
+      # @return [String, Integer, nil] the bytes in binary, nil at the end; with a buffer their number, 0 at the end
       def read(io, into, offset: nil, timeout: nil)
         run(Call.read(descriptor(io), room(into), offset), timeout:)
       end
@@ -97,9 +97,10 @@ module UringIO
 
       # Like #send, but does not copy the data into the kernel (Linux 6.0). That pays off from some ten kilobytes on,
       # and only to other machines. An IO::Buffer stays locked until the peer has acknowledged the data; the next call
-      # of the ring after that unlocks it. io_uring only.
+      # of the ring after that unlocks it. Only io_uring sends without a copy: on the other backends the method raises
+      # UnsupportedError from +threshold+ on.
       # @param data [String, IO::Buffer] a frozen String, or a buffer that owns its memory
-      # @param threshold [Integer] below this many bytes, the kernel copies the data as for #send
+      # @param threshold [Integer] below this many bytes, it does the same as #send, on every backend
       # @return [Integer] bytes sent, which may be fewer
       def send_zc(io, data, flags = 0, threshold: 32_768, timeout: nil)
         size = data.is_a?(IO::Buffer) ? data.size : string(data).bytesize
