@@ -22,7 +22,7 @@ module UringIO
           data, address, flags, controls = found
           family = family_of(io, address)
           pieces = controls.map { |level, type, bytes| ancillary(family, level, type, bytes, scm_rights) }.compact
-          return if data.empty? && pieces.empty? && stream?(io)
+          return if data.empty? && pieces.empty? && !datagrams?(io)
 
           [data, sender(address), flags, *pieces]
         end
@@ -61,8 +61,22 @@ module UringIO
           io.is_a?(BasicSocket) ? io.local_address.afamily : Socket::AF_UNSPEC
         end
 
-        def stream?(io)
-          !io.is_a?(BasicSocket) || io.getsockopt(:SOCKET, :TYPE).int == Socket::SOCK_STREAM
+        # Whether an empty message is a datagram, and not the end: BasicSocket#recvmsg has the same rule.
+        def datagrams?(io)
+          io = IO.try_convert(io) || io
+          return false unless io.is_a?(IO) || io.is_a?(Integer)
+
+          socket = io.is_a?(BasicSocket) ? io : borrowed(io.to_i)
+          socket.getsockopt(:SOCKET, :TYPE).int == Socket::SOCK_DGRAM
+        rescue SystemCallError, IOError
+          false # Somebody has closed it in the meantime.
+        end
+
+        # A Socket that leaves its descriptor open, whatever is raised into this thread meanwhile.
+        def borrowed(descriptor)
+          Thread.handle_interrupt(Object => :never) do
+            Socket.for_fd(descriptor).tap { |socket| socket.autoclose = false }
+          end
         end
       end
     end

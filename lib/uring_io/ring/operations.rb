@@ -78,7 +78,7 @@ module UringIO
         run(Call.fixed(descriptor(io), buffer, range(buffer, at, length), offset, true), timeout:)
       end
 
-      # recv(2).
+      # recv(2). An empty datagram looks like the end: #recvmsg tells the two apart.
       # @param into [Integer, IO::Buffer] as for #read
       # @param flags [Integer] of recv(2). With Socket::MSG_WAITALL it waits for the full length, unless it peeks
       #   (Socket::MSG_PEEK) or the socket has datagrams or other messages
@@ -114,7 +114,7 @@ module UringIO
       # @param controllen [Integer] the most bytes of ancillary data
       # @param scm_rights [Boolean] whether to keep the descriptors: AncillaryData#unix_rights returns them as IOs
       # @return [Array(String, Addrinfo, Integer, *Socket::AncillaryData), nil] data, sender, flags, ancillary data;
-      #   nil at the end of a stream
+      #   nil at the end. An empty message is nil, too, unless it is a datagram
       def recvmsg(io, length, flags = 0, controllen: 4096, scm_rights: false, timeout: nil)
         call = Call.recvmsg(descriptor(io), length, controllen, flags)
         run(call, timeout:) { |found| Messages.received(io, found, scm_rights) }

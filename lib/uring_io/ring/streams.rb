@@ -21,7 +21,8 @@ module UringIO
         repeat(block) { accept(io, timeout:) }
       end
 
-      # Yields the bytes that a socket receives, in pieces of up to 16 KiB (multishot: Linux 6.0).
+      # Yields the bytes that a socket receives, in pieces of up to 16 KiB (multishot: Linux 6.0). An empty datagram
+      # ends it: call Operations#recvmsg in a loop where peers may send one.
       # @yieldparam bytes [String] in binary
       # @return [nil] at the end
       def recv_each(io, flags = 0, timeout: nil, &block)

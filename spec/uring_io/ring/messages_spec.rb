@@ -55,6 +55,29 @@ RSpec.describe UringIO::Ring do
           receiver, sender = unix_pair
           sender.close
           expect(ring.recvmsg(receiver, 9)).to be_nil
+          expect(ring.recvmsg(receiver.fileno, 9)).to be_nil
+        end
+      end
+
+      it "know datagrams by the number of their descriptor, or by an IO that is no Socket" do
+        everywhere do |ring|
+          server, client = Array.new(2) { udp }
+          [server.fileno, closing(IO.for_fd(server.fileno, autoclose: false))].each do |io|
+            ring.sendmsg(client, "", 0, server.local_address)
+            expect(ring.recvmsg(io, 9)[0]).to eq("")
+          end
+          GC.start
+          expect(server.local_address.ip_port).to be_positive
+        end
+      end
+
+      it "take an empty record of a SEQPACKET socket for the end, as Ruby does" do
+        everywhere do |ring|
+          receiver, sender = UNIXSocket.pair(:SEQPACKET).each { |io| closing(io) }
+          2.times { sender.send("", 0) }
+          expect([ring.recvmsg(receiver, 9), receiver.recvmsg(9)]).to eq([nil, nil])
+          sender.close
+          expect([ring.recvmsg(receiver, 9), receiver.recvmsg(9)]).to eq([nil, nil])
         end
       end
 

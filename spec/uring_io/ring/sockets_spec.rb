@@ -88,6 +88,15 @@ RSpec.describe UringIO::Ring do
       end
     end
 
+    it "takes an empty datagram for the end in #recv_each" do
+      everywhere do |ring|
+        server, client = Array.new(2) { closing(UDPSocket.new).tap { |socket| socket.bind("127.0.0.1", 0) } }
+        ring.connect(client, server.local_address)
+        ["first", "", "third"].each { |data| ring.send(client, data) }
+        expect([ring.recv_each(server).to_a, ring.recv(server, 9)]).to eq([["first"], "third"])
+      end
+    end
+
     it "passes flags to the kernel" do
       everywhere do |ring|
         receiver, sender = tcp_pair
