@@ -146,6 +146,35 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
+    it "by a thread, while the fibers' own thread computes, leaves alone the next file with its number" do
+      sends, sets = Array.new(2) { tcp_pair.first }
+      (other_sent, its_peer), (other_set,) = Array.new(2) { tcp_pair }
+      others = { sends.fileno => other_sent, sets.fileno => other_set }
+      clock = -> { Process.clock_gettime(Process::CLOCK_MONOTONIC) }
+      scheduled do
+        with_ring do |ring|
+          # The fibers go on in the same turn, so the kernel gets their calls only when the last of them waits.
+          gate = Thread::Queue.new
+          calls = [-> { ring.chain { |chain| chain.send(sends, "for the former one") } },
+                   -> { ring.setsockopt(sets, :SOCKET, :KEEPALIVE, true) }]
+          calls.each { |call| Fiber.schedule { gate.pop || raised(&call) } }
+          closers = nil
+          Fiber.schedule do
+            gate.pop
+            closers = [sends, sets].map { |io| Thread.new { io.close } }
+            # A close waits for a second at most for a thread that may itself be waiting for the closing one.
+            late = clock.call + 1.5
+            Thread.pass while closers.any?(&:alive?) && clock.call < late
+            others.each { |number, other| closing(IO.for_fd(other.fcntl(Fcntl::F_DUPFD, number))) }
+          end
+          gate.close
+          eventually { closers&.none?(&:alive?) }
+        end
+      end
+      received = its_peer.read_nonblock(20, exception: false)
+      expect([received, other_set.getsockopt(:SOCKET, :KEEPALIVE).bool]).to eq([:wait_readable, false])
+    end
+
     it "during an IO.select of several IOs ends the select, even if another file has its number" do
       scheduled do
         quiet, = unix_pair

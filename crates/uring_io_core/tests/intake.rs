@@ -577,6 +577,50 @@ fn completions_are_taken_where_the_kernel_wants_that_first() {
 }
 
 #[test]
+fn each_descriptor_of_an_entry_counts_as_queued_until_the_kernel_takes_that_entry() {
+    let Some(driver) = ring_that(8, Mask::NOTHING, None, |queued| Ok(queued.min(1))) else {
+        return;
+    };
+    let files = [pipe(), pipe(), pipe()];
+    let [(a, b), (c, d), (e, _)] = &files;
+    let [source, target, plain, linked, direct] = [fd(a), fd(b), fd(c), fd(d), fd(e)];
+    let sync = |fd| Call::Sync {
+        fd,
+        data_only: false,
+    };
+    let splice = Call::Splice {
+        from: source,
+        from_offset: -1,
+        to: target,
+        to_offset: -1,
+        length: 1,
+        flags: libc::SPLICE_F_NONBLOCK,
+    };
+    for call in [splice, sync(plain), Call::Nop] {
+        driver.call(driver.park(0), call).unwrap();
+    }
+    let of_ring = Link {
+        direct: true,
+        ..Link::default()
+    };
+    let steps = [(sync(linked), Link::default()), (sync(direct), of_ring)];
+    let steps = steps.map(|(call, link)| (driver.park(0), call, link));
+    driver.chain(steps.into()).unwrap();
+    // The number of the direct descriptor is none of the process's.
+    let queued = || [source, target, plain, linked, direct].map(|fd| driver.has_queued(fd));
+    assert_eq!(queued(), [true, true, true, true, false]);
+    let mut left = Vec::new();
+    for _ in 0..4 {
+        driver.look().unwrap();
+        left.push(queued());
+    }
+    let none = [false; 5];
+    let last = [false, false, false, true, false];
+    assert_eq!(left, [[false, false, true, true, false], last, last, none]);
+    driver.close().unwrap();
+}
+
+#[test]
 fn a_chain_that_is_refused_for_long_was_not_started() {
     let Some((driver, answer)) = refusing(4, Mask::NOTHING) else {
         return;

@@ -2,11 +2,14 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
-use super::{Call, Subject};
+use super::{Call, Link, Subject};
 use crate::descriptor::target_of;
 use crate::error::{Error, Result};
 use crate::operation::{Direction, Interest, Target};
 use crate::platform;
+
+/// Stands for no descriptor in the answers of [`Call::about`].
+const NONE: RawFd = -1;
 
 /// The descriptors of the process that a call uses, including the folders that its paths begin at. A close of
 /// one of them waits until the call is over.
@@ -106,7 +109,6 @@ impl Call {
     /// before somebody closes them. -1 stands for none, and a single descriptor comes last. A call that closes a
     /// descriptor is itself the close, so that descriptor is not among them.
     pub fn about(&self) -> [RawFd; 2] {
-        const NONE: RawFd = -1;
         match self.uses() {
             Uses::Nothing => [NONE; 2],
             Uses::One(fd) | Uses::Waits(fd, _) | Uses::Moves(fd, ..) => [NONE, fd],
@@ -123,6 +125,16 @@ impl Call {
             }
             _ => self.waits_on() == Some(fd),
         }
+    }
+
+    /// As [`about`](Self::about), for a step of a chain. A direct descriptor is none of the process: its number counts
+    /// in the ring's own table, so a close of a descriptor with that number does not concern it.
+    pub(crate) fn about_in_chain(&self, link: Link) -> [RawFd; 2] {
+        let [first, last] = self.about();
+        [
+            if link.direct_source { NONE } else { first },
+            if link.direct { NONE } else { last },
+        ]
     }
 
     /// The descriptor that it works on, if it has only one and may have to wait for that.

@@ -158,11 +158,8 @@ impl<P> Driver<P> {
             if self.recorder.is_on() {
                 self.record_call(token, &call);
             }
-            let direct = [link.direct_source, link.direct];
-            for (fd, is_direct) in call.about().into_iter().zip(direct) {
-                if !is_direct {
-                    parks.is_about(token, fd);
-                }
+            for fd in call.about_in_chain(link) {
+                parks.is_about(token, fd);
             }
             refused |= parks.in_flight.is_ended(token);
             if let Some(call) = parks.in_flight.keep_linked(token, call, link) {

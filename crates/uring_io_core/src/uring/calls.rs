@@ -42,14 +42,14 @@ impl Ring {
             }
         }
         self.push(entry, counts)?;
-        self.queued.extend(call.waits_on());
+        self.queued.push(call.about());
         Ok(StartedCall::Submitted)
     }
 
     /// Queues the guard of a stream: see `in_flight/guard.rs`.
     pub fn guard(&mut self, token: Token, fd: RawFd, counts: &Counts) -> Result<()> {
         self.push(entries::guard(token, fd), counts)?;
-        self.queued.push(fd);
+        self.queued.push([-1, fd]);
         Ok(())
     }
 
@@ -64,8 +64,11 @@ impl Ring {
             .unrestricted("a chain")
             .and_then(|()| self.check(&entry, call));
         match checked {
-            Ok(()) => self.chain.push(entry),
-            Err(_) => self.chain.clear(),
+            Ok(()) => {
+                self.chain.push(entry);
+                self.chain_uses.push(call.about_in_chain(link));
+            }
+            Err(_) => self.drop_chain(),
         }
         checked
     }
@@ -80,6 +83,7 @@ impl Ring {
         const LONGEST: Duration = Duration::from_secs(1);
         const SPINS: usize = 100;
         let chain = std::mem::take(&mut self.chain);
+        let uses = std::mem::take(&mut self.chain_uses);
         let start = Instant::now();
         let mut tries = 0;
         while tries < SPINS || start.elapsed() < LONGEST {
@@ -87,6 +91,7 @@ impl Ring {
             self.drain_backlog();
             if self.backlog.is_empty() && submission::push_all(&mut self.ring, &chain) {
                 counts.submissions.add(chain.len() as u64);
+                self.queued.extend(uses);
                 return Ok(());
             }
             self.enter(Want::NOTHING, counts)?;
@@ -105,6 +110,7 @@ impl Ring {
     /// Forgets the calls that [`link`](Self::link) has added.
     pub fn drop_chain(&mut self) {
         self.chain.clear();
+        self.chain_uses.clear();
     }
 
     /// Whether a chain goes on after a timeout whose time has passed (`IORING_TIMEOUT_ETIME_SUCCESS`, Linux 5.16).

@@ -61,16 +61,18 @@ pub(crate) struct Ring {
     intake: Option<Intake>,
     /// The entries that [`link`](Self::link) has collected for the next chain.
     chain: Vec<Entry>,
+    /// The descriptors of these entries, for `queued`.
+    chain_uses: Vec<[RawFd; 2]>,
     slots: Slots,
     registered: Registered,
     /// The buffers of streams, made when first used.
     buffers: Option<BufferGroup>,
     /// How many completions the next wait asks for. After [`PATIENCE_US`] one is enough.
     wanted: u32,
-    /// Descriptors of the most recently queued entries, in order. The list covers every entry that the kernel has not
-    /// taken yet, except those of chains and of calls that do not wait for their descriptor. The kernel resolves a
-    /// descriptor only when it takes the entry.
-    queued: Vec<RawFd>,
+    /// The descriptors of the process that the most recently queued entries use, in order: at most one pair for each
+    /// entry, with -1 for none, as in [`Call::about`](crate::call::Call::about). The list covers every entry that the
+    /// kernel has not taken yet. The kernel resolves a descriptor only when it takes the entry.
+    queued: Vec<[RawFd; 2]>,
     /// How long a wait looks for completions by itself before it waits in the kernel. Zero without a polling thread,
     /// because nothing would bring completions meanwhile.
     spin: Duration,
@@ -111,6 +113,7 @@ impl Ring {
             limits: options.limits,
             intake: options.intake.clone(),
             chain: Vec::new(),
+            chain_uses: Vec::new(),
             slots: Slots::default(),
             registered: Registered::default(),
             buffers: None,
@@ -129,7 +132,7 @@ impl Ring {
     /// Queues an operation; its completion comes later.
     pub fn start(&mut self, token: Token, operation: &Operation, counts: &Counts) -> Result<()> {
         self.push(submission::entry(token, operation), counts)?;
-        self.queued.extend(operation.fd());
+        self.queued.extend(operation.fd().map(|fd| [-1, fd]));
         Ok(())
     }
 
@@ -145,7 +148,7 @@ impl Ring {
         // A polling thread takes entries in its own time.
         let yields = if self.spin.is_zero() { 0 } else { 100 };
         for _ in 0..=yields {
-            if !self.queued.contains(&fd) {
+            if !self.is_in_queued(fd) {
                 break;
             }
             self.flush(counts)?;
@@ -155,16 +158,20 @@ impl Ring {
                 std::thread::yield_now();
             }
         }
-        Ok(!self.queued.contains(&fd))
+        Ok(!self.is_in_queued(fd))
     }
 
     /// Whether the kernel may still have to take an entry for this descriptor.
     pub fn has_queued(&mut self, fd: RawFd) -> bool {
         self.forget_taken();
-        self.queued.contains(&fd)
+        self.is_in_queued(fd)
     }
 
-    /// Forgets the descriptors of entries that the kernel has taken. The list has at most one for each entry.
+    fn is_in_queued(&self, fd: RawFd) -> bool {
+        self.queued.iter().any(|pair| pair.contains(&fd))
+    }
+
+    /// Forgets the descriptors of entries that the kernel has taken. The list has at most one pair for each entry.
     fn forget_taken(&mut self) {
         let left = self.ring.submission().len() + self.backlog.len();
         let taken = self.queued.len().saturating_sub(left);
