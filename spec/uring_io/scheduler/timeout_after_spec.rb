@@ -70,6 +70,16 @@ RSpec.describe UringIO::Scheduler, "#timeout_after" do
       end
     end
 
+    it "raises in its own fiber what the exception class raises, also while that fiber waits for one it has resumed" do
+      failing = Class.new(StandardError) { def self.exception(*) = raise(IndexError, "no exception") }
+      scheduled do
+        failure = nil
+        Fiber.schedule { failure = raised { Timeout.timeout(0.001, failing) { Fiber.new { sleep }.resume } } }
+        expect { eventually { failure } }.not_to raise_error
+        expect(failure).to be_an(IndexError)
+      end
+    end
+
     it "accepts an exception class, or an instance, in a direct call" do
       scheduled do |scheduler|
         expect { scheduler.timeout_after(0.001, IndexError, "message") { sleep } }.to raise_error(IndexError, "message")

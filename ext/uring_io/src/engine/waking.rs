@@ -10,6 +10,7 @@ use uring_io_core::{Call, Token};
 
 use super::party::{Flow, Interrupt, Purpose, Raised, Timeout};
 use super::Engine;
+use crate::ruby::errors;
 
 impl Engine {
     /// Lets the party of `token` go on. Any thread that holds the GVL may call it.
@@ -100,8 +101,10 @@ impl Engine {
     pub(super) fn expire(&self, ruby: &Ruby, fiber: Fiber, deadline: Token) -> Result<(), Error> {
         let interrupt = Interrupt::Deadline(deadline);
         let Some(token) = self.parked_token(fiber) else {
-            // The fiber waits for a fiber that it has resumed. Ruby raises in the innermost one.
-            let exception = self.interrupts.exception(ruby, interrupt)?;
+            // The fiber waits for a fiber that it has resumed. Ruby raises in the innermost one. The current fiber has
+            // nothing to do with it, so a failure to make the exception is not for that fiber, either.
+            let exception = self.interrupts.exception(ruby, interrupt);
+            let exception = exception.or_else(errors::exception)?;
             return fiber.raise::<Value>(exception).map(|_| ());
         };
         self.interrupts.add(fiber, interrupt);
