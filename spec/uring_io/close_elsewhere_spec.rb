@@ -221,6 +221,76 @@ RSpec.describe "An IO that is closed elsewhere" do
       end
     end
 
+    # Closes an IO in a thread, in a block that gets the IO, while another thread uses it and computes. Yields until the
+    # close waits. Returns the value of the block.
+    def close_of_used_io(block)
+      ours, = unix_pair
+      scheduled do
+        Fiber.schedule { raised { ours.readpartial(1) } }
+        begun = false
+        closer = Thread.new { block.call(-> { (begun = true) && ours.close }) }
+        Thread.pass until begun && closer.stop?
+        yield if block_given?
+        closer.value
+      end
+    end
+
+    it "while another thread uses it runs nothing of a selector that runs no loop" do
+      ran = []
+      entry = Object.new
+      entry.define_singleton_method(:alive?) { true }
+      entry.define_singleton_method(:transfer) { ran << self }
+      close_of_used_io(lambda do |close|
+        selector = UringIO::Selector.new(Fiber.current, backend:)
+        selector.push(entry)
+        close.call
+        selector.close
+      end)
+      expect(ran).to be_empty
+    end
+
+    it "while another thread uses it leaves alone the loop fiber of a selector that runs no loop" do
+      ran = []
+      close_of_used_io(lambda do |close|
+        scheduled do
+          selector = UringIO::Selector.new(Fiber.new { ran << :loop }, backend:)
+          close.call
+          selector.close
+        end
+      end)
+      expect(ran).to be_empty
+    end
+
+    it "while the garbage collector frees a selector of its thread does no harm" do
+      closed = close_of_used_io(lambda do |close|
+        # In a block, so that the thread's stack does not keep it.
+        -> { UringIO::Selector.new(Fiber.current, backend:) && nil }.call
+        close.call
+        :closed
+      end) { 10.times { GC.start } }
+      expect(closed).to eq(:closed)
+    end
+
+    it "by a thread that has dropped the selector of its waiting fiber does no harm" do
+      collects = true
+      collector = Thread.new { (GC.start || sleep(0.001)) while collects }
+      closed = Array.new(5) do
+        Thread.new do
+          ours, = unix_pair
+          waiting = lambda do |selector|
+            Fiber.new { raised { selector.io_wait(Fiber.current, ours, IO::READABLE) } }.transfer && nil
+          end
+          waiting.call(UringIO::Selector.new(Fiber.current, backend:))
+          ours.close
+          ours.closed?
+        end.value
+      end
+      expect(closed).to all(be(true))
+    ensure
+      collects = false
+      collector.join
+    end
+
     it "while the garbage collector frees unused rings does no harm" do
       ours, = unix_pair
       outcome = nil

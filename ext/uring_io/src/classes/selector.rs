@@ -72,10 +72,12 @@ impl Selector {
         let (fiber,) = arguments.required;
         let contract = Contract::of_ruby(ruby)?;
         let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 1024)?;
+        let registry = Registry::of(ruby);
+        registry.objects.note(ruby, this)?;
         // If another call of `initialize` has set a home meanwhile, that one stays: making a driver may call Ruby.
         this.contract.set(contract);
         let _ = this.home.set(Home::new(ruby, driver, fiber));
-        Registry::of(ruby).add_selector(this.made(ruby)?);
+        registry.add_selector(this.made(ruby)?, &*this);
         Ok(())
     }
 

@@ -16,17 +16,19 @@ use magnus::rb_sys::{AsRawValue, FromRawValue};
 use magnus::value::ReprValue;
 use magnus::{Error, Ruby, Value};
 
+use super::objects::{address, Objects};
 use super::recordings::{Recording, Recordings};
 use super::{Engine, Flow, Home, Purpose};
 use crate::ruby::io::{Descriptors, OpenIo};
 use crate::ruby::ractors::Local;
 use crate::ruby::{closers, collector, gvl};
 
-/// A possible user of a descriptor. Besides its engine, a selector has a ready list of others to run.
+/// A possible user of a descriptor, and the address of the object's Rust part that it is in: see [`Objects`]. Besides
+/// its engine, a selector has a ready list of others to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum User {
-    Engine(*const Engine),
-    Selector(*const Home),
+    Engine(*const Engine, usize),
+    Selector(*const Home, usize),
 }
 
 impl User {
@@ -37,8 +39,8 @@ impl User {
         // SAFETY: the caller promises that the user is in the list. An engine there is alive.
         unsafe {
             match self {
-                Self::Engine(engine) => &**engine,
-                Self::Selector(home) => &(**home).engine,
+                Self::Engine(engine, _) => &**engine,
+                Self::Selector(home, _) => &(**home).engine,
             }
         }
     }
@@ -50,13 +52,16 @@ pub struct Registry {
     /// Nobody calls Ruby while holding this lock. That could start the garbage collector, which takes engines off the
     /// list, maybe in a thread of another Ractor.
     users: Mutex<Vec<User>>,
+    /// The objects of schedulers and selectors.
+    pub objects: Objects,
     /// How many closes found their descriptor in use.
     closings: Cell<u64>,
     /// The recordings of the Ractor's engines.
     recordings: Recordings,
 }
 
-// SAFETY: a lock guards the list. Only threads of one Ractor use the count, each while it holds the GVL.
+// SAFETY: a lock guards the list. Only threads of one Ractor use the count and the objects, each while it holds the
+// GVL.
 unsafe impl Send for Registry {}
 // SAFETY: as above.
 unsafe impl Sync for Registry {}
@@ -73,15 +78,15 @@ impl Registry {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an engine, which must stay at its address until it is dropped.
-    pub fn add(&self, engine: &Engine) {
-        self.users().push(User::Engine(engine));
+    /// Adds an engine, which must stay at its address until it is dropped, and is in this part of an object.
+    pub fn add<T>(&self, engine: &Engine, part: &T) {
+        self.users().push(User::Engine(engine, address(part)));
         self.record_new(engine);
     }
 
     /// Like [`add`](Self::add), for the engine of a selector.
-    pub fn add_selector(&self, home: &Home) {
-        self.users().push(User::Selector(home));
+    pub fn add_selector<T>(&self, home: &Home, part: &T) {
+        self.users().push(User::Selector(home, address(part)));
         self.record_new(&home.engine);
     }
 
@@ -200,12 +205,16 @@ impl Registry {
         }
     }
 
-    /// The scheduler or selector of the calling thread whose fibers can run while this one waits: one that uses these
-    /// descriptors, or else the latest.
-    fn own(&self, ruby: &Ruby, fds: &[RawFd]) -> Option<User> {
-        let users = self.users();
-        let mut own = None;
-        for user in users.iter() {
+    /// The scheduler or selector of the calling thread whose fibers run while this one waits: one that uses these
+    /// descriptors, or else the thread's present scheduler. While the caller has the object on its stack, the user
+    /// stays in the list.
+    ///
+    /// The loop of any other selector may not be running, or belong to a scheduler that the thread no longer has.
+    fn own(&self, ruby: &Ruby, fds: &[RawFd]) -> Result<Option<(User, Value)>, Error> {
+        // SAFETY: it returns a value of the calling thread.
+        let scheduler = unsafe { rb_sys::rb_fiber_scheduler_get() };
+        let mut own = Vec::new();
+        for user in self.users().iter() {
             // SAFETY: the engine is in the list. It stays there while nobody calls Ruby, and nothing here does.
             let engine = unsafe { user.engine() };
             let runs = !matches!(engine.flow, Flow::Nobody)
@@ -213,13 +222,21 @@ impl Registry {
                 && !engine.is_lost()
                 && engine.is_owner(ruby);
             if runs {
-                own = Some(*user);
-                if fds.iter().any(|fd| engine.uses(ruby, *fd)) {
-                    break;
-                }
+                own.push((*user, fds.iter().any(|fd| engine.uses(ruby, *fd))));
             }
         }
-        own
+        own.sort_by_key(|(_, uses)| !uses);
+        for (user, uses) in own {
+            // The user may be gone since the last call of Ruby, and another one at its address. If it is in the list
+            // and its object is here, it stays.
+            let (User::Engine(_, part) | User::Selector(_, part)) = user;
+            let object = self.objects.at(ruby, part)?;
+            let held = object.filter(|object| uses || object.as_raw() == scheduler);
+            if let Some(object) = held.filter(|_| self.users().contains(&user)) {
+                return Ok(Some((user, object)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -337,22 +354,26 @@ impl<'a> Closing<'a> {
     /// Lets the fibers run that have to leave.
     fn wait(&self, ruby: &Ruby, look: u32) -> Result<(), Error> {
         let most = if look == 0 { None } else { Some(MOMENT) };
-        match self.registry.own(ruby, &self.fds) {
-            // SAFETY: the thread runs under this scheduler, and Ruby keeps it alive.
-            Some(User::Engine(engine)) => unsafe { &*engine }.let_others_run(ruby, most),
-            // SAFETY: the thread runs under this selector, and its scheduler keeps it alive.
-            Some(User::Selector(home)) => unsafe { &*home }.let_others_run(ruby, most),
-            None => {
-                // SAFETY: it returns a value of the calling thread.
-                let scheduler = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
-                if scheduler.is_nil() {
-                    return gvl::sleep();
-                }
-                let seconds = MOMENT.as_secs_f64();
-                scheduler.funcall::<_, _, Value>("kernel_sleep", (seconds,))?;
-                Ok(())
+        let Some((user, object)) = self.registry.own(ruby, &self.fds)? else {
+            // SAFETY: it returns a value of the calling thread.
+            let scheduler = unsafe { Value::from_raw(rb_sys::rb_fiber_scheduler_current()) };
+            if scheduler.is_nil() {
+                return gvl::sleep();
             }
-        }
+            let seconds = MOMENT.as_secs_f64();
+            scheduler.funcall::<_, _, Value>("kernel_sleep", (seconds,))?;
+            return Ok(());
+        };
+        // SAFETY: the user is a part of the object, which stays on the stack until the end of this function. So the
+        // collector does not free it, whatever other threads and fibers do meanwhile.
+        let waited = unsafe {
+            match user {
+                User::Engine(engine, _) => (*engine).let_others_run(ruby, most),
+                User::Selector(home, _) => (*home).let_others_run(ruby, most),
+            }
+        };
+        std::hint::black_box(object);
+        waited
     }
 }
 

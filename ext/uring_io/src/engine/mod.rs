@@ -16,6 +16,7 @@ pub mod home;
 mod interrupts;
 pub mod looks;
 mod memory;
+mod objects;
 mod operations;
 pub mod outcome;
 mod parking;

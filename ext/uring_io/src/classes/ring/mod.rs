@@ -83,7 +83,7 @@ impl Ring {
         let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 256)?;
         // If another call of `initialize` has set an engine meanwhile, that one stays: making a driver may call Ruby.
         let _ = this.engine.set(Engine::new(ruby, driver, Flow::Nobody));
-        Registry::of(ruby).add(this.made(ruby)?);
+        Registry::of(ruby).add(this.made(ruby)?, &*this);
         Ok(())
     }
 

@@ -118,7 +118,7 @@ impl Scheduler {
             return made.ok_or_else(|| errors::closed(ruby, "scheduler"));
         };
         let engine = self.engine.get_or_init(|| unused.into_engine(ruby, driver));
-        Registry::of(ruby).add(engine);
+        Registry::of(ruby).add(engine, self);
         Ok(engine)
     }
 
@@ -145,6 +145,7 @@ impl Scheduler {
             let operations: RModule = this.class().const_get("BlockingOperations")?;
             this.funcall::<_, _, Value>("extend", (operations,))?;
         }
+        Registry::of(ruby).objects.note(ruby, this)?;
         this.contract.set(Contract::of_ruby(ruby)?);
         this.backend.set(Some(made.options.backend));
         this.since.set(Some(Instant::now()));
