@@ -38,7 +38,8 @@ impl<P> InFlight<P> {
 impl<P> Slot<P> {
     /// Whether the call is on this descriptor of the process, or the call that the operation stands in for.
     fn is_on(&self, fd: RawFd) -> bool {
-        let call = self.call.as_ref().filter(|_| !self.link.direct);
+        let is_of_process = !self.link.direct && !self.link.direct_source;
+        let call = self.call.as_ref().filter(|_| is_of_process);
         self.stands_for == Some(fd) || call.is_some_and(|call| call.may_wait_with(fd))
     }
 
