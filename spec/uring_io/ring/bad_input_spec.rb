@@ -161,6 +161,24 @@ RSpec.describe UringIO::Ring do
       ring.close
     end
 
+    it "refuses an initialize during which the object was initialized, as the other classes with a backend do" do
+      options = { backend: }
+      classes = { described_class => [], UringIO::Scheduler => [], UringIO::Selector => [Fiber.current],
+                  UringIO.const_get(:Poller) => [] }
+      classes.each do |made, arguments|
+        object = made.allocate
+        entries = Object.new
+        entries.define_singleton_method(:to_int) do
+          object.__send__(:initialize, *arguments, **options)
+          8
+        end
+        error = raised { object.__send__(:initialize, *arguments, **options, entries:) }
+        expect(error).to be_a(UringIO::Error).and(have_attributes(message: /is initialized already/))
+        expect(object.backend).to eq(backend)
+        object.close
+      end
+    end
+
     it "raises before it is initialized, and for a copy" do
       bare = described_class.allocate
       [-> { bare.nop }, -> { bare.stats }, -> { bare.backend }, -> { bare.receive },

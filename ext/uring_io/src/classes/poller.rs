@@ -86,19 +86,18 @@ impl Poller {
     /// UringIO::Poller.new(backend: nil)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
-        if this.state.get().is_some() {
-            return Err(errors::base(ruby, "this poller is initialized already"));
-        }
         let watches = Watches::new(ruby, arguments.keywords)?;
-        let _ = this.state.set(State {
+        let state = State {
             kind: watches.driver.backend(),
             watches: RefCell::new(Some(Rc::new(watches))),
             woken: Cell::new(false),
             busy: Cell::new(false),
             made: Cell::new(1),
             closed: Cell::new(false),
-        });
-        Ok(())
+        };
+        // Making a driver may call Ruby, and that may call `initialize` too.
+        let set = this.state.set(state);
+        set.map_err(|_| errors::initialized(ruby, "poller"))
     }
 
     fn made(&self, ruby: &Ruby) -> Hook<&State> {

@@ -66,17 +66,16 @@ impl Selector {
     /// workers: nil, restrict: false)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(Fiber,), (), (), (), RHash, ()>(arguments)?;
-        if this.home.get().is_some() {
-            return Err(errors::base(ruby, "this selector is initialized already"));
-        }
         let (fiber,) = arguments.required;
         let contract = Contract::of_ruby(ruby)?;
         let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 1024)?;
         let registry = Registry::of(ruby);
         registry.objects.note(ruby, this)?;
-        // If another call of `initialize` has set a home meanwhile, that one stays: making a driver may call Ruby.
+        // Making a driver may call Ruby, and that may call `initialize` too.
+        if this.home.set(Home::new(ruby, driver, fiber)).is_err() {
+            return Err(errors::initialized(ruby, "selector"));
+        }
         this.contract.set(contract);
-        let _ = this.home.set(Home::new(ruby, driver, fiber));
         registry.add_selector(this.made(ruby)?, &*this);
         Ok(())
     }

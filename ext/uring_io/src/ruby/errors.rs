@@ -54,6 +54,12 @@ pub fn closed(ruby: &Ruby, what: &str) -> Error {
     own(ruby, "ClosedError", format!("this {what} is closed"))
 }
 
+/// Somebody calls `initialize` of an object once more.
+pub fn initialized(ruby: &Ruby, what: &str) -> Error {
+    let message = format!("this {what} is initialized already: make another one with new");
+    base(ruby, &message)
+}
+
 /// The object belongs to another thread than the one that uses it.
 pub fn wrong_thread(ruby: &Ruby, what: &str) -> Error {
     let message =

@@ -72,17 +72,17 @@ impl Ring {
     /// workers: nil)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
-        if this.engine.get().is_some() {
-            return Err(errors::base(ruby, "this ring is initialized already"));
-        }
         if arguments.keywords.get(ruby.to_symbol("restrict")).is_some() {
             let message = "a UringIO::Ring takes no restrict:, because it would have few operations left: give it to \
                            UringIO::Scheduler or UringIO::Selector";
             return Err(errors::argument(ruby, message.to_owned()));
         }
         let Backing { driver, .. } = options::driver(ruby, arguments.keywords, 256)?;
-        // If another call of `initialize` has set an engine meanwhile, that one stays: making a driver may call Ruby.
-        let _ = this.engine.set(Engine::new(ruby, driver, Flow::Nobody));
+        let engine = Engine::new(ruby, driver, Flow::Nobody);
+        // Making a driver may call Ruby, and that may call `initialize` too.
+        if this.engine.set(engine).is_err() {
+            return Err(errors::initialized(ruby, "ring"));
+        }
         Registry::of(ruby).add(this.made(ruby)?, &*this);
         Ok(())
     }

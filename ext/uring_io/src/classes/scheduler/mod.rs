@@ -136,19 +136,20 @@ impl Scheduler {
     /// nil, restrict: false)
     fn initialize(ruby: &Ruby, this: Obj<Self>, arguments: &[Value]) -> Hook<()> {
         let arguments = scan_args::<(), (), (), (), RHash, ()>(arguments)?;
-        if this.since.get().is_some() {
-            return Err(errors::base(ruby, "this scheduler is initialized already"));
-        }
         let made = options::driver(ruby, arguments.keywords, 1024)?;
+        this.contract.set(Contract::of_ruby(ruby)?);
+        // Making a driver may call Ruby, and that may call `initialize` too.
+        if this.since.get().is_some() {
+            return Err(errors::initialized(ruby, "scheduler"));
+        }
+        this.since.set(Some(Instant::now()));
+        this.backend.set(Some(made.options.backend));
         if let Some(workers) = made.workers {
             this.ivar_set("@workers_max", workers)?;
             let operations: RModule = this.class().const_get("BlockingOperations")?;
             this.funcall::<_, _, Value>("extend", (operations,))?;
         }
         Registry::of(ruby).objects.note(ruby, this)?;
-        this.contract.set(Contract::of_ruby(ruby)?);
-        this.backend.set(Some(made.options.backend));
-        this.since.set(Some(Instant::now()));
         this.unused.replace(Some(Unused::new(ruby, made)));
         Ok(())
     }
