@@ -146,8 +146,11 @@ module UringIO
         perform_chain(steps, descriptors, hardlink, timeout)
       end
     ensure
-      # As in #batch.
-      discard(chain.calls) if chain
+      # As in #batch. Ruby checks for interrupts at the end of each method, so what holds buffers comes first.
+      if chain
+        discard(chain.calls)
+        chain.give_up
+      end
     end
 
     # Ends the calls that other fibers of this thread make on a descriptor. They raise Errno::ECANCELED, unless they

@@ -7,8 +7,9 @@ module UringIO
       include Operations
 
       # @!method discard
-      #   Releases the objects that its calls hold, whether they were made or not.
+      #   Releases the objects that its calls hold, when nobody will make them. Repeatable.
       #   @api private
+      #   @raise [Error] while the batch runs
 
       # (see Operations#read)
       def read(io, into, offset: nil, timeout: nil)

@@ -51,23 +51,22 @@ module UringIO
         @opened = 0
         @memory = nil
         @may_keep_messages = false
+        @begun = false
       end
 
+      # Makes the steps, once.
       # @api private
-      def make
-        return [] if @steps.empty?
+      def make(&)
+        raise Error, "this chain has begun or ended: call Ring#chain again" if @begun
 
-        # The descriptor number of a closed IO may belong to another file by now.
-        closed = @ios.find { |io| IO.try_convert(io)&.closed? }
-        raise IOError, "closed stream: #{closed.inspect} was closed before the chain was made" if closed
+        @begun = true
+        @steps.empty? ? [] : made(&)
+      end
 
-        rows = @steps.map { |step| [step.call, step.slots, step.into] }
-        *values, broken, timed_out = yield rows, @opened
-        outcomes = @steps.zip(values).map { |step, value| step.converted(value) }
-        fail_at(broken, outcomes, timed_out) if broken
-        outcomes
-      ensure
-        @steps.each { |step| step.memory&.free }
+      # Makes the chain take no more steps.
+      # @api private
+      def give_up
+        @begun = true
       end
 
       # @!method open(path, mode = "r", perm = 0o666, dir: nil, resolve: nil)
@@ -117,6 +116,25 @@ module UringIO
 
       private
 
+      # The data of its calls would have two owners.
+      def initialize_copy(_original)
+        raise TypeError, "a #{self.class} cannot be copied: call Ring#chain again"
+      end
+
+      def made
+        # The descriptor number of a closed IO may belong to another file by now.
+        closed = @ios.find { |io| IO.try_convert(io)&.closed? }
+        raise IOError, "closed stream: #{closed.inspect} was closed before the chain was made" if closed
+
+        rows = @steps.map { |step| [step.call, step.slots, step.into] }
+        *values, broken, timed_out = yield rows, @opened
+        outcomes = @steps.zip(values).map { |step, value| step.converted(value) }
+        fail_at(broken, outcomes, timed_out) if broken
+        outcomes
+      ensure
+        @steps.each { |step| step.memory&.free }
+      end
+
       # Clears the name, slots and memory that a call left here when it raised before it became a step.
       def step(name)
         @name = name
@@ -129,6 +147,7 @@ module UringIO
       def run(call, timeout: nil, &convert)
         # This comes first: otherwise an exception could leave the call out of the list.
         @calls << call
+        refuse(call) if @begun
         raise ArgumentError, "a step of a chain takes no timeout: give it to Ring#chain" if timeout
 
         call.try_at_once if @may_keep_messages
@@ -137,6 +156,12 @@ module UringIO
         @steps << step
         @opened += 1 if step.into
         step
+      end
+
+      # Nobody lets go of the objects of a call that comes after the end of the chain.
+      def refuse(call)
+        call.discard
+        raise Error, "this chain has begun or ended and takes no more steps: add them inside its block"
       end
 
       # A call asks for its descriptors in the order in which it has them. A send on a TCPSocket or UNIXSocket can wait

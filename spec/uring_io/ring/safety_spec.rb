@@ -277,5 +277,177 @@ RSpec.describe UringIO::Ring do
       skip "no thread of the kernel" if result.stdout == "none\n"
       expect(result).to have_attributes(stderr: "", status: be_success)
     end
+
+    describe "when somebody uses a batch, chain or call at a wrong time" do
+      let(:call_class) { described_class.const_get(:Call) }
+      let(:buffer) { IO::Buffer.new(64) }
+
+      # Expects each of these to raise a plain error, in this fiber and in another thread, and to leave the buffer as it
+      # is.
+      def expect_refusals(locked, attempts)
+        attempts.each do |attempt|
+          [raised(&attempt), Thread.new { raised(&attempt) }.value].each do |error|
+            expect(error).to be_a(StandardError), "#{attempt.source_location.inspect}: #{error.inspect}"
+            expect(error.message).not_to be_empty
+          end
+          expect(buffer.locked?).to be(locked), attempt.source_location.inspect
+        end
+      end
+
+      # Runs the block in a fiber that waits for a byte, then yields, then lets the byte come.
+      def while_waiting(wait)
+        result = nil
+        scheduled do
+          with_ring do |ring|
+            receiver, sender = unix_pair
+            fiber = Fiber.schedule { result = wait.call(ring, receiver) }
+            yield ring, receiver
+            sender.write("x")
+            eventually { !fiber.alive? }
+          end
+        end
+        expect([buffer.locked?, buffer.get_string(0, 1)]).to eq([false, "x"])
+        result
+      end
+
+      it "keeps the memory of a batch until it is over, and takes no more calls" do
+        batch = nil
+        wait = ->(ring, io) { ring.batch { |calls| (batch = calls).recv(io, buffer) } }
+        results = while_waiting(wait) do |ring, io|
+          expect_refusals(true, [-> { batch.discard }, -> { ring.__send__(:perform_all, batch) }, -> { batch.dup },
+                                 -> { batch.clone }, -> { batch.nop }, -> { batch.recv(io, 1) },
+                                 -> { Marshal.dump(batch) }])
+        end
+        expect(results).to eq([1])
+        expect(batch.discard).to be_nil
+        with_ring do |ring|
+          expect_refusals(false, [-> { batch.recv(unix_pair.first, buffer) }, -> { batch.madvise(buffer, :normal) },
+                                  -> { ring.__send__(:perform_all, batch) }])
+        end
+      end
+
+      it "keeps the memory of a batch while the blocks of its results run" do
+        batch = error = nil
+        receiver, sender = unix_pair
+        sender.send("x", 0)
+        results = with_ring do |ring|
+          ring.batch do |calls|
+            batch = calls
+            call = call_class.recv(receiver.fileno, 9, 0)
+            calls.__send__(:run, call) { |bytes| bytes.tap { error = raised { batch.discard } } }
+            calls.nop
+          end
+        end
+        expect([results, error.class]).to eq([["x", nil], UringIO::Error])
+      end
+
+      it "keeps the memory of a chain until it is over, and takes no more steps" do
+        chain = nil
+        wait = ->(ring, io) { ring.chain { |steps| (chain = steps).recv(io, buffer) } }
+        results = while_waiting(wait) do |_, io|
+          expect_refusals(true, [-> { chain.nop }, -> { chain.recv(io, 1) }, -> { chain.make { raise IndexError } },
+                                 -> { chain.dup }, -> { chain.clone }, -> { Marshal.dump(chain) }])
+          expect(raised { chain.make { raise IndexError } }).to be_a(UringIO::Error)
+        end
+        expect(results).to eq([1])
+        expect_refusals(false, [-> { chain.recv(unix_pair.first, buffer) }, -> { chain.make { raise IndexError } }])
+      end
+
+      it "takes no steps for a chain whose block has raised" do
+        chain = nil
+        failing = lambda do |steps|
+          (chain = steps).recv(unix_pair.first, buffer)
+          raise IndexError
+        end
+        with_ring { |ring| expect(raised { ring.chain(&failing) }).to be_a(IndexError) }
+        expect_refusals(false, [-> { chain.recv(unix_pair.first, buffer) }])
+      end
+
+      it "keeps the memory of a chain whose rows somebody takes away" do
+        rows = nil
+        wait = lambda do |ring, io|
+          rows = [[call_class.recv(io.fileno, buffer, 0), [], nil]]
+          ring.__send__(:perform_chain, rows, 0, false, nil)
+        end
+        results = while_waiting(wait) do |ring|
+          expect_refusals(true, [-> { ring.__send__(:perform, rows.first.first, nil) },
+                                 -> { ring.__send__(:perform_chain, rows, 0, false, nil) }])
+          rows.first.clear
+          rows.clear
+          GC.start
+          expect(buffer.locked?).to be(true)
+        end
+        expect(results).to eq([1, nil, false])
+      end
+
+      it "keeps the memory of a call until it is over, and makes it once" do
+        call = nil
+        wait = lambda do |ring, io|
+          call = call_class.recv(io.fileno, buffer, 0)
+          ring.__send__(:perform, call, nil)
+        end
+        result = while_waiting(wait) do |ring|
+          batch = described_class::Batch.new
+          expect_refusals(true, [-> { ring.__send__(:perform, call, nil) },
+                                 -> { ring.__send__(:perform_chain, [[call, [], nil]], 0, false, nil) },
+                                 -> { ring.__send__(:stream, call, nil) { nil } },
+                                 -> { batch.__send__(:add, call, nil, nil, nil) },
+                                 -> { call.dup }, -> { call.clone }, -> { call.class.allocate },
+                                 -> { Marshal.dump(call) }])
+          ring.__send__(:discard, [call])
+          expect(buffer.locked?).to be(true)
+        end
+        expect(result).to eq(1)
+      end
+
+      it "makes streams as streams only, and nothing else as a stream" do
+        socket = unix_pair.first
+        streams = [-> { call_class.accept_each(socket.fileno) }, -> { call_class.recv_each(socket.fileno, 0) },
+                   -> { call_class.read_each(socket.fileno) }, -> { call_class.poll_each(socket.fileno, IO::READABLE) }]
+        with_ring do |ring|
+          ways = [->(call) { ring.__send__(:perform, call, nil) },
+                  ->(call) { ring.__send__(:perform_chain, [[call, [], nil]], 0, false, nil) },
+                  ->(call) { ring.batch { |calls| calls.__send__(:add, call, nil, nil, nil) } }]
+          streams.product(ways) { |stream, way| expect(raised { way.call(stream.call) }).to be_a(UringIO::Error) }
+          other = call_class.read(socket.fileno, buffer, nil)
+          expect(raised { ring.__send__(:stream, other, nil) { nil } }).to be_a(UringIO::Error)
+          ring.__send__(:discard, [other])
+        end
+        expect(buffer.locked?).to be(false)
+      end
+
+      it "refuses a chain of more descriptors than steps" do
+        with_ring do |ring|
+          rows = [[call_class.nop, [], nil]]
+          error = raised { ring.__send__(:perform_chain, rows, 1 << 50, false, nil) }
+          expect(error).to be_a(ArgumentError)
+        end
+      end
+
+      it "keeps the memory of a batch from a trap handler and from a forked child" do
+        result = child(<<~RUBY, backend)
+          ring = UringIO::Ring.new(backend: ARGV[0].to_sym)
+          receiver, sender = UNIXSocket.pair
+          buffer = IO::Buffer.new(64)
+          batch = nil
+          discard = -> { (batch.discard rescue puts "\#{$!.class} \#{buffer.locked?}") }
+          trap("USR1") do
+            discard.call
+            Process.wait(fork { discard.call; exit!(0) })
+            sender.write("x")
+          end
+          parent = Process.pid
+          main = Thread.current
+          other = Thread.new do
+            Thread.pass until main.status == "sleep"
+            Process.kill("USR1", parent)
+          end
+          p ring.batch { |calls| (batch = calls).recv(receiver, buffer) }
+          other.join
+          p buffer.locked?
+        RUBY
+        expect(result).to have_attributes(stdout: "#{"UringIO::Error true\n" * 2}[1]\nfalse\n", stderr: "")
+      end
+    end
   end
 end

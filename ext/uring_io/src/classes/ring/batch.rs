@@ -31,8 +31,16 @@ use crate::ruby::{duration, errors, ractors};
 pub struct Batch {
     /// Nobody borrows this mutably while something allocates or other code runs: the GC reads it then.
     entries: RefCell<Vec<Entry>>,
-    /// Whether the calls have begun.
-    made: Cell<bool>,
+    state: Cell<State>,
+}
+
+/// How far a batch has come. Nobody changes its entries while it runs: the kernel uses their objects.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    Running,
+    Over,
 }
 
 struct Entry {
@@ -65,9 +73,10 @@ impl DataTypeFunctions for Batch {
 impl Batch {
     /// Adds a call and returns its number.
     fn push(&self, ruby: &Ruby, entry: Entry) -> Result<usize, Error> {
-        if self.made.get() {
+        if self.state.get() != State::Open {
             entry.held.release(ruby);
-            let message = "this batch has run already: add calls to it inside its block";
+            let message =
+                "this batch has begun or ended and takes no more calls: add them inside its block";
             return Err(errors::base(ruby, message));
         }
         let mut entries = self.entries.borrow_mut();
@@ -190,9 +199,11 @@ impl Batch {
 
     /// Makes the calls on an engine, and returns their results in the order of the calls.
     pub fn make(ruby: &Ruby, this: Obj<Self>, engine: &Engine) -> Result<RArray, Error> {
-        if this.made.replace(true) {
-            return Err(errors::base(ruby, "this batch has run already"));
+        if this.state.get() != State::Open {
+            let message = "this batch has begun or ended: call Ring#batch again";
+            return Err(errors::base(ruby, message));
         }
+        this.state.set(State::Running);
         let made = Self::made(ruby, this, engine);
         this.let_go(ruby, made.is_err() && engine.is_lost());
         made
@@ -251,21 +262,29 @@ impl Batch {
     }
 
     /// Lets go of all objects now. The GC does not know the size of their memory and may come late. With `lost` it
-    /// keeps them for good, because the kernel may go on using them.
+    /// keeps them for good, because the kernel may go on using them. The entries stay marked until all are done: keeping
+    /// one allocates.
     fn let_go(&self, ruby: &Ruby, lost: bool) {
-        for entry in self.entries.take() {
+        for entry in self.entries.borrow().iter() {
             if lost {
                 entry.held.leak(ruby);
             } else {
                 entry.held.release(ruby);
             }
         }
+        self.entries.take();
+        self.state.set(State::Over);
     }
 
-    /// Lets go of the objects of calls that nobody will make.
-    pub fn discard(ruby: &Ruby, this: Obj<Self>) {
-        this.made.set(true);
+    /// Lets go of the objects of calls that nobody will make. Does nothing after the end of the batch.
+    fn discard(ruby: &Ruby, this: Obj<Self>) -> Result<(), Error> {
+        if this.state.get() == State::Running {
+            let message =
+                "this batch is running, and its calls use the objects: it releases them at its end";
+            return Err(errors::base(ruby, message));
+        }
         this.let_go(ruby, false);
+        Ok(())
     }
 }
 

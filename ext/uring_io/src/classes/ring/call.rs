@@ -469,24 +469,29 @@ impl RingCall {
     }
 
     fn accept_each(fd: i32) -> Self {
-        Self::new(Call::AcceptEach {
+        Self::stream(Call::AcceptEach {
             fd,
             flags: numbers::SOCK_CLOEXEC,
         })
     }
 
     fn recv_each(fd: i32, flags: i32) -> Self {
-        Self::new(Call::RecvEach { fd, flags })
+        Self::stream(Call::RecvEach { fd, flags })
     }
 
     fn read_each(fd: i32) -> Self {
-        Self::new(Call::ReadEach { fd })
+        Self::stream(Call::ReadEach { fd })
     }
 
     fn poll_each(ruby: &Ruby, fd: i32, events: Value) -> Result<Self, Error> {
         let interest = io::interest(ruby, events)?;
-        Ok(Self::new(Call::PollEach { fd, interest }))
+        Ok(Self::stream(Call::PollEach { fd, interest }))
     }
+}
+
+/// See [`RingCall::discard`].
+fn discard(ruby: &Ruby, this: Obj<RingCall>) {
+    this.discard(ruby);
 }
 
 pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
@@ -499,6 +504,7 @@ pub fn init(ruby: &Ruby, ring: impl magnus::Module) -> Result<(), Error> {
     RingCall::class(ruby);
     call.define_method("opens?", method!(RingCall::opens, 0))?;
     call.define_method("try_at_once", method!(RingCall::try_at_once, 0))?;
+    call.define_method("discard", method!(discard, 0))?;
     call.define_singleton_method("nop", function!(RingCall::nop, 0))?;
     call.define_singleton_method("read", function!(RingCall::read, 3))?;
     call.define_singleton_method("write", function!(RingCall::write, 3))?;

@@ -22,6 +22,7 @@ use magnus::{
     gc, method, prelude::*, typed_data::Obj, DataTypeFunctions, Error, RArray, RHash, RModule,
     Ruby, Symbol, TypedData, Value,
 };
+use uring_io_core::Call;
 
 use self::batch::Batch;
 use self::host::Host;
@@ -139,16 +140,24 @@ impl Ring {
 
     /// Makes a call and returns its result: see `result::value`.
     fn perform(ruby: &Ruby, this: Obj<Self>, call: Obj<RingCall>, timeout: Value) -> Hook<Value> {
-        let made = Self::made_call(ruby, this, &call, timeout);
+        // If another fiber makes the call already, this fails, and that fiber lets go of the objects.
+        let request = call.take(ruby)?;
+        let made = Self::made_call(ruby, this, &call, request, timeout);
         call.held.release(ruby);
         made
     }
 
-    fn made_call(ruby: &Ruby, this: Obj<Self>, call: &RingCall, timeout: Value) -> Hook<Value> {
+    fn made_call(
+        ruby: &Ruby,
+        this: Obj<Self>,
+        call: &RingCall,
+        request: Call,
+        timeout: Value,
+    ) -> Hook<Value> {
         let host = Self::host(ruby, this)?;
         let limit = duration::optional(ruby, timeout)?;
         let engine = host.engine(ruby)?;
-        let request = call.take_for(ruby, engine)?;
+        call.check_memory(ruby, engine)?;
         match engine.call(ruby, request, limit, &call.held)? {
             Some(outcome) => {
                 result::value(ruby, &outcome, call.name(), &call.held)?.map_err(Error::from)
@@ -162,12 +171,8 @@ impl Ring {
 
     /// Makes the calls of a batch, and returns their results in the order of the calls.
     fn perform_all(ruby: &Ruby, this: Obj<Self>, batch: Obj<Batch>) -> Hook<RArray> {
-        let host = Self::host(ruby, this);
-        let made = host.and_then(|host| Batch::make(ruby, batch, host.engine(ruby)?));
-        if made.is_err() {
-            Batch::discard(ruby, batch);
-        }
-        made
+        let host = Self::host(ruby, this)?;
+        Batch::make(ruby, batch, host.engine(ruby)?)
     }
 
     /// Makes a chain. Returns the result of each step, then the index of the step that broke the chain or nil, and
@@ -184,25 +189,34 @@ impl Ring {
         hard: bool,
         timeout: Value,
     ) -> Hook<RArray> {
-        let made = Self::made_chain(ruby, this, steps, (descriptors, hard, timeout));
-        let lost = made.is_err() && Self::is_lost(ruby, this);
-        for index in 0..steps.len() {
-            let (call, ..): Row = steps.entry(index as isize)?;
-            call.let_go(ruby, lost);
+        let host = Self::host(ruby, this)?;
+        let engine = host.engine(ruby)?;
+        // The caller may change `steps` while the kernel uses the objects of the calls. Nobody else has this array.
+        let calls = ruby.ary_new_capa(steps.len());
+        let made = Self::made_chain(ruby, engine, steps, calls, (descriptors, hard, timeout));
+        let lost = made.is_err() && engine.is_lost();
+        for index in 0..calls.len() {
+            call_at(calls, index)?.let_go(ruby, lost);
         }
         made
     }
 
-    /// The calls stay in `steps`, and this looks them up there each time: when the GC moves objects, only those on
-    /// the stack or marked keep their address.
+    /// Puts the calls that it takes into `calls`, and looks them up there each time: when the GC moves objects, only
+    /// those on the stack or marked keep their address.
     fn made_chain(
         ruby: &Ruby,
-        this: Obj<Self>,
+        engine: &Engine,
         steps: RArray,
+        calls: RArray,
         (descriptors, hard, timeout): (usize, bool, Value),
     ) -> Hook<RArray> {
-        let host = Self::host(ruby, this)?;
-        let engine = host.engine(ruby)?;
+        if descriptors > steps.len() {
+            let message = format!(
+                "descriptors must be at most the number of steps, {}: {descriptors} given",
+                steps.len()
+            );
+            return Err(errors::argument(ruby, message));
+        }
         let timeout = duration::optional(ruby, timeout)?;
         let mut chain = Chain {
             steps: Vec::with_capacity(steps.len()),
@@ -211,8 +225,10 @@ impl Ring {
             timeout,
         };
         for index in 0..steps.len() {
-            let (call, on, into): Row = steps.entry(index as isize)?;
-            let mut call = call.take_for(ruby, engine)?;
+            let (prepared, on, into): Row = steps.entry(index as isize)?;
+            prepared.check_memory(ruby, engine)?;
+            let mut call = prepared.take(ruby)?;
+            calls.push(prepared)?;
             let inside = |slot: &Option<usize>| slot.is_none_or(|slot| slot < descriptors);
             let fits = (on.iter().all(Option::is_none) || on.len() == call.descriptors().len())
                 && (into.is_none() || call.opens())
@@ -227,22 +243,21 @@ impl Ring {
             chain.steps.push(Step { call, on, into });
         }
         let held = |index: usize| {
-            let row = steps.entry::<Row>(index as isize);
-            row.map_or_else(|_| Held::default(), |(call, ..)| call.held.take())
+            call_at(calls, index).map_or_else(|_| Held::default(), |call| call.held.take())
         };
         let made = engine.chain(ruby, chain, held)?;
-        let values = Self::chain_values(ruby, steps, &made);
+        let values = Self::chain_values(ruby, calls, &made);
         if values.is_err() {
             made.undo();
         }
         values
     }
 
-    fn chain_values(ruby: &Ruby, steps: RArray, made: &ChainOutcome) -> Hook<RArray> {
-        let values = ruby.ary_new_capa(steps.len() + 2);
+    fn chain_values(ruby: &Ruby, calls: RArray, made: &ChainOutcome) -> Hook<RArray> {
+        let values = ruby.ary_new_capa(calls.len() + 2);
         let mut failed_at = None;
         for (index, outcome) in made.outcomes.iter().enumerate() {
-            let (call, ..): Row = steps.entry(index as isize)?;
+            let call = call_at(calls, index)?;
             let value = result::value(ruby, outcome, call.name(), &call.held)?;
             if value.is_err() {
                 failed_at = failed_at.or(Some(index));
@@ -255,17 +270,11 @@ impl Ring {
         Ok(values)
     }
 
-    /// Whether the kernel may go on using the objects of the current fiber's calls, and nobody will learn when it is
-    /// done.
-    fn is_lost(ruby: &Ruby, this: Obj<Self>) -> bool {
-        Self::host(ruby, this).is_ok_and(|host| host.engine(ruby).is_ok_and(Engine::is_lost))
-    }
-
-    /// Lets go of the objects of calls that nobody will make.
+    /// Lets go of the objects of calls that nobody has begun, and that nobody can make afterwards.
     fn discard(ruby: &Ruby, _: Obj<Self>, calls: RArray) -> Hook<()> {
         for index in 0..calls.len() {
             let call: Obj<RingCall> = calls.entry(index as isize)?;
-            call.let_go(ruby, false);
+            call.discard(ruby);
         }
         Ok(())
     }
@@ -276,11 +285,11 @@ impl Ring {
         let host = Self::host(ruby, this)?;
         let engine = host.engine(ruby)?;
         let timeout = duration::optional(ruby, limit)?;
-        let call = call.take(ruby)?;
-        if !engine.can_stream(&call) {
+        let request = call.take_stream(ruby)?;
+        if !engine.can_stream(&request) {
             return Ok(false);
         }
-        let kind = Kind::of(&call);
+        let kind = Kind::of(&request);
         // The engine may be a scheduler's, which does not know when this ring is closed.
         let each = |shot| {
             let goes_on = kind.yield_shot(ruby, call.name(), shot)?;
@@ -291,7 +300,7 @@ impl Ring {
         };
         let waited =
             || errors::io_timeout(ruby, format!("the operation took longer than {limit} s"));
-        engine.stream(ruby, &call, timeout, each, waited)?;
+        engine.stream(ruby, &request, timeout, each, waited)?;
         Ok(true)
     }
 
@@ -306,6 +315,10 @@ impl Ring {
     fn register(ruby: &Ruby, this: Obj<Self>, buffer: Value) -> Hook<Registered> {
         registered_buffer::register(ruby, &Self::host(ruby, this)?, buffer)
     }
+}
+
+fn call_at(calls: RArray, index: usize) -> Hook<Obj<RingCall>> {
+    calls.entry(index as isize)
 }
 
 pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {

@@ -17,7 +17,11 @@ pub type Constructed = Result<Obj<RingCall>, Error>;
 #[derive(TypedData)]
 #[magnus(class = "UringIO::Ring::Call", mark, size, free_immediately)]
 pub struct RingCall {
+    /// Absent from the moment in which the call begins: whoever takes it lets go of the objects when it is over. Also
+    /// absent from streams.
     call: Cell<Option<Call>>,
+    /// The call of a stream. It holds no objects.
+    stream: Cell<Option<Box<Call>>>,
     /// The system call that its errors name.
     name: Cell<&'static str>,
     pub held: Held,
@@ -37,6 +41,17 @@ impl RingCall {
         Self {
             name: Cell::new(call.name()),
             call: Cell::new(Some(call)),
+            stream: Cell::new(None),
+            held: Held::default(),
+        }
+    }
+
+    /// A call that only [`take_stream`](Self::take_stream) gives out: the wait for a single result of it would not end.
+    pub fn stream(call: Call) -> Self {
+        Self {
+            name: Cell::new(call.name()),
+            call: Cell::new(None),
+            stream: Cell::new(Some(Box::new(call))),
             held: Held::default(),
         }
     }
@@ -47,6 +62,7 @@ impl RingCall {
         let this = ruby.obj_wrap(Self {
             name: Cell::new(""),
             call: Cell::new(None),
+            stream: Cell::new(None),
             held: Held::default(),
         });
         match make(&this.held) {
@@ -62,19 +78,30 @@ impl RingCall {
         }
     }
 
-    /// Takes the call. A second time it fails.
+    /// Takes the call, to make it. This fails a second time, and for a stream.
     pub fn take(&self, ruby: &Ruby) -> Result<Call, Error> {
-        self.call
-            .take()
-            .ok_or_else(|| errors::base(ruby, "this call has run already"))
+        self.call.take().ok_or_else(|| {
+            let message =
+                "this call has begun or ended, or yields many results: prepare another one";
+            errors::base(ruby, message)
+        })
     }
 
-    /// Takes the call for this engine. Fails if it uses memory that is registered with another engine.
-    pub fn take_for(&self, ruby: &Ruby, engine: &Engine) -> Result<Call, Error> {
-        if !self.held.is_known_to(ruby, engine.address()) {
-            return Err(registered_elsewhere(ruby));
+    /// Takes the call of a stream. This fails a second time, and for any other call.
+    pub fn take_stream(&self, ruby: &Ruby) -> Result<Box<Call>, Error> {
+        self.stream.take().ok_or_else(|| {
+            let message =
+                "this stream has begun or ended, or is a call with one result: prepare another one";
+            errors::base(ruby, message)
+        })
+    }
+
+    /// Fails if the call uses memory that is registered with another engine.
+    pub fn check_memory(&self, ruby: &Ruby, engine: &Engine) -> Result<(), Error> {
+        if self.held.is_known_to(ruby, engine.address()) {
+            return Ok(());
         }
-        self.take(ruby)
+        Err(registered_elsewhere(ruby))
     }
 
     /// Lets go of the objects. With `lost` it keeps them for good: the kernel may go on using them, and nobody will
@@ -83,6 +110,13 @@ impl RingCall {
         if lost {
             self.held.leak(ruby);
         } else {
+            self.held.release(ruby);
+        }
+    }
+
+    /// Lets go of the objects if the call has not begun. Nobody can make it afterwards.
+    pub fn discard(&self, ruby: &Ruby) {
+        if self.call.take().is_some() {
             self.held.release(ruby);
         }
     }
