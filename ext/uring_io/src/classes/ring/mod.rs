@@ -1,11 +1,12 @@
 //! Class UringIO::Ring: calls that no scheduler hook offers, one at a time, in batches, in chains and in streams.
 //!
-//! `lib/uring_io/ring.rb` has the methods, which prepare calls (`call.rs`). This file makes the calls, on the engine
-//! of the fiber's scheduler or on the ring's own.
+//! `lib/uring_io/ring.rb` has the methods, which prepare calls (`call.rs`, `file_call.rs`). This file makes the calls,
+//! on the engine of the fiber's scheduler or on the ring's own.
 
 mod arguments;
 mod batch;
 mod call;
+mod file_call;
 mod host;
 mod memory;
 mod messages;
@@ -344,5 +345,6 @@ pub fn init(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     batch::init(ruby, class)?;
     memory::init(ruby, class)?;
     registered_buffer::init(ruby, class)?;
-    call::init(ruby, class)
+    let call = call::init(ruby, class)?;
+    file_call::init(call)
 }
