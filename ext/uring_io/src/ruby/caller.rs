@@ -54,7 +54,7 @@ pub enum Handing {
 
 /// The method that called the hook `blocking_operation_wait`.
 pub fn handing() -> Handing {
-    let mut frames = [0; 8];
+    let mut frames = [0; FRAMES];
     let mut frames = frames_of(&mut frames).iter().copied();
     const HOOK: [&[u8]; 2] = [b"handed_by", b"blocking_operation_wait"];
     let caller = frames.find(|frame| !is_named(*frame, &HOOK));
