@@ -139,10 +139,9 @@ impl Scheduler {
         let made = options::driver(ruby, arguments.keywords, 1024)?;
         this.contract.set(Contract::of_ruby(ruby)?);
         // Making a driver may call Ruby, and that may call `initialize` too.
-        if this.since.get().is_some() {
+        if this.since.replace(Some(Instant::now())).is_some() {
             return Err(errors::initialized(ruby, "scheduler"));
         }
-        this.since.set(Some(Instant::now()));
         this.backend.set(Some(made.options.backend));
         if let Some(workers) = made.workers {
             this.ivar_set("@workers_max", workers)?;
