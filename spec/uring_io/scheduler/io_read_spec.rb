@@ -74,7 +74,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
       it "does not wait in ARGF.read_nonblock, IO::Buffer#read and the read_nonblock of a subclass" do
         result = child(<<~RUBY, backend)
           UringIO.run(backend: ARGV.shift.to_sym) do
-            reader, = IO.pipe
+            reader, writer = IO.pipe # an unused writer would be collected, and the pipe end
             $stdin.reopen(reader)
             own = Class.new(IO) { def read_nonblock(*) = super }.for_fd(reader.fileno, autoclose: false)
             ways = [-> { ARGF.read_nonblock(9) }, -> { own.read_nonblock(9) }]
@@ -83,6 +83,7 @@ RSpec.describe UringIO::Scheduler, "#io_read" do
             rescue IO::WaitReadable => error
               error.errno
             end, IO::Buffer.new(9).read(reader, 0))
+            writer.close
           end
         RUBY
         errno = Errno::EAGAIN::Errno
