@@ -120,6 +120,7 @@ RSpec.describe UringIO::Profile, "of programs on gems", :profiles, limit: 90 do
           config.bind("unix://\#{ARGV[0]}")
           config.workers(2)
           config.threads(3, 3)
+          config.worker_shutdown_timeout(1) # a worker now and then does not end: Puma then waits for 30 s
           config.quiet
           config.app do |_|
             socket = TCPSocket.new("127.0.0.1", ARGV[1].to_i)
