@@ -79,7 +79,7 @@ impl Backend {
         call: &mut Call,
         counts: &Counts,
     ) -> Result<StartedCall> {
-        if call.settle_waitall(false) {
+        if call.settle_waitall_alone() {
             counts.direct_calls.add(1);
         }
         match self {

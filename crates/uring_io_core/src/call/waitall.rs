@@ -9,6 +9,17 @@ use super::Call;
 use crate::posix::keeps_messages;
 
 impl Call {
+    /// As [`settle_waitall`](Self::settle_waitall), for a call in no chain. With `MSG_DONTWAIT` the flag means nothing
+    /// there, so this takes it away: Linux 5.10.262 answers EAGAIN for both, and loses the bytes that were there.
+    pub(crate) fn settle_waitall_alone(&mut self) -> bool {
+        if let Self::Recv { flags, .. } = self {
+            if *flags & libc::MSG_DONTWAIT != 0 {
+                *flags &= !libc::MSG_WAITALL;
+            }
+        }
+        self.settle_waitall(false)
+    }
+
     /// Takes `MSG_WAITALL` from a receive that peeks, from one of a socket that keeps messages apart, and from
     /// recvmsg(2). A direct descriptor has no number by which to ask for the kind of its socket. Returns whether this
     /// has asked.
