@@ -38,8 +38,8 @@ RSpec.describe UringIO::Ring do
             [reader, writer].product(%i[splice tee]).each do |descriptor, name|
               error = nil
               fiber = Fiber.schedule { error = raised { ring.public_send(name, reader, writer, 1) } }
-              eventually { ring.cancel(descriptor) == 1 || !fiber.alive? }
-              eventually { !fiber.alive? }
+              # Linux 6.1 once missed a cancel that came just when its thread took the work.
+              eventually { ring.cancel(descriptor).zero? && !fiber.alive? }
               expect(error).to be_a(Errno::ECANCELED)
             end
           end

@@ -240,7 +240,7 @@ impl Call {
     }
 
     /// Whether a thread that makes it may have to wait for somebody else for ever.
-    pub(super) fn may_hang(&self) -> bool {
+    pub fn may_hang(&self) -> bool {
         self.facts().without_ring == WithoutRing::MayHang
     }
 }
