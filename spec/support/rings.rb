@@ -81,7 +81,8 @@ module Rings
   # Runs the block in a fiber until it parks, interrupts the fiber, and returns the block's exception.
   def in_ended_fiber(block)
     error = nil
-    fiber = Fiber.schedule { error = raised(&block) }
+    # An exception that came after the block had succeeded is raised at the next wait.
+    fiber = Fiber.schedule { error = raised(&block) || raised { sleep(0) } }
     yield fiber
     eventually { !fiber.alive? }
     error

@@ -10,9 +10,9 @@ use crate::posix::keeps_messages;
 
 impl Call {
     /// As [`settle_waitall`](Self::settle_waitall), for a call in no chain. With `MSG_DONTWAIT` the flag means nothing
-    /// there, so this takes it away: Linux 5.10.262 answers EAGAIN for both, and loses the bytes that were there.
+    /// there, so this takes it away: Linux 5.10.262 answers EAGAIN for both, and does not tell what it has moved.
     pub(crate) fn settle_waitall_alone(&mut self) -> bool {
-        if let Self::Recv { flags, .. } = self {
+        if let Self::Recv { flags, .. } | Self::Send { flags, .. } = self {
             if *flags & libc::MSG_DONTWAIT != 0 {
                 *flags &= !libc::MSG_WAITALL;
             }
