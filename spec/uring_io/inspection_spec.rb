@@ -174,6 +174,7 @@ RSpec.describe "The fibers of another program" do
     it "it is stopped" do
       asking("puts; sleep") do |pid|
         Process.kill(:STOP, pid)
+        eventually { File.read("/proc/#{pid}/status").match?(/^State:\s+T/) }
         question = UringIO.const_get(:Inspection)::Question.new(pid, patience: 0.2)
         expect { question.answer }.to raise_error(UringIO::Error, /has not answered for 0.2 seconds: it is stopped/)
       end
@@ -182,6 +183,7 @@ RSpec.describe "The fibers of another program" do
     it "it answers late: the asking user learns why meanwhile, and then how late it was" do
       asking("puts; sleep") do |pid|
         Process.kill(:STOP, pid)
+        eventually { File.read("/proc/#{pid}/status").match?(/^State:\s+T/) }
         why = nil
         answer = UringIO.const_get(:Inspection)::Question.new(pid, late: 0.01).answer do |text|
           why = text

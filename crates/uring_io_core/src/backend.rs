@@ -79,11 +79,14 @@ impl Backend {
         call: &mut Call,
         counts: &Counts,
     ) -> Result<StartedCall> {
-        if call.settle_waitall_alone() {
+        if call.settle_waitall(false) {
             counts.direct_calls.add(1);
         }
         match self {
-            Self::Uring(ring) => ring.start_call(token, call, counts),
+            Self::Uring(ring) => {
+                call.settle_dontwait();
+                ring.start_call(token, call, counts)
+            }
             Self::Readiness(readiness) => {
                 counts.submissions.add(1);
                 if let Err(error) = call.settle() {

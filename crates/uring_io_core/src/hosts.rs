@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, Metadata};
+use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,9 @@ impl Hosts {
     /// Keeps an answer of the resolver. The caller has taken `source` before it asked the resolver.
     pub(crate) fn keep(&mut self, name: &[u8], addresses: &[String], source: Source) {
         if self.source.as_ref() != Some(&source) {
-            let names = self.listed();
+            let Ok(names) = self.listed() else {
+                return;
+            };
             if self.source() != source {
                 return;
             }
@@ -99,11 +102,20 @@ impl Hosts {
 
     /// Reads the names that the resolver is sure to find in the file. In doubt we ask the resolver each time: glibc also
     /// finds LOCALHOST where the file has localhost, but musl does not (lookup_name.c, name_from_hosts).
-    fn listed(&self) -> HashSet<Vec<u8>> {
-        let first = !SWITCHED || fs::read(&self.switch).is_ok_and(|text| files_first(&text));
-        let text = first.then(|| fs::read(&self.hosts).unwrap_or_default());
-        let text = text.unwrap_or_default();
-        lines(&text).flat_map(names).map(<[u8]>::to_vec).collect()
+    fn listed(&self) -> io::Result<HashSet<Vec<u8>>> {
+        if SWITCHED && !files_first(&read(&self.switch)?) {
+            return Ok(HashSet::new());
+        }
+        let text = read(&self.hosts)?;
+        Ok(lines(&text).flat_map(names).map(<[u8]>::to_vec).collect())
+    }
+}
+
+/// The contents of a file; nothing for one that is not there.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        text => text,
     }
 }
 

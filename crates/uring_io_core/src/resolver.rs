@@ -43,7 +43,7 @@ impl ResolveError {
         Self {
             code,
             message: message.to_string_lossy().into_owned(),
-            errno: (code == libc::EAI_SYSTEM).then_some(errno),
+            errno: (code == libc::EAI_SYSTEM && errno != 0).then_some(errno),
         }
     }
 

@@ -89,6 +89,8 @@ module UringIO
 
       def pass_on(signal)
         @pid ? Process.kill(signal, @pid) : @kept << signal
+      rescue Errno::ESRCH, Errno::EPERM
+        # Somebody else has reaped the command, or it runs as another user by now.
       end
     end
   end

@@ -32,6 +32,21 @@ RSpec.describe "UringIO::Ring, raised into after its bytes have come" do
       end
     end
 
+    it "ends a thread that is killed just after an exception was raised into it" do
+      went_on = false
+      ours, = unix_pair
+      waiting = Thread.new do
+        with_ring { |ring| value_or_class { ring.batch { |batch| batch.recv(ours, 1) } } }
+        sleep(0.01) # Ruby looks for a kill here, if the call has not seen it.
+        went_on = true
+      end
+      eventually { waiting.status == "sleep" }
+      waiting.raise(IndexError)
+      waiting.kill
+      waiting.join
+      expect(went_on).to be(false)
+    end
+
     it "gives a fiber its bytes and raises at its next wait, or leaves them where they are" do
       came = nil
       scheduled do

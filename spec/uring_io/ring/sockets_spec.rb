@@ -151,6 +151,16 @@ RSpec.describe UringIO::Ring do
       end
     end
 
+    it "breaks a chain by a part of the bytes with MSG_WAITALL and MSG_DONTWAIT" do
+      flags = Socket::MSG_WAITALL | Socket::MSG_DONTWAIT
+      everywhere do |ring|
+        receiver, sender = unix_pair
+        ring.send(sender, "ab")
+        error = raised { ring.chain { |chain| [chain.recv(receiver, 4, flags), chain.nop] } }
+        expect(error).to be_a(UringIO::ChainError)
+      end
+    end
+
     it "peeks at bytes once with MSG_WAITALL and MSG_PEEK, also in a chain" do
       flags = Socket::MSG_WAITALL | Socket::MSG_PEEK
       everywhere do |ring|

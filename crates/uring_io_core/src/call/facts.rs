@@ -239,6 +239,11 @@ impl Call {
         self.facts().without_ring == WithoutRing::Refused
     }
 
+    /// Whether it moves or copies bytes between two descriptors.
+    pub fn is_splice(&self) -> bool {
+        matches!(self, Self::Splice { .. } | Self::Tee { .. })
+    }
+
     /// Whether a thread that makes it may have to wait for somebody else for ever.
     pub fn may_hang(&self) -> bool {
         self.facts().without_ring == WithoutRing::MayHang

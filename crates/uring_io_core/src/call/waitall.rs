@@ -9,15 +9,14 @@ use super::Call;
 use crate::posix::keeps_messages;
 
 impl Call {
-    /// As [`settle_waitall`](Self::settle_waitall), for a call in no chain. With `MSG_DONTWAIT` the flag means nothing
-    /// there, so this takes it away: Linux 5.10.262 answers EAGAIN for both, and does not tell what it has moved.
-    pub(crate) fn settle_waitall_alone(&mut self) -> bool {
+    /// Takes `MSG_WAITALL` from a call with `MSG_DONTWAIT`, for io_uring and outside of chains: there the first flag
+    /// means nothing then. Linux 5.10.262 answers EAGAIN for both, and does not tell what it has moved.
+    pub(crate) fn settle_dontwait(&mut self) {
         if let Self::Recv { flags, .. } | Self::Send { flags, .. } = self {
             if *flags & libc::MSG_DONTWAIT != 0 {
                 *flags &= !libc::MSG_WAITALL;
             }
         }
-        self.settle_waitall(false)
     }
 
     /// Takes `MSG_WAITALL` from a receive that peeks, from one of a socket that keeps messages apart, and from

@@ -290,6 +290,12 @@ impl<P> Driver<P> {
         backend.ring().is_ok_and(|ring| ring.spin(most))
     }
 
+    /// Whether a party still waits for a call that may hang. Cancel such a call again and again: Linux 6.1 loses a cancel
+    /// that comes just when one of its threads takes the work.
+    pub fn may_hang(&self, token: Token) -> bool {
+        self.parks.borrow().in_flight.may_hang(token)
+    }
+
     /// Returns the call of a party whose completion has come.
     pub fn take_call(&self, token: Token) -> Option<Box<Call>> {
         self.parks.borrow_mut().in_flight.take_call(token)

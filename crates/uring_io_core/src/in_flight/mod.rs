@@ -195,6 +195,13 @@ impl<P> InFlight<P> {
         slot.call.take()
     }
 
+    /// Whether a completion is due for a call that may hang: see [`Call::may_hang`].
+    pub fn may_hang(&self, token: Token) -> bool {
+        let slot = self.slot(token).filter(|slot| slot.submitted);
+        slot.and_then(|slot| slot.call.as_ref())
+            .is_some_and(|call| call.may_hang())
+    }
+
     /// Whether a completion for `token` is due.
     pub fn is_submitted(&self, token: Token) -> bool {
         self.slot(token).is_some_and(|slot| slot.submitted)

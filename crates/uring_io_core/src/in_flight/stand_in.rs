@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 
 use super::slot::{Slot, Wakeup};
 use super::InFlight;
+use crate::call::Call;
 use crate::error::is_cancellation;
 use crate::token::Token;
 
@@ -38,9 +39,9 @@ impl<P> InFlight<P> {
 impl<P> Slot<P> {
     /// Whether the call is on this descriptor of the process, or the call that the operation stands in for.
     fn is_on(&self, fd: RawFd) -> bool {
-        let is_of_process = !self.link.direct && !self.link.direct_source;
-        let call = self.call.as_ref().filter(|_| is_of_process);
-        self.stands_for == Some(fd) || call.is_some_and(|call| call.may_wait_with(fd))
+        let is_meant =
+            |call: &Call| call.may_wait_with(fd) && call.about_in_chain(self.link).contains(&fd);
+        self.stands_for == Some(fd) || self.call.as_deref().is_some_and(is_meant)
     }
 
     /// Whether the party will wait again when it has taken its wakeup.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use magnus::{Error, Ruby};
 use uring_io_core::{BackendKind, Call, Token, Wakeup};
 
+use super::operations::AGAIN;
 use super::outcome::Outcome;
 use super::parts::{End, Parts};
 use super::party::{Flow, Purpose, Raised};
@@ -204,8 +205,6 @@ impl Engine {
         parts: &mut Parts,
         timeout: Option<Duration>,
     ) -> Result<(), Error> {
-        /// How soon to cancel again: a step that began after the last cancellation has not seen it.
-        const AGAIN: Duration = Duration::from_millis(5);
         self.driver.set_timeout(whole, timeout);
         let mut also_raised = None;
         if parts.end.is_some() {
@@ -218,10 +217,12 @@ impl Engine {
             match self.turn(ruby, whole) {
                 Err(error) if self.is_lost() => return Err(error),
                 // The first exception counts. It also replaces a timeout or a close as the reason.
-                Err(error) if !matches!(parts.end, Some(End::Raised(_))) => {
-                    parts.end = Some(End::Raised(error));
-                }
-                Err(error) => also_raised = also_raised.or(Some(error)),
+                Err(error) => match parts.end {
+                    Some(End::Raised(_)) if !self.kills_thread(&error) => {
+                        also_raised = also_raised.or(Some(error));
+                    }
+                    _ => parts.end = Some(End::Raised(error)),
+                },
                 Ok(Some(Wakeup::TimedOut)) => {
                     parts.end.get_or_insert(End::TimedOut);
                 }

@@ -11,6 +11,10 @@ use super::party::{Purpose, Raised};
 use super::Engine;
 use crate::ruby::errors;
 
+/// How soon to cancel again. A step of a chain that began after the last cancel has not seen it, and the kernel may lose
+/// the cancel of a call that may hang.
+pub(super) const AGAIN: Duration = Duration::from_millis(5);
+
 impl Engine {
     /// Does one operation for the current fiber. Returns bytes, events or a negative errno; `None` if the timeout
     /// passes first.
@@ -161,20 +165,26 @@ impl Engine {
                 Err(reason) if self.is_lost() => return Err(reason.error),
                 // A killed fiber raises again at every resume: the first reason counts.
                 Err(reason) => match raised {
-                    Some(_) => also_raised = also_raised.or(Some(reason)),
-                    None => raised = Some(reason),
+                    Some(_) if !self.kills_thread(&reason.error) => {
+                        also_raised = also_raised.or(Some(reason));
+                    }
+                    _ => raised = Some(reason),
                 },
             }
-            let Some(cancel) = cancel.take() else {
-                continue;
-            };
-            cancel();
+            match cancel.take() {
+                Some(cancel) => cancel(),
+                None if self.driver.may_hang(token) => {}
+                None => continue,
+            }
             // Take the completion at once if it is there: whoever raised expects the fiber to unwind now.
             let ended = self.driver.cancel_now(token);
             if let Some(Wakeup::Completed(result)) =
                 ended.map_err(|error| self.failure(ruby, error))?
             {
                 break result;
+            }
+            if self.driver.may_hang(token) {
+                self.driver.set_timeout(token, Some(AGAIN));
             }
         };
         if let Some(later) = also_raised {

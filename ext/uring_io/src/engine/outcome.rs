@@ -25,7 +25,7 @@ impl Outcome {
     pub(super) fn of(result: i32, call: Option<Box<Call>>) -> Self {
         // A thread of the kernel that waits for such a call is ended by a signal (seen on Linux 6.1).
         let is_interrupted =
-            result == -libc::EINTR && call.as_ref().is_some_and(|it| it.may_hang());
+            result == -libc::EINTR && call.as_ref().is_some_and(|it| it.is_splice());
         let result = if is_interrupted {
             -libc::ECANCELED
         } else {

@@ -159,7 +159,17 @@ impl Engine {
     /// has no next park. A thread outside of fibers gets the exception now, as in a blocking call of Ruby: later it may
     /// never come back to the ring, or have left the Timeout that raises.
     pub fn may_postpone(&self, error: &Error) -> bool {
-        error.value().is_some() && !matches!(self.flow, Flow::Nobody)
+        error.value().is_some() && !self.may_not_postpone()
+    }
+
+    /// Whether this is Thread#kill for a thread outside of fibers. It comes before any exception: a thread that went on
+    /// would never end, as Ruby asks it only once.
+    pub fn kills_thread(&self, error: &Error) -> bool {
+        error.value().is_none() && self.may_not_postpone()
+    }
+
+    fn may_not_postpone(&self) -> bool {
+        matches!(self.flow, Flow::Nobody)
     }
 
     /// Makes the current fiber raise an exception at its next park, because it came too late for this one.
