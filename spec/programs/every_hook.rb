@@ -31,7 +31,7 @@ BACKEND = ARGV.fetch(0).to_sym
 SECONDS = Float(ARGV.fetch(1))
 
 # A step that takes longer is stuck. An emulated machine needs longer than that while the collector runs all the time.
-STUCK = [30, Integer(ENV.fetch("URING_IO_SPEC_LIMIT", 0))].max
+STUCK = [45, Integer(ENV.fetch("URING_IO_SPEC_LIMIT", 0))].max
 # A failure so many seconds before Ctrl-C may come from that, and the program does not report it.
 PATIENCE = 5
 
