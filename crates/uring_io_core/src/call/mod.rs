@@ -323,6 +323,8 @@ pub enum Subject {
 /// How a call is part of a chain, where it begins when the call before it has succeeded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Link {
+    /// Whether it is a step of a chain in the kernel at all.
+    pub chained: bool,
     /// Whether the chain goes on even if this call fails.
     pub hard: bool,
     /// Whether its descriptor is a direct one of the ring: see [`Driver::take_slots`](crate::Driver::take_slots).

@@ -104,8 +104,11 @@ impl<P> Driver<P> {
         self.parks.borrow().in_flight.is_ended(token)
     }
 
-    /// Whether an operation on a descriptor may be queued that the kernel has not taken. The owner must not be waiting.
+    /// Whether the kernel may still have to look up a descriptor for an operation. The owner must not be waiting.
     pub fn has_queued(&self, fd: RawFd) -> bool {
+        if self.parks.borrow().in_flight.has_step_on(fd) {
+            return true;
+        }
         let mut backend = self.backend.borrow_mut();
         backend.ring().is_ok_and(|ring| ring.has_queued(fd))
     }

@@ -27,6 +27,18 @@ impl<P> InFlight<P> {
         self.tokens(|slot| !slot.submitted && slot.is_on(fd) && slot.waits_on())
     }
 
+    /// Whether a step of a chain that is not over uses this descriptor. The kernel may not have looked it up yet.
+    pub fn has_step_on(&self, fd: RawFd) -> bool {
+        let is_meant = |slot: &Slot<P>| {
+            let call = slot
+                .call
+                .as_ref()
+                .filter(|_| slot.submitted && slot.link.chained);
+            call.is_some_and(|call| call.about_in_chain(slot.link).contains(&fd))
+        };
+        self.slots.iter().any(is_meant)
+    }
+
     fn tokens(&self, are_meant: impl Fn(&Slot<P>) -> bool) -> Vec<Token> {
         let numbered = self.slots.iter().enumerate();
         numbered

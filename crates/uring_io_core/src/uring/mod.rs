@@ -71,7 +71,8 @@ pub(crate) struct Ring {
     wanted: u32,
     /// The descriptors of the process that the most recently queued entries use, in order: at most one pair for each
     /// entry, with -1 for none, as in [`Call::about`](crate::call::Call::about). The list covers every entry that the
-    /// kernel has not taken yet. The kernel resolves a descriptor only when it takes the entry.
+    /// kernel has not taken yet. The kernel resolves a descriptor only when it takes the entry, and from Linux 5.18 on,
+    /// for a later step of a chain, only when the step begins.
     queued: Vec<[RawFd; 2]>,
     /// How long a wait looks for completions by itself before it waits in the kernel. Zero without a polling thread,
     /// because nothing would bring completions meanwhile.
@@ -249,10 +250,12 @@ impl Ring {
         loop {
             self.drain_backlog();
             let queue = self.ring.submission();
-            if queue.is_empty() && !queue.taskrun() && !queue.cq_overflow() {
+            let is_idle = queue.is_empty() && !queue.taskrun() && !queue.cq_overflow();
+            drop(queue);
+            if is_idle {
+                self.forget_taken(); // A polling thread takes entries without an enter.
                 return Ok(());
             }
-            drop(queue);
             self.enter(Want::NOTHING, counts)?;
             if self.backlog.is_empty() || self.ring.submission().is_full() {
                 return Ok(());

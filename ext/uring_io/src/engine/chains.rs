@@ -351,6 +351,7 @@ impl Direct<'_> {
         let direct = |place: usize| step.on.get(place).copied().flatten().is_some();
         let last = step.on.len().saturating_sub(1);
         let link = Link {
+            chained: true,
             hard,
             direct: direct(last),
             direct_source: last > 0 && direct(0),

@@ -226,17 +226,26 @@ impl Registry {
             }
         }
         own.sort_by_key(|(_, uses)| !uses);
+        let mut found = None;
         for (user, uses) in own {
             // The user may be gone since the last call of Ruby, and another one at its address. If it is in the list
             // and its object is here, it stays.
             let (User::Engine(_, part) | User::Selector(_, part)) = user;
             let object = self.objects.at(ruby, part)?;
+            if uses && object.is_none() {
+                // Its object is garbage. The collector ends it, and nobody else does.
+                ruby.gc_start();
+            }
             let held = object.filter(|object| uses || object.as_raw() == scheduler);
             if let Some(object) = held.filter(|_| self.users().contains(&user)) {
-                return Ok(Some((user, object)));
+                // A selector that uses the descriptors may have no loop any more. The present scheduler runs.
+                if uses && object.as_raw() == scheduler {
+                    return Ok(Some((user, object)));
+                }
+                found.get_or_insert((user, object));
             }
         }
-        Ok(None)
+        Ok(found)
     }
 }
 
