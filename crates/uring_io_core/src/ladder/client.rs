@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LEAST: u32 = 10;
 
 /// The number of exchanges whose steps the server records.
-const KEPT: usize = 7;
+const KEPT: usize = 8;
 
 /// The client's orders.
 pub(super) struct Client<'a> {

@@ -204,18 +204,13 @@ fn timed(cost: Cost, times: Times) -> Cost {
     }
 }
 
-/// The fastest of the recorded exchanges, because something disturbed the slower ones. Leaves out the last one: the
-/// server recorded no wait after it.
+/// The steps of an exchange that nothing disturbed.
 fn exchange(meters: &[Meter], told: &Told) -> Exchange {
     let recorded = meters.iter().map(Meter::recorded);
     let Some(recorded) = recorded.max_by_key(|it| it.received.len()) else {
         return Exchange::default();
     };
-    let followed = &told.kept[..told.kept.len().saturating_sub(1)];
-    let fastest = followed
-        .iter()
-        .min_by_key(|(sent, answered)| answered - sent);
-    let Some(&(sent, answered)) = fastest else {
+    let Some((sent, answered)) = fastest(&told.kept) else {
         return Exchange::default();
     };
     let steps = recorded.steps.iter();
@@ -236,5 +231,30 @@ fn exchange(meters: &[Meter], told: &Told) -> Exchange {
             .map(|step| step.name)
             .collect(),
         answered: answered - sent,
+    }
+}
+
+/// The fastest of the recorded exchanges, because something disturbed the slower ones. Leaves out the first one and the
+/// last one: the server records from the first request on, thus not how it received that, and no wait after the last.
+fn fastest(kept: &[(i64, i64)]) -> Option<(i64, i64)> {
+    let [_, whole @ .., _] = kept else {
+        return None;
+    };
+    let fastest = whole.iter().min_by_key(|(sent, answered)| answered - sent);
+    fastest.copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fastest;
+
+    #[test]
+    fn shows_only_an_exchange_that_was_recorded_whole() {
+        assert_eq!(
+            fastest(&[(0, 1), (10, 15), (20, 24), (30, 31)]),
+            Some((20, 24))
+        );
+        assert_eq!(fastest(&[(0, 1), (10, 11)]), None);
+        assert_eq!(fastest(&[]), None);
     }
 }
