@@ -18,6 +18,8 @@ require_relative "uring_io/core_ext/close"
 require_relative "uring_io/core_ext/flock"
 # This variable lets `uring_io fibers` ask the program what its fibers wait for: see docs/stuck.md.
 require_relative "uring_io/core_ext/inspection" if ENV["URING_IO_INSPECT"] == "1"
-UringIO::Trace.follow(ENV.fetch("URING_IO_TRACE")) unless ENV["URING_IO_TRACE"].to_s.empty?
+unless ENV["URING_IO_TRACE"].to_s.empty?
+  UringIO::Trace.follow(ENV.fetch("URING_IO_TRACE"), ENV.fetch("URING_IO_TRACE_RECORDS", nil))
+end
 # A railtie is how a gem extends Rails. Without Rails there is nothing to extend.
 require_relative "uring_io/rails/railtie" if defined?(Rails::Railtie)

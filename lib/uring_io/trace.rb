@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "trace/reading"
+require_relative "trace/records"
 require_relative "trace/snapshot"
 
 module UringIO
@@ -11,24 +12,24 @@ module UringIO
     autoload :Page, File.join(__dir__, "trace/page")
     autoload :Picture, File.join(__dir__, "trace/picture")
     autoload :Scene, File.join(__dir__, "trace/scene")
-
-    # A trace keeps this many records of each scheduler, selector and ring: the latest ones. A record takes 40 bytes.
-    MOST = 1 << 18
-    private_constant :MOST, :Chrome, :Page, :Picture, :Reading, :Scene
+    private_constant :Chrome, :Page, :Picture, :Reading, :Scene
 
     class << self
       # Begins to record.
       # @raise [Error] when another trace already records
       # @api private
-      def begin(most = MOST)
-        raise Error, "another trace records already: end it first, or unset URING_IO_TRACE" unless begin_recording(most)
+      def begin(records = RECORDS)
+        records = check_records(records)
+        return if begin_recording(records)
+
+        raise Error, "another trace records already: end it first, or unset URING_IO_TRACE"
       end
 
       # Records until this process ends, and then writes the file. A forked child writes a file of its own, with its pid
       # in the name.
       # @api private
-      def follow(path)
-        self.begin
+      def follow(path, records = nil)
+        self.begin(records.to_s.empty? ? RECORDS : check_records(records, "URING_IO_TRACE_RECORDS:"))
         path = File.expand_path(path)
         owner = Process.pid
         at_exit { finish(Process.pid == owner ? path : path.sub(/(\.\w+)?\z/) { "-#{Process.pid}#{_1}" }) }
@@ -96,12 +97,14 @@ module UringIO
   #   UringIO.trace("trace.json") { UringIO.run { work } }
   #
   # @param path [String, nil] of a file, which Trace#write writes at the end, also when the block raises
+  # @param records [Integer] how many records the trace keeps of each scheduler, selector and ring: the latest ones. A
+  #   record takes 40 bytes, and a wait makes three of them.
   # @return [Trace]
   # @raise [Error] when another trace already records, as it does with URING_IO_TRACE
-  def self.trace(path = nil)
+  def self.trace(path = nil, records: Trace::RECORDS)
     raise ArgumentError, "UringIO.trace needs a block" unless block_given?
 
-    Trace.begin
+    Trace.begin(records)
     begin
       yield
     ensure

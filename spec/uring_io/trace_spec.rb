@@ -220,9 +220,7 @@ RSpec.describe "A trace" do
     end
 
     it "keeps the latest records when there is no room for all, and counts the lost ones" do
-      UringIO::Trace.begin(50)
-      scheduled { 100.times { sleep(0) } }
-      trace = UringIO::Trace.end
+      trace = UringIO.trace(records: 50) { scheduled { 100.times { sleep(0) } } }
       expect(trace.gone).to be > 100
       expect(JSON.parse(trace.to_json).dig("otherData", "gone")).to eq(trace.gone)
       expect_nested(trace.to_json)
@@ -282,6 +280,14 @@ RSpec.describe "A trace" do
     expect(result.stderr).to start_with("uring_io: URING_IO_TRACE: /nowhere/trace.json cannot be written: ")
   end
 
+  it "refuses a number of records that it cannot keep" do
+    [0, -1, 1.5, nil, 2**40].each do |records|
+      expect { UringIO.trace(records:) { nil } }.to raise_error(ArgumentError, /\Arecords: #{records.inspect} is not a/)
+    end
+    result = child("", env: { "URING_IO_TRACE" => free_path("trace.json"), "URING_IO_TRACE_RECORDS" => "many" })
+    expect(result.stderr).to include("URING_IO_TRACE_RECORDS: \"many\" is not a number from 1 to 67108864")
+  end
+
   describe "by uring_io trace" do
     let(:executable) { File.expand_path("../../exe/uring_io", __dir__) }
 
@@ -295,6 +301,14 @@ RSpec.describe "A trace" do
       result = trace("--output", path, "--", RbConfig.ruby, "-I", ChildProgram::LIB, "-e", script)
       expect([result.status.exitstatus, result.stderr]).to eq([3, ""])
       expect_nested(File.read(path))
+    end
+
+    it "keeps as many records as --records asks for" do
+      path = free_path("trace.json")
+      script = "require \"uring_io\"; UringIO.run { 100.times { sleep(0) } }"
+      result = trace("--records", "50", "-o", path, "--", RbConfig.ruby, "-I", ChildProgram::LIB, "-e", script)
+      expect(result.stderr).to eq("")
+      expect(JSON.parse(File.read(path)).dig("otherData", "gone")).to be > 100
     end
 
     it "leaves no file when the command records nothing" do
@@ -313,6 +327,8 @@ RSpec.describe "A trace" do
         .to eq("uring_io: --output: /no/such/file cannot be written: No such file or directory\n")
       expect(trace("--html", "/tmp/trace.json", "true").stderr)
         .to start_with("uring_io: trace: --html /tmp/trace.json: the name of a page ends in .html; see ")
+      expect(trace("--records", "0", "true").stderr)
+        .to start_with("uring_io: trace: --records: \"0\" is not a number from 1 to 67108864; see uring_io trace")
       expect(trace.stderr).to start_with("uring_io: trace: a command is missing; see uring_io trace --help\n")
     end
   end

@@ -101,14 +101,19 @@ fn now_and_ticks() -> (u64, u64) {
 }
 
 impl Log {
-    /// A log for `most` records. `loops`: a party that parks gives control to a loop in Ruby.
+    /// A log for `most` records, or for as many as there is memory for. `loops`: a party that parks gives control to a
+    /// loop in Ruby.
     pub fn new(most: usize, loops: bool) -> Self {
-        let most = most.max(1);
+        let mut most = most.max(1);
+        // The kernel gives the memory only as the log uses it.
+        let mut records = Vec::new();
+        while records.try_reserve_exact(most).is_err() && most > 1 {
+            most /= 2;
+        }
         let (since, ticks) = now_and_ticks();
         let ticks = platform::has_ticks().then_some(ticks);
         Self {
-            // The kernel gives the memory only as the log uses it.
-            records: Vec::with_capacity(most),
+            records,
             most,
             next: 0,
             gone: 0,
