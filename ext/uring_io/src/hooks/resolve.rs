@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use magnus::{prelude::*, Error, ExceptionClass, RClass, RObject, RString, Ruby, Value};
 use uring_io_core::ResolveError;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Purpose};
 use crate::ruby::errors;
 
 /// Numeric addresses of `hostname`, or nil if there is no such name: Ruby then raises its own exception for an
@@ -19,11 +19,11 @@ pub fn resolve(engine: &Engine, ruby: &Ruby, hostname: RString) -> Result<Value,
     let bytes = unsafe { hostname.as_slice() }.to_vec();
     let host = CString::new(bytes)
         .map_err(|_| errors::argument(ruby, "hostname contains a null byte".to_owned()))?;
-    // After many answers in a row a worker thread asks instead, so that other fibers have their turn.
-    if engine.may_do_at_once() {
-        if let Some(addresses) = uring_io_core::resolved(&host) {
-            return Ok(ruby.ary_from_iter(addresses).as_value());
-        }
+    if !engine.may_do_at_once() {
+        engine.yield_turn(ruby, Purpose::Turn)?;
+    }
+    if let Some(addresses) = uring_io_core::resolved(&host) {
+        return Ok(ruby.ary_from_iter(addresses).as_value());
     }
     let answer = Arc::new(Mutex::new(None));
     let place = Arc::clone(&answer);
