@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use parties::*;
-use uring_io_core::{Call, Interest, Mask, Target, Wakeup};
+use uring_io_core::{Call, Interest, Link, Mask, Target, Wakeup};
 
 const ENDED: Wakeup = Wakeup::Completed(-libc::ECANCELED);
 
@@ -68,6 +68,44 @@ fn the_guard_of_a_stream_ends_with_it_although_its_party_has_not_left() {
     theirs.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
     driver.leave(token);
+}
+
+#[test]
+fn a_later_step_of_a_chain_still_needs_its_descriptor_until_the_chain_is_over() {
+    let Some(driver) = ring(64, Mask::NOTHING) else {
+        return;
+    };
+    let (first, mut their_first) = sockets();
+    let (second, _their_second) = sockets();
+    let link = Link {
+        chained: true,
+        ..Link::default()
+    };
+    let wait = |fd, interest| (Call::Poll { fd, interest }, link);
+    let calls = [
+        wait(fd(&first), Interest::READABLE),
+        wait(fd(&second), Interest::WRITABLE),
+    ];
+    let tokens = [driver.park(1), driver.park(2)];
+    let calls = tokens.into_iter().zip(calls);
+    driver
+        .chain(
+            calls
+                .map(|(token, (call, link))| (token, call, link))
+                .collect(),
+        )
+        .unwrap();
+    // The kernel has taken both steps, but the second has not begun.
+    assert_eq!(next_within(&driver, Duration::from_millis(5)), None);
+    assert!(driver.has_queued(fd(&second)));
+    their_first.write_all(b"x").unwrap();
+    for party in [1, 2] {
+        assert!(matches!(next(&driver), (found, Wakeup::Completed(1..)) if found == party));
+    }
+    assert!(!driver.has_queued(fd(&second)));
+    for token in tokens {
+        driver.leave(token);
+    }
 }
 
 #[test]
