@@ -55,7 +55,7 @@ RSpec.describe UringIO::Scheduler, "hooks:" do
     expect(Hooks::CALLED - own).to eq([])
   end
 
-  # Ruby calls yield only after a trap handler (fiber_interrupt_spec.rb).
+  # Ruby calls yield only after a trap handler (callers_spec.rb).
   it "are all in this table, except yield" do
     expect(hooks.keys.map { |signature| signature[/\w+/].to_sym }).to match_array(Hooks::SINCE.keys - [:yield])
   end
