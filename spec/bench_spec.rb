@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "json"
+require_relative "../bench/comparison"
 require_relative "../bench/measurement"
 
 # These examples ignore the measured figures. One process is enough for them, so the one with epoll runs them.
@@ -55,6 +56,22 @@ RSpec.describe "bench" do
     expect(summary).to start_with("1 of 3 rows lost more than 15 %, and 1 gained as much")
     expect(slower).to match(/\A  queue epoll .* -> .*, 0\.00, processor time/)
     expect(faster).to match(/\A  queue threads .* -> /)
+  end
+
+  it "compares shares of the baseline's rates, so that another machine's figures say something" do
+    run = lambda do |rates|
+      { machine: { ruby: "ruby 3.3.8" }, results: rates.map do |target, rate|
+        { workload: "queue", target:, min: rate, median: rate, max: rate, cpu_s_per_mop: 1e6 / rate }
+      end }
+    end
+    # A machine that is ten times as fast.
+    before = run[{ "async" => 100, "epoll" => 200, "io_uring" => 300, "poll" => 50 }]
+    after = run[{ "async" => 1000, "epoll" => 2000, "io_uring" => 1500, "poll" => 1000 }]
+    heading, summary, slower, faster = Bench::Comparison.new(before, after).to_s.lines(chomp: true)
+    expect(heading).to eq("compared with ruby 3.3.8, as shares of async's rates:")
+    expect(summary).to start_with("1 of 3 rows lost more than 15 %, and 1 gained as much")
+    expect(slower).to match(/queue io_uring .* 300 -> +1,500 a second, 0\.50, processor time of an operation 2\.00\z/)
+    expect(faster).to match(/queue poll .* 2\.00, processor time of an operation 0\.50\z/)
   end
 
   it "refuses to compare with a file that has no figures", limit: 120 do
