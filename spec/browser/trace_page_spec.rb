@@ -201,7 +201,7 @@ RSpec.describe "The page of a trace", limit: 60, skip: Browser.missing do
   end
 
   it "stays smooth with a hundred thousand records" do
-    trace = UringIO.trace { scheduled { exchange(100, rounds: 85) } }
+    trace = UringIO.trace(records: 1_000_000) { scheduled { exchange(100, rounds: 85) } }
     engine = trace.engines.first
     events = engine.operations.size + engine.fibers.sum { |fiber| fiber.runs.size + fiber.waits.size }
     expect(events).to be > 100_000

@@ -71,7 +71,7 @@ RSpec.describe UringIO::Profile, "of the six cases", :profiles, limit: 90 do
     script = "exec(RbConfig.ruby, #{executable.dump}, \"profile\", \"--json\", \"--\", RbConfig.ruby, *ARGV)"
     env = { "RUBYLIB" => File.expand_path("../../lib", __dir__), "URING_IO_BACKEND" => "epoll" }
     result = child(script, File.join(folder, "echo_server.rb"), env:, limit: 60) do |program|
-      clients = child("load ARGV.shift", File.join(folder, "echo_clients.rb"), program_port(program), 300, limit: 60)
+      clients = child("load ARGV.shift", File.join(folder, "echo_clients.rb"), program_port(program), 2000, limit: 60)
     end
     found = JSON.parse(result.stdout, symbolize_names: true)
     expect(clients.stdout).to match(/\A\d+\n\z/)

@@ -289,5 +289,24 @@ RSpec.describe "UringIO::Selector, interrupted" do
         expect(raised).to be_a(error)
       end
     end
+
+    it "wakes up for a masked exception that comes at the end of that question" do
+      error = Class.new(StandardError)
+      selecting do |selector, _|
+        asked = 0
+        raising = TracePoint.new(:c_return) do |point|
+          # As a trap handler does there.
+          Thread.current.raise(error) if point.method_id == :pending_interrupt? && (asked += 1) == 1
+        end
+        found = []
+        raised = raised do
+          Thread.handle_interrupt(error => :never) do
+            found << raising.enable(target_thread: Thread.current) { selector.select(nil) }
+          end
+        end
+        expect([found, raised]).to match([[0], an_instance_of(error)])
+        expect(asked).to eq(2)
+      end
+    end
   end
 end

@@ -33,6 +33,10 @@ static PENDING_INTERRUPT: LazyId = LazyId::new("pending_interrupt?");
 /// runs a whole request in each turn, and everybody else would wait for many requests.
 const NOT_LOOKED_MAX: Duration = Duration::from_micros(50);
 
+/// How long a wait may be before it asks Ruby for interrupts again. A trap handler may run at the end of the call that
+/// asks (vm_insnhelper.c, vm_pop_frame), and its masked exception is pending although the answer was no.
+const UNASKED_MAX: Duration = Duration::from_secs(1);
+
 impl Home {
     pub fn new(ruby: &Ruby, driver: Driver<Party>, fiber: Fiber) -> Self {
         Self {
@@ -151,21 +155,44 @@ impl Home {
     }
 
     /// Waits in the kernel, unless Ruby has an interrupt for the thread, or something became ready
-    /// to run.
+    /// to run. Asks for interrupts again while nothing comes.
     fn wait(
         &self,
         ruby: &Ruby,
         timeout: Option<Duration>,
     ) -> Result<uring_io_core::Result<()>, Error> {
+        // A clock of the kernel may be coarse. If something has come just now, the next wait is over at once.
+        const ABOUT: Duration = Duration::from_millis(2);
+        let mut idle = Duration::ZERO;
+        loop {
+            let left = timeout.map(|timeout| timeout.saturating_sub(idle));
+            let most = left.map_or(UNASKED_MAX, |left| left.min(UNASKED_MAX));
+            let waited = self.wait_once(ruby, most)?;
+            let passed = self.idle.get();
+            idle += passed;
+            self.idle.set(idle);
+            let is_over = timeout.is_some_and(|timeout| idle >= timeout);
+            if waited.is_err() || is_over || passed + ABOUT < UNASKED_MAX {
+                return Ok(waited);
+            }
+        }
+    }
+
+    fn wait_once(
+        &self,
+        ruby: &Ruby,
+        timeout: Duration,
+    ) -> Result<uring_io_core::Result<()>, Error> {
         // A masked interrupt counts, too: the caller of `select` decides what to do about it. Ruby may raise an
         // unmasked one in this call.
         let question = LazyId::get_inner_with(&PENDING_INTERRUPT, ruby);
         let pending: bool = ruby.thread_current().funcall(question, ())?;
+        self.idle.set(Duration::ZERO);
         if pending || !self.ready.is_empty() {
             return Ok(self.engine.driver.look());
         }
         let start = Instant::now();
-        let waited = gvl::wait(&self.engine.driver, timeout);
+        let waited = gvl::wait(&self.engine.driver, Some(timeout));
         let elapsed = start.elapsed();
         self.idle.set(elapsed);
         self.looked.set(start + elapsed);
